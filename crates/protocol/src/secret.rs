@@ -1,0 +1,35 @@
+//! A text that no log shows.
+
+use std::fmt;
+
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A password or key that a caller gave us to use elsewhere, at most 16,384
+/// characters. Its `Debug` form hides it; serde writes it in clear, so that it can be
+/// stored.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[garde(transparent)]
+#[serde(transparent)]
+#[schemars(inline, extend("writeOnly" = true))]
+pub struct Secret(#[garde(length(chars, max = 16_384))] String);
+
+impl Secret {
+    /// The text itself, for the one who has to present it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
