@@ -1,0 +1,130 @@
+//! PostgreSQL: a few connections that group-commit, a pool that reads.
+
+mod carry;
+mod connection;
+mod execute;
+mod explain;
+mod pool;
+mod server;
+mod writer;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use deadpool_postgres::Pool;
+use tokio_postgres::Client;
+
+use crate::{
+    Error, FromRow, Migration, Observer, Options, Statement, Unit, Value,
+    migrate::{self, Applied},
+    queue::{self, Outcome, Queue},
+};
+use execute::execute;
+use explain::explain;
+use server::Server;
+use writer::Writer;
+
+/// Two nodes that migrate the same database take turns. Each migration has as long as it
+/// takes; the number is "parlor" in ASCII.
+const BEGIN_MIGRATION: &str = "BEGIN; SET LOCAL statement_timeout = 0; \
+                               SELECT pg_advisory_xact_lock(123563833847666)";
+
+/// One database and the connections to it.
+pub(crate) struct Postgres {
+    server: Arc<Server>,
+    queues: Vec<Queue>,
+    unkeyed: AtomicUsize,
+    pool: Pool,
+}
+
+impl Postgres {
+    pub(crate) async fn open(
+        url: &str,
+        options: &Options,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<Self, Error> {
+        let server = Arc::new(Server::new(url)?);
+        let mut queues = Vec::new();
+        for _ in 0..options.postgres_writers.max(1) {
+            let (queue, intake) = queue::bounded(options.queue_units, options.batch_units);
+            let writer = Writer::open(Arc::clone(&server), intake, Arc::clone(observer)).await?;
+            tokio::spawn(writer.run());
+            queues.push(queue);
+        }
+        Ok(Self {
+            pool: pool::open(&server, options.postgres_readers)?,
+            server,
+            queues,
+            unkeyed: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) async fn commit(&self, unit: Unit) -> Outcome {
+        let writers = self.queues.len();
+        let writer = match unit.key {
+            Some(key) => usize::try_from(key % writers as u64).unwrap_or_default(),
+            None => self.unkeyed.fetch_add(1, Ordering::Relaxed) % writers,
+        };
+        self.queues[writer].commit(unit).await
+    }
+
+    pub(crate) async fn read<R: FromRow>(
+        &self,
+        statement: &'static Statement,
+        values: &[Value],
+    ) -> Result<Vec<R>, Error> {
+        let rows = pool::read(&self.pool, statement, values).await?;
+        rows.into_iter().map(R::from_row).collect()
+    }
+
+    pub(crate) async fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
+        pool::prepare(&self.pool, statement).await
+    }
+
+    pub(crate) async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
+        // A transaction that fails half-way is rolled back with its connection.
+        let client = self.server.connect().await?;
+        while migrate_one(&client, all).await? {}
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) {
+        for queue in &self.queues {
+            queue.close().await;
+        }
+        self.pool.close();
+    }
+}
+
+/// Applies the next missing migration. `false` when there is none.
+async fn migrate_one(client: &Client, all: &[Migration]) -> Result<bool, Error> {
+    let run = async |sql: &str| client.batch_execute(sql).await.map_err(explain);
+    run(BEGIN_MIGRATION).await?;
+    run(migrate::HISTORY.postgres()).await?;
+    let mut applied = Vec::new();
+    for row in query(client, &migrate::APPLIED, &[]).await? {
+        applied.push(Applied::from_row(row)?);
+    }
+    let next = migrate::next(all, &applied)?;
+    if let Some(migration) = next {
+        run(migration.sql).await?;
+        query(client, &migrate::RECORD, &migrate::record(migration)).await?;
+    }
+    run("COMMIT").await?;
+    Ok(next.is_some())
+}
+
+async fn query(
+    client: &Client,
+    statement: &'static Statement,
+    values: &[Value],
+) -> Result<Vec<crate::Row>, Error> {
+    let prepared = client
+        .prepare(statement.postgres())
+        .await
+        .map_err(explain)?;
+    let executed = execute(client, &prepared, values).await.map_err(explain)?;
+    Ok(executed.rows)
+}

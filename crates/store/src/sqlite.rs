@@ -1,0 +1,147 @@
+//! SQLite: one writer thread, a few readers, one thread that checkpoints.
+
+mod checkpoint;
+mod connection;
+mod execute;
+mod explain;
+mod readers;
+mod writer;
+
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+
+use rusqlite::Connection;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    Error, FromRow, Migration, Observer, Options, Statement, Unit, Value, lower,
+    migrate::{self, Applied},
+    queue::{self, Outcome, Queue},
+};
+use execute::execute;
+use explain::explain;
+use readers::Readers;
+use writer::Writer;
+
+/// How long a migration waits for another process that migrates.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One file and the threads that work on it.
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    queue: Queue,
+    readers: Arc<Readers>,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(
+        path: PathBuf,
+        options: Options,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, Error> {
+        blocking(move || {
+            let (queue, intake) = queue::bounded(options.queue_units, options.batch_units);
+            let writer = Writer::open(&path, intake, observer)?;
+            let readers = Arc::new(Readers::open(&path, options.sqlite_readers)?);
+            thread::Builder::new()
+                .name("store-writer".to_owned())
+                .spawn(move || writer.run())
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+            Ok(Self {
+                path,
+                queue,
+                readers,
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn commit(&self, unit: Unit) -> Outcome {
+        self.queue.commit(unit).await
+    }
+
+    pub(crate) fn read<R: FromRow>(
+        &self,
+        statement: &'static Statement,
+        values: &[Value],
+    ) -> Result<Vec<R>, Error> {
+        let reader = self.readers.take()?;
+        Ok(execute(&reader, statement, values)?.rows)
+    }
+
+    pub(crate) async fn scan<R: FromRow + Send + 'static>(
+        &self,
+        statement: &'static Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<R>, Error> {
+        let permit = self.readers.permit_scan().await?;
+        let readers = Arc::clone(&self.readers);
+        blocking(move || {
+            let _permit = permit;
+            let reader = readers.take()?;
+            Ok(execute(&reader, statement, &values)?.rows)
+        })
+        .await
+    }
+
+    pub(crate) fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
+        let reader = self.readers.take()?;
+        let prepared = reader.prepare(statement.sqlite());
+        prepared.map(drop).map_err(|error| explain(&reader, error))
+    }
+
+    pub(crate) async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
+        let (path, all) = (self.path.clone(), all.to_vec());
+        blocking(move || {
+            let connection = connection::open_writer(&path)?;
+            connection
+                .busy_timeout(MIGRATION_PATIENCE)
+                .map_err(|error| explain(&connection, error))?;
+            while migrate_one(&connection, &all)? {}
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn close(&self) {
+        // Readers first: the last connection to close removes the log, and only a
+        // connection that may write can do that.
+        self.readers.close();
+        self.queue.close().await;
+    }
+}
+
+/// Applies the next missing migration. `false` when there is none.
+fn migrate_one(connection: &Connection, all: &[Migration]) -> Result<bool, Error> {
+    let run = |sql: &str| {
+        connection
+            .execute_batch(sql)
+            .map_err(|error| explain(connection, error))
+    };
+    run("BEGIN EXCLUSIVE")?;
+    let applied = (|| {
+        run(migrate::HISTORY.sqlite())?;
+        let applied = execute::<Applied>(connection, &migrate::APPLIED, &[])?.rows;
+        let Some(migration) = migrate::next(all, &applied)? else {
+            return Ok(false);
+        };
+        run(&lower::to_sqlite(migration.sql))?;
+        execute::<Applied>(connection, &migrate::RECORD, &migrate::record(migration))?;
+        Ok(true)
+    })();
+    match applied {
+        Ok(_) => run("COMMIT")?,
+        // Some failures have ended the transaction already.
+        Err(_) if connection.is_autocommit() => {}
+        Err(_) => run("ROLLBACK")?,
+    }
+    applied
+}
+
+/// Runs what waits for the disk away from the threads that serve requests.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+}

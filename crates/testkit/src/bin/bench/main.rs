@@ -1,0 +1,93 @@
+//! Measures the control plane and prints one Markdown table.
+//!
+//! Every figure stands beside the ceiling of the same run: a POST that the same server parses
+//! and answers, measured before and after each cell. Ratios compare; absolute figures do not.
+
+mod cells;
+mod fsync;
+mod load;
+mod options;
+mod table;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use parlor_testkit::{Parlor, Postgres};
+
+use crate::options::Options;
+
+fn main() -> Result<ExitCode> {
+    let Some(options) = Options::from_arguments(env::args().skip(1))? else {
+        print!("{}", options::HELP);
+        return Ok(ExitCode::SUCCESS);
+    };
+    // One thread: the generator takes one core at most and leaves the other to the server.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(measure(&options))
+}
+
+async fn measure(options: &Options) -> Result<ExitCode> {
+    let binary = match &options.server {
+        Some(binary) => binary.clone(),
+        None => build_server()?,
+    };
+    let mut rows = Vec::new();
+    let idle = idle_bytes(&binary).await?;
+    if options.database.includes("sqlite") {
+        let server = bench_server(&binary);
+        rows.extend(cells::measure("SQLite", server, options).await?);
+    }
+    if options.database.includes("postgres") {
+        if Postgres::is_installed() {
+            let postgres = Postgres::start().await?;
+            let server = bench_server(&binary).database(&postgres.database().await?);
+            rows.extend(cells::measure("PostgreSQL", server, options).await?);
+        } else {
+            println!("PostgreSQL is skipped: its server programs are not installed.\n");
+        }
+    }
+    println!("{}", table::markdown(&rows));
+    println!("Idle RSS after start: {} MB", table::megabytes(idle));
+    let size = fs::metadata(&binary)?.len();
+    println!("Binary: {} MB", table::megabytes(size));
+    if cfg!(debug_assertions) {
+        println!("This was a debug build: the figures say nothing.");
+    }
+    let failures: usize = rows.iter().map(|row| row.run.failures).sum();
+    if failures > 0 {
+        println!("{failures} requests were not answered with success: the run does not count.");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench_server(binary: &PathBuf) -> parlor_testkit::server::Builder {
+    Parlor::builder(binary).environment("PARLOR_BENCH_ECHO", "1")
+}
+
+/// The memory of a server that has just started and was asked nothing.
+async fn idle_bytes(binary: &PathBuf) -> Result<u64> {
+    let server = Parlor::builder(binary).start().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    server.resident_bytes()
+}
+
+/// Builds the server in the profile that this program was built in, and answers its path.
+fn build_server() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--package", "parlor-server", "--bin", "parlor"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    build.args(["--manifest-path", manifest]);
+    ensure!(build.status()?.success(), "the server does not build");
+    let own = env::current_exe()?;
+    let folder = own.parent().context("a program lies in a folder")?;
+    Ok(folder.join("parlor"))
+}

@@ -1,0 +1,88 @@
+//! The command line of the benchmark.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Measures Parlor's control plane and prints one Markdown table.
+
+  --seconds N      measured seconds of each cell (5)
+  --meetings N     meetings that the participants are spread over (100)
+  --rows N         participants of the large meeting that is listed (1000000)
+  --database NAME  `sqlite` or `postgres` alone (both)
+  --server PATH    a built server, instead of building this one
+  --quick          a smoke run of a few seconds: its figures say nothing
+";
+
+/// What to measure, and for how long.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Runs before the measured time of each cell, unmeasured.
+    pub(crate) warm_up: Duration,
+    /// The measured time of each cell.
+    pub(crate) measured: Duration,
+    /// How many meetings share the participants.
+    pub(crate) meetings: usize,
+    /// Participants of the large meeting.
+    pub(crate) rows: usize,
+    /// Which databases.
+    pub(crate) database: Databases,
+    /// A server binary to use as it is.
+    pub(crate) server: Option<PathBuf>,
+}
+
+/// One database, or both.
+#[derive(Debug)]
+pub(crate) struct Databases(Option<String>);
+
+impl Databases {
+    /// Whether this database is to be measured.
+    pub(crate) fn includes(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|only| only == name)
+    }
+}
+
+impl Options {
+    /// Reads the arguments; `None` asks for the help text.
+    pub(crate) fn from_arguments(
+        mut arguments: impl Iterator<Item = String>,
+    ) -> Result<Option<Self>> {
+        let mut options = Self {
+            warm_up: Duration::from_secs(1),
+            measured: Duration::from_secs(5),
+            meetings: 100,
+            rows: 1_000_000,
+            database: Databases(None),
+            server: None,
+        };
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                let value = arguments.next();
+                value.with_context(|| format!("{name} needs a value"))
+            };
+            match name.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--quick" => {
+                    options.warm_up = Duration::from_millis(50);
+                    options.measured = Duration::from_millis(200);
+                    options.rows = 10_000;
+                }
+                "--seconds" => options.measured = Duration::from_secs(value()?.parse()?),
+                "--meetings" => options.meetings = value()?.parse::<usize>()?.max(1),
+                "--rows" => options.rows = value()?.parse::<usize>()?.max(1_000),
+                "--server" => options.server = Some(value()?.into()),
+                "--database" => match value()? {
+                    known if ["sqlite", "postgres"].contains(&known.as_str()) => {
+                        options.database = Databases(Some(known));
+                    }
+                    other => bail!("no database {other}"),
+                },
+                other => bail!("no option {other}\n\n{HELP}"),
+            }
+        }
+        Ok(Some(options))
+    }
+}

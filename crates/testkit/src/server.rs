@@ -1,0 +1,336 @@
+//! The real Parlor binary as a child process.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::client::Client;
+use crate::lifeline::Lifeline;
+
+/// The account that every started server makes for itself.
+pub const ACCOUNT_ID: &str = "0123456789abcdef0123456789abcdef";
+
+/// The API token of that account, with the permission `Realtime Admin`.
+pub const API_TOKEN: &str = "a-token-that-only-tests-ever-know";
+
+/// How long a start or a stop may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at that nothing announces.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Lines of output kept for the text of a failure.
+const LINES_KEPT: usize = 100;
+
+/// How to start a server. Made by [`Parlor::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    binary: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    data_dir: Option<PathBuf>,
+    database: Option<String>,
+}
+
+/// A running server. It is killed on [`Drop`], and when this process dies.
+#[derive(Debug)]
+pub struct Parlor {
+    child: Child,
+    lifeline: Lifeline,
+    url: String,
+    output: Output,
+    _own_data_dir: Option<tempfile::TempDir>,
+}
+
+impl Builder {
+    /// Keeps the data in this directory. Without it each start gets a fresh one.
+    #[must_use]
+    pub fn data_dir(mut self, folder: &Path) -> Self {
+        self.data_dir = Some(folder.to_owned());
+        self
+    }
+
+    /// Keeps the rows in this PostgreSQL database. Without it they are in the data directory.
+    #[must_use]
+    pub fn database(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Adds an argument after `parlor serve --listen … --data-dir …`.
+    #[must_use]
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a variable in the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        let value = value.as_ref().to_owned();
+        self.environment.push((name.into(), value));
+        self
+    }
+
+    /// Starts the server and waits until it answers that it is ready.
+    ///
+    /// Dropping the future before that kills the server at whatever it was doing.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in 30 seconds; the text has its last output.
+    pub async fn start(&self) -> Result<Parlor> {
+        let own = match self.data_dir {
+            Some(_) => None,
+            None => Some(tempfile::tempdir()?),
+        };
+        let folder = own.as_ref().map(tempfile::TempDir::path);
+        let folder = folder.or(self.data_dir.as_deref());
+        let mut child = self
+            .command(folder.context("one of the two is there")?)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        let lifeline = Lifeline::arm(r#"kill -9 "$1""#, [child.id().to_string()])?;
+        let output = Output::default();
+        output.follow(child.stdout.take());
+        output.follow(child.stderr.take());
+        let mut parlor = Parlor {
+            child,
+            lifeline,
+            url: String::new(),
+            output,
+            _own_data_dir: own,
+        };
+        parlor.wait_until_ready().await?;
+        Ok(parlor)
+    }
+
+    fn command(&self, data_dir: &Path) -> Command {
+        let mut command = Command::new(&self.binary);
+        for (name, _) in env::vars_os() {
+            // The settings of whoever runs the tests must not leak into them.
+            if name.as_encoded_bytes().starts_with(b"PARLOR_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(&self.arguments)
+            .env("PARLOR_ACCOUNT_ID", ACCOUNT_ID)
+            .env("PARLOR_API_TOKEN", API_TOKEN)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(url) = &self.database {
+            command.args(["--database", url]);
+        }
+        command
+    }
+}
+
+impl Parlor {
+    /// A server of this binary, in tests `env!("CARGO_BIN_EXE_parlor")`.
+    pub fn builder(binary: impl Into<PathBuf>) -> Builder {
+        Builder {
+            binary: binary.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            data_dir: None,
+            database: None,
+        }
+    }
+
+    /// Where it listens, for example `http://127.0.0.1:40123`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A client with the API token of [`ACCOUNT_ID`].
+    pub fn client(&self) -> Client {
+        Client::new(&self.url).with_token(API_TOKEN)
+    }
+
+    /// The id of the app that the first start made.
+    pub async fn first_app(&self) -> Result<String> {
+        let apps = format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/apps");
+        let apps = self.client().get(&apps).await?.expect(200)?;
+        let id = apps.pointer("/0/id").and_then(serde_json::Value::as_str);
+        Ok(id.with_context(|| format!("no app in {apps}"))?.to_owned())
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The last lines of its standard output and error, in the order they came.
+    pub fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.lifeline.disarm();
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop with SIGTERM and waits until it did.
+    ///
+    /// # Errors
+    /// When it still runs after 30 seconds.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()?;
+        ensure!(sent.success(), "SIGTERM was not delivered");
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                self.lifeline.disarm();
+                return Ok(status);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        bail!("still running after SIGTERM:\n{}", self.output())
+    }
+
+    /// The CPU time it used so far, user and system, all threads; in steps of 10 ms.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The second field, the program's name, may hold spaces; it ends with the last bracket.
+        let (_, after_name) = stat.rsplit_once(") ").context("/proc/pid/stat")?;
+        let ticks: u64 = after_name
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>)
+            .sum::<Result<u64, _>>()?;
+        // The kernel shows user space 100 ticks a second on every architecture.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// The memory it holds resident, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes
+            .context("no VmRSS, the process is gone")?
+            .parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status}:\n{}", self.output());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "not ready after {PATIENCE:?}:\n{}",
+                self.output()
+            );
+            if let Some(url) = self.output.address() {
+                let ready = Client::new(&url).get("/readyz").await;
+                self.url = url;
+                if ready.is_ok_and(|answer| answer.status == 200) {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Drop for Parlor {
+    fn drop(&mut self) {
+        // First the lifeline: once the child is reaped, its pid may become somebody else's.
+        self.lifeline.disarm();
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the server printed. Somebody must read it, or the server would block on a full pipe.
+#[derive(Clone, Debug, Default)]
+struct Output(Arc<Mutex<Printed>>);
+
+#[derive(Debug, Default)]
+struct Printed {
+    address: Option<String>,
+    last_lines: VecDeque<String>,
+}
+
+impl Output {
+    fn follow(&self, pipe: Option<impl Read + Send + 'static>) {
+        let Some(pipe) = pipe else { return };
+        let output = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                output.add(line);
+            }
+        });
+    }
+
+    fn add(&self, line: String) {
+        let mut printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if printed.address.is_none() {
+            printed.address = listening_on(&line);
+        }
+        if printed.last_lines.len() == LINES_KEPT {
+            printed.last_lines.pop_front();
+        }
+        printed.last_lines.push_back(line);
+    }
+
+    fn address(&self) -> Option<String> {
+        let printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        printed.address.clone()
+    }
+
+    fn text(&self) -> String {
+        let printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> = printed.last_lines.iter().map(String::as_str).collect();
+        lines.join("\n")
+    }
+}
+
+/// Finds the origin in the log line that says where the server listens.
+fn listening_on(line: &str) -> Option<String> {
+    let (_, after) = line.split_once("listening on http://")?;
+    let is_address = |letter: char| letter.is_ascii_alphanumeric() || ".:[]".contains(letter);
+    let end = after.find(|letter| !is_address(letter));
+    Some(format!("http://{}", &after[..end.unwrap_or(after.len())]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listening_on;
+
+    #[test]
+    fn the_address_is_found_in_plain_and_in_json_logs() {
+        for (line, origin) in [
+            (
+                "INFO listening on http://127.0.0.1:80",
+                "http://127.0.0.1:80",
+            ),
+            (r#"{"m":"listening on http://[::1]:9"}"#, "http://[::1]:9"),
+            ("listening on http://0.0.0.0:1 addr=x", "http://0.0.0.0:1"),
+        ] {
+            assert_eq!(listening_on(line).as_deref(), Some(origin));
+        }
+        assert_eq!(listening_on("try curl http://127.0.0.1:80"), None);
+    }
+}

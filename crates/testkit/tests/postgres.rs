@@ -1,0 +1,90 @@
+//! The private PostgreSQL server is real, separate for each database, and leaves nothing behind.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use parlor_testkit::Postgres;
+
+fn address(url: &str) -> Result<SocketAddr> {
+    let host = url.split(['@', '/']).nth(3).context("a URL has a host")?;
+    Ok(host.parse()?)
+}
+
+fn wait_until_closed(address: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(address).is_ok() {
+        ensure!(Instant::now() < deadline, "{address} still accepts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_database_is_fresh() -> Result<()> {
+    let server = Postgres::shared().await?;
+    let (first, second) = (server.database().await?, server.database().await?);
+    ensure!(first != second, "two calls answered {first}");
+    for url in [&first, &second] {
+        ensure!(
+            address(url)? == address(&server.url())?,
+            "{url} is elsewhere"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_commit_is_durable_when_it_is_answered() -> Result<()> {
+    let server = Postgres::shared().await?;
+    let check = "DO $$ BEGIN ASSERT current_setting('fsync') = 'on' \
+         AND current_setting('synchronous_commit') = 'on' \
+         AND current_setting('full_page_writes') = 'on'; END $$";
+    server.execute(check).await
+}
+
+#[tokio::test]
+async fn a_refused_statement_is_an_error_with_the_servers_text() -> Result<()> {
+    let server = Postgres::shared().await?;
+    let error = server.execute("SELECT * FROM nowhere").await;
+    let text = error.err().context("it must fail")?.to_string();
+    ensure!(text.contains("\"nowhere\" does not exist"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_server_is_gone() -> Result<()> {
+    let server = Postgres::start().await?;
+    let address = address(&server.url())?;
+    TcpStream::connect(address)?;
+    drop(server);
+    wait_until_closed(address)
+}
+
+#[tokio::test]
+#[ignore = "the next test runs it in a process of its own, to kill it"]
+async fn a_process_that_waits_to_be_killed() -> Result<()> {
+    eprintln!("{}", Postgres::shared().await?.url());
+    std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+#[test]
+fn a_server_ends_with_its_killed_process() -> Result<()> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("a_process_that_waits_to_be_killed")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let stderr = child.stderr.take().context("stderr is piped")?;
+    let url = std::io::BufRead::lines(std::io::BufReader::new(stderr))
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("postgres://"));
+    let address = address(&url.context("the child printed no URL")?)?;
+    TcpStream::connect(address)?;
+    child.kill()?;
+    child.wait()?;
+    wait_until_closed(address)
+}
