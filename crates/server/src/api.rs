@@ -1,0 +1,133 @@
+//! The HTTP API: every route on one screen, and what all of them share.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `endpoint` | what an operation is, and the way of a request to its handler |
+//! | `contract` | every operation of the contract, built or not |
+//! | `auth`, `rates` | who calls, and how often they may |
+//! | `input`, `patch` | bodies, queries and paths into checked values |
+//! | `reply`, `error`, `paging` | what goes out |
+//! | `idempotency` | the same answer to the same request |
+//! | `openapi`, `site` | the API description, its page, and the keys for everybody |
+
+pub mod auth;
+pub mod contract;
+mod endpoint;
+mod error;
+mod idempotency;
+mod input;
+pub mod openapi;
+pub mod paging;
+mod patch;
+mod rates;
+mod reply;
+mod respond;
+mod site;
+
+pub use endpoint::{Call, Endpoint, Scope, Surface};
+pub use error::{ApiError, Problem};
+pub use idempotency::Uncommitted;
+pub(crate) use idempotency::{FORGET, KEPT_MS as IDEMPOTENCY_KEPT_MS, STATEMENTS};
+pub use input::{FromPath, Input, Nothing, PathParams, checked, parse_body, parse_query};
+pub use patch::Patch;
+pub use rates::Rates;
+pub use reply::{Data, Page, Reply};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawPathParams, Request};
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter};
+use http::Method;
+
+use crate::parlor::Parlor;
+use crate::{apps, meetings, participants, presets};
+
+/// Matches that a search considers.
+pub const SEARCH_MAX: i64 = 1000;
+
+/// The end of the range of texts that start with a prefix.
+pub fn prefix_end(prefix: &str) -> String {
+    format!("{prefix}{}", char::MAX)
+}
+
+/// Every operation that is built.
+pub fn endpoints() -> Vec<Endpoint> {
+    [
+        apps::endpoints(),
+        meetings::endpoints(),
+        participants::endpoints(),
+        presets::endpoints(),
+    ]
+    .concat()
+}
+
+/// The whole router.
+pub fn router(parlor: &Arc<Parlor>) -> Router {
+    let mut routes = Routes::default();
+    for endpoint in endpoints() {
+        for (surface, path) in endpoint.mounts() {
+            let (parlor, endpoint) = (Arc::clone(parlor), endpoint.clone());
+            let method = endpoint.method().clone();
+            routes.add(
+                path,
+                &method,
+                move |params: RawPathParams, request: Request| {
+                    respond::to_endpoint(
+                        Arc::clone(&parlor),
+                        endpoint.clone(),
+                        surface,
+                        params,
+                        request,
+                    )
+                },
+            );
+        }
+    }
+    for operation in contract::planned() {
+        for (surface, path) in operation.mounts() {
+            let parlor = Arc::clone(parlor);
+            routes.add(path, &operation.method(), move |request: Request| {
+                respond::not_built(Arc::clone(&parlor), operation, surface, request)
+            });
+        }
+    }
+    let unknown = Arc::clone(parlor);
+    let fallback = move |request| respond::not_found(Arc::clone(&unknown), request);
+    routes
+        .into_router(parlor)
+        .merge(site::router(parlor))
+        .fallback(fallback)
+}
+
+/// Path → its methods, so that each path knows what to say to the others.
+#[derive(Default)]
+struct Routes(BTreeMap<String, (MethodRouter, Vec<Method>)>);
+
+impl Routes {
+    fn add<T: 'static>(&mut self, path: String, method: &Method, handler: impl Handler<T, ()>) {
+        let (router, methods) = self.0.entry(path).or_default();
+        let filter = MethodFilter::try_from(method.clone()).expect("operations use common methods");
+        *router = std::mem::take(router).on(filter, handler);
+        methods.push(method.clone());
+    }
+
+    fn into_router(self, parlor: &Arc<Parlor>) -> Router {
+        self.0
+            .into_iter()
+            .fold(Router::new(), |router, (path, (routed, methods))| {
+                let allow = methods
+                    .iter()
+                    .map(Method::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let parlor = Arc::clone(parlor);
+                let wrong = move |request| {
+                    respond::wrong_method(Arc::clone(&parlor), allow.clone(), request)
+                };
+                router.route(&path, routed.fallback(wrong))
+            })
+    }
+}

@@ -1,0 +1,92 @@
+//! How often a token may call, if the server says so. Counted by each node for itself.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use parlor_protocol::ids::TokenId;
+
+use super::auth::Caller;
+use super::error::ApiError;
+
+type Limiter =
+    RateLimiter<TokenId, DashMapStateStore<TokenId>, DefaultClock, StateInformationMiddleware>;
+
+/// The limit on requests of one token.
+#[derive(Clone, Default)]
+pub struct Rates {
+    limiter: Option<Arc<Limiter>>,
+    per_minute: u32,
+}
+
+/// What is left of a token's quota.
+pub(super) struct Remaining {
+    requests: u32,
+    per_minute: u32,
+}
+
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+impl Rates {
+    /// Allows so many requests a minute, at once or spread; 0 is no limit.
+    pub fn new(per_minute: u32) -> Self {
+        let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
+        let limiter = quota.map(|quota| Arc::new(RateLimiter::dashmap(quota).with_middleware()));
+        Self {
+            limiter,
+            per_minute,
+        }
+    }
+
+    /// Takes one request from a token's quota; `None` when there is no limit.
+    ///
+    /// # Errors
+    /// 429 with the time until the next one.
+    pub(super) fn take(&self, caller: &Caller) -> Result<Option<Remaining>, ApiError> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(None);
+        };
+        match limiter.check_key(&caller.token.id) {
+            Ok(state) => {
+                let requests = state.remaining_burst_capacity();
+                Ok(Some(Remaining {
+                    requests,
+                    per_minute: self.per_minute,
+                }))
+            }
+            Err(refused) => {
+                let wait = refused.wait_time_from(DefaultClock::default().now());
+                Err(ApiError::too_many_requests(wait.as_secs() + 1))
+            }
+        }
+    }
+
+    /// Forgets tokens that have their whole quota again.
+    pub fn forget_idle(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.retain_recent();
+        }
+    }
+}
+
+impl Remaining {
+    /// Writes the `ratelimit` headers (IETF draft-ietf-httpapi-ratelimit-headers).
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        let Self {
+            requests,
+            per_minute,
+        } = self;
+        let left = format!("\"default\";r={requests};t=60");
+        let policy = format!("\"default\";q={per_minute};w=60");
+        for (name, value) in [(&RATELIMIT, left), (&RATELIMIT_POLICY, policy)] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name.clone(), value);
+            }
+        }
+    }
+}

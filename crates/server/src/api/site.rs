@@ -1,0 +1,112 @@
+//! What is served to everybody: health, metrics, public keys, the API description and its page.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{StatusCode, header};
+
+use super::openapi;
+use crate::parlor::Parlor;
+
+/// The page may load its own files and call its own server, nothing else.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
+    let (ready, metrics, keys) = (Arc::clone(parlor), Arc::clone(parlor), Arc::clone(parlor));
+    let description =
+        serde_json::to_vec(&openapi::document()).expect("the description is plain JSON");
+    let description: Arc<[u8]> = description.into();
+    let router = Router::new()
+        .route(
+            "/",
+            get(async || (StatusCode::FOUND, [(header::LOCATION, "/docs")])),
+        )
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || readiness(&ready).await))
+        .route(
+            "/metrics",
+            get(async move || text(METRICS, metrics.metrics.text())),
+        )
+        .route("/.well-known/jwks.json", get(async move || jwks(&keys)))
+        .route(
+            "/openapi.json",
+            get(async move || public(JSON, description.to_vec())),
+        )
+        .route(
+            "/docs",
+            get(async || page(HTML, include_str!("../../assets/docs.html"))),
+        )
+        .route(
+            "/docs/docs.js",
+            get(async || page(SCRIPT, include_str!("../../assets/docs.js"))),
+        )
+        .route(
+            "/docs/docs.css",
+            get(async || page(STYLE, include_str!("../../assets/docs.css"))),
+        );
+    if std::env::var_os("PARLOR_BENCH_ECHO").is_some() {
+        router.route("/bench/echo", post(echo))
+    } else {
+        router
+    }
+}
+
+const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+async fn readiness(parlor: &Parlor) -> Response {
+    match parlor.db.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database does not answer\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+fn jwks(parlor: &Parlor) -> Response {
+    let keys = serde_json::json!({"keys": parlor.keys.jwks()});
+    public(JSON, keys.to_string())
+}
+
+fn text(kind: &'static str, body: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// Readable by pages of any origin: nothing in it is secret.
+fn public(kind: &'static str, body: impl IntoResponse) -> Response {
+    let open = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::CACHE_CONTROL, "public, max-age=60"),
+    ];
+    (open, text(kind, body)).into_response()
+}
+
+fn page(kind: &'static str, body: &'static str) -> Response {
+    let guards = [
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (guards, text(kind, body)).into_response()
+}
+
+/// What an operation costs at the least: a parsed body in the envelope. Only for measurements.
+async fn echo(body: bytes::Bytes) -> Response {
+    let kind = (header::CONTENT_TYPE, JSON);
+    match serde_json::from_slice::<serde_json::Value>(&body) {
+        Ok(value) => ([kind], super::Reply::to_json(&super::Data(value))).into_response(),
+        Err(error) => super::ApiError::bad_request(error).into_response(),
+    }
+}

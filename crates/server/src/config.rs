@@ -1,0 +1,338 @@
+//! Settings: a flag wins over an environment variable, which wins over the TOML file, which wins
+//! over the default.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use parlor_protocol::ids::AccountId;
+use parlor_store::Place;
+use serde::{Deserialize, Serialize};
+
+use crate::parlor::Limits;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every setting, each of them optional. The same names are flags, environment variables with
+/// `PARLOR_` in front, and keys of the TOML file.
+#[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// TOML file with any of these settings
+    #[arg(long, global = true, env = "PARLOR_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Address to serve HTTP on [default: localhost:8787]
+    #[arg(long, global = true, env = "PARLOR_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Directory of the embedded database [default: data]
+    #[arg(long, global = true, env = "PARLOR_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// PostgreSQL to use instead of the embedded database: postgres://user:password@host/name
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DATABASE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database: Option<String>,
+    /// First account of an unattended install: 32 hex digits; needs --api-token
+    #[arg(long, global = true, env = "PARLOR_ACCOUNT_ID", value_name = "HEX")]
+    pub account_id: Option<String>,
+    /// First API token of an unattended install: any secret of at least 32 characters
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_API_TOKEN",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub api_token: Option<String>,
+    /// How log lines are written: pretty on a terminal, JSON otherwise, unless set
+    #[arg(long, global = true, env = "PARLOR_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, in tracing's filter language [default: info]
+    #[arg(long, global = true, env = "PARLOR_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Send traces to this OTLP/HTTP collector, e.g. `http://localhost:4318`
+    #[arg(long, global = true, env = "PARLOR_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Life of a join token in seconds when the caller does not say [default: 8640000, 100 days]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_TOKEN_LIFE_SECS",
+        value_name = "SECONDS"
+    )]
+    pub token_life_secs: Option<u64>,
+    /// Longest life of a join token that a caller may ask for [default: 31622400, 366 days]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_TOKEN_LIFE_MAX_SECS",
+        value_name = "SECONDS"
+    )]
+    pub token_life_max_secs: Option<u64>,
+    /// Answer 409 to adding somebody who is in the meeting already [default: false]
+    #[arg(long, global = true, env = "PARLOR_REJECT_EXISTING", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub reject_existing: Option<bool>,
+    /// Requests a minute for each API token, 0 for no limit [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_REQUESTS_PER_MINUTE",
+        value_name = "COUNT"
+    )]
+    pub requests_per_minute: Option<u32>,
+    /// Largest request body in bytes [default: 1048576]
+    #[arg(long, global = true, env = "PARLOR_BODY_BYTES", value_name = "BYTES")]
+    pub body_bytes: Option<usize>,
+    /// Seconds for a request body to arrive [default: 20]
+    #[arg(long, global = true, env = "PARLOR_BODY_SECS", value_name = "SECONDS")]
+    pub body_secs: Option<u64>,
+    /// Seconds for a request's head to arrive, and for an idle connection to stay [default: 30]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_HEADER_SECS",
+        value_name = "SECONDS"
+    )]
+    pub header_secs: Option<u64>,
+    /// Open connections at most; more are closed at once [default: 10000]
+    #[arg(long, global = true, env = "PARLOR_CONNECTIONS", value_name = "COUNT")]
+    pub connections: Option<usize>,
+    /// Seconds that requests get to finish when the server stops [default: 30]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_SHUTDOWN_SECS",
+        value_name = "SECONDS"
+    )]
+    pub shutdown_secs: Option<u64>,
+}
+
+/// Takes each named field from the first that has it.
+macro_rules! first_of {
+    ($first:ident, $second:ident, $($field:ident),*) => {
+        Settings { config: $first.config, $($field: $first.$field.or($second.$field)),* }
+    };
+}
+
+impl Settings {
+    /// Reads the TOML file, if one is named, under the flags and the environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has a key that is no setting.
+    pub fn with_file(self) -> anyhow::Result<Self> {
+        let Some(path) = &self.config else {
+            return Ok(self);
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| anyhow::anyhow!("the settings file {}: {error}", path.display()))?;
+        let file: Self = toml::from_str(&text)
+            .map_err(|error| anyhow::anyhow!("the settings file {}: {error}", path.display()))?;
+        Ok(first_of!(
+            self,
+            file,
+            listen,
+            data_dir,
+            database,
+            account_id,
+            api_token,
+            log_format,
+            log,
+            otlp_endpoint,
+            token_life_secs,
+            token_life_max_secs,
+            reject_existing,
+            requests_per_minute,
+            body_bytes,
+            body_secs,
+            header_secs,
+            connections,
+            shutdown_secs
+        ))
+    }
+
+    /// The address to listen on.
+    pub fn listen(&self) -> &str {
+        self.listen.as_deref().unwrap_or("localhost:8787")
+    }
+
+    /// Where the records are.
+    ///
+    /// # Errors
+    /// When the database is named but is not PostgreSQL, or the directory cannot be made.
+    pub fn place(&self) -> anyhow::Result<Place> {
+        if let Some(url) = self.database.as_deref().filter(|url| !url.is_empty()) {
+            let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
+            anyhow::ensure!(known, "--database takes a URL that starts with postgres://");
+            return Ok(Place::Postgres(url.to_owned()));
+        }
+        let dir = self.data_dir.clone().unwrap_or_else(|| "data".into());
+        // The records hold signing keys: nobody else on the machine is to read them.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|error| anyhow::anyhow!("the data directory {}: {error}", dir.display()))?;
+        Ok(Place::Sqlite(dir.join("parlor.db")))
+    }
+
+    /// The bounds on requests and tokens.
+    ///
+    /// # Errors
+    /// When they contradict each other.
+    pub fn limits(&self) -> anyhow::Result<Limits> {
+        let default = Limits::default();
+        let limits = Limits {
+            body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
+            body_secs: self.body_secs.unwrap_or(default.body_secs),
+            token_life_secs: self.token_life_secs.unwrap_or(default.token_life_secs),
+            token_life_max_secs: self
+                .token_life_max_secs
+                .unwrap_or(default.token_life_max_secs),
+            requests_per_minute: self
+                .requests_per_minute
+                .unwrap_or(default.requests_per_minute),
+            reject_existing: self.reject_existing.unwrap_or(default.reject_existing),
+        };
+        let in_order = (1..=limits.token_life_max_secs).contains(&limits.token_life_secs);
+        anyhow::ensure!(
+            in_order,
+            "token_life_secs must be at least 1 and at most token_life_max_secs"
+        );
+        anyhow::ensure!(
+            limits.token_life_max_secs <= 1 << 33,
+            "token_life_max_secs is too large"
+        );
+        Ok(limits)
+    }
+
+    /// The account and token of an unattended install.
+    ///
+    /// # Errors
+    /// When only one of the two is set, or either has the wrong form.
+    pub fn first_account(&self) -> anyhow::Result<Option<(AccountId, String)>> {
+        let (account, token) = match (&self.account_id, &self.api_token) {
+            (None, None) => return Ok(None),
+            (Some(account), Some(token)) => (account, token),
+            _ => anyhow::bail!("PARLOR_ACCOUNT_ID and PARLOR_API_TOKEN go together"),
+        };
+        let account = account
+            .parse()
+            .map_err(|_| anyhow::anyhow!("PARLOR_ACCOUNT_ID takes 32 hex digits"))?;
+        let long = token.chars().count() >= 32
+            && token.chars().all(|character| character.is_ascii_graphic());
+        anyhow::ensure!(
+            long,
+            "PARLOR_API_TOKEN takes at least 32 visible ASCII characters"
+        );
+        Ok(Some((account, token.clone())))
+    }
+
+    /// The settings as TOML, with secrets hidden.
+    pub fn shown(&self) -> String {
+        let mut shown = self.clone();
+        let hide = |secret: &mut Option<String>| {
+            if secret.is_some() {
+                *secret = Some("(hidden)".to_owned());
+            }
+        };
+        hide(&mut shown.database);
+        hide(&mut shown.api_token);
+        let json = serde_json::to_value(shown).unwrap_or_default();
+        let settings = json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null());
+        settings
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "listen = \"0.0.0.0:1\"\nbody_bytes = 5").unwrap();
+        let flags = Settings {
+            config: Some(file.path().into()),
+            listen: Some("[::1]:2".into()),
+            ..Settings::default()
+        };
+        let settings = flags.with_file().unwrap();
+        assert_eq!(settings.listen(), "[::1]:2");
+        assert_eq!(settings.limits().unwrap().body_bytes, 5);
+        assert_eq!(
+            settings.limits().unwrap().body_secs,
+            Limits::default().body_secs
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "listne = \"x\"").unwrap();
+        let flags = Settings {
+            config: Some(file.path().into()),
+            ..Settings::default()
+        };
+        assert!(
+            flags
+                .with_file()
+                .unwrap_err()
+                .to_string()
+                .contains("listne")
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let settings = Settings {
+            database: Some("postgres://u:hunter2@h/d".into()),
+            api_token: Some("hunter2hunter2".into()),
+            ..Settings::default()
+        };
+        assert!(!settings.shown().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_first_account_needs_both_halves() {
+        let half = Settings {
+            account_id: Some("0".repeat(32)),
+            ..Settings::default()
+        };
+        assert!(half.first_account().is_err());
+        let short = Settings {
+            api_token: Some("short".into()),
+            ..half.clone()
+        };
+        assert!(short.first_account().is_err());
+        let good = Settings {
+            api_token: Some("x".repeat(32)),
+            ..half
+        };
+        assert!(good.first_account().unwrap().is_some());
+    }
+}

@@ -1,0 +1,67 @@
+//! The doors through which foreign bytes come in, for fuzzers. Nothing here may panic.
+
+use garde::Validate;
+use http::{HeaderMap, HeaderValue, header};
+use parlor_protocol::ids::{AccountId, AppId, MeetingId, ParticipantId};
+use parlor_protocol::preset::PresetBody;
+use parlor_protocol::{MeetingSettings, merge_patch};
+use serde_json::Value;
+
+use crate::api::{auth, checked};
+
+/// Every JSON body that an operation takes.
+pub fn body(bytes: &[u8]) {
+    crate::participants::fuzz_bodies(bytes);
+    crate::meetings::fuzz_bodies(bytes);
+    crate::presets::fuzz_bodies(bytes);
+}
+
+/// Every query string.
+pub fn query(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    crate::participants::fuzz_queries(text);
+    crate::meetings::fuzz_queries(text);
+}
+
+/// Headers with credentials.
+pub fn credentials(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, value);
+    let _ = auth::basic(&headers);
+    let _ = auth::bearer(&headers);
+}
+
+/// Ids in paths.
+pub fn ids(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = (text.parse::<AccountId>(), text.parse::<AppId>());
+    let _ = (text.parse::<MeetingId>(), text.parse::<ParticipantId>());
+}
+
+/// Tokens that browsers bring.
+pub fn join_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = crate::participants::join_token::parse(text);
+}
+
+/// A change to a preset and to a meeting's settings: what is accepted is within its limits.
+pub fn preset_patch(bytes: &[u8]) {
+    let Ok(patch) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    let mut preset = serde_json::to_value(PresetBody::default()).expect("a preset serialises");
+    merge_patch(&mut preset, patch.clone());
+    if let Ok(preset) = checked::<PresetBody>(preset) {
+        assert!(preset.validate().is_ok());
+    }
+    let _ = checked::<MeetingSettings>(MeetingSettings::default().merged(patch));
+}

@@ -1,0 +1,23 @@
+//! Parlor: meetings as a service that anybody can run.
+//!
+//! The binary is a thin shell over this library. [`parlor::Parlor`] is the running server,
+//! [`api`] its HTTP interface, [`serve`] the socket, [`cli`] the command line.
+
+pub mod accounts;
+pub mod api;
+pub mod api_tokens;
+pub mod apps;
+mod cache;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod fuzzing;
+pub mod meetings;
+pub mod metrics;
+pub mod parlor;
+pub mod participants;
+pub mod presets;
+pub mod serve;
+pub mod signing_keys;
+pub mod sweeper;
+pub mod telemetry;

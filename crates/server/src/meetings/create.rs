@@ -1,0 +1,56 @@
+//! POST …/meetings: make a meeting.
+
+use http::Method;
+use parlor_protocol::MeetingStatus;
+use parlor_protocol::ids::MeetingId;
+use parlor_store::{Statement, Unit, values};
+
+use super::{Meeting, NewMeeting, settings_json, words};
+use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::clock::rfc3339;
+
+pub(super) static INSERT: Statement = Statement::new(
+    "meetings.insert",
+    "INSERT INTO meetings (app_id, id, title, status, version, created_at, updated_at, settings)
+     SELECT a.id, $2, $3, 'ACTIVE', 1, $4, $4, $5 FROM apps a WHERE a.id = $1",
+);
+pub(super) static COUNT: Statement = Statement::new(
+    "meetings.count",
+    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $1, {lane}, 1, 0)
+     ON CONFLICT (app_id, scope, lane) DO UPDATE SET added = tallies.added + 1",
+);
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::POST, "/meetings", "createMeeting", answer).created().describe(
+        "Create a meeting",
+        "Makes a meeting. Every field is optional. Secrets of `storage_config` are kept and never answered.",
+    )
+}
+
+async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
+    let id = MeetingId::from_uuid(call.parlor.clock.new_id(call.now_ms));
+    let (title, settings) = (&call.body.title, call.body.settings()?);
+    let app = call.app.uuid();
+    let row = values![
+        app,
+        id.uuid(),
+        title.as_deref(),
+        call.now_ms,
+        settings_json(&settings)
+    ];
+    let unit = Unit::default()
+        .exactly_one(&INSERT, row)
+        .then(&COUNT, values![app]);
+    let unit = words::add(unit, call.app, id, title.as_deref());
+    let meeting = Meeting {
+        id,
+        title: title.clone(),
+        status: MeetingStatus::Active,
+        created_at: rfc3339(call.now_ms),
+        updated_at: rfc3339(call.now_ms),
+        settings: settings.public(),
+    };
+    Ok(call
+        .commit(unit, move |_| Ok(Data(meeting.clone())))
+        .await?)
+}

@@ -1,0 +1,43 @@
+//! DELETE …/meetings/{meeting_id}: delete a meeting and its participants. An extension.
+
+use http::Method;
+use parlor_store::{Error, Statement, Unit, values};
+
+use super::{Meeting, OneMeeting, StoredMeeting, find, missing, words};
+use crate::api::{ApiError, Call, Data, Endpoint};
+use crate::sweeper;
+
+pub(super) static DELETE: Statement = Statement::new(
+    "meetings.delete",
+    "DELETE FROM meetings WHERE app_id = $1 AND id = $2",
+);
+
+pub(super) static UNCOUNT: Statement = Statement::new(
+    "meetings.uncount",
+    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $1, {lane}, 0, 1)
+     ON CONFLICT (app_id, scope, lane) DO UPDATE SET removed = tallies.removed + 1",
+);
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::DELETE, "/meetings/{meeting_id}", "deleteMeeting", answer).describe(
+        "Delete a meeting",
+        "Deletes the meeting and its participants; every join token of it stops working at once. Answers with the \
+         deleted meeting. Not in RealtimeKit.",
+    )
+}
+
+async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
+    let (app, id) = (call.app, call.path.meeting_id);
+    let meeting = find(&call.parlor, app, id)
+        .await
+        .map(StoredMeeting::public)?;
+    let unit = Unit::default()
+        .exactly_one(&DELETE, values![app.uuid(), id.uuid()])
+        .then(&UNCOUNT, values![app.uuid()])
+        .then(&sweeper::PURGE, values![app.uuid(), id.uuid(), call.now_ms]);
+    match call.parlor.db.commit(words::remove(unit, app, id)).await {
+        Ok(_) => Ok(Data(meeting)),
+        Err(Error::WrongCount { .. }) => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
+}

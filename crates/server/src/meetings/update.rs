@@ -1,0 +1,64 @@
+//! PATCH …/meetings/{meeting_id}: change some fields of a meeting.
+
+use garde::Validate;
+use http::Method;
+use parlor_protocol::{MeetingSettings, MeetingStatus};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Meeting, OneMeeting, TITLE_MAX, rewrite};
+use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch, checked};
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}", "updateMeeting", answer).describe(
+        "Change a meeting",
+        "Changes what is sent and nothing else, at any depth; null brings a field back to its default. With `status` \
+         INACTIVE nobody can join any more; those who are in the meeting stay.",
+    )
+}
+
+/// What to change: any field of a meeting.
+#[derive(Debug, Deserialize, Validate, JsonSchema)]
+pub(super) struct MeetingPatch {
+    /// What people call it; null takes the title away.
+    #[garde(custom(Patch::at_most(TITLE_MAX)))]
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(max = TITLE_MAX))]
+    title: Patch<String>,
+    /// Whether people can join.
+    #[garde(skip)]
+    #[serde(default)]
+    status: Option<MeetingStatus>,
+    /// Any other setting.
+    #[garde(skip)]
+    #[serde(flatten)]
+    #[schemars(with = "MeetingSettings")]
+    settings: Map<String, Value>,
+}
+
+async fn answer(call: Call<OneMeeting, Nothing, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
+    let patch = &call.body;
+    let change = |meeting: &mut Meeting| {
+        if let Some(title) = patch.title.change() {
+            meeting.title = title.cloned();
+        }
+        meeting.status = patch.status.unwrap_or(meeting.status);
+        if !patch.settings.is_empty() {
+            let merged = meeting
+                .settings
+                .merged(Value::Object(patch.settings.clone()));
+            meeting.settings = checked::<MeetingSettings>(merged)?;
+        }
+        Ok(())
+    };
+    rewrite(
+        &call.parlor,
+        call.app,
+        call.path.meeting_id,
+        call.now_ms,
+        change,
+    )
+    .await
+    .map(Data)
+}

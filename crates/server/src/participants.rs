@@ -1,0 +1,360 @@
+//! Participants: people who may join a meeting. Operations 9–15 of the contract, and adding many
+//! at once.
+//!
+//! A participant is addressed by its id, or as `custom:<custom_participant_id>`.
+
+mod add;
+mod add_many;
+mod delete;
+mod get;
+pub mod join_token;
+mod list;
+mod refresh_token;
+mod replace;
+mod update;
+
+use std::str::FromStr;
+
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
+use parlor_store::{Error, FromRow, Row, Statement, values};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::api::{ApiError, Endpoint, FromPath, PathParams, Problem};
+use crate::clock::rfc3339;
+use crate::parlor::Parlor;
+use crate::{meetings, presets};
+use join_token::{Claims, Refused};
+
+/// The operations on participants.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        list::endpoint(),
+        add::endpoint(),
+        add_many::endpoint(),
+        get::endpoint(),
+        update::endpoint(),
+        replace::endpoint(),
+        delete::endpoint(),
+        refresh_token::endpoint(),
+    ]
+}
+
+static BY_ID: Statement = Statement::new(
+    "participants.by_id",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM participants p JOIN presets r ON r.app_id = p.app_id AND r.id = p.preset_id
+     WHERE p.app_id = $1 AND p.meeting_id = $2 AND p.id = $3
+       AND EXISTS (SELECT 1 FROM meetings m WHERE m.app_id = $1 AND m.id = $2)",
+);
+static BY_CUSTOM_ID: Statement = Statement::new(
+    "participants.by_custom_id",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM participants p JOIN presets r ON r.app_id = p.app_id AND r.id = p.preset_id
+     WHERE p.app_id = $1 AND p.meeting_id = $2 AND p.custom_participant_id = $3
+       AND EXISTS (SELECT 1 FROM meetings m WHERE m.app_id = $1 AND m.id = $2)",
+);
+
+pub(crate) fn statements() -> Vec<&'static Statement> {
+    let mut all = vec![
+        &BY_ID,
+        &BY_CUSTOM_ID,
+        &update::WRITE,
+        &delete::DELETE,
+        &delete::UNCOUNT,
+    ];
+    all.extend(add::STATEMENTS);
+    all.extend(list::STATEMENTS);
+    all
+}
+
+/// The longest name, in characters.
+pub const NAME_MAX: usize = 256;
+/// The longest custom id, in characters.
+pub const CUSTOM_ID_MAX: usize = 256;
+/// The longest picture URL, in characters.
+pub const PICTURE_MAX: usize = 2048;
+/// What a path says before a custom id.
+const CUSTOM: &str = "custom:";
+
+/// A participant.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Participant {
+    /// Its id. It stays the same when the same person is added again.
+    pub id: ParticipantId,
+    /// The caller's own id of this person.
+    pub custom_participant_id: String,
+    /// The preset's name.
+    pub preset_name: String,
+    /// The preset's id.
+    pub preset_id: PresetId,
+    /// Shown to others.
+    pub name: Option<String>,
+    /// URL of a picture.
+    pub picture: Option<String>,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub created_at: String,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub updated_at: String,
+}
+
+impl FromRow for Participant {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let (created_ms, updated_ms): (i64, i64) = (row.take(6)?, row.take(7)?);
+        Ok(Self {
+            id: ParticipantId::from_uuid(row.take(0)?),
+            custom_participant_id: row.take(1)?,
+            preset_id: PresetId::from_uuid(row.take(2)?),
+            preset_name: row.take(3)?,
+            name: row.take(4)?,
+            picture: row.take(5)?,
+            created_at: rfc3339(created_ms),
+            updated_at: rfc3339(updated_ms),
+        })
+    }
+}
+
+/// A participant with a fresh token.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Added {
+    /// What the participant joins with. A secret.
+    pub token: String,
+    /// When the token stops working. RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub expires_at: String,
+    #[serde(flatten)]
+    participant: Participant,
+}
+
+/// Signs tokens for participants of one meeting.
+#[derive(Clone)]
+struct Minter {
+    key: std::sync::Arc<crate::signing_keys::SigningKey>,
+    app: AppId,
+    meeting: MeetingId,
+    now_ms: i64,
+}
+
+impl Minter {
+    fn new(parlor: &Parlor, app: AppId, meeting: MeetingId, now_ms: i64) -> Self {
+        Self {
+            key: parlor.keys.current(),
+            app,
+            meeting,
+            now_ms,
+        }
+    }
+
+    /// A token that lives for some seconds, and when it expires.
+    fn mint(
+        &self,
+        participant: ParticipantId,
+        preset: PresetId,
+        life_secs: u64,
+    ) -> (String, String) {
+        let iat = self.now_ms / 1000;
+        let exp = iat + i64::try_from(life_secs).expect("lives are bounded by the limits");
+        let claims = Claims {
+            org_id: self.app,
+            meeting_id: self.meeting,
+            participant_id: participant,
+            preset_id: preset,
+            iat,
+            exp,
+        };
+        (join_token::sign(&self.key, &claims), rfc3339(exp * 1000))
+    }
+
+    fn add(&self, participant: Participant, life_secs: u64) -> Added {
+        let (token, expires_at) = self.mint(participant.id, participant.preset_id, life_secs);
+        Added {
+            token,
+            expires_at,
+            participant,
+        }
+    }
+}
+
+/// The life of a token: what was asked for, within the server's bounds.
+fn life_secs(parlor: &Parlor, asked: Option<u64>) -> Result<u64, ApiError> {
+    let limits = &parlor.limits;
+    let Some(asked) = asked else {
+        return Ok(limits.token_life_secs);
+    };
+    if (1..=limits.token_life_max_secs).contains(&asked) {
+        return Ok(asked);
+    }
+    let message = format!(
+        "BAD_REQUEST: \"expires_in\" must be between 1 and {}",
+        limits.token_life_max_secs
+    );
+    Err(ApiError::invalid(vec![Problem::at("/expires_in", message)]))
+}
+
+/// How a path names a participant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    Id(ParticipantId),
+    CustomId(String),
+}
+
+impl FromStr for Address {
+    type Err = parlor_protocol::ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(CUSTOM) {
+            Some(custom_id) => Ok(Self::CustomId(custom_id.to_owned())),
+            None => text.parse().map(Self::Id),
+        }
+    }
+}
+
+/// The path of one participant.
+#[derive(Debug, JsonSchema)]
+struct OneParticipant {
+    /// The meeting's id.
+    meeting_id: MeetingId,
+    /// The participant's id, or `custom:` and the custom id.
+    #[schemars(
+        with = "String",
+        regex(pattern = "^(custom:.+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")
+    )]
+    participant_id: Address,
+}
+
+impl FromPath for OneParticipant {
+    fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            meeting_id: params.id("meeting_id")?,
+            participant_id: params.id("participant_id")?,
+        })
+    }
+}
+
+impl OneParticipant {
+    /// Reads the participant.
+    async fn find(&self, parlor: &Parlor, app: AppId) -> Result<Participant, ApiError> {
+        let found = find(parlor, app, self.meeting_id, &self.participant_id).await?;
+        match found {
+            Some(participant) => Ok(participant),
+            None => Err(self.why_missing(parlor, app).await),
+        }
+    }
+
+    /// The 404 for this path: the meeting's or the participant's.
+    async fn why_missing(&self, parlor: &Parlor, app: AppId) -> ApiError {
+        match meetings::must_exist(parlor, app, self.meeting_id).await {
+            Ok(()) => ApiError::missing("participant"),
+            Err(error) => error,
+        }
+    }
+}
+
+async fn find(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    who: &Address,
+) -> Result<Option<Participant>, Error> {
+    let (app, meeting) = (app.uuid(), meeting.uuid());
+    let found = match who {
+        Address::Id(id) => {
+            parlor
+                .db
+                .read(&BY_ID, values![app, meeting, id.uuid()])
+                .await?
+        }
+        Address::CustomId(id) => {
+            parlor
+                .db
+                .read(&BY_CUSTOM_ID, values![app, meeting, id.as_str()])
+                .await?
+        }
+    };
+    Ok(found.into_iter().next())
+}
+
+/// The 404 of a preset name: the known text, then names that it may have been meant to be.
+async fn unknown_preset(parlor: &Parlor, app: AppId, name: &str) -> ApiError {
+    let presets = match presets::names(parlor, app).await {
+        Ok(presets) => presets,
+        Err(error) => return error.into(),
+    };
+    let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
+    let near = |known: &str| {
+        strsim::damerau_levenshtein(&plain(known), &plain(name)) <= 1 + name.len() / 6
+    };
+    let near: Vec<String> = presets
+        .iter()
+        .filter(|preset| near(&preset.name))
+        .map(|preset| format!("\"{}\"", preset.name))
+        .collect();
+    let mut message = format!("No preset found with name {name}");
+    if !near.is_empty() {
+        message = format!("{message}; did you mean {}?", near.join(" or "));
+    }
+    ApiError::not_found(Problem::at("/preset_name", message))
+}
+
+/// The id of the preset that has a name.
+async fn preset_named(parlor: &Parlor, app: AppId, name: &str) -> Result<PresetId, ApiError> {
+    let presets = presets::names(parlor, app).await?;
+    match presets.iter().find(|preset| preset.name == name) {
+        Some(preset) => Ok(preset.id),
+        None => Err(unknown_preset(parlor, app, name).await),
+    }
+}
+
+/// Who a join token admits, if it still admits anybody: the key, the time and the participant are
+/// checked, so a deleted participant's tokens are refused at once.
+///
+/// # Errors
+/// Why nobody is admitted, or that the database failed.
+pub async fn admit(
+    parlor: &Parlor,
+    token: &str,
+) -> Result<Result<(Claims, Participant), Refused>, Error> {
+    let claims = match join_token::verify(&parlor.keys, token, parlor.clock.now_ms()) {
+        Ok(claims) => claims,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let who = Address::Id(claims.participant_id);
+    let owned = crate::apps::owner(parlor, claims.org_id).await?.is_some();
+    let found = if owned {
+        find(parlor, claims.org_id, claims.meeting_id, &who).await?
+    } else {
+        None
+    };
+    Ok(found
+        .map(|participant| (claims, participant))
+        .ok_or(Refused::Revoked))
+}
+
+/// The form in which a name is searched for.
+fn search_name(name: &str) -> Option<String> {
+    let folded = meetings::fold(name);
+    (!folded.is_empty()).then_some(folded)
+}
+
+/// A number that spreads people over database writers and is the same for the same person.
+fn writer_key(meeting: Uuid, custom_id: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (meeting, custom_id).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Parses bytes as every body of this resource, for fuzzers.
+pub(crate) fn fuzz_bodies(bytes: &[u8]) {
+    let _ = crate::api::parse_body::<add::NewParticipant>(bytes);
+    let _ = crate::api::parse_body::<add_many::NewParticipants>(bytes);
+    let _ = crate::api::parse_body::<update::ParticipantPatch>(bytes);
+}
+
+/// Parses text as this resource's query, for fuzzers.
+pub(crate) fn fuzz_queries(text: &str) {
+    let _ = crate::api::parse_query::<list::Filter>(text);
+}

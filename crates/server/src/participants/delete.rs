@@ -1,0 +1,69 @@
+//! DELETE …/participants/{participant_id}: remove a participant, which ends all its tokens.
+
+use http::Method;
+use parlor_protocol::ids::{ParticipantId, PresetId};
+use parlor_store::{Error, Statement, Unit, values};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::OneParticipant;
+use crate::api::{ApiError, Call, Data, Endpoint};
+
+pub(super) static DELETE: Statement = Statement::new(
+    "participants.delete",
+    "DELETE FROM participants WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
+);
+pub(super) static UNCOUNT: Statement = Statement::new(
+    "participants.uncount",
+    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $2, {lane}, 0, 1)
+     ON CONFLICT (app_id, scope, lane) DO UPDATE SET removed = tallies.removed + 1",
+);
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::DELETE, "/meetings/{meeting_id}/participants/{participant_id}", "deleteParticipant", answer)
+        .describe(
+            "Delete a participant",
+            "Removes the participant; every token of it stops working at once. Somebody who is connected stays until \
+             kicked.",
+        )
+}
+
+/// What the participant was.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Deleted {
+    /// Its id.
+    id: ParticipantId,
+    /// The caller's own id of this person.
+    custom_participant_id: String,
+    /// The preset's id.
+    preset_id: PresetId,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    created_at: String,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    updated_at: String,
+}
+
+async fn answer(call: Call<OneParticipant>) -> Result<Data<Deleted>, ApiError> {
+    let participant = call.path.find(&call.parlor, call.app).await?;
+    let (app, meeting) = (call.app.uuid(), call.path.meeting_id.uuid());
+    let unit = Unit::default()
+        .keyed(super::writer_key(
+            meeting,
+            &participant.custom_participant_id,
+        ))
+        .exactly_one(&DELETE, values![app, meeting, participant.id.uuid()])
+        .then(&UNCOUNT, values![app, meeting]);
+    match call.parlor.db.commit(unit).await {
+        Ok(_) => Ok(Data(Deleted {
+            id: participant.id,
+            custom_participant_id: participant.custom_participant_id,
+            preset_id: participant.preset_id,
+            created_at: participant.created_at,
+            updated_at: participant.updated_at,
+        })),
+        Err(Error::WrongCount { .. }) => Err(call.path.why_missing(&call.parlor, call.app).await),
+        Err(error) => Err(error.into()),
+    }
+}

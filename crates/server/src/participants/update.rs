@@ -1,0 +1,125 @@
+//! PATCH …/participants/{participant_id}: change a participant's name, picture or preset.
+
+use garde::Validate;
+use http::Method;
+use parlor_protocol::ids::PresetId;
+use parlor_store::{Error, Statement, Unit, values};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::add::picture_url;
+use super::{
+    Added, Minter, NAME_MAX, OneParticipant, PICTURE_MAX, Participant, life_secs, preset_named,
+    search_name,
+};
+use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch};
+use crate::clock::rfc3339;
+
+pub(super) static WRITE: Statement = Statement::new(
+    "participants.write",
+    "UPDATE participants SET
+       preset_id = $4,
+       name = CASE WHEN $5 THEN $6 ELSE name END,
+       search_name = CASE WHEN $5 THEN $7 ELSE search_name END,
+       picture = CASE WHEN $8 THEN $9 ELSE picture END,
+       updated_at = $10
+     WHERE app_id = $1 AND meeting_id = $2 AND id = $3 RETURNING name, picture",
+);
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}/participants/{participant_id}", "updateParticipant", answer)
+        .describe(
+            "Change a participant",
+            "Changes what is sent; null takes a name or picture away. Answers with a fresh token; older ones keep \
+             working.",
+        )
+}
+
+/// What to change.
+#[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+pub(super) struct ParticipantPatch {
+    /// Shown to the other participants.
+    #[garde(custom(Patch::at_most(NAME_MAX)))]
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(max = NAME_MAX))]
+    pub(super) name: Patch<String>,
+    /// Absolute http or https URL of a picture.
+    #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), extend("format" = "uri"))]
+    pub(super) picture: Patch<String>,
+    /// The name of another preset.
+    #[garde(length(chars, min = 1, max = crate::presets::NAME_MAX))]
+    #[serde(default)]
+    pub(super) preset_name: Option<String>,
+    /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
+    #[garde(skip)]
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(super) expires_in: Option<u64>,
+}
+
+async fn answer(
+    call: Call<OneParticipant, Nothing, ParticipantPatch>,
+) -> Result<Data<Added>, ApiError> {
+    let patch = call.body.clone();
+    write(&call, &patch).await.map(Data)
+}
+
+/// Writes a change and answers with the participant and a fresh token.
+pub(super) async fn write<Q, B>(
+    call: &Call<OneParticipant, Q, B>,
+    patch: &ParticipantPatch,
+) -> Result<Added, ApiError> {
+    let life_secs = life_secs(&call.parlor, patch.expires_in)?;
+    let mut participant = call.path.find(&call.parlor, call.app).await?;
+    if let Some(name) = &patch.preset_name {
+        participant.preset_id = preset_named(&call.parlor, call.app, name).await?;
+        participant.preset_name.clone_from(name);
+    }
+    let written = store(call, &participant, patch).await?;
+    let Some((name, picture)) = written else {
+        return Err(call.path.why_missing(&call.parlor, call.app).await);
+    };
+    let participant = Participant {
+        name,
+        picture,
+        updated_at: rfc3339(call.now_ms),
+        ..participant
+    };
+    Ok(
+        Minter::new(&call.parlor, call.app, call.path.meeting_id, call.now_ms)
+            .add(participant, life_secs),
+    )
+}
+
+type Written = Option<(Option<String>, Option<String>)>;
+
+async fn store<Q, B>(
+    call: &Call<OneParticipant, Q, B>,
+    participant: &Participant,
+    patch: &ParticipantPatch,
+) -> Result<Written, Error> {
+    let preset: PresetId = participant.preset_id;
+    let name = patch.name.value();
+    let row = values![
+        call.app.uuid(),
+        call.path.meeting_id.uuid(),
+        participant.id.uuid(),
+        preset.uuid(),
+        patch.name.change().is_some(),
+        name.cloned(),
+        name.and_then(|name| search_name(name)),
+        patch.picture.change().is_some(),
+        patch.picture.value().cloned(),
+        call.now_ms
+    ];
+    let rows = call
+        .parlor
+        .db
+        .commit(Unit::default().then(&WRITE, row))
+        .await?;
+    let row = rows.into_iter().flatten().next();
+    row.map(|mut row| Ok((row.take(0)?, row.take(1)?)))
+        .transpose()
+}

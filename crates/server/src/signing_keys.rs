@@ -1,0 +1,234 @@
+//! The Ed25519 keys that sign join tokens.
+//!
+//! They are records like any other, so every node of a database signs and verifies with the same
+//! ones. The newest key that is not retired signs; retired keys still verify, so a rotation
+//! breaks no token that is out. A running server looks for new keys every few seconds.
+
+use std::sync::{Arc, RwLock};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{self, Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use parlor_store::{Db, Error, FromRow, Row, Statement, Unit, values};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::clock::rfc3339;
+
+static INSERT: Statement = Statement::new(
+    "signing_keys.insert",
+    "INSERT INTO signing_keys (id, secret, public, created_at) VALUES ($1, $2, $3, $4)",
+);
+static INSERT_FIRST: Statement = Statement::new(
+    "signing_keys.insert_first",
+    "INSERT INTO signing_keys (id, secret, public, created_at)
+     SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",
+);
+static RETIRE_OTHERS: Statement = Statement::new(
+    "signing_keys.retire_others",
+    "UPDATE signing_keys SET retired_at = $2 WHERE id <> $1 AND retired_at IS NULL",
+);
+static LIST: Statement = Statement::new(
+    "signing_keys.list",
+    "SELECT id, secret, public, created_at, retired_at FROM signing_keys ORDER BY created_at, id",
+);
+
+pub(crate) static STATEMENTS: [&Statement; 4] = [&INSERT, &INSERT_FIRST, &RETIRE_OTHERS, &LIST];
+
+struct StoredKey {
+    id: String,
+    secret: Vec<u8>,
+    public: Vec<u8>,
+    created_ms: i64,
+    retired_ms: Option<i64>,
+}
+
+impl FromRow for StoredKey {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.take(0)?,
+            secret: row.take(1)?,
+            public: row.take(2)?,
+            created_ms: row.take(3)?,
+            retired_ms: row.take(4)?,
+        })
+    }
+}
+
+/// A key pair that can sign.
+pub struct SigningKey {
+    /// The key id that stands in a token's header.
+    pub id: String,
+    pair: Ed25519KeyPair,
+}
+
+impl SigningKey {
+    /// An Ed25519 signature (RFC 8032), 64 bytes.
+    pub fn sign(&self, message: &[u8]) -> signature::Signature {
+        self.pair.sign(message)
+    }
+}
+
+/// The public half of a key as JSON Web Key (RFC 8037).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Jwk {
+    kty: &'static str,
+    crv: &'static str,
+    alg: &'static str,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    kid: String,
+    x: String,
+}
+
+/// A key as the command line shows it: nothing secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeySummary {
+    /// The key id.
+    pub id: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339; absent while it signs.
+    pub retired_at: Option<String>,
+}
+
+/// All keys as they were last read.
+struct Keys {
+    current: Arc<SigningKey>,
+    public: Vec<(String, Vec<u8>)>,
+}
+
+/// The keys of a running server.
+pub struct SigningKeys {
+    keys: RwLock<Keys>,
+}
+
+impl SigningKeys {
+    /// Reads the keys; makes the first one if there is none.
+    ///
+    /// # Errors
+    /// When the database fails or holds no usable key.
+    pub async fn load(db: &Db, now_ms: i64) -> Result<Self, Error> {
+        let (id, secret, public) = generate();
+        db.commit(Unit::default().then(&INSERT_FIRST, values![id, secret, public, now_ms]))
+            .await?;
+        Ok(Self {
+            keys: RwLock::new(read(db).await?),
+        })
+    }
+
+    /// Reads the keys again, to see a rotation by another process.
+    ///
+    /// # Errors
+    /// When the database fails; the keys that were known stay.
+    pub async fn refresh(&self, db: &Db) -> Result<(), Error> {
+        let keys = read(db).await?;
+        *self.keys.write().expect("no holder of this lock panics") = keys;
+        Ok(())
+    }
+
+    /// The key that signs now.
+    pub fn current(&self) -> Arc<SigningKey> {
+        Arc::clone(
+            &self
+                .keys
+                .read()
+                .expect("no holder of this lock panics")
+                .current,
+        )
+    }
+
+    /// Whether a signature was made by the key of this id.
+    pub fn verify(&self, id: &str, message: &[u8], signature: &[u8]) -> bool {
+        let keys = self.keys.read().expect("no holder of this lock panics");
+        let key = keys.public.iter().find(|(known, _)| known == id);
+        key.is_some_and(|(_, public)| {
+            signature::UnparsedPublicKey::new(&signature::ED25519, public)
+                .verify(message, signature)
+                .is_ok()
+        })
+    }
+
+    /// Every public key, for `/.well-known/jwks.json`.
+    pub fn jwks(&self) -> Vec<Jwk> {
+        let keys = self.keys.read().expect("no holder of this lock panics");
+        let jwk = |(id, public): &(String, Vec<u8>)| Jwk {
+            kty: "OKP",
+            crv: "Ed25519",
+            alg: "EdDSA",
+            usage: "sig",
+            kid: id.clone(),
+            x: BASE64_URL_SAFE_NO_PAD.encode(public),
+        };
+        keys.public.iter().map(jwk).collect()
+    }
+}
+
+/// Makes a new key the one that signs; the others verify only.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rotate(db: &Db, now_ms: i64) -> Result<KeySummary, Error> {
+    let (id, secret, public) = generate();
+    let unit = Unit::default()
+        .exactly_one(&INSERT, values![id.as_str(), secret, public, now_ms])
+        .then(&RETIRE_OTHERS, values![id.as_str(), now_ms]);
+    db.commit(unit).await?;
+    Ok(KeySummary {
+        id,
+        created_at: rfc3339(now_ms),
+        retired_at: None,
+    })
+}
+
+/// All keys, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(db: &Db) -> Result<Vec<KeySummary>, Error> {
+    let summary = |key: StoredKey| KeySummary {
+        id: key.id,
+        created_at: rfc3339(key.created_ms),
+        retired_at: key.retired_ms.map(rfc3339),
+    };
+    Ok(db
+        .read::<StoredKey>(&LIST, values![])
+        .await?
+        .into_iter()
+        .map(summary)
+        .collect())
+}
+
+async fn read(db: &Db) -> Result<Keys, Error> {
+    let stored = db.read::<StoredKey>(&LIST, values![]).await?;
+    let broken = || Error::Broken("signing_keys: there is no usable key".into());
+    let newest = stored
+        .iter()
+        .rev()
+        .find(|key| key.retired_ms.is_none())
+        .ok_or_else(broken)?;
+    let pair = Ed25519KeyPair::from_pkcs8(&newest.secret).map_err(|_| broken())?;
+    let current = Arc::new(SigningKey {
+        id: newest.id.clone(),
+        pair,
+    });
+    Ok(Keys {
+        current,
+        public: stored.into_iter().map(|key| (key.id, key.public)).collect(),
+    })
+}
+
+/// A fresh key: its id (the start of its public half's digest), PKCS #8 form and public half.
+fn generate() -> (String, Vec<u8>, Vec<u8>) {
+    let secret = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        .expect("the system gives random bytes");
+    let pair = Ed25519KeyPair::from_pkcs8(secret.as_ref()).expect("a key just made is good");
+    let public = pair.public_key().as_ref().to_vec();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public);
+    let id = digest.as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    (id, secret.as_ref().to_vec(), public)
+}

@@ -1,0 +1,4 @@
+//! The `Authorization` header.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::credentials(bytes));

@@ -1,0 +1,4 @@
+//! Query strings of every list operation.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::query(bytes));
