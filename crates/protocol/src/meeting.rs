@@ -111,6 +111,10 @@ impl MeetingSettings {
 
     /// The JSON of [`MeetingSettings::merge`], for callers that want to say where in it
     /// an error is.
+    ///
+    /// # Panics
+    ///
+    /// Never: settings are plain data.
     #[must_use]
     pub fn merged(&self, patch: Value) -> Value {
         let mut settings =

@@ -1,7 +1,7 @@
 //! Deserialising foreign input strictly, and telling where it went wrong.
 //!
 //! serde by itself takes an array for a struct and lets the last of two equal keys win. [`Strict`]
-//! wraps any deserializer, refuses both at every depth, and remembers the path of the first error
+//! wraps any deserializer, refuses both at every depth, and U+0000 in any text, and remembers the path of the first error
 //! so that the answer can point at it.
 
 use std::cell::RefCell;
@@ -134,12 +134,22 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
         visit_f32: f32;
         visit_f64: f64;
         visit_char: char;
-        visit_str: &str;
-        visit_borrowed_str: &'de str;
-        visit_string: String;
         visit_bytes: &[u8];
         visit_borrowed_bytes: &'de [u8];
         visit_byte_buf: Vec<u8>;
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<V::Value, E> {
+        self.inner.visit_str(without_nul(text)?)
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<V::Value, E> {
+        self.inner.visit_borrowed_str(without_nul(text)?)
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<V::Value, E> {
+        without_nul(&text)?;
+        self.inner.visit_string(text)
     }
 
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
@@ -179,6 +189,15 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
 
     fn visit_enum<A: de::EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.inner.visit_enum(access)
+    }
+}
+
+/// No database keeps U+0000 in a text, so it is refused at the door.
+fn without_nul<E: de::Error>(text: &str) -> Result<&str, E> {
+    if text.contains('\0') {
+        Err(E::custom("it contains the character U+0000"))
+    } else {
+        Ok(text)
     }
 }
 
@@ -290,6 +309,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for KeySeed<'_, S> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
         let text = deserializer.deserialize_str(KeyText)?;
+        without_nul::<D::Error>(&text)?;
         self.key.push_str(&text);
         self.seed
             .deserialize(de::value::CowStrDeserializer::new(text))

@@ -40,7 +40,7 @@ pub struct Settings {
     /// Directory of the embedded database [default: data]
     #[arg(long, global = true, env = "PARLOR_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// PostgreSQL to use instead of the embedded database: postgres://user:password@host/name
+    /// PostgreSQL to use instead of the embedded database, `postgres://user:password@host/name`
     #[arg(
         long,
         global = true,

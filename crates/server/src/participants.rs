@@ -202,12 +202,14 @@ enum Address {
 }
 
 impl FromStr for Address {
-    type Err = parlor_protocol::ParseIdError;
+    type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, ()> {
         match text.strip_prefix(CUSTOM) {
+            // No record has an id like these, and PostgreSQL refuses to be asked for U+0000.
+            Some(custom_id) if custom_id.is_empty() || custom_id.contains('\0') => Err(()),
             Some(custom_id) => Ok(Self::CustomId(custom_id.to_owned())),
-            None => text.parse().map(Self::Id),
+            None => text.parse().map(Self::Id).map_err(|_| ()),
         }
     }
 }

@@ -60,10 +60,10 @@ pub fn start(settings: &Settings) -> anyhow::Result<Telemetry> {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         #[cfg(feature = "otel")]
-        if let Some(exporter) = &self.exporter {
-            if let Err(error) = exporter.shutdown() {
-                tracing::warn!(%error, "the last spans were not exported");
-            }
+        if let Some(exporter) = &self.exporter
+            && let Err(error) = exporter.shutdown()
+        {
+            tracing::warn!(%error, "the last spans were not exported");
         }
     }
 }

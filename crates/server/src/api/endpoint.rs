@@ -199,6 +199,11 @@ impl Endpoint {
         &self.method
     }
 
+    /// What follows the account or the app in its path.
+    pub fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// The operation's name.
     pub fn id(&self) -> &'static str {
         self.id

@@ -53,7 +53,7 @@ pub(crate) static STATEMENTS: [&Statement; 4] = [&FIND, &REMEMBER, &NOTHING, &FO
 #[derive(Clone)]
 pub(super) struct Key {
     token: TokenId,
-    key: String,
+    text: String,
     fingerprint: [u8; 32],
     seal: [u8; 32],
 }
@@ -76,7 +76,7 @@ impl Key {
         }
         Ok(Some(Self {
             token: caller.token.id,
-            key: key.to_owned(),
+            text: key.to_owned(),
             fingerprint: fingerprint(parts, body),
             seal: derive(caller.secret.bytes(), key),
         }))
@@ -169,7 +169,7 @@ pub(super) async fn replay(
     let Some(key) = key else { return Ok(None) };
     let found = parlor.db.read::<Stored>(
         &FIND,
-        values![key.token.uuid(), key.key.as_str(), now_ms - KEPT_MS],
+        values![key.token.uuid(), key.text.as_str(), now_ms - KEPT_MS],
     );
     let Some(stored) = found.await?.pop() else {
         return Ok(None);
@@ -231,7 +231,7 @@ pub(super) async fn commit<R: Reply>(
         Ok(reply) => {
             let sealed = remembered.seal(&reply.to_json());
             let fingerprint = &remembered.fingerprint[..];
-            let (token, key) = (remembered.token.uuid(), remembered.key.as_str());
+            let (token, key) = (remembered.token.uuid(), remembered.text.as_str());
             (
                 &REMEMBER,
                 values![token, key, fingerprint, sealed, now_ms, now_ms - KEPT_MS],
@@ -239,7 +239,7 @@ pub(super) async fn commit<R: Reply>(
         }
         Err(_) => (
             &NOTHING,
-            values![remembered.token.uuid(), remembered.key.as_str()],
+            values![remembered.token.uuid(), remembered.text.as_str()],
         ),
     });
     match parlor.db.commit(unit).await {

@@ -41,7 +41,7 @@ pub fn parse_body<T: Input>(bytes: &[u8]) -> Result<T, ApiError> {
     let parsed = T::deserialize(Strict::new(&mut deserializer, &track));
     match parsed.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => validated(value, Place::Body),
-        Err(error) => Err(ApiError::invalid(vec![explain_json(&error, track.path())])),
+        Err(error) => Err(ApiError::invalid(vec![explain_json(&error, &track.path())])),
     }
 }
 
@@ -125,10 +125,10 @@ fn pointer(path: &[String]) -> String {
         .collect()
 }
 
-fn explain_json(error: &serde_json::Error, path: Vec<String>) -> Problem {
+fn explain_json(error: &serde_json::Error, path: &[String]) -> Problem {
     use serde_json::error::Category;
     match error.classify() {
-        Category::Data => explain(&error.to_string(), &path, Place::Body),
+        Category::Data => explain(&error.to_string(), path, Place::Body),
         Category::Eof | Category::Syntax | Category::Io => Problem::at(
             "",
             format!("BAD_REQUEST: the body is not valid JSON: {error}"),

@@ -15,21 +15,26 @@ use super::idempotency::KEY_MAX;
 
 /// The whole document.
 pub fn document() -> Value {
-    let mut describer = Describer::new();
+    let mut shapes = Describer::new();
     let mut paths = Map::new();
     for endpoint in super::endpoints() {
         for (surface, path) in endpoint.mounts() {
-            let operation = describer.operation(&endpoint, surface, &path);
+            let operation = shapes.operation(&endpoint, surface, &path);
             put(&mut paths, path, endpoint.method.as_str(), operation);
         }
     }
     for operation in contract::planned() {
         for (surface, path) in operation.mounts() {
-            let described = planned(operation, surface, &path);
-            put(&mut paths, path, operation.method().as_str(), described);
+            let operation_object = planned(operation, surface, &path);
+            put(
+                &mut paths,
+                path,
+                operation.method().as_str(),
+                operation_object,
+            );
         }
     }
-    let (schemas, renamed) = describer.schemas();
+    let (schemas, renamed) = shapes.schemas();
     let document = json!({
         "openapi": "3.1.0",
         "info": {

@@ -16,7 +16,6 @@ pub enum Patch<T> {
 
 impl<T> Patch<T> {
     /// What to write, if anything: `None` is no change, `Some(None)` takes the value away.
-    #[expect(clippy::option_option, reason = "the two levels are the two questions")]
     pub fn change(&self) -> Option<Option<&T>> {
         match self {
             Self::Absent => None,

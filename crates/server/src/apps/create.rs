@@ -1,4 +1,4 @@
-//! POST …/apps: make an app, with the seven default presets in it.
+//! `POST …/apps`: make an app, with the seven default presets in it.
 
 use http::Method;
 use parlor_protocol::ids::{AccountId, AppId};

@@ -1,4 +1,4 @@
-//! DELETE …/apps/{app_id}: delete an app and all that is in it. An extension.
+//! `DELETE …/apps/{app_id}`: delete an app and all that is in it. An extension.
 
 use http::Method;
 use parlor_protocol::ids::{AccountId, AppId};

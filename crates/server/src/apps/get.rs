@@ -1,4 +1,4 @@
-//! GET …/apps/{app_id}: one app.
+//! `GET …/apps/{app_id}`: one app.
 
 use http::Method;
 use parlor_store::{Statement, values};

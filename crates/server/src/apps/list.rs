@@ -1,4 +1,4 @@
-//! GET …/apps: the account's apps.
+//! `GET …/apps`: the account's apps.
 
 use garde::Validate;
 use http::Method;

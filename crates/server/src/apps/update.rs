@@ -1,4 +1,4 @@
-//! PATCH …/apps/{app_id}: rename an app. An extension.
+//! `PATCH …/apps/{app_id}`: rename an app. An extension.
 
 use http::Method;
 use parlor_store::{FromRow, Statement, Unit, values};

@@ -289,7 +289,9 @@ fn show_all<T: Serialize>(
     if json {
         println!("{}", serde_json::to_string(values)?);
     } else {
-        values.iter().for_each(|value| println!("{}", line(value)));
+        for value in values {
+            println!("{}", line(value));
+        }
     }
     Ok(())
 }

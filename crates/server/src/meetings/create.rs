@@ -1,4 +1,4 @@
-//! POST …/meetings: make a meeting.
+//! `POST …/meetings`: make a meeting.
 
 use http::Method;
 use parlor_protocol::MeetingStatus;

@@ -1,4 +1,4 @@
-//! DELETE …/meetings/{meeting_id}: delete a meeting and its participants. An extension.
+//! `DELETE …/meetings/{meeting_id}`: delete a meeting and its participants. An extension.
 
 use http::Method;
 use parlor_store::{Error, Statement, Unit, values};

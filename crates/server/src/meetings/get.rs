@@ -1,4 +1,4 @@
-//! GET …/meetings/{meeting_id}: one meeting.
+//! `GET …/meetings/{meeting_id}`: one meeting.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! GET …/meetings: the app's meetings.
+//! `GET …/meetings`: the app's meetings.
 
 use garde::Validate;
 use http::Method;

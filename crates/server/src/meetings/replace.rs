@@ -1,4 +1,4 @@
-//! PUT …/meetings/{meeting_id}: set a meeting anew.
+//! `PUT …/meetings/{meeting_id}`: set a meeting anew.
 
 use http::Method;
 

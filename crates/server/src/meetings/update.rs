@@ -1,4 +1,4 @@
-//! PATCH …/meetings/{meeting_id}: change some fields of a meeting.
+//! `PATCH …/meetings/{meeting_id}`: change some fields of a meeting.
 
 use garde::Validate;
 use http::Method;

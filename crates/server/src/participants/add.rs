@@ -1,4 +1,4 @@
-//! POST …/participants: add a participant to a meeting.
+//! `POST …/participants`: add a participant to a meeting.
 //!
 //! Adding the same person again is an upsert on the custom id, so a repeated or racing request
 //! gives the same participant and never a second one.
@@ -107,7 +107,8 @@ pub(super) struct NewParticipant {
     pub(super) expires_in: Option<u64>,
 }
 
-pub(super) fn picture_url(picture: &Patch<String>, context: &()) -> garde::Result {
+/// A garde rule: an absolute http or https URL.
+pub(super) fn picture_url<C>(picture: &Patch<String>, context: &C) -> garde::Result {
     http_url(&picture.value().cloned(), context)
 }
 
@@ -214,7 +215,7 @@ impl Addition {
 pub(super) fn rejects(parlor: &Parlor, headers: &HeaderMap) -> Result<bool, ApiError> {
     match headers
         .get("parlor-if-exists")
-        .map(|value| value.as_bytes())
+        .map(http::HeaderValue::as_bytes)
     {
         None => Ok(parlor.limits.reject_existing),
         Some(b"reject") => Ok(true),

@@ -1,4 +1,4 @@
-//! POST …/participants/bulk: add many people at once, all of them or none. An extension.
+//! `POST …/participants/bulk`: add many people at once, all of them or none. An extension.
 
 use std::collections::HashSet;
 

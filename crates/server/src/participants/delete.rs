@@ -1,4 +1,4 @@
-//! DELETE …/participants/{participant_id}: remove a participant, which ends all its tokens.
+//! `DELETE …/participants/{participant_id}`: remove a participant, which ends all its tokens.
 
 use http::Method;
 use parlor_protocol::ids::{ParticipantId, PresetId};

@@ -1,4 +1,4 @@
-//! GET …/participants/{participant_id}: one participant, without a token.
+//! `GET …/participants/{participant_id}`: one participant, without a token.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! GET …/participants: a meeting's participants.
+//! `GET …/participants`: a meeting's participants.
 
 use garde::Validate;
 use http::Method;

@@ -1,4 +1,4 @@
-//! POST …/participants/{participant_id}/token: another token for a participant.
+//! `POST …/participants/{participant_id}/token`: another token for a participant.
 
 use garde::Validate;
 use http::Method;

@@ -1,4 +1,4 @@
-//! PUT …/participants/{participant_id}: set a participant anew.
+//! `PUT …/participants/{participant_id}`: set a participant anew.
 
 use garde::Validate;
 use http::Method;

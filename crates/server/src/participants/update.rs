@@ -1,4 +1,4 @@
-//! PATCH …/participants/{participant_id}: change a participant's name, picture or preset.
+//! `PATCH …/participants/{participant_id}`: change a participant's name, picture or preset.
 
 use garde::Validate;
 use http::Method;

@@ -1,4 +1,4 @@
-//! POST …/presets: make a preset.
+//! `POST …/presets`: make a preset.
 
 use http::Method;
 use parlor_store::Unit;

@@ -1,4 +1,4 @@
-//! DELETE …/presets/{preset_id}: retire a preset.
+//! `DELETE …/presets/{preset_id}`: retire a preset.
 
 use http::Method;
 use parlor_store::{Statement, Unit, values};

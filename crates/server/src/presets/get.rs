@@ -1,4 +1,4 @@
-//! GET …/presets/{preset_id}: one preset, whole.
+//! `GET …/presets/{preset_id}`: one preset, whole.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! GET …/presets: the app's presets.
+//! `GET …/presets`: the app's presets.
 
 use garde::Validate;
 use http::Method;

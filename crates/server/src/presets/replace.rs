@@ -1,4 +1,4 @@
-//! PUT …/presets/{preset_id}: put a new preset in the place of another.
+//! `PUT …/presets/{preset_id}`: put a new preset in the place of another.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! PATCH …/presets/{preset_id}: change parts of a preset.
+//! `PATCH …/presets/{preset_id}`: change parts of a preset.
 
 use garde::Validate;
 use http::Method;

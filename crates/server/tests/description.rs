@@ -1,0 +1,167 @@
+//! What the repository says of the API is what the code does: the API description and the
+//! README's table of operations. `PARLOR_BLESS=1` writes both anew.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use parlor_server::api::contract::{self, OPERATIONS};
+use parlor_server::api::{endpoints, openapi};
+use serde_json::Value;
+
+fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path)
+}
+
+fn compare(path: &str, current: &str) {
+    let path = in_repository(path);
+    if std::env::var_os("PARLOR_BLESS").is_some() {
+        fs::write(&path, current).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == current,
+        "{} is not what the code says; PARLOR_BLESS=1 cargo test -p parlor-server --test description",
+        path.display()
+    );
+}
+
+#[test]
+fn the_kept_description_is_the_generated_one() {
+    compare("docs/openapi.json", &format!("{:#}\n", openapi::document()));
+}
+
+#[test]
+fn the_readmes_table_is_the_contracts() {
+    const START: &str = "<!-- operations -->\n";
+    const END: &str = "<!-- /operations -->";
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let (before, rest) = readme.split_once(START).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    compare(
+        "README.md",
+        &format!("{before}{START}{}{END}{after}", table()),
+    );
+}
+
+fn table() -> String {
+    let planned: BTreeSet<u8> = contract::planned()
+        .iter()
+        .map(|operation| operation.number)
+        .collect();
+    let row = |number: &str, method: &str, path: &str, name: &str, on_v2: bool, works: bool| {
+        let on_v2 = if on_v2 { "yes" } else { "no" };
+        let status = if works { "works" } else { "501" };
+        format!("| {number} | {method} | `{path}` | {name} | {on_v2} | {status} |\n")
+    };
+    let mut table =
+        "| # | method | path | operation | surface B | status |\n|--|--|--|--|--|--|\n".to_owned();
+    for operation in &OPERATIONS {
+        let works = !planned.contains(&operation.number);
+        let (number, method) = (operation.number.to_string(), operation.method());
+        table += &row(
+            &number,
+            method.as_str(),
+            operation.path,
+            operation.name,
+            operation.is_on_v2(),
+            works,
+        );
+    }
+    for endpoint in endpoints() {
+        if OPERATIONS
+            .iter()
+            .all(|operation| operation.name != endpoint.id())
+        {
+            let on_v2 = endpoint.mounts().len() > 1;
+            table += &row(
+                "+",
+                endpoint.method().as_str(),
+                endpoint.path(),
+                endpoint.id(),
+                on_v2,
+                true,
+            );
+        }
+    }
+    table
+}
+
+#[test]
+fn every_route_and_nothing_else_is_described() {
+    let mut routes = BTreeSet::new();
+    for endpoint in endpoints() {
+        let method = endpoint.method().as_str().to_lowercase();
+        routes.extend(
+            endpoint
+                .mounts()
+                .into_iter()
+                .map(|(_, path)| (path, method.clone())),
+        );
+    }
+    for operation in contract::planned() {
+        let method = operation.method().as_str().to_lowercase();
+        routes.extend(
+            operation
+                .mounts()
+                .into_iter()
+                .map(|(_, path)| (path, method.clone())),
+        );
+    }
+    let document = openapi::document();
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |(path, item): (&String, &Value)| {
+        item.as_object()
+            .unwrap()
+            .keys()
+            .map(|method| (path.clone(), method.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths.iter().flat_map(methods).collect::<BTreeSet<_>>(),
+        routes
+    );
+}
+
+#[test]
+fn every_built_operation_stands_where_the_contract_has_it() {
+    for endpoint in endpoints() {
+        if let Some(operation) = OPERATIONS
+            .iter()
+            .find(|operation| operation.name == endpoint.id())
+        {
+            assert_eq!(
+                (endpoint.mounts(), endpoint.method()),
+                (operation.mounts(), &operation.method())
+            );
+        }
+    }
+    assert_eq!(contract::planned().len(), OPERATIONS.len() - 21);
+}
+
+#[test]
+fn every_reference_in_the_description_has_a_target() {
+    fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(key, value)| match value.as_str() {
+                Some(path) if key == "$ref" => found.push(path),
+                _ => references(value, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let document = openapi::document();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 100);
+    for path in found {
+        assert!(
+            document.pointer(path.trim_start_matches('#')).is_some(),
+            "{path}"
+        );
+    }
+}
