@@ -68,8 +68,9 @@ pub fn endpoints() -> Vec<Endpoint> {
 pub fn router(parlor: &Arc<Parlor>) -> Router {
     let mut routes = Routes::default();
     for endpoint in endpoints() {
+        let endpoint = Arc::new(endpoint);
         for (surface, path) in endpoint.mounts() {
-            let (parlor, endpoint) = (Arc::clone(parlor), endpoint.clone());
+            let (parlor, endpoint) = (Arc::clone(parlor), Arc::clone(&endpoint));
             let method = endpoint.method().clone();
             routes.add(
                 path,
@@ -77,7 +78,7 @@ pub fn router(parlor: &Arc<Parlor>) -> Router {
                 move |params: RawPathParams, request: Request| {
                     respond::to_endpoint(
                         Arc::clone(&parlor),
-                        endpoint.clone(),
+                        Arc::clone(&endpoint),
                         surface,
                         params,
                         request,

@@ -97,7 +97,7 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub requests_per_minute: Option<u32>,
-    /// Largest request body in bytes [default: 1048576]
+    /// Largest request body in bytes [default: 4194304]
     #[arg(long, global = true, env = "PARLOR_BODY_BYTES", value_name = "BYTES")]
     pub body_bytes: Option<usize>,
     /// Seconds for a request body to arrive [default: 20]

@@ -50,7 +50,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 1024 * 1024,
+            body_bytes: 4 * 1024 * 1024,
             body_secs: 20,
             token_life_secs: 100 * 24 * 60 * 60,
             token_life_max_secs: 366 * 24 * 60 * 60,

@@ -20,18 +20,18 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(super) async fn to_endpoint(
     parlor: Arc<Parlor>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     surface: Surface,
     params: RawPathParams,
     request: Request,
 ) -> Response {
-    let (handler, success, operation) = (endpoint.handler, endpoint.success, endpoint.id);
+    let (success, operation) = (endpoint.success, endpoint.id);
     let about = About {
         operation,
         surface: surface.as_str(),
     };
     observed(&parlor, about, request, |request| {
-        handler(Incoming {
+        (endpoint.handler)(Incoming {
             parlor: Arc::clone(&parlor),
             surface,
             params,

@@ -1,0 +1,264 @@
+//! What happens as time passes, on a clock that the test moves: expiry, revocation, rotation, and
+//! what the sweeper takes away. In process, on both databases.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use parlor_protocol::ids::AccountId;
+use parlor_server::api_tokens::NewToken;
+use parlor_server::parlor::{Limits, Parlor};
+use parlor_server::participants::join_token::Refused;
+use parlor_server::{accounts, api, api_tokens, apps, participants, signing_keys, sweeper};
+use parlor_store::{FromRow, Place, Row, Statement};
+use parlor_testkit::Postgres;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+const SECRET: &str = "a secret that is long enough to be one";
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+struct Server {
+    parlor: Arc<Parlor>,
+    router: axum::Router,
+    account: AccountId,
+    app: String,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    async fn on(place: Place, dir: Option<tempfile::TempDir>) -> Self {
+        let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
+        let account = AccountId::from_uuid(Uuid::from_u128(7));
+        accounts::create(&parlor, account, "test").await.unwrap();
+        let token = NewToken {
+            account,
+            name: String::new(),
+            permissions: vec!["Realtime".to_owned()],
+            apps: None,
+            expires_in_secs: None,
+        };
+        api_tokens::create(&parlor, token, SECRET).await.unwrap();
+        let app = apps::create(&parlor, account, "test")
+            .await
+            .unwrap()
+            .id
+            .to_string();
+        let router = api::router(&parlor);
+        Self {
+            parlor,
+            router,
+            account,
+            app,
+            _dir: dir,
+        }
+    }
+
+    async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::on(Place::Sqlite(dir.path().join("parlor.db")), Some(dir)).await
+    }
+
+    async fn postgres() -> Self {
+        let url = Postgres::shared().await.unwrap().database().await.unwrap();
+        Self::on(Place::Postgres(url), None).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Value,
+        key: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let url = format!("/client/v4/accounts/{}/realtime/kit{path}", self.account);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header("authorization", format!("Bearer {SECRET}"));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    async fn meeting(&self) -> String {
+        let (status, body) = self
+            .send(
+                "POST",
+                &format!("/{}/meetings", self.app),
+                json!({"title": "One two"}),
+                None,
+            )
+            .await;
+        assert_eq!(status, StatusCode::CREATED);
+        body["data"]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn add(&self, meeting: &str, body: Value, key: Option<&str>) -> Value {
+        let path = format!("/{}/meetings/{meeting}/participants", self.app);
+        let (status, body) = self.send("POST", &path, body, key).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        body["data"].clone()
+    }
+
+    async fn admits(&self, added: &Value) -> Result<(), Refused> {
+        participants::admit(&self.parlor, added["token"].as_str().unwrap())
+            .await
+            .unwrap()
+            .map(drop)
+    }
+
+    /// Rows in every table that belongs to apps.
+    async fn rows(&self) -> [i64; 5] {
+        struct Counts([i64; 5]);
+        impl FromRow for Counts {
+            fn from_row(mut row: Row) -> Result<Self, parlor_store::Error> {
+                Ok(Self([
+                    row.take(0)?,
+                    row.take(1)?,
+                    row.take(2)?,
+                    row.take(3)?,
+                    row.take(4)?,
+                ]))
+            }
+        }
+        static COUNT: Statement = Statement::new(
+            "test.count",
+            "SELECT (SELECT COUNT(*) FROM participants), (SELECT COUNT(*) FROM meetings),
+                    (SELECT COUNT(*) FROM meeting_words), (SELECT COUNT(*) FROM presets), (SELECT COUNT(*) FROM tallies)",
+        );
+        self.parlor
+            .db
+            .scan::<Counts>(&COUNT, vec![])
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .0
+    }
+}
+
+fn person(id: &str) -> Value {
+    json!({"custom_participant_id": id, "preset_name": "group_call_host", "name": id})
+}
+
+/// One test for each database.
+macro_rules! on_both {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                super::$name(super::Server::sqlite().await).await;
+            }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                super::$name(super::Server::postgres().await).await;
+            }
+        }
+    )*};
+}
+
+on_both! {
+    a_remembered_answer_is_forgotten_after_a_day
+    a_token_lives_until_it_expires_or_its_participant_goes
+    a_rotated_key_still_verifies
+    the_sweeper_leaves_nothing_of_a_deleted_app
+}
+
+async fn a_remembered_answer_is_forgotten_after_a_day(server: Server) {
+    let meeting = server.meeting().await;
+    let first = server.add(&meeting, person("a"), Some("key")).await;
+    server.parlor.clock.advance_ms(DAY_MS - 60_000);
+    assert_eq!(server.add(&meeting, person("a"), Some("key")).await, first);
+    server.parlor.clock.advance_ms(120_000);
+    let again = server.add(&meeting, person("a"), Some("key")).await;
+    assert_eq!(again["id"], first["id"]);
+    assert_ne!(again["updated_at"], first["updated_at"]);
+    assert_eq!(server.add(&meeting, person("a"), Some("key")).await, again);
+}
+
+async fn a_token_lives_until_it_expires_or_its_participant_goes(server: Server) {
+    let meeting = server.meeting().await;
+    let short = server.add(&meeting, json!({"custom_participant_id": "a", "preset_name": "group_call_host", "expires_in": 60}), None).await;
+    let long = server.add(&meeting, person("a"), None).await;
+    assert_eq!(
+        (server.admits(&short).await, server.admits(&long).await),
+        (Ok(()), Ok(()))
+    );
+    server.parlor.clock.advance_ms(61_000);
+    assert_eq!(
+        (server.admits(&short).await, server.admits(&long).await),
+        (Err(Refused::Expired), Ok(()))
+    );
+    let path = format!("/{}/meetings/{meeting}/participants/custom:a", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(server.admits(&long).await, Err(Refused::Revoked));
+    let back = server.add(&meeting, person("a"), None).await;
+    assert_eq!(
+        (server.admits(&long).await, server.admits(&back).await),
+        (Err(Refused::Revoked), Ok(()))
+    );
+    let path = format!("/{}/meetings/{meeting}", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(server.admits(&back).await, Err(Refused::Revoked));
+}
+
+async fn a_rotated_key_still_verifies(server: Server) {
+    let meeting = server.meeting().await;
+    let before = server.add(&meeting, person("a"), None).await;
+    let old = server.parlor.keys.current().id.clone();
+    signing_keys::rotate(&server.parlor.db, server.parlor.clock.now_ms())
+        .await
+        .unwrap();
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_ne!(server.parlor.keys.current().id, old);
+    let after = server.add(&meeting, person("b"), None).await;
+    assert_eq!(
+        (server.admits(&before).await, server.admits(&after).await),
+        (Ok(()), Ok(()))
+    );
+    assert_eq!(server.parlor.keys.jwks().len(), 2);
+}
+
+async fn the_sweeper_leaves_nothing_of_a_deleted_app(server: Server) {
+    let (kept, gone) = (server.meeting().await, server.meeting().await);
+    for index in 0..20 {
+        server.add(&kept, person(&format!("k{index}")), None).await;
+        server.add(&gone, person(&format!("g{index}")), None).await;
+    }
+    let path = format!("/{}/meetings/{gone}", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    sweeper::sweep(&server.parlor).await.unwrap();
+    let [participants, meetings, words, presets, tallies] = server.rows().await;
+    assert_eq!((participants, meetings, words, presets), (20, 1, 2, 7));
+    assert!(tallies > 0);
+    assert_eq!(
+        server
+            .send("DELETE", &format!("/apps/{}", server.app), json!({}), None)
+            .await
+            .0,
+        StatusCode::OK
+    );
+    sweeper::sweep(&server.parlor).await.unwrap();
+    server.parlor.clock.advance_ms(DAY_MS);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.rows().await, [0; 5]);
+}
