@@ -1,8 +1,8 @@
 //! Deserialising foreign input strictly, and telling where it went wrong.
 //!
 //! serde by itself takes an array for a struct and lets the last of two equal keys win. [`Strict`]
-//! wraps any deserializer, refuses both at every depth, and U+0000 in any text, and remembers the path of the first error
-//! so that the answer can point at it.
+//! wraps any deserializer and refuses both at every depth, and U+0000 in any text. It takes 1.0
+//! for 1, and remembers the path of the first error so that the answer can point at it.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -62,22 +62,26 @@ macro_rules! forward {
     )*};
 }
 
+macro_rules! whole {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let visitor = self.wrap(Whole(visitor));
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     type Error = D::Error;
+
+    whole! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+    }
 
     forward! {
         deserialize_any() => deserialize_any();
         deserialize_bool() => deserialize_bool();
-        deserialize_i8() => deserialize_i8();
-        deserialize_i16() => deserialize_i16();
-        deserialize_i32() => deserialize_i32();
-        deserialize_i64() => deserialize_i64();
-        deserialize_i128() => deserialize_i128();
-        deserialize_u8() => deserialize_u8();
-        deserialize_u16() => deserialize_u16();
-        deserialize_u32() => deserialize_u32();
-        deserialize_u64() => deserialize_u64();
-        deserialize_u128() => deserialize_u128();
         deserialize_f32() => deserialize_f32();
         deserialize_f64() => deserialize_f64();
         deserialize_char() => deserialize_char();
@@ -189,6 +193,39 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
 
     fn visit_enum<A: de::EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.inner.visit_enum(access)
+    }
+}
+
+/// Takes 1.0 for 1: JSON does not tell them apart, and callers in some languages cannot either.
+struct Whole<V>(V);
+
+/// Floats up to this size stand for one whole number each: 2^53.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Whole<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(formatter)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<V::Value, E> {
+        self.0.visit_i64(value)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<V::Value, E> {
+        self.0.visit_u64(value)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and within 2^53"
+    )]
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<V::Value, E> {
+        if value.fract() != 0.0 || value.abs() > WHOLE_MAX {
+            return self.0.visit_f64(value);
+        }
+        self.0.visit_i64(value as i64)
     }
 }
 
@@ -375,6 +412,20 @@ mod tests {
         let (path, message) = parse(r#"{"items": [], "x": {"a": 1, "a": 2}}"#).unwrap_err();
         assert_eq!(path, ["x", "a"]);
         assert!(message.starts_with("duplicate key"), "{message}");
+    }
+
+    #[test]
+    fn one_point_zero_is_one() {
+        let whole = |text: &str| {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            Option::<u32>::deserialize(Strict::new(&mut deserializer, &Track::default())).ok()
+        };
+        assert_eq!(whole("30.0"), Some(Some(30)));
+        assert_eq!(whole("3e1"), Some(Some(30)));
+        assert_eq!(
+            [whole("30.5"), whole("-1.0"), whole("1e300"), whole("\"30\"")],
+            [None; 4]
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub const TITLE_MAX: usize = 1024;
 pub struct Meeting {
     /// Its id.
     pub id: MeetingId,
-    /// What people call it.
+    /// What people call it. Left out when it has none: the official SDKs do not know null here.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Whether people can join.
     pub status: MeetingStatus,
