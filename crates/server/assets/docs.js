@@ -121,7 +121,7 @@ function limits(schema) {
     span(s.minimum ?? s.exclusiveMinimum, s.maximum ?? s.exclusiveMaximum, ""),
     span(s.minItems, s.maxItems, " items"),
     s.pattern && ["matches ", h("code", s.pattern)],
-    s.default !== undefined && s.default !== null && ["default ", h("code", JSON.stringify(s.default))],
+    s.default !== undefined && s.default !== null && !nested(s) && ["default ", h("code", JSON.stringify(s.default))],
     s.deprecated && "deprecated", s.readOnly && "read only", s.writeOnly && "write only",
   ].filter(Boolean);
 }
@@ -139,18 +139,23 @@ function field(name, schema, required, open = false) {
   const inner = nested(schema);
   const choices = variants(s.type === "array" ? resolve(s.items) : s);
   return h("li.field",
-    h("div.field-head", h("code.name", name), h("span.type", typeName(schema)), required && h("span.required", "required")),
+    h("div.field-head", h("code.name", name), h("span.type", typeName(schema)), h(required ? "span.required" : "span.optional", required ? "required" : "may be absent")),
     h("div.words", prose(s.description)),
     choices.length > 0 && h("p.choices", choices.map((c) => h("code", JSON.stringify(c)))),
     limits(schema).length > 0 && h("p.limits", limits(schema).map((l) => h("span", l))),
     inner && lazyDetails(`Fields of ${name}`, () => fields(inner), open));
 }
 
+/** The properties of an object as [name, schema, required], the required ones first. */
+function properties(s) {
+  const must = new Set(s.required ?? []);
+  const all = Object.entries(s.properties ?? {}).map(([name, sub]) => [name, sub, must.has(name)]);
+  return [...all.filter((p) => p[2]), ...all.filter((p) => !p[2])];
+}
+
 /** The fields of an object; `opened` names the one whose own fields are shown at once. */
 function fields(schema, opened) {
-  const s = nested(schema) ?? {};
-  const must = new Set(s.required ?? []);
-  return h("ul.fields", Object.entries(s.properties ?? {}).map(([name, sub]) => field(name, sub, must.has(name), name === opened)));
+  return h("ul.fields", properties(nested(schema) ?? {}).map(([name, sub, must]) => field(name, sub, must, name === opened)));
 }
 
 /** Fills itself when first opened: recursive schemas stay finite and the page small. */
@@ -163,26 +168,32 @@ function lazyDetails(label, fill, open = false) {
   return box;
 }
 
-/** A body one can send: examples where given, else the required fields and the plain optional ones. */
-function example(schema, depth = 0) {
+/** What the schema itself offers as a value: an example or a default. */
+function offered(schema) {
   const s = resolve(schema);
-  if (s.example !== undefined) return s.example;
-  if (s.examples?.length) return s.examples[0];
-  if (s.default !== undefined && s.default !== null) return s.default;
+  return s.example ?? s.examples?.[0] ?? s.default ?? undefined;
+}
+
+/** A body one can send: what is required and, unless it is a partial change, what has an example or a default. */
+function exampleObject(s, depth, partial) {
+  const all = properties(s);
+  let shown = all.filter(([, sub, must]) => must || (!partial && offered(sub) !== undefined));
+  if (!shown.length) shown = all.filter(([, sub]) => resolve(sub).type === "string");
+  return Object.fromEntries(shown.map(([name, sub]) => [name, example(sub, depth + 1)]));
+}
+
+function example(schema, depth = 0, partial = false) {
+  const s = resolve(schema);
+  if (offered(s) !== undefined) return offered(s);
   const [choice] = variants(s);
   if (choice !== undefined) return choice;
   if (s.oneOf || s.anyOf) return example((s.oneOf ?? s.anyOf)[0], depth + 1);
   if (s.type === "array") return depth > 5 ? [] : [example(s.items, depth + 1)];
-  if (s.properties || s.type === "object") {
-    const must = new Set(s.required ?? []);
-    const shown = Object.entries(s.properties ?? {}).filter(([name, sub]) =>
-      depth <= 8 && (must.has(name) || (!resolve(sub).deprecated && !nested(sub) && resolve(sub).type !== "array")));
-    return Object.fromEntries(shown.map(([name, sub]) => [name, example(sub, depth + 1)]));
-  }
+  if (s.properties || s.type === "object") return depth > 8 ? {} : exampleObject(s, depth, partial);
   if (s.type === "boolean") return false;
   if (s.type === "integer" || s.type === "number") return s.minimum ?? 1;
   if (s.type !== "string") return null;
-  return { uri: "https://example.com/picture.png", "date-time": "2030-01-01T00:00:00.000Z", uuid: "00000000-0000-7000-8000-000000000000" }[s.format] ?? "string";
+  return { uri: "https://example.com/", "date-time": "2030-01-01T00:00:00.000Z", uuid: "00000000-0000-7000-8000-000000000000" }[s.format] ?? "string";
 }
 
 // ---- Operations ----------------------------------------------------------------------------
@@ -206,9 +217,18 @@ function readOperations() {
   }
   entries = [...byKey.values()].map((entry) => {
     const op = entry.a ?? entry.b;
-    const slug = key => key.replace(/[{}]/g, "").replace(/[^a-z0-9]+/gi, "-").replace(/-$/, "");
-    return { ...entry, slug: slug(entry.key), title: op.summary ?? entry.short, tag: op.tags?.[0] ?? "Other", planned: op["x-parlor-status"] === "planned" };
+    const slug = entry.key.replace(/[{}]/g, "").replace(/[^a-z0-9]+/gi, "-").replace(/-$/, "");
+    return { ...entry, slug, title: title(op.summary ?? entry.short), tag: op.tags?.[0] ?? "Other", planned: op["x-parlor-status"] === "planned" };
   });
+  const order = tagsInOrder();
+  entries.sort((one, other) => order.indexOf(one.tag) - order.indexOf(other.tag));
+}
+
+/** A summary as words: `listSessions` reads "List sessions". */
+function title(summary) {
+  if (/\s/.test(summary)) return summary;
+  const words = summary.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).trim();
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 const surface = () => document.querySelector("input[name=surface]:checked").value;
@@ -253,10 +273,10 @@ const jsonBody = (holder) => {
 };
 
 function responses(op) {
-  return h("section", h("h2", "Responses"), Object.entries(op.responses ?? {}).map(([status, raw]) => {
+  return h("section.replies", h("h2", "Responses"), Object.entries(op.responses ?? {}).map(([status, raw]) => {
     const reply = resolve(raw);
     const schema = jsonBody(reply)?.schema;
-    const label = [h(`span.status.s${status[0]}`, status), " ", reply.description || STATUS_TEXT[status] || ""];
+    const label = [h(`span.status.s${status[0]}`, status), " ", inline(reply.description || STATUS_TEXT[status] || "")];
     if (!schema || !nested(schema)) return h("p.response", label);
     return lazyDetails(label, () => fields(schema, "data"), status.startsWith("2"));
   }));
@@ -370,7 +390,7 @@ function input(p) {
 
 function tryIt(entry, op) {
   const content = op.requestBody && jsonBody(op.requestBody);
-  const first = content && JSON.stringify(content.example ?? Object.values(content.examples ?? {})[0]?.value ?? example(content.schema), null, 2);
+  const first = content && JSON.stringify(content.example ?? Object.values(content.examples ?? {})[0]?.value ?? example(content.schema, 0, entry.method === "patch"), null, 2);
   const body = content && h("textarea", { id: "body", rows: Math.min(18, first.split("\n").length + 1), spellcheck: "false", "aria-describedby": "body-note" });
   if (body) body.value = drafts.get(entry.slug) ?? first;
   const note = h("p.problem", { id: "body-note", role: "status" });
@@ -420,7 +440,7 @@ function operationPage(entry) {
       h("p.crumb", entry.tag), h("h1", entry.title),
       h("p.endpoint", badge(entry.method), pathLine(op.path)),
       only && h("p.notice", `This operation exists on the ${entry.a ? "Cloudflare" : "/v2"} paths only.`),
-      entry.planned && h("p.notice", "Planned: it answers 501 until it is built. The shapes below are what it will speak."),
+      entry.planned && h("p.notice", "Planned: not in this version yet."),
       h("div.words", prose(op.description)),
       parameters(op, "path", "Path"), parameters(op, "query", "Query"), parameters(op, "header", "Headers"),
       bodySchema && h("section", h("h2", "Body"), fields(bodySchema)),
@@ -430,14 +450,14 @@ function operationPage(entry) {
 }
 
 function homePage() {
-  const describe = (tag) => (api.tags ?? []).find((t) => t.name === tag)?.description;
+  const about = (tag) => (api.tags ?? []).find((t) => t.name === tag)?.description;
   const schemes = Object.entries(api.components?.securitySchemes ?? {});
   return h("article.home",
     h("h1", api.info.title), h("p.muted", `Version ${api.info.version} · `, h("a", { href: "/openapi.json" }, "openapi.json")),
     h("div.words", prose(api.info.description)),
     schemes.length > 0 && h("section", h("h2", "Credentials"), h("ul.fields", schemes.map(([name, s]) =>
-      h("li.field", h("div.field-head", h("code.name", s.name ?? name), h("span.type", s.scheme ?? s.in ?? s.type)), h("div.words", prose(s.description)))))),
-    tagsInOrder().map((tag) => h("section", h("h2", tag), prose(describe(tag)), h("ul.toc", entries.filter((e) => e.tag === tag).map((e) =>
+      h("li.field", h("div.field-head", h("code.name", s.name ?? `Authorization: ${title(s.scheme ?? name)}`)), h("div.words", prose(s.description)))))),
+    tagsInOrder().map((tag) => h("section", h("h2", tag), prose(about(tag)), h("ul.toc", entries.filter((e) => e.tag === tag).map((e) =>
       h("li", h("a", { href: `#/${e.slug}` }, badge(e.method), h("span", e.title)), pathLine(chosen(e).path), e.planned && h("span.soon", "planned")))))));
 }
 
