@@ -108,9 +108,11 @@ CREATE TABLE tallies (
 CREATE TABLE purges (
     app_id UUID NOT NULL,
     meeting_id UUID NOT NULL,
-    since BIGINT NOT NULL,
+    passes BIGINT NOT NULL,
+    due BIGINT NOT NULL,
     PRIMARY KEY (app_id, meeting_id)
 );
+CREATE INDEX purges_due ON purges (due);
 
 -- First answers to requests that carried an Idempotency-Key. The reply is sealed
 -- under a key that only the caller's own secret opens.
@@ -124,12 +126,15 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);
 
--- Ed25519 keys that sign join tokens. A retired key still verifies.
+-- Ed25519 keys that sign join tokens. One is current (1); the others (NULL) are
+-- retired and still verify.
 CREATE TABLE signing_keys (
     id TEXT NOT NULL,
+    current BIGINT,
     secret BYTEA NOT NULL,
     public BYTEA NOT NULL,
     created_at BIGINT NOT NULL,
     retired_at BIGINT,
     PRIMARY KEY (id)
 );
+CREATE UNIQUE INDEX signing_keys_current ON signing_keys (current);

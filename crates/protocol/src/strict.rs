@@ -423,7 +423,12 @@ mod tests {
         assert_eq!(whole("30.0"), Some(Some(30)));
         assert_eq!(whole("3e1"), Some(Some(30)));
         assert_eq!(
-            [whole("30.5"), whole("-1.0"), whole("1e300"), whole("\"30\"")],
+            [
+                whole("30.5"),
+                whole("-1.0"),
+                whole("1e300"),
+                whole("\"30\"")
+            ],
             [None; 4]
         );
     }

@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter};
@@ -75,7 +76,7 @@ pub fn router(parlor: &Arc<Parlor>) -> Router {
             routes.add(
                 path,
                 &method,
-                move |params: RawPathParams, request: Request| {
+                move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| {
                     respond::to_endpoint(
                         Arc::clone(&parlor),
                         Arc::clone(&endpoint),

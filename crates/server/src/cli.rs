@@ -79,11 +79,11 @@ fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()>
         Command::Account(command) => managed(settings, async |parlor| command.run(&parlor).await),
         Command::Key(command) => managed(settings, async |parlor| command.run(&parlor).await),
         Command::Config => {
-            print!("{}", settings.shown());
+            print!("{}", settings.shown()?);
             Ok(())
         }
         Command::Openapi => {
-            println!("{:#}", crate::api::openapi::document());
+            println!("{:#}", crate::api::openapi::document(&settings.limits()?));
             Ok(())
         }
     }

@@ -1,6 +1,6 @@
 //! The one source of time and ids. Everything else is told the time.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 #[derive(Debug, Default)]
 pub struct Clock {
     ahead_ms: AtomicI64,
+    made: AtomicU32,
 }
 
 impl Clock {
@@ -29,20 +30,19 @@ impl Clock {
         Uuid::new_v4()
     }
 
-    /// A new time-ordered id (UUID version 7) whose time is exactly `now_ms`.
+    /// A new time-ordered id (UUID version 7, RFC 9562) of a given time. Ids of one process and one
+    /// millisecond are in the order in which they were made: after the time comes a counter of 32
+    /// bits, and then 42 random ones.
     #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
     pub fn new_id(&self, now_ms: i64) -> Uuid {
-        if self.ahead_ms.load(Ordering::Relaxed) == 0 {
-            // The process-wide context keeps ids of one millisecond in order.
-            let id = Uuid::now_v7();
-            if id_ms(id) == now_ms {
-                return id;
-            }
-        }
         let ms = u64::try_from(now_ms).unwrap_or_default();
-        let mut random = [0; 10];
-        random.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
-        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+        let count = self.made.fetch_add(1, Ordering::Relaxed);
+        let random = Uuid::new_v4().as_u64_pair().1 & ((1 << 42) - 1);
+        let (high, low) = (count >> 20, u64::from(count & 0xf_ffff));
+        let mut tail = [0; 10];
+        tail[..2].copy_from_slice(&high.to_be_bytes()[2..]);
+        tail[2..].copy_from_slice(&(low << 42 | random).to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(ms, &tail).into_uuid()
     }
 }
 
@@ -80,6 +80,12 @@ mod tests {
         let now = clock.now_ms();
         assert_eq!(id_ms(clock.new_id(now)), now);
         assert_eq!(id_ms(clock.new_id(now + 5000)), now + 5000);
+        let ids: Vec<Uuid> = (0..3000).map(|_| clock.new_id(now)).collect();
+        assert!(ids.is_sorted());
+        assert_eq!(
+            (ids[0].get_version_num(), ids[0].get_variant()),
+            (7, uuid::Variant::RFC4122)
+        );
         assert!(first_id_at(now) < clock.new_id(now));
         assert!(clock.new_id(now) < first_id_at(now + 1));
     }

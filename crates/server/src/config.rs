@@ -10,6 +10,7 @@ use parlor_store::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::parlor::Limits;
+use crate::serve::Bounds;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
@@ -182,7 +183,7 @@ impl Settings {
             anyhow::ensure!(known, "--database takes a URL that starts with postgres://");
             return Ok(Place::Postgres(url.to_owned()));
         }
-        let dir = self.data_dir.clone().unwrap_or_else(|| "data".into());
+        let dir = self.data_dir();
         // The records hold signing keys: nobody else on the machine is to read them.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -244,25 +245,44 @@ impl Settings {
         Ok(Some((account, token.clone())))
     }
 
-    /// The settings as TOML, with secrets hidden.
-    pub fn shown(&self) -> String {
-        let mut shown = self.clone();
-        let hide = |secret: &mut Option<String>| {
-            if secret.is_some() {
-                *secret = Some("(hidden)".to_owned());
-            }
+    /// The settings in force as TOML, defaults included, with secrets hidden.
+    ///
+    /// # Errors
+    /// When they contradict each other.
+    pub fn shown(&self) -> anyhow::Result<String> {
+        let (limits, bounds) = (self.limits()?, Bounds::of(self));
+        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "(hidden)".to_owned());
+        let shown = Self {
+            listen: Some(self.listen().to_owned()),
+            data_dir: Some(self.data_dir()),
+            database: hidden(&self.database),
+            api_token: hidden(&self.api_token),
+            log_format: Some(self.log_format.unwrap_or_default()),
+            log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
+            token_life_secs: Some(limits.token_life_secs),
+            token_life_max_secs: Some(limits.token_life_max_secs),
+            reject_existing: Some(limits.reject_existing),
+            requests_per_minute: Some(limits.requests_per_minute),
+            body_bytes: Some(limits.body_bytes),
+            body_secs: Some(limits.body_secs),
+            header_secs: Some(bounds.header.as_secs()),
+            connections: Some(bounds.connections),
+            shutdown_secs: Some(bounds.shutdown.as_secs()),
+            ..self.clone()
         };
-        hide(&mut shown.database);
-        hide(&mut shown.api_token);
-        let json = serde_json::to_value(shown).unwrap_or_default();
-        let settings = json
+        let shown = serde_json::to_value(shown)?;
+        let set = shown
             .as_object()
             .into_iter()
             .flatten()
             .filter(|(_, value)| !value.is_null());
-        settings
+        Ok(set
             .map(|(key, value)| format!("{key} = {value}\n"))
-            .collect()
+            .collect())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| "data".into())
     }
 }
 
@@ -314,7 +334,7 @@ mod tests {
             api_token: Some("hunter2hunter2".into()),
             ..Settings::default()
         };
-        assert!(!settings.shown().contains("hunter2"));
+        assert!(!settings.shown().unwrap().contains("hunter2"));
     }
 
     #[test]

@@ -285,20 +285,35 @@ async fn unknown_preset(parlor: &Parlor, app: AppId, name: &str) -> ApiError {
         Ok(presets) => presets,
         Err(error) => return error.into(),
     };
-    let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
-    let near = |known: &str| {
-        strsim::damerau_levenshtein(&plain(known), &plain(name)) <= 1 + name.len() / 6
-    };
-    let near: Vec<String> = presets
-        .iter()
-        .filter(|preset| near(&preset.name))
-        .map(|preset| format!("\"{}\"", preset.name))
-        .collect();
     let mut message = format!("No preset found with name {name}");
+    let near = nearest(presets.iter().map(|preset| preset.name.as_str()), name);
     if !near.is_empty() {
+        let near: Vec<String> = near.iter().map(|known| format!("\"{known}\"")).collect();
         message = format!("{message}; did you mean {}?", near.join(" or "));
     }
     ApiError::not_found(Problem::at("/preset_name", message))
+}
+
+/// The names that are nearest to one that was meant to be one of them.
+fn nearest<'n>(known: impl Iterator<Item = &'n str>, name: &str) -> Vec<&'n str> {
+    let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
+    let meant = plain(name);
+    let (mut near, mut best) = (Vec::new(), 1 + meant.len() / 6);
+    // Long names are not compared: it would take long, and they are copied rather than typed.
+    for known in known
+        .filter(|known| known.len().max(meant.len()) <= 64)
+        .take(1000)
+    {
+        let distance = strsim::damerau_levenshtein(&plain(known), &meant);
+        if distance < best {
+            near.clear();
+        }
+        if distance <= best {
+            near.push(known);
+            best = distance;
+        }
+    }
+    near
 }
 
 /// The id of the preset that has a name.
@@ -319,6 +334,10 @@ pub async fn admit(
     parlor: &Parlor,
     token: &str,
 ) -> Result<Result<(Claims, Participant), Refused>, Error> {
+    parlor
+        .keys
+        .find(&parlor.db, join_token::key_id(token), parlor.clock.now_ms())
+        .await?;
     let claims = match join_token::verify(&parlor.keys, token, parlor.clock.now_ms()) {
         Ok(claims) => claims,
         Err(refused) => return Ok(Err(refused)),

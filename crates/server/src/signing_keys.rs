@@ -4,6 +4,7 @@
 //! ones. The newest key that is not retired signs; retired keys still verify, so a rotation
 //! breaks no token that is out. A running server looks for new keys every few seconds.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -18,23 +19,23 @@ use crate::clock::rfc3339;
 
 static INSERT: Statement = Statement::new(
     "signing_keys.insert",
-    "INSERT INTO signing_keys (id, secret, public, created_at) VALUES ($1, $2, $3, $4)",
+    "INSERT INTO signing_keys (id, current, secret, public, created_at) VALUES ($1, 1, $2, $3, $4)",
 );
 static INSERT_FIRST: Statement = Statement::new(
     "signing_keys.insert_first",
-    "INSERT INTO signing_keys (id, secret, public, created_at)
-     SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",
+    "INSERT INTO signing_keys (id, current, secret, public, created_at) VALUES ($1, 1, $2, $3, $4)
+     ON CONFLICT (current) DO NOTHING",
 );
-static RETIRE_OTHERS: Statement = Statement::new(
-    "signing_keys.retire_others",
-    "UPDATE signing_keys SET retired_at = $2 WHERE id <> $1 AND retired_at IS NULL",
+static RETIRE: Statement = Statement::new(
+    "signing_keys.retire",
+    "UPDATE signing_keys SET current = NULL, retired_at = $1 WHERE current = 1",
 );
 static LIST: Statement = Statement::new(
     "signing_keys.list",
     "SELECT id, secret, public, created_at, retired_at FROM signing_keys ORDER BY created_at, id",
 );
 
-pub(crate) static STATEMENTS: [&Statement; 4] = [&INSERT, &INSERT_FIRST, &RETIRE_OTHERS, &LIST];
+pub(crate) static STATEMENTS: [&Statement; 4] = [&INSERT, &INSERT_FIRST, &RETIRE, &LIST];
 
 struct StoredKey {
     id: String,
@@ -102,6 +103,7 @@ struct Keys {
 /// The keys of a running server.
 pub struct SigningKeys {
     keys: RwLock<Keys>,
+    looked_ms: AtomicI64,
 }
 
 impl SigningKeys {
@@ -115,6 +117,7 @@ impl SigningKeys {
             .await?;
         Ok(Self {
             keys: RwLock::new(read(db).await?),
+            looked_ms: AtomicI64::new(0),
         })
     }
 
@@ -126,6 +129,28 @@ impl SigningKeys {
         let keys = read(db).await?;
         *self.keys.write().expect("no holder of this lock panics") = keys;
         Ok(())
+    }
+
+    /// Reads the keys again if one is unknown, at most once a second: another node may have made it
+    /// a moment ago.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find(&self, db: &Db, id: Option<String>, now_ms: i64) -> Result<(), Error> {
+        let Some(id) = id else { return Ok(()) };
+        let known = self
+            .keys
+            .read()
+            .expect("no holder of this lock panics")
+            .public
+            .iter()
+            .any(|(known, _)| *known == id);
+        let last_ms = self.looked_ms.load(Ordering::Relaxed);
+        if known || (0..1000).contains(&(now_ms - last_ms)) {
+            return Ok(());
+        }
+        self.looked_ms.store(now_ms, Ordering::Relaxed);
+        self.refresh(db).await
     }
 
     /// The key that signs now.
@@ -172,8 +197,8 @@ impl SigningKeys {
 pub async fn rotate(db: &Db, now_ms: i64) -> Result<KeySummary, Error> {
     let (id, secret, public) = generate();
     let unit = Unit::default()
-        .exactly_one(&INSERT, values![id.as_str(), secret, public, now_ms])
-        .then(&RETIRE_OTHERS, values![id.as_str(), now_ms]);
+        .exactly_one(&RETIRE, values![now_ms])
+        .exactly_one(&INSERT, values![id.as_str(), secret, public, now_ms]);
     db.commit(unit).await?;
     Ok(KeySummary {
         id,

@@ -13,8 +13,8 @@ use crate::parlor::Parlor;
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(5);
-/// A deleted meeting keeps its entry for this long, because a request that had found the meeting
-/// may still be adding to it.
+/// What is deleted is swept twice, this far apart, because a request that had found the meeting may
+/// still have been adding to it.
 const LINGER_MS: i64 = 10 * 60 * 1000;
 
 /// Stands for the whole app where a meeting's id would stand.
@@ -23,17 +23,21 @@ pub(crate) const WHOLE_APP: Uuid = Uuid::nil();
 /// Hands what a deleted app ([`WHOLE_APP`]) or meeting leaves behind to the sweeper.
 pub(crate) static PURGE: Statement = Statement::new(
     "purges.insert",
-    "INSERT INTO purges (app_id, meeting_id, since) VALUES ($1, $2, $3) ON CONFLICT (app_id, meeting_id) DO NOTHING",
+    "INSERT INTO purges (app_id, meeting_id, passes, due) VALUES ($1, $2, 0, $3)
+     ON CONFLICT (app_id, meeting_id) DO NOTHING",
 );
 static NEXT: Statement = Statement::new(
     "purges.next",
-    "SELECT app_id, meeting_id, since FROM purges WHERE (app_id, meeting_id) > ($1, $2)
-     ORDER BY app_id, meeting_id LIMIT 100",
+    "SELECT app_id, meeting_id, passes FROM purges WHERE due <= $1 ORDER BY due LIMIT 100",
+);
+static AGAIN: Statement = Statement::new(
+    "purges.again",
+    "UPDATE purges SET passes = passes + 1, due = $3 WHERE app_id = $1 AND meeting_id = $2",
 );
 /// Every meeting of a deleted app becomes a purge of its own before it goes.
 static SPREAD: Statement = Statement::new(
     "purges.spread",
-    "INSERT INTO purges (app_id, meeting_id, since) SELECT app_id, id, $2 FROM meetings WHERE app_id = $1 ORDER BY id LIMIT 100
+    "INSERT INTO purges (app_id, meeting_id, passes, due) SELECT app_id, id, 0, $2 FROM meetings WHERE app_id = $1 ORDER BY id LIMIT 100
      ON CONFLICT (app_id, meeting_id) DO NOTHING",
 );
 static DONE: Statement = Statement::new(
@@ -63,9 +67,10 @@ static WORDS: Statement = Statement::new(
 static PRESETS: Statement =
     Statement::new("purges.presets", "DELETE FROM presets WHERE app_id = $1");
 
-pub(crate) static STATEMENTS: [&Statement; 9] = [
+pub(crate) static STATEMENTS: [&Statement; 10] = [
     &PURGE,
     &NEXT,
+    &AGAIN,
     &SPREAD,
     &DONE,
     &PARTICIPANTS,
@@ -78,7 +83,7 @@ pub(crate) static STATEMENTS: [&Statement; 9] = [
 struct Purge {
     app: Uuid,
     meeting: Uuid,
-    since_ms: i64,
+    passes: i64,
 }
 
 impl FromRow for Purge {
@@ -86,7 +91,7 @@ impl FromRow for Purge {
         Ok(Self {
             app: row.take(0)?,
             meeting: row.take(1)?,
-            since_ms: row.take(2)?,
+            passes: row.take(2)?,
         })
     }
 }
@@ -97,7 +102,8 @@ pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         parlor.rates.forget_idle();
-        if let Err(error) = sweep(&parlor).await {
+        // Every step is a commit of its own, so a stop may come between any two.
+        if let Some(Err(error)) = stop.run_until_cancelled(sweep(&parlor)).await {
             tracing::warn!(%error, "the sweeper could not finish its round");
         }
     }
@@ -112,28 +118,23 @@ pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
     let now_ms = parlor.clock.now_ms();
     let forgotten = now_ms - crate::api::IDEMPOTENCY_KEPT_MS;
     while gone(parlor, Unit::default().then(&FORGET, values![forgotten])).await? > 0 {}
-    let mut last = (Uuid::nil(), Uuid::nil());
     loop {
-        let purges = parlor
-            .db
-            .scan::<Purge>(&NEXT, values![last.0, last.1])
-            .await?;
-        let Some(end) = purges.last() else {
+        let purges = parlor.db.scan::<Purge>(&NEXT, values![now_ms]).await?;
+        if purges.is_empty() {
             return Ok(());
-        };
-        last = (end.app, end.meeting);
+        }
         for purge in purges {
             if purge.meeting == WHOLE_APP {
                 app(parlor, &purge, now_ms).await?;
             } else {
                 meeting(parlor, purge.app, purge.meeting).await?;
             }
-            if now_ms - purge.since_ms > LINGER_MS {
-                parlor
-                    .db
-                    .commit(Unit::default().then(&DONE, values![purge.app, purge.meeting]))
-                    .await?;
-            }
+            let (app, meeting) = (purge.app, purge.meeting);
+            let unit = match purge.passes {
+                0 => Unit::default().then(&AGAIN, values![app, meeting, now_ms + LINGER_MS]),
+                _ => Unit::default().then(&DONE, values![app, meeting]),
+            };
+            parlor.db.commit(unit).await?;
         }
     }
 }

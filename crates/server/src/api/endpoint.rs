@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use parlor_protocol::ids::{AccountId, AppId};
 use parlor_store::Unit;
 use schemars::{Schema, SchemaGenerator};
@@ -298,48 +298,54 @@ where
     let now_ms = parlor.clock.now_ms();
     let (caller, account, app) = admit(&parlor, surface, &params, &parts.headers).await?;
     let quota = parlor.rates.take(&caller)?;
-    let path = P::from_path(&params)?;
-    let query = parse_query(parts.uri.query().unwrap_or_default())?;
-    let has_body = !matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
-    let bytes = if has_body {
-        read_body(&parlor, body).await?
-    } else {
-        Bytes::new()
-    };
-    let parsed = parse_body(&bytes)?;
-    let key = match parts.method {
-        Method::POST => Key::of(&caller, &parts, &bytes)?,
-        _ => None,
-    };
-    if let Some(reply) = idempotency::replay(&parlor, key.as_ref(), now_ms).await? {
-        return Ok(answer(success, reply, true));
-    }
-    let call = Call {
-        parlor: Arc::clone(&parlor),
-        caller,
-        account,
-        app,
-        path,
-        query,
-        body: parsed,
-        headers: parts.headers,
-        now_ms,
-        key: key.clone(),
-    };
-    let mut response = match handler(call).await {
-        Ok(reply) => answer(success, reply.to_json(), false),
-        Err(error) if error.is_key_race() => {
-            let reply = idempotency::replay(&parlor, key.as_ref(), now_ms)
-                .await?
-                .ok_or(error)?;
-            answer(success, reply, true)
+    let handled = async {
+        let path = P::from_path(&params)?;
+        let query = parse_query(parts.uri.query().unwrap_or_default())?;
+        let has_body = !matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
+        let bytes = if has_body {
+            read_body(&parlor, body).await?
+        } else {
+            Bytes::new()
+        };
+        let parsed = parse_body(&bytes)?;
+        let key = match parts.method {
+            Method::POST => Key::of(&caller, &parts, &bytes)?,
+            _ => None,
+        };
+        if let Some(reply) = idempotency::replay(&parlor, key.as_ref(), now_ms).await? {
+            return Ok(answer(success, reply, true));
         }
-        Err(error) => return Err(error),
+        let call = Call {
+            parlor: Arc::clone(&parlor),
+            caller,
+            account,
+            app,
+            path,
+            query,
+            body: parsed,
+            headers: parts.headers,
+            now_ms,
+            key: key.clone(),
+        };
+        match handler(call).await {
+            Ok(reply) => Ok(answer(success, reply.to_json(), false)),
+            Err(error) if error.is_key_race() => {
+                let reply = idempotency::replay(&parlor, key.as_ref(), now_ms)
+                    .await?
+                    .ok_or(error)?;
+                Ok(answer(success, reply, true))
+            }
+            Err(error) => Err(error),
+        }
     };
-    if let Some(quota) = quota {
-        quota.write(response.headers_mut());
+    match (handled.await, quota) {
+        (Ok(mut response), Some(quota)) => {
+            quota.write(response.headers_mut());
+            Ok(response)
+        }
+        (Err(error), Some(quota)) => Err(error.with_quota(quota)),
+        (result, None) => result,
     }
-    Ok(response)
 }
 
 /// Authenticates the caller and settles which account and app the request is about.
@@ -410,15 +416,38 @@ fn too_long(name: &str) -> ApiError {
 }
 
 async fn read_body(parlor: &Parlor, body: Body) -> Result<Bytes, ApiError> {
-    let limit = parlor.limits.body_bytes;
-    let collected = Limited::new(body, limit).collect();
-    match tokio::time::timeout(parlor.limits.body_timeout(), collected).await {
-        Err(_) => Err(ApiError::too_slow()),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::too_large(limit))
+    let collected = collect(body, parlor.limits.body_bytes);
+    let collected = tokio::time::timeout(parlor.limits.body_timeout(), collected).await;
+    collected.unwrap_or_else(|_| Err(ApiError::too_slow()))
+}
+
+/// Bytes of a body that is too large which are still read, so that its sender is not cut off
+/// before it has heard why.
+const DRAINED_BYTES: usize = 64 * 1024 * 1024;
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let (mut whole, mut length) = (Bytes::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::bad_request("the request body broke off"))?;
+        let Ok(chunk) = frame.into_data() else {
+            continue;
+        };
+        length += chunk.len();
+        if length > limit.max(DRAINED_BYTES) {
+            break;
         }
-        Ok(Err(_)) => Err(ApiError::bad_request("the request body broke off")),
+        if length > limit {
+            whole = Bytes::new();
+        } else if whole.is_empty() {
+            whole = chunk;
+        } else {
+            whole = [whole, chunk].concat().into();
+        }
+    }
+    if length > limit {
+        Err(ApiError::too_large(limit))
+    } else {
+        Ok(whole)
     }
 }
 

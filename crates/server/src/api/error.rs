@@ -11,6 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::rates::Remaining;
+
 /// The code Cloudflare's gateway gives to everything about credentials.
 pub(super) const AUTHENTICATION_CODE: u16 = 10_000;
 
@@ -53,6 +55,7 @@ pub struct ApiError {
     allow: Option<String>,
     cause: Option<String>,
     key_race: bool,
+    quota: Option<Remaining>,
 }
 
 impl ApiError {
@@ -65,6 +68,7 @@ impl ApiError {
             allow: None,
             cause: None,
             key_race: false,
+            quota: None,
         }
     }
 
@@ -192,6 +196,12 @@ impl ApiError {
         self.status
     }
 
+    /// Tells the caller what is left of its quota.
+    pub(super) fn with_quota(mut self, quota: Remaining) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
     /// What is behind it, for the log only.
     pub(super) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
@@ -263,6 +273,9 @@ impl IntoResponse for ApiError {
             StatusCode::CONFLICT | StatusCode::NOT_IMPLEMENTED
         ) {
             headers.insert(X_SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+        }
+        if let Some(quota) = &self.quota {
+            quota.write(headers);
         }
         if let Some(seconds) = self.retry_after_secs {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -69,7 +69,8 @@ impl Key {
             return Ok(None);
         };
         let key = value.to_str().unwrap_or_default();
-        if key.is_empty() || key.len() > KEY_MAX {
+        if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             let message =
                 format!("\"Idempotency-Key\" must have 1 to {KEY_MAX} visible ASCII characters");
             return Err(ApiError::bad_request(message));

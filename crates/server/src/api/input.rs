@@ -162,8 +162,11 @@ fn explain(text: &str, path: &[String], place: Place) -> Problem {
             return problem(path, &format!("must be {}", plainly(expected)), place);
         }
     }
-    if text.starts_with("invalid digit") || text.starts_with("cannot parse integer") {
-        return problem(path, "must be a number", place);
+    if text.starts_with("invalid digit") {
+        return problem(path, "must be a whole number that is not negative", place);
+    }
+    if text.starts_with("number too large") {
+        return problem(path, "is too large", place);
     }
     problem(path, &format!("is not valid: {text}"), place)
 }

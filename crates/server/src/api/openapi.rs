@@ -12,9 +12,10 @@ use super::contract::{self, OPERATIONS, Operation};
 use super::endpoint::{Endpoint, Surface};
 use super::error::ErrorBody;
 use super::idempotency::KEY_MAX;
+use crate::parlor::Limits;
 
-/// The whole document.
-pub fn document() -> Value {
+/// The whole document, for a server with these limits.
+pub fn document(limits: &Limits) -> Value {
     let mut shapes = Describer::new();
     let mut paths = Map::new();
     for endpoint in super::endpoints() {
@@ -58,7 +59,14 @@ pub fn document() -> Value {
             },
         },
     });
-    refer_to_schemas(document, &renamed)
+    let mut document = refer_to_schemas(document, &renamed);
+    let schemas = document["components"]["schemas"].as_object_mut();
+    for (_, schema) in schemas.into_iter().flatten() {
+        if let Some(life) = schema.pointer_mut("/properties/expires_in") {
+            life["maximum"] = limits.token_life_max_secs.into();
+        }
+    }
+    document
 }
 
 fn put(paths: &mut Map<String, Value>, path: String, method: &str, operation: Value) {
@@ -147,6 +155,7 @@ fn planned(operation: &Operation, surface: Surface, path: &str) -> Value {
         "summary": operation.name,
         "description": "Not in this version: answers 501.",
         "x-parlor-status": "planned",
+        "security": security(surface),
         "parameters": parameters,
         "responses": {"501": {"$ref": "#/components/responses/501"}},
     })
@@ -229,7 +238,7 @@ impl Describer {
         });
         if endpoint.has_body() {
             let schema: Value = (endpoint.shapes.body)(&mut self.input).into();
-            let required = endpoint.method != http::Method::POST || self.needs_fields(&schema);
+            let required = self.needs_fields(&schema);
             operation["requestBody"] =
                 json!({"required": required, "content": {"application/json": {"schema": schema}}});
         }
@@ -376,8 +385,13 @@ fn each_property(schema: &Value, place: &str) -> Vec<Value> {
             .as_object_mut()
             .and_then(|schema| schema.remove("description"));
         without_null(&mut schema);
-        json!({"name": name, "in": place, "required": required.contains(&name.as_str()),
-               "description": description, "schema": schema})
+        let mut parameter = json!({"name": name, "in": place, "required": required.contains(&name.as_str()),
+               "description": description, "schema": schema});
+        if place == "query" {
+            // An empty value counts as an absent one.
+            parameter["allowEmptyValue"] = true.into();
+        }
+        parameter
     };
     properties.map(parameter).collect()
 }

@@ -21,6 +21,8 @@ use crate::parlor::Parlor;
 pub const PER_PAGE_DEFAULT: u32 = 20;
 /// The largest page.
 pub const PER_PAGE_MAX: u32 = 1000;
+/// The farthest page.
+pub const PAGE_NO_MAX: u32 = 1_000_000_000;
 /// Rows younger than this may still get an older neighbour from a commit under way.
 const SETTLED_MS: i64 = 60_000;
 /// Scopes whose ranks are kept at once.

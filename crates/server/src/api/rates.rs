@@ -24,6 +24,7 @@ pub struct Rates {
 }
 
 /// What is left of a token's quota.
+#[derive(Debug)]
 pub(super) struct Remaining {
     requests: u32,
     per_minute: u32,
@@ -61,7 +62,11 @@ impl Rates {
             }
             Err(refused) => {
                 let wait = refused.wait_time_from(DefaultClock::default().now());
-                Err(ApiError::too_many_requests(wait.as_secs() + 1))
+                let none = Remaining {
+                    requests: 0,
+                    per_minute: self.per_minute,
+                };
+                Err(ApiError::too_many_requests(wait.as_secs() + 1).with_quota(none))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -22,7 +23,7 @@ pub(super) async fn to_endpoint(
     parlor: Arc<Parlor>,
     endpoint: Arc<Endpoint>,
     surface: Surface,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Response {
     let (success, operation) = (endpoint.success, endpoint.id);
@@ -30,14 +31,17 @@ pub(super) async fn to_endpoint(
         operation,
         surface: surface.as_str(),
     };
-    observed(&parlor, about, request, |request| {
+    observed(&parlor, about, request, async |request| {
+        let params = params.map_err(|_| ApiError::bad_request("the path is not valid UTF-8"))?;
+        let parlor = Arc::clone(&parlor);
         (endpoint.handler)(Incoming {
-            parlor: Arc::clone(&parlor),
+            parlor,
             surface,
             params,
             request,
             success,
         })
+        .await
     })
     .await
 }

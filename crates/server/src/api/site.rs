@@ -16,8 +16,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
     let (ready, metrics, keys) = (Arc::clone(parlor), Arc::clone(parlor), Arc::clone(parlor));
-    let description =
-        serde_json::to_vec(&openapi::document()).expect("the description is plain JSON");
+    let description = serde_json::to_vec(&openapi::document(&parlor.limits))
+        .expect("the description is plain JSON");
     let description: Arc<[u8]> = description.into();
     let router = Router::new()
         .route(

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::App;
-use crate::api::paging::{PER_PAGE_MAX, SortOrder, Window};
+use crate::api::paging::{PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
 use crate::api::{ApiError, Call, Endpoint, Nothing, Page};
 use crate::parlor::Parlor;
 
@@ -30,7 +30,7 @@ pub(super) fn endpoint() -> Endpoint {
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
     /// The page, counted from 1.
-    #[garde(skip)]
+    #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]
     page_no: Option<u32>,
     /// Items on a page; 20 when absent.

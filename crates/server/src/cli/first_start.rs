@@ -10,7 +10,8 @@ use crate::parlor::Parlor;
 use crate::{accounts, apps};
 
 /// Makes what is missing. Everything is in one transaction, so a start that is killed leaves all
-/// of it or nothing, and of several nodes that start at once one makes it.
+/// of it or nothing. Several nodes that start at once on one empty database make it once if the
+/// account's id is set; otherwise each may make an account of its own.
 ///
 /// # Errors
 /// When the database fails or the settings are malformed.

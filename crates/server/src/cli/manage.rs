@@ -6,6 +6,7 @@ use parlor_store::Error;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::api::auth::PERMISSIONS;
 use crate::api_tokens::NewToken;
 use crate::parlor::Parlor;
 use crate::{accounts, api_tokens, apps, signing_keys};
@@ -158,6 +159,16 @@ impl Token {
                     apps,
                     expires_in_secs: expires_in,
                 };
+                if !new
+                    .permissions
+                    .iter()
+                    .any(|held| PERMISSIONS.contains(&held.as_str()))
+                {
+                    eprintln!(
+                        "parlor: no operation accepts a token without {}",
+                        PERMISSIONS.join(" or ")
+                    );
+                }
                 let secret = api_tokens::new_secret();
                 let token = api_tokens::create(parlor, new, &secret)
                     .await

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{GET, Meeting, StoredMeeting, words};
-use crate::api::paging::{Listing, PER_PAGE_MAX, SortOrder, Window};
+use crate::api::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
 use crate::api::{ApiError, Call, Endpoint, Nothing, Page, SEARCH_MAX, prefix_end};
 use crate::clock::first_id_at;
 use crate::parlor::Parlor;
@@ -86,7 +86,7 @@ pub(super) fn endpoint() -> Endpoint {
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 pub(super) struct Filter {
     /// The page; 0 and 1 are the first.
-    #[garde(skip)]
+    #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]
     page_no: Option<u32>,
     /// Items on a page; 20 when absent.

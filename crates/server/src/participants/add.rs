@@ -5,7 +5,7 @@
 
 use garde::Validate;
 use http::{HeaderMap, Method};
-use parlor_protocol::address::http_url;
+use parlor_protocol::address::{HTTP_URL, http_url};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use schemars::JsonSchema;
@@ -86,9 +86,12 @@ pub(super) fn endpoint() -> Endpoint {
 pub(super) struct NewParticipant {
     /// Your own id of this person, unique in the meeting.
     #[garde(length(chars, min = 1, max = CUSTOM_ID_MAX))]
+    #[serde(alias = "client_specific_id")]
+    #[schemars(example = &"user-42")]
     pub(super) custom_participant_id: String,
     /// The preset that says what this person may do. In its exact case.
     #[garde(length(chars, min = 1, max = crate::presets::NAME_MAX))]
+    #[schemars(example = &"group_call_participant")]
     pub(super) preset_name: String,
     /// Shown to the other participants.
     #[garde(custom(Patch::at_most(NAME_MAX)))]
@@ -98,7 +101,7 @@ pub(super) struct NewParticipant {
     /// Absolute http or https URL of a picture.
     #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
     #[serde(default)]
-    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), extend("format" = "uri"))]
+    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), regex(pattern = HTTP_URL))]
     picture: Patch<String>,
     /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
     #[garde(skip)]

@@ -95,6 +95,11 @@ pub fn parse(token: &str) -> Result<Parsed<'_>, Refused> {
     })
 }
 
+/// The id of the key that a token says it was signed with.
+pub fn key_id(token: &str) -> Option<String> {
+    parse(token).ok().map(|parsed| parsed.header.kid)
+}
+
 /// Reads a token's claims if one of our keys signed it and it has not expired.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{Address, CUSTOM_ID_MAX, Participant, find, search_name};
-use crate::api::paging::{Listing, PER_PAGE_MAX, SortOrder, Window};
+use crate::api::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
 use crate::api::{ApiError, Call, Endpoint, Page, SEARCH_MAX, prefix_end};
 use crate::meetings::{self, OneMeeting};
 use crate::parlor::Parlor;
@@ -59,7 +59,7 @@ pub(super) fn endpoint() -> Endpoint {
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 pub(super) struct Filter {
     /// The page; 0 and 1 are the first.
-    #[garde(skip)]
+    #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]
     page_no: Option<u32>,
     /// Items on a page; 20 when absent.

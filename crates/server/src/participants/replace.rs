@@ -2,6 +2,7 @@
 
 use garde::Validate;
 use http::Method;
+use parlor_protocol::address::HTTP_URL;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,7 +39,7 @@ struct Replacement {
     /// Absolute http or https URL of a picture.
     #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
     #[serde(default)]
-    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), extend("format" = "uri"))]
+    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), regex(pattern = HTTP_URL))]
     picture: Patch<String>,
     /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
     #[garde(skip)]

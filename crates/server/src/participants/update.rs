@@ -2,28 +2,26 @@
 
 use garde::Validate;
 use http::Method;
-use parlor_protocol::ids::PresetId;
+use parlor_protocol::address::HTTP_URL;
 use parlor_store::{Error, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::add::picture_url;
 use super::{
-    Added, Minter, NAME_MAX, OneParticipant, PICTURE_MAX, Participant, life_secs, preset_named,
-    search_name,
+    Added, Minter, NAME_MAX, OneParticipant, PICTURE_MAX, life_secs, preset_named, search_name,
 };
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch};
-use crate::clock::rfc3339;
 
 pub(super) static WRITE: Statement = Statement::new(
     "participants.write",
     "UPDATE participants SET
-       preset_id = $4,
+       preset_id = CASE WHEN $11 THEN $4 ELSE preset_id END,
        name = CASE WHEN $5 THEN $6 ELSE name END,
        search_name = CASE WHEN $5 THEN $7 ELSE search_name END,
        picture = CASE WHEN $8 THEN $9 ELSE picture END,
        updated_at = $10
-     WHERE app_id = $1 AND meeting_id = $2 AND id = $3 RETURNING name, picture",
+     WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
 );
 
 pub(super) fn endpoint() -> Endpoint {
@@ -46,7 +44,7 @@ pub(super) struct ParticipantPatch {
     /// Absolute http or https URL of a picture.
     #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
     #[serde(default)]
-    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), extend("format" = "uri"))]
+    #[schemars(with = "Option<String>", length(max = PICTURE_MAX), regex(pattern = HTTP_URL))]
     pub(super) picture: Patch<String>,
     /// The name of another preset.
     #[garde(length(chars, min = 1, max = crate::presets::NAME_MAX))]
@@ -72,54 +70,39 @@ pub(super) async fn write<Q, B>(
     patch: &ParticipantPatch,
 ) -> Result<Added, ApiError> {
     let life_secs = life_secs(&call.parlor, patch.expires_in)?;
-    let mut participant = call.path.find(&call.parlor, call.app).await?;
-    if let Some(name) = &patch.preset_name {
-        participant.preset_id = preset_named(&call.parlor, call.app, name).await?;
-        participant.preset_name.clone_from(name);
-    }
-    let written = store(call, &participant, patch).await?;
-    let Some((name, picture)) = written else {
-        return Err(call.path.why_missing(&call.parlor, call.app).await);
+    let before = call.path.find(&call.parlor, call.app).await?;
+    let preset = match &patch.preset_name {
+        Some(name) => Some(preset_named(&call.parlor, call.app, name).await?),
+        None => None,
     };
-    let participant = Participant {
-        name,
-        picture,
-        updated_at: rfc3339(call.now_ms),
-        ..participant
-    };
-    Ok(
-        Minter::new(&call.parlor, call.app, call.path.meeting_id, call.now_ms)
-            .add(participant, life_secs),
-    )
-}
-
-type Written = Option<(Option<String>, Option<String>)>;
-
-async fn store<Q, B>(
-    call: &Call<OneParticipant, Q, B>,
-    participant: &Participant,
-    patch: &ParticipantPatch,
-) -> Result<Written, Error> {
-    let preset: PresetId = participant.preset_id;
     let name = patch.name.value();
     let row = values![
         call.app.uuid(),
         call.path.meeting_id.uuid(),
-        participant.id.uuid(),
-        preset.uuid(),
+        before.id.uuid(),
+        preset.unwrap_or(before.preset_id).uuid(),
         patch.name.change().is_some(),
         name.cloned(),
         name.and_then(|name| search_name(name)),
         patch.picture.change().is_some(),
         patch.picture.value().cloned(),
-        call.now_ms
+        call.now_ms,
+        preset.is_some()
     ];
-    let rows = call
+    match call
         .parlor
         .db
-        .commit(Unit::default().then(&WRITE, row))
-        .await?;
-    let row = rows.into_iter().flatten().next();
-    row.map(|mut row| Ok((row.take(0)?, row.take(1)?)))
-        .transpose()
+        .commit(Unit::default().exactly_one(&WRITE, row))
+        .await
+    {
+        Ok(_) => {}
+        Err(Error::WrongCount { .. }) => {
+            return Err(call.path.why_missing(&call.parlor, call.app).await);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // Somebody else may have changed the rest meanwhile: the answer is what is stored now.
+    let after = call.path.find(&call.parlor, call.app).await?;
+    let minter = Minter::new(&call.parlor, call.app, call.path.meeting_id, call.now_ms);
+    Ok(minter.add(after, life_secs))
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{PresetSummary, names};
-use crate::api::paging::{PER_PAGE_MAX, SortOrder, Window};
+use crate::api::paging::{PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
 use crate::api::{ApiError, Call, Endpoint, Nothing, Page};
 
 pub(super) fn endpoint() -> Endpoint {
@@ -20,7 +20,7 @@ pub(super) fn endpoint() -> Endpoint {
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
     /// The page; 0 and 1 are the first.
-    #[garde(skip)]
+    #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]
     page_no: Option<u32>,
     /// Items on a page; 20 when absent.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use crate::Error;
 
@@ -39,6 +39,9 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Without it a partial index makes SQLite prepare the statement again whenever a
+    // parameter changes, which costs ten times what the statement does.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;")
 }
