@@ -46,14 +46,7 @@ static WRITE: Statement = Statement::new(
 );
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
-    let mut all = vec![
-        &GET,
-        &WRITE,
-        &create::INSERT,
-        &create::COUNT,
-        &delete::DELETE,
-        &delete::UNCOUNT,
-    ];
+    let mut all = vec![&GET, &WRITE, &create::INSERT, &delete::DELETE];
     all.extend(words::STATEMENTS);
     all.extend(list::STATEMENTS);
     all

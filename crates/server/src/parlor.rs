@@ -105,7 +105,7 @@ impl Parlor {
 
 /// Every statement the server runs, for a test that prepares them on both engines.
 pub fn statements() -> Vec<&'static Statement> {
-    let mut all = vec![&api::paging::TALLY];
+    let mut all = api::paging::STATEMENTS.to_vec();
     all.extend(api::STATEMENTS);
     all.extend(crate::accounts::STATEMENTS);
     all.extend(crate::api_tokens::STATEMENTS);

@@ -57,13 +57,7 @@ static BY_CUSTOM_ID: Statement = Statement::new(
 );
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
-    let mut all = vec![
-        &BY_ID,
-        &BY_CUSTOM_ID,
-        &update::WRITE,
-        &delete::DELETE,
-        &delete::UNCOUNT,
-    ];
+    let mut all = vec![&BY_ID, &BY_CUSTOM_ID, &update::WRITE, &delete::DELETE];
     all.extend(add::STATEMENTS);
     all.extend(list::STATEMENTS);
     all

@@ -1,8 +1,10 @@
 //! A unit of work: statements that commit together or not at all.
 
 use std::{
+    collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
     sync::{Mutex, PoisonError},
 };
 
@@ -15,8 +17,54 @@ use crate::{Error, Row, Statement, Value};
 #[derive(Default)]
 pub struct Unit {
     pub(crate) steps: Vec<Step>,
+    pub(crate) sums: Vec<Sum>,
     pub(crate) key: Option<u64>,
     pub(crate) last: Option<Finish>,
+}
+
+/// An amount that is added up over a batch.
+pub(crate) struct Sum {
+    statement: &'static Statement,
+    key: Vec<Value>,
+    // Only ever called; the lock is what makes a unit `Sync`.
+    amount: Mutex<Box<Amount>>,
+}
+
+type Amount = dyn Fn(&[Vec<Row>]) -> i64 + Send;
+
+/// What a batch adds up to: one statement for each key, however many units had it.
+#[derive(Default)]
+pub(crate) struct Sums(HashMap<(usize, Vec<Value>), (&'static Statement, i64)>);
+
+impl Sums {
+    /// Adds what a unit that succeeded has to add.
+    pub(crate) fn add(&mut self, unit: &Unit, rows: &[Vec<Row>]) -> Result<(), Error> {
+        for sum in &unit.sums {
+            let amount = sum.amount.lock().unwrap_or_else(PoisonError::into_inner);
+            let amount = catch_unwind(AssertUnwindSafe(|| amount(rows)))
+                .map_err(|_| Error::Broken("computing an amount panicked".to_owned()))?;
+            if amount != 0 {
+                let address = ptr::from_ref(sum.statement).addr();
+                let entry = self.0.entry((address, sum.key.clone()));
+                entry.or_insert((sum.statement, 0)).1 += amount;
+            }
+        }
+        Ok(())
+    }
+
+    /// The statements, with the sum as their last parameter.
+    pub(crate) fn steps(self) -> Vec<Step> {
+        let step =
+            |((_, mut values), (statement, sum)): ((usize, Vec<Value>), (&'static _, i64))| {
+                values.push(Value::Int(sum));
+                Step {
+                    statement,
+                    values,
+                    exactly_one: false,
+                }
+            };
+        self.0.into_iter().map(step).collect()
+    }
 }
 
 /// One statement of a unit.
@@ -72,6 +120,26 @@ impl Unit {
     #[must_use]
     pub fn keyed(mut self, key: u64) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Adds an amount to a running count. Over all units of a batch that have the same
+    /// statement and key the amounts are added up, and the statement runs once in the same
+    /// transaction, with the key and then the sum as its parameters. `amount` must be pure;
+    /// it sees the rows of the unit's steps. Such counts would otherwise be written again
+    /// for every unit of a batch.
+    #[must_use]
+    pub fn sum(
+        mut self,
+        statement: &'static Statement,
+        key: Vec<Value>,
+        amount: impl Fn(&[Vec<Row>]) -> i64 + Send + 'static,
+    ) -> Self {
+        self.sums.push(Sum {
+            statement,
+            key,
+            amount: Mutex::new(Box::new(amount)),
+        });
         self
     }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::Error;
 
 /// A parameter or a column.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// SQL `NULL`.
     Null,
@@ -105,6 +105,12 @@ impl Row {
             let wanted = std::any::type_name::<T>();
             Error::Broken(format!("column {index} does not hold a {wanted}"))
         })
+    }
+
+    /// A copy of column `index` (from 0); `None` when there is no such column or it holds
+    /// another type.
+    pub fn get<T: FromValue>(&self, index: usize) -> Option<T> {
+        self.0.get(index).cloned().and_then(T::from_value)
     }
 }
 

@@ -30,7 +30,7 @@ pub struct RecordingConfig {
     /// A place of the caller's own for the files.
     #[garde(dive)]
     #[schemars(schema_with = "storage_schema")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_config: Option<StorageConfig>,
     /// Whether this server keeps the files too. `dyte_bucket_config` is the older name.
     #[serde(alias = "dyte_bucket_config", skip_serializing_if = "Option::is_none")]

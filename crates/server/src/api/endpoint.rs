@@ -298,7 +298,7 @@ where
     let now_ms = parlor.clock.now_ms();
     let (caller, account, app) = admit(&parlor, surface, &params, &parts.headers).await?;
     let quota = parlor.rates.take(&caller)?;
-    let handled = async {
+    let outcome = async {
         let path = P::from_path(&params)?;
         let query = parse_query(parts.uri.query().unwrap_or_default())?;
         let has_body = !matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
@@ -338,7 +338,7 @@ where
             Err(error) => Err(error),
         }
     };
-    match (handled.await, quota) {
+    match (outcome.await, quota) {
         (Ok(mut response), Some(quota)) => {
             quota.write(response.headers_mut());
             Ok(response)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use parlor_protocol::ids::AppId;
-use parlor_store::{Error, FromRow, Row, Statement, Value, values};
+use parlor_store::{Error, FromRow, Row, Statement, Unit, Value, values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -130,8 +130,36 @@ impl FromRow for Tally {
     }
 }
 
+static TALLY_ADDED: Statement = Statement::new(
+    "tallies.added",
+    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $2, {lane}, $3, 0)
+     ON CONFLICT (app_id, scope, lane) DO UPDATE SET added = tallies.added + excluded.added",
+);
+static TALLY_REMOVED: Statement = Statement::new(
+    "tallies.removed",
+    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $2, {lane}, 0, $3)
+     ON CONFLICT (app_id, scope, lane) DO UPDATE SET removed = tallies.removed + excluded.removed",
+);
+
+pub(crate) static STATEMENTS: [&Statement; 3] = [&TALLY, &TALLY_ADDED, &TALLY_REMOVED];
+
+/// Counts the rows that a unit adds to a scope: `added` tells how many, from the unit's rows.
+pub(crate) fn count_added(
+    unit: Unit,
+    app: AppId,
+    scope: Uuid,
+    added: impl Fn(&[Vec<Row>]) -> i64 + Send + 'static,
+) -> Unit {
+    unit.sum(&TALLY_ADDED, values![app.uuid(), scope], added)
+}
+
+/// Counts the one row that a unit removes from a scope.
+pub(crate) fn count_removed(unit: Unit, app: AppId, scope: Uuid) -> Unit {
+    unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |_| 1)
+}
+
 /// The tally of a scope.
-pub(crate) static TALLY: Statement = Statement::new(
+static TALLY: Statement = Statement::new(
     "tallies.read",
     "SELECT CAST(COALESCE(SUM(added), 0) AS BIGINT), CAST(COALESCE(SUM(removed), 0) AS BIGINT)
      FROM tallies WHERE app_id = $1 AND scope = $2",

@@ -6,6 +6,7 @@ use parlor_protocol::ids::MeetingId;
 use parlor_store::{Statement, Unit, values};
 
 use super::{Meeting, NewMeeting, settings_json, words};
+use crate::api::paging::count_added;
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
 use crate::clock::rfc3339;
 
@@ -13,11 +14,6 @@ pub(super) static INSERT: Statement = Statement::new(
     "meetings.insert",
     "INSERT INTO meetings (app_id, id, title, status, version, created_at, updated_at, settings)
      SELECT a.id, $2, $3, 'ACTIVE', 1, $4, $4, $5 FROM apps a WHERE a.id = $1",
-);
-pub(super) static COUNT: Statement = Statement::new(
-    "meetings.count",
-    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $1, {lane}, 1, 0)
-     ON CONFLICT (app_id, scope, lane) DO UPDATE SET added = tallies.added + 1",
 );
 
 pub(super) fn endpoint() -> Endpoint {
@@ -38,9 +34,8 @@ async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting
         call.now_ms,
         settings_json(&settings)
     ];
-    let unit = Unit::default()
-        .exactly_one(&INSERT, row)
-        .then(&COUNT, values![app]);
+    let unit = Unit::default().exactly_one(&INSERT, row);
+    let unit = count_added(unit, call.app, app, |_| 1);
     let unit = words::add(unit, call.app, id, title.as_deref());
     let meeting = Meeting {
         id,

@@ -4,18 +4,13 @@ use http::Method;
 use parlor_store::{Error, Statement, Unit, values};
 
 use super::{Meeting, OneMeeting, StoredMeeting, find, missing, words};
+use crate::api::paging::count_removed;
 use crate::api::{ApiError, Call, Data, Endpoint};
 use crate::sweeper;
 
 pub(super) static DELETE: Statement = Statement::new(
     "meetings.delete",
     "DELETE FROM meetings WHERE app_id = $1 AND id = $2",
-);
-
-pub(super) static UNCOUNT: Statement = Statement::new(
-    "meetings.uncount",
-    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $1, {lane}, 0, 1)
-     ON CONFLICT (app_id, scope, lane) DO UPDATE SET removed = tallies.removed + 1",
 );
 
 pub(super) fn endpoint() -> Endpoint {
@@ -33,8 +28,8 @@ async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
         .map(StoredMeeting::public)?;
     let unit = Unit::default()
         .exactly_one(&DELETE, values![app.uuid(), id.uuid()])
-        .then(&UNCOUNT, values![app.uuid()])
         .then(&sweeper::PURGE, values![app.uuid(), id.uuid(), call.now_ms]);
+    let unit = count_removed(unit, app, app.uuid());
     match call.parlor.db.commit(words::remove(unit, app, id)).await {
         Ok(_) => Ok(Data(meeting)),
         Err(Error::WrongCount { .. }) => Err(missing()),

@@ -10,11 +10,13 @@ use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{
     Added, Address, CUSTOM_ID_MAX, Minter, NAME_MAX, PICTURE_MAX, Participant, find, life_secs,
     search_name, writer_key,
 };
+use crate::api::paging::count_added;
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch, Problem, Uncommitted};
 use crate::clock::rfc3339;
 use crate::meetings::{self, OneMeeting};
@@ -50,16 +52,7 @@ static INSERT: Statement = Statement::new(
      RETURNING id, preset_id, created_at, updated_at, name, picture",
 );
 
-/// Counts the person if the row is new, which it is when it has the id that was made for it.
-static COUNT: Statement = Statement::new(
-    "participants.count",
-    "INSERT INTO tallies (app_id, scope, lane, added, removed)
-     SELECT p.app_id, p.meeting_id, {lane}, 1, 0 FROM participants p
-     WHERE p.app_id = $1 AND p.meeting_id = $2 AND p.id = $3
-     ON CONFLICT (app_id, scope, lane) DO UPDATE SET added = tallies.added + 1",
-);
-
-pub(super) static STATEMENTS: [&Statement; 3] = [&UPSERT, &INSERT, &COUNT];
+pub(super) static STATEMENTS: [&Statement; 2] = [&UPSERT, &INSERT];
 
 /// The request header that asks for 409 instead of an upsert.
 pub(super) const IF_EXISTS: [(&str, &str); 1] = [(
@@ -138,19 +131,17 @@ impl FromRow for AddedRow {
     }
 }
 
-/// The steps that add one person, and what turns their rows into the answer.
+/// The step that adds one person, and what turns its row into the answer.
 #[derive(Clone)]
 pub(super) struct Addition {
+    id: Uuid,
     custom_participant_id: String,
     preset_name: String,
     life_secs: u64,
 }
 
-/// Steps of a unit for each person.
-pub(super) const STEPS: usize = 2;
-
 impl Addition {
-    /// Puts the steps on a unit. With `must`, a unit without the meeting or the preset is undone.
+    /// Puts the step on a unit. With `must`, a unit without the meeting or the preset is undone.
     pub(super) fn plan(
         unit: Unit,
         parlor: &Parlor,
@@ -186,11 +177,17 @@ impl Addition {
             unit.then(statement, row)
         };
         let addition = Self {
+            id,
             custom_participant_id: new.custom_participant_id.clone(),
             preset_name: new.preset_name.clone(),
             life_secs: life_secs(parlor, new.expires_in)?,
         };
-        Ok((unit.then(&COUNT, values![app, meeting, id]), addition))
+        Ok((unit, addition))
+    }
+
+    /// Whether the row is a new one: it then has the id that was made for it.
+    pub(super) fn is_new(&self, rows: &[Row]) -> bool {
+        rows.first().and_then(|row| row.get(0)) == Some(self.id)
     }
 
     /// The answer; `None` when the meeting or the preset does not exist, or the person does and
@@ -272,6 +269,10 @@ async fn answer(call: Call<OneMeeting, Nothing, NewParticipant>) -> Result<Data<
         call.now_ms,
         (reject, must),
     )?;
+    let counted = addition.clone();
+    let unit = count_added(unit, place.0, place.1.uuid(), move |rows| {
+        rows.first().is_some_and(|rows| counted.is_new(rows)).into()
+    });
     let unit = unit.keyed(writer_key(place.1.uuid(), &call.body.custom_participant_id));
     let minter = Minter::new(&call.parlor, place.0, place.1, call.now_ms);
     let reply = move |rows: &[Vec<Row>]| {

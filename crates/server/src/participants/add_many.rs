@@ -8,8 +8,9 @@ use parlor_store::{Row, Unit};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::add::{Addition, IF_EXISTS, NewParticipant, STEPS, rejects, why_not};
+use super::add::{Addition, IF_EXISTS, NewParticipant, rejects, why_not};
 use super::{Added, Minter, writer_key};
+use crate::api::paging::count_added;
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Problem, Uncommitted};
 use crate::meetings::OneMeeting;
 
@@ -81,6 +82,17 @@ async fn answer(
         additions.push((*index, addition));
         unit = next;
     }
+    let counted: Vec<Addition> = additions
+        .iter()
+        .map(|(_, addition)| addition.clone())
+        .collect();
+    let unit = count_added(unit, place.0, place.1.uuid(), move |rows| {
+        let new = counted
+            .iter()
+            .zip(rows)
+            .filter(|(addition, rows)| addition.is_new(rows));
+        i64::try_from(new.count()).unwrap_or(i64::MAX)
+    });
     let minter = Minter::new(&call.parlor, place.0, place.1, call.now_ms);
     match call
         .commit(unit, move |rows| {
@@ -89,7 +101,7 @@ async fn answer(
         .await
     {
         Err(Uncommitted::WrongCount(step)) => {
-            let index = order.get(step / STEPS).copied().unwrap_or_default();
+            let index = order.get(step).copied().unwrap_or_default();
             let error = why_not(&call.parlor, place.0, place.1, &people[index], reject).await;
             let of_item = error
                 .problems()
@@ -111,7 +123,7 @@ fn gather(
     rows: &[Vec<Row>],
 ) -> Result<Vec<Added>, ApiError> {
     let mut added = Vec::with_capacity(additions.len());
-    for ((index, addition), rows) in additions.iter().zip(rows.iter().step_by(STEPS)) {
+    for ((index, addition), rows) in additions.iter().zip(rows) {
         let one = addition.answer(minter, rows)?;
         added.push((
             *index,

@@ -7,16 +7,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::OneParticipant;
+use crate::api::paging::count_removed;
 use crate::api::{ApiError, Call, Data, Endpoint};
 
 pub(super) static DELETE: Statement = Statement::new(
     "participants.delete",
     "DELETE FROM participants WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
-);
-pub(super) static UNCOUNT: Statement = Statement::new(
-    "participants.uncount",
-    "INSERT INTO tallies (app_id, scope, lane, added, removed) VALUES ($1, $2, {lane}, 0, 1)
-     ON CONFLICT (app_id, scope, lane) DO UPDATE SET removed = tallies.removed + 1",
 );
 
 pub(super) fn endpoint() -> Endpoint {
@@ -53,8 +49,8 @@ async fn answer(call: Call<OneParticipant>) -> Result<Data<Deleted>, ApiError> {
             meeting,
             &participant.custom_participant_id,
         ))
-        .exactly_one(&DELETE, values![app, meeting, participant.id.uuid()])
-        .then(&UNCOUNT, values![app, meeting]);
+        .exactly_one(&DELETE, values![app, meeting, participant.id.uuid()]);
+    let unit = count_removed(unit, call.app, meeting);
     match call.parlor.db.commit(unit).await {
         Ok(_) => Ok(Data(Deleted {
             id: participant.id,

@@ -4,7 +4,10 @@ use std::{collections::HashMap, ptr};
 
 use tokio_postgres::{Client, Statement as Prepared, error::Severity};
 
-use crate::{Error, Row, Statement, Unit, Value, unit::Step};
+use crate::{
+    Error, Row, Statement, Unit, Value,
+    unit::{Step, Sums},
+};
 
 use super::{
     execute::{Command, Executed, check_types, execute, pipeline},
@@ -49,7 +52,9 @@ impl Connection {
     /// Commits the units in one transaction, or none of them. A unit with a finishing
     /// step must be the only one.
     pub(super) async fn transact(&mut self, units: &mut [Unit]) -> Result<Answers, Failed> {
-        let expects = units.iter().any(Unit::expects);
+        let expects = units
+            .iter()
+            .any(|unit| unit.expects() || !unit.sums.is_empty());
         let answers = self.first_round(units, !expects).await;
         let committed = match answers {
             Ok(answers) if expects => self.last_round(units, answers).await,
@@ -95,20 +100,30 @@ impl Connection {
         Ok(answers)
     }
 
-    /// Runs finishing steps and commits.
+    /// Runs finishing steps, adds up what is to be added up, and commits.
     async fn last_round(
         &mut self,
         units: &mut [Unit],
         mut answers: Answers,
     ) -> Result<Answers, Failed> {
+        let mut sums = Sums::default();
         for (unit, rows) in units.iter_mut().zip(&mut answers) {
+            sums.add(unit, rows).map_err(Failed::Undone)?;
             if let Some(last) = unit.last.take() {
                 let step = last.step(rows).map_err(Failed::Undone)?;
                 let executed = self.run(step.statement, &step.values).await?;
                 rows.push(checked(&step, rows.len(), executed)?);
             }
         }
-        self.run(&COMMIT, &[]).await?;
+        let steps = sums.steps();
+        let mut commands = Vec::with_capacity(steps.len() + 1);
+        for step in &steps {
+            commands.push(self.command(step.statement, &step.values).await?);
+        }
+        commands.push(self.command(&COMMIT, &[]).await?);
+        for executed in pipeline(&self.client, &commands).await {
+            executed.map_err(failed)?;
+        }
         Ok(answers)
     }
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::{
     Error, Observer, Row, Unit,
     queue::{Intake, Outcome, Pending},
-    unit::Step,
+    unit::{Step, Sums},
 };
 
 use super::{
@@ -103,10 +103,12 @@ impl Writer {
     /// The outcome of each unit, or the failure of the whole transaction.
     fn transact(&self, units: Vec<Unit>) -> Result<Vec<Outcome>, Error> {
         self.control("BEGIN IMMEDIATE")?;
+        let mut sums = Sums::default();
         let outcomes = units
             .into_iter()
-            .map(|unit| self.undo_alone(unit))
+            .map(|unit| self.undo_alone(unit, &mut sums))
             .collect::<Result<Vec<_>, _>>()
+            .and_then(|outcomes| self.add_up(sums).map(|()| outcomes))
             .and_then(|outcomes| self.control("COMMIT").map(|()| outcomes));
         if outcomes.is_err() && !self.connection.is_autocommit() {
             self.control("ROLLBACK")?;
@@ -116,13 +118,13 @@ impl Writer {
 
     /// Runs a unit so that its failure undoes no other. The outer error means that the
     /// transaction cannot go on.
-    fn undo_alone(&self, unit: Unit) -> Result<Outcome, Error> {
+    fn undo_alone(&self, unit: Unit, sums: &mut Sums) -> Result<Outcome, Error> {
         // SQLite itself undoes a single statement that fails.
         let needs_savepoint = unit.steps.len() > 1 || unit.expects();
         if needs_savepoint {
             self.control("SAVEPOINT unit")?;
         }
-        let outcome = self.steps(unit);
+        let outcome = self.steps(unit, sums);
         if self.connection.is_autocommit() {
             // A full disk, for one, ends the whole transaction.
             let lost = || Error::Unavailable("the transaction was lost".to_owned());
@@ -137,15 +139,24 @@ impl Writer {
         Ok(outcome)
     }
 
-    fn steps(&self, unit: Unit) -> Outcome {
+    fn add_up(&self, sums: Sums) -> Result<(), Error> {
+        for step in sums.steps() {
+            self.step(&step, 0)?;
+        }
+        Ok(())
+    }
+
+    fn steps(&self, mut unit: Unit, sums: &mut Sums) -> Outcome {
         let mut answers = Vec::with_capacity(unit.steps.len() + 1);
         for step in &unit.steps {
             answers.push(self.step(step, answers.len())?);
         }
-        if let Some(last) = unit.last {
+        if let Some(last) = unit.last.take() {
             let step = last.step(&answers)?;
             answers.push(self.step(&step, answers.len())?);
         }
+        // Last, so that nothing is added for a unit that fails.
+        sums.add(&unit, &answers)?;
         Ok(answers)
     }
 

@@ -14,6 +14,7 @@ use crate::{home::Home, rooms};
 
 crate::on_both_engines!(
     poison_undoes_only_its_own_unit,
+    a_sum_counts_the_units_that_succeed,
     every_unit_of_many_callers_is_there,
     units_with_one_key_run_in_order,
     units_that_read_and_write_lose_no_update,
@@ -48,6 +49,36 @@ async fn poison_undoes_only_its_own_unit(home: Home) {
     assert_eq!(refusals[2], Error::WrongCount { step: 1 });
     assert_eq!(rooms::seats(&db, tally).await, 3 * 63);
     assert_eq!(rooms::count(&db).await, 2 + 3 * 63);
+}
+
+/// Each unit adds one room and counts it if it is new; the tenth of them fail.
+async fn a_sum_counts_the_units_that_succeed(home: Home) {
+    let db = home.with_rooms().await;
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    db.commit(rooms::add(one, "one")).await.unwrap();
+    db.commit(rooms::add(two, "two")).await.unwrap();
+    let outcomes = join_all((10..210_u128).map(|number| {
+        let id = Uuid::from_u128(number);
+        let tally = if number % 2 == 0 { one } else { two };
+        let unit = Unit::default()
+            .then(&rooms::ADD_SEAT, values![id])
+            .then(&rooms::ADD, values![id, id.to_string(), 0])
+            .sum(&rooms::ADD_SEATS, values![tally], |rows| {
+                i64::try_from(rows.len()).unwrap() - 1
+            });
+        let missing = values![Uuid::nil()];
+        db.commit(match number % 10 {
+            0 => unit.exactly_one(&rooms::ADD_SEAT, missing),
+            _ => unit,
+        })
+    }))
+    .await;
+    assert_eq!(
+        outcomes.iter().filter(|outcome| outcome.is_err()).count(),
+        20
+    );
+    assert_eq!(rooms::seats(&db, one).await, 80);
+    assert_eq!(rooms::seats(&db, two).await, 100);
 }
 
 /// Remembers what was committed and what was read.

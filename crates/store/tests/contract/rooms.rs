@@ -53,6 +53,10 @@ pub(crate) static ADD_SEAT: Statement = Statement::new(
     "rooms.add_seat",
     "UPDATE rooms SET seats = seats + 1 WHERE id = $1",
 );
+pub(crate) static ADD_SEATS: Statement = Statement::new(
+    "rooms.add_seats",
+    "UPDATE rooms SET seats = seats + $2 WHERE id = $1",
+);
 pub(crate) static COUNT: Statement =
     Statement::new("rooms.count", "SELECT CAST(count(*) AS BIGINT) FROM rooms");
 pub(crate) static VISIT: Statement = Statement::new(
