@@ -54,6 +54,12 @@ enum Command {
     Config,
     /// Print the OpenAPI description
     Openapi,
+    /// Sign join tokens for some seconds and print how many a second (for the benchmark)
+    #[command(hide = true)]
+    MintBench {
+        /// How long
+        seconds: u64,
+    },
 }
 
 /// Runs the command that the process was started with.
@@ -82,6 +88,11 @@ fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()>
             print!("{}", settings.shown()?);
             Ok(())
         }
+        Command::MintBench { seconds } => {
+            let rate = crate::participants::mint_for(std::time::Duration::from_secs(seconds));
+            println!("{rate:.0} tokens/s");
+            Ok(())
+        }
         Command::Openapi => {
             println!("{:#}", crate::api::openapi::document(&settings.limits()?));
             Ok(())
@@ -98,7 +109,7 @@ fn managed(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let parlor = Parlor::open(&settings.place()?, settings.limits()?).await?;
+        let parlor = Parlor::open(&settings.existing_place()?, settings.limits()?).await?;
         let db = parlor.db.clone();
         let done = command(parlor).await;
         db.close().await;

@@ -24,9 +24,9 @@ impl Clock {
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// A random id for a request that brought none.
+    /// A random id, which tells nothing.
     #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
-    pub fn request_id(&self) -> Uuid {
+    pub fn random_id(&self) -> Uuid {
         Uuid::new_v4()
     }
 

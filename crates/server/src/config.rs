@@ -1,7 +1,7 @@
 //! Settings: a flag wins over an environment variable, which wins over the TOML file, which wins
 //! over the default.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -190,7 +190,30 @@ impl Settings {
             .mode(0o700)
             .create(&dir)
             .map_err(|error| anyhow::anyhow!("the data directory {}: {error}", dir.display()))?;
-        Ok(Place::Sqlite(dir.join("parlor.db")))
+        let file = dir.join("parlor.db");
+        // SQLite gives its log the mode of the file.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(|error| anyhow::anyhow!("the database {}: {error}", file.display()))?;
+        Ok(Place::Sqlite(file))
+    }
+
+    /// The same, for commands that are about records which must be there already.
+    ///
+    /// # Errors
+    /// Also when the embedded database does not exist.
+    pub fn existing_place(&self) -> anyhow::Result<Place> {
+        let file = self.data_dir().join("parlor.db");
+        let embedded = self.database.as_deref().is_none_or(str::is_empty);
+        anyhow::ensure!(
+            !embedded || file.exists(),
+            "there is no database at {}: start the server first, or name its --data-dir",
+            file.display()
+        );
+        self.place()
     }
 
     /// The bounds on requests and tokens.

@@ -1,5 +1,7 @@
 //! The doors through which foreign bytes come in, for fuzzers. Nothing here may panic.
 
+use std::sync::LazyLock;
+
 use garde::Validate;
 use http::{HeaderMap, HeaderValue, header};
 use parlor_protocol::ids::{AccountId, AppId, MeetingId, ParticipantId};
@@ -7,23 +9,21 @@ use parlor_protocol::preset::PresetBody;
 use parlor_protocol::{MeetingSettings, merge_patch};
 use serde_json::Value;
 
-use crate::api::{auth, checked};
+use crate::api::{Endpoint, auth, checked, endpoints};
 
-/// Every JSON body that an operation takes.
+/// The JSON body of every operation.
 pub fn body(bytes: &[u8]) {
-    crate::participants::fuzz_bodies(bytes);
-    crate::meetings::fuzz_bodies(bytes);
-    crate::presets::fuzz_bodies(bytes);
+    for endpoint in &*OPERATIONS {
+        endpoint.fuzz(bytes);
+    }
 }
 
-/// Every query string.
+/// The query string of every operation.
 pub fn query(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return;
-    };
-    crate::participants::fuzz_queries(text);
-    crate::meetings::fuzz_queries(text);
+    body(bytes);
 }
+
+static OPERATIONS: LazyLock<Vec<Endpoint>> = LazyLock::new(endpoints);
 
 /// Headers with credentials.
 pub fn credentials(bytes: &[u8]) {

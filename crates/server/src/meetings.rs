@@ -206,7 +206,9 @@ async fn rewrite(
             settings_json(settings),
             now_ms
         ];
-        let mut unit = Unit::default().exactly_one(&WRITE, row);
+        let mut unit = Unit::default()
+            .keyed(id.uuid().as_u64_pair().1)
+            .exactly_one(&WRITE, row);
         if *title != old_title {
             unit = words::replace(unit, app, id, title.as_deref());
         }
@@ -222,15 +224,4 @@ async fn rewrite(
     Err(ApiError::unavailable(
         "a meeting is being changed by too many at once",
     ))
-}
-
-/// Parses bytes as every body of this resource, for fuzzers.
-pub(crate) fn fuzz_bodies(bytes: &[u8]) {
-    let _ = crate::api::parse_body::<NewMeeting>(bytes).map(|new| new.settings());
-    let _ = crate::api::parse_body::<update::MeetingPatch>(bytes);
-}
-
-/// Parses text as this resource's query, for fuzzers.
-pub(crate) fn fuzz_queries(text: &str) {
-    let _ = crate::api::parse_query::<list::Filter>(text);
 }

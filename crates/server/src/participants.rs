@@ -312,8 +312,7 @@ fn nearest<'n>(known: impl Iterator<Item = &'n str>, name: &str) -> Vec<&'n str>
 
 /// The id of the preset that has a name.
 async fn preset_named(parlor: &Parlor, app: AppId, name: &str) -> Result<PresetId, ApiError> {
-    let presets = presets::names(parlor, app).await?;
-    match presets.iter().find(|preset| preset.name == name) {
+    match presets::named(parlor, app, name).await? {
         Some(preset) => Ok(preset.id),
         None => Err(unknown_preset(parlor, app, name).await),
     }
@@ -362,14 +361,21 @@ fn writer_key(meeting: Uuid, custom_id: &str) -> u64 {
     hasher.finish()
 }
 
-/// Parses bytes as every body of this resource, for fuzzers.
-pub(crate) fn fuzz_bodies(bytes: &[u8]) {
-    let _ = crate::api::parse_body::<add::NewParticipant>(bytes);
-    let _ = crate::api::parse_body::<add_many::NewParticipants>(bytes);
-    let _ = crate::api::parse_body::<update::ParticipantPatch>(bytes);
-}
-
-/// Parses text as this resource's query, for fuzzers.
-pub(crate) fn fuzz_queries(text: &str) {
-    let _ = crate::api::parse_query::<list::Filter>(text);
+/// Mints tokens one after the other on one core for some time; how many a second.
+pub(crate) fn mint_for(time: std::time::Duration) -> f64 {
+    let started = std::time::Instant::now();
+    let minter = Minter {
+        key: std::sync::Arc::new(crate::signing_keys::SigningKey::ephemeral()),
+        app: AppId::from_uuid(Uuid::nil()),
+        meeting: MeetingId::from_uuid(Uuid::nil()),
+        now_ms: 0,
+    };
+    let mut tokens = 0_u32;
+    while started.elapsed() < time {
+        let id = Uuid::from_u128(tokens.into());
+        let token = minter.mint(ParticipantId::from_uuid(id), PresetId::from_uuid(id), 60);
+        std::hint::black_box(token);
+        tokens += 1;
+    }
+    f64::from(tokens) / started.elapsed().as_secs_f64()
 }

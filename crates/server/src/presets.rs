@@ -35,7 +35,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 static INSERT: Statement = Statement::new(
     "presets.insert",
-    "INSERT INTO presets (app_id, id, name, version, created_at, updated_at, body) VALUES ($1, $2, $3, 1, $4, $4, $5)",
+    "INSERT INTO presets (app_id, id, name, version, created_at, updated_at, body)
+     SELECT a.id, $2, $3, 1, $4, $4, $5 FROM apps a WHERE a.id = $1",
 );
 static GET: Statement = Statement::new(
     "presets.get",
@@ -53,8 +54,14 @@ static NAMES: Statement = Statement::new(
      WHERE app_id = $1 AND retired_at IS NULL ORDER BY id LIMIT 10000",
 );
 
+static BY_NAME: Statement = Statement::new(
+    "presets.by_name",
+    "SELECT id, name, created_at, updated_at FROM presets
+     WHERE app_id = $1 AND name = $2 AND retired_at IS NULL",
+);
+
 pub(crate) fn statements() -> Vec<&'static Statement> {
-    vec![&INSERT, &GET, &WRITE, &NAMES, &delete::RETIRE]
+    vec![&BY_NAME, &INSERT, &GET, &WRITE, &NAMES, &delete::RETIRE]
 }
 
 /// A preset in a list.
@@ -128,6 +135,8 @@ struct NewPreset {
     ui: Ui,
 }
 
+/// The largest preset, as JSON in bytes.
+const BODY_MAX: usize = 65_536;
 /// The longest name of a preset, in characters.
 pub const NAME_MAX: usize = 256;
 
@@ -168,6 +177,22 @@ async fn find(parlor: &Parlor, app: AppId, id: PresetId) -> Result<Preset, ApiEr
     found.ok_or_else(|| ApiError::missing("preset"))
 }
 
+/// The preset that has a name, if participants can be added with it.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn named(
+    parlor: &Parlor,
+    app: AppId,
+    name: &str,
+) -> Result<Option<PresetSummary>, Error> {
+    Ok(parlor
+        .db
+        .read(&BY_NAME, values![app.uuid(), name])
+        .await?
+        .pop())
+}
+
 /// Every preset of an app that participants can be added with, oldest first.
 ///
 /// # Errors
@@ -183,18 +208,28 @@ fn name_taken(name: &str) -> ApiError {
     ))
 }
 
-fn insert(unit: Unit, app: AppId, summary: &PresetSummary, body: &PresetBody, now_ms: i64) -> Unit {
+/// A preset's JSON as it is stored, if it is not too large: what callers keep in the plugins'
+/// configuration has no shape of its own.
+fn stored(body: &PresetBody) -> Result<String, ApiError> {
     let json = serde_json::to_string(body).expect("a preset is plain data with string keys");
-    unit.then(
-        &INSERT,
-        values![
-            app.uuid(),
-            summary.id.uuid(),
-            summary.name.as_str(),
-            now_ms,
-            json
-        ],
-    )
+    if json.len() <= BODY_MAX {
+        return Ok(json);
+    }
+    let message = format!("BAD_REQUEST: the preset is larger than {BODY_MAX} bytes");
+    let pointer = "/permissions/plugins/config";
+    Err(ApiError::invalid(vec![Problem::at(pointer, message)]))
+}
+
+/// Puts a new preset on a unit, which is undone if the app does not exist.
+fn insert(unit: Unit, app: AppId, summary: &PresetSummary, json: String, now_ms: i64) -> Unit {
+    let row = values![
+        app.uuid(),
+        summary.id.uuid(),
+        summary.name.as_str(),
+        now_ms,
+        json
+    ];
+    unit.exactly_one(&INSERT, row)
 }
 
 fn summary(clock: &Clock, name: String, now_ms: i64) -> PresetSummary {
@@ -212,11 +247,12 @@ pub(crate) fn add_stock(unit: Unit, clock: &Clock, app: AppId, now_ms: i64) -> U
     stock::presets()
         .into_iter()
         .fold(unit, |unit, (name, body)| {
+            let json = stored(&body).expect("the stock presets are small");
             insert(
                 unit,
                 app,
                 &summary(clock, name.to_owned(), now_ms),
-                &body,
+                json,
                 now_ms,
             )
         })
@@ -234,7 +270,7 @@ async fn rewrite(
     for _ in 0..crate::parlor::WRITE_TRIES {
         let mut preset = find(parlor, app, id).await?;
         let (name, body) = change(&preset)?;
-        let json = serde_json::to_string(&body).expect("a preset is plain data with string keys");
+        let json = stored(&body)?;
         let row = values![
             app.uuid(),
             id.uuid(),
@@ -245,7 +281,11 @@ async fn rewrite(
         ];
         match parlor
             .db
-            .commit(Unit::default().exactly_one(&WRITE, row))
+            .commit(
+                Unit::default()
+                    .keyed(id.uuid().as_u64_pair().1)
+                    .exactly_one(&WRITE, row),
+            )
             .await
         {
             Ok(_) => {
@@ -262,10 +302,4 @@ async fn rewrite(
     Err(ApiError::unavailable(
         "a preset is being changed by too many at once",
     ))
-}
-
-/// Parses bytes as every body of this resource, for fuzzers.
-pub(crate) fn fuzz_bodies(bytes: &[u8]) {
-    let _ = crate::api::parse_body::<NewPreset>(bytes);
-    let _ = crate::api::parse_body::<update::PresetPatch>(bytes);
 }

@@ -1,6 +1,7 @@
 //! The socket: connections in, with a bound on everything a stranger can make us hold, and a stop
 //! that finishes what was accepted.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,9 @@ pub async fn bind(listen: &str) -> anyhow::Result<Vec<TcpListener>> {
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            Err(error) => failure = Some(error),
+            // A machine without one of the two families is no failure; a port in use is.
+            Err(error) if lacks_family(&error) => failure = Some(error),
+            Err(error) => anyhow::bail!("cannot listen on {address}: {error}"),
         }
         // A free port that the system chose is one address only.
         if address.port() == 0 && !listeners.is_empty() {
@@ -73,6 +76,14 @@ pub async fn bind(listen: &str) -> anyhow::Result<Vec<TcpListener>> {
         }
         _ => Ok(listeners),
     }
+}
+
+fn lacks_family(error: &std::io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    matches!(
+        error.kind(),
+        ErrorKind::AddrNotAvailable | ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// Serves until it is told to stop, and then until every accepted request is answered or time is up.
@@ -144,6 +155,8 @@ async fn accept(
 async fn connection(stream: TcpStream, router: Router, bounds: Bounds, stop: CancellationToken) {
     // Small answers must not wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    // A peer that does not take its answer is as idle as one that sends nothing.
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.header));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header)

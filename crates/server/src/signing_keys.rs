@@ -65,6 +65,13 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
+    /// A key that nobody keeps.
+    pub fn ephemeral() -> Self {
+        let (id, secret, _) = generate();
+        let pair = Ed25519KeyPair::from_pkcs8(&secret).expect("a key just made is good");
+        Self { id, pair }
+    }
+
     /// An Ed25519 signature (RFC 8032), 64 bytes.
     pub fn sign(&self, message: &[u8]) -> signature::Signature {
         self.pair.sign(message)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -96,15 +97,38 @@ impl FromRow for Purge {
     }
 }
 
-/// Sweeps until it is told to stop.
+/// Sweeps until it is told to stop. Keys are read beside it, because a round may take long.
 pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
+    let keys = every(
+        &parlor,
+        &stop,
+        "the signing keys could not be read",
+        async |parlor| {
+            parlor.rates.forget_idle();
+            parlor.keys.refresh(&parlor.db).await
+        },
+    );
+    let rows = every(
+        &parlor,
+        &stop,
+        "the sweeper could not finish its round",
+        sweep,
+    );
+    tokio::join!(keys, rows);
+}
+
+async fn every(
+    parlor: &Parlor,
+    stop: &CancellationToken,
+    failure: &str,
+    work: impl AsyncFn(&Parlor) -> Result<(), Error>,
+) {
     let mut ticks = tokio::time::interval(PERIOD);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        parlor.rates.forget_idle();
         // Every step is a commit of its own, so a stop may come between any two.
-        if let Some(Err(error)) = stop.run_until_cancelled(sweep(&parlor)).await {
-            tracing::warn!(%error, "the sweeper could not finish its round");
+        if let Some(Err(error)) = stop.run_until_cancelled(work(parlor)).await {
+            tracing::warn!(%error, "{failure}");
         }
     }
 }
@@ -114,7 +138,6 @@ pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
 /// # Errors
 /// When the database fails; the next round goes on from there.
 pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
-    parlor.keys.refresh(&parlor.db).await?;
     let now_ms = parlor.clock.now_ms();
     let forgotten = now_ms - crate::api::IDEMPOTENCY_KEPT_MS;
     while gone(parlor, Unit::default().then(&FORGET, values![forgotten])).await? > 0 {}

@@ -1,7 +1,7 @@
 //! A unit of work: statements that commit together or not at all.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
@@ -32,9 +32,10 @@ pub(crate) struct Sum {
 
 type Amount = dyn Fn(&[Vec<Row>]) -> i64 + Send;
 
-/// What a batch adds up to: one statement for each key, however many units had it.
+/// What a batch adds up to: one statement for each key, however many units had it. In the
+/// order of the keys, so that writers of all nodes take their locks in one order.
 #[derive(Default)]
-pub(crate) struct Sums(HashMap<(usize, Vec<Value>), (&'static Statement, i64)>);
+pub(crate) struct Sums(BTreeMap<(Vec<Value>, usize), (&'static Statement, i64)>);
 
 impl Sums {
     /// Adds what a unit that succeeded has to add.
@@ -45,7 +46,7 @@ impl Sums {
                 .map_err(|_| Error::Broken("computing an amount panicked".to_owned()))?;
             if amount != 0 {
                 let address = ptr::from_ref(sum.statement).addr();
-                let entry = self.0.entry((address, sum.key.clone()));
+                let entry = self.0.entry((sum.key.clone(), address));
                 entry.or_insert((sum.statement, 0)).1 += amount;
             }
         }
@@ -55,7 +56,7 @@ impl Sums {
     /// The statements, with the sum as their last parameter.
     pub(crate) fn steps(self) -> Vec<Step> {
         let step =
-            |((_, mut values), (statement, sum)): ((usize, Vec<Value>), (&'static _, i64))| {
+            |((mut values, _), (statement, sum)): ((Vec<Value>, usize), (&'static _, i64))| {
                 values.push(Value::Int(sum));
                 Step {
                     statement,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::Error;
 
 /// A parameter or a column.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// SQL `NULL`.
     Null,

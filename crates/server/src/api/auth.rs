@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use http::{HeaderMap, header};
 use parlor_protocol::ids::{AccountId, AppId};
 
@@ -146,16 +146,10 @@ pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// The value of an `Authorization: Basic` header, for the ready-to-paste lines of the first start.
-pub fn basic_header(user: &str, password: &str) -> String {
-    format!(
-        "Basic {}",
-        BASE64_STANDARD.encode(format!("{user}:{password}"))
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -186,7 +180,7 @@ mod tests {
 
     #[test]
     fn basic_credentials_round_trip() {
-        let header = basic_header("app", "se:cret");
+        let header = format!("Basic {}", BASE64_STANDARD.encode("app:se:cret"));
         let read = basic(&headers(&[("authorization", &header)]));
         assert_eq!(read, Some(("app".into(), "se:cret".into())));
         assert_eq!(basic(&headers(&[("authorization", "Basic ***")])), None);

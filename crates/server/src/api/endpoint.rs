@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
@@ -73,13 +73,15 @@ pub(super) struct Incoming {
     pub(super) success: StatusCode,
 }
 
-/// Functions that describe an operation's types.
+/// What is done with an operation's types: describing and parsing them.
 #[derive(Clone, Copy)]
 pub(super) struct Shapes {
     pub(super) path: fn(&mut SchemaGenerator) -> Schema,
     pub(super) query: fn(&mut SchemaGenerator) -> Schema,
     pub(super) body: fn(&mut SchemaGenerator) -> Schema,
     pub(super) reply: fn(&mut SchemaGenerator) -> Schema,
+    pub(super) parse_query: fn(&str),
+    pub(super) parse_body: fn(&[u8]),
 }
 
 /// One operation.
@@ -124,7 +126,8 @@ impl Endpoint {
             title: "",
             description: "",
             success: StatusCode::OK,
-            not_found: path.contains('{'),
+            // The app itself may be missing.
+            not_found: true,
             conflict: false,
             headers: &[],
             shapes: Shapes {
@@ -132,6 +135,8 @@ impl Endpoint {
                 query: |generator| Q::json_schema(generator),
                 body: |generator| generator.subschema_for::<B>(),
                 reply: R::schema,
+                parse_query: |text| drop(parse_query::<Q>(text)),
+                parse_body: |bytes| drop(parse_body::<B>(bytes)),
             },
             handler: Arc::new(move |incoming| {
                 let handler = handler.clone();
@@ -168,13 +173,6 @@ impl Endpoint {
         self
     }
 
-    /// May answer 404 although its path has no parameter of its own.
-    #[must_use]
-    pub fn may_miss(mut self) -> Self {
-        self.not_found = true;
-        self
-    }
-
     /// May answer 409.
     #[must_use]
     pub fn may_conflict(mut self) -> Self {
@@ -192,6 +190,14 @@ impl Endpoint {
     /// The paths it is mounted at.
     pub fn mounts(&self) -> Vec<(Surface, String)> {
         mounts(self.scope, self.path)
+    }
+
+    /// Parses foreign bytes as its query and as its body, for fuzzers.
+    pub fn fuzz(&self, bytes: &[u8]) {
+        (self.shapes.parse_body)(bytes);
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            (self.shapes.parse_query)(text);
+        }
     }
 
     /// The HTTP method.
@@ -295,7 +301,6 @@ where
     } = incoming;
     let (parts, body) = request.into_parts();
     let params = PathParams(&params);
-    let now_ms = parlor.clock.now_ms();
     let (caller, account, app) = admit(&parlor, surface, &params, &parts.headers).await?;
     let quota = parlor.rates.take(&caller)?;
     let outcome = async {
@@ -307,6 +312,8 @@ where
         } else {
             Bytes::new()
         };
+        // After the body, which may take its time: rows must not look older than they are.
+        let now_ms = parlor.clock.now_ms();
         let parsed = parse_body(&bytes)?;
         let key = match parts.method {
             Method::POST => Key::of(&caller, &parts, &bytes)?,
@@ -370,12 +377,12 @@ async fn admit(
     let account = account_id(params)?;
     let app = params
         .raw("app_id")
-        .map(|text| text.parse::<AppId>().map_err(|_| text.len()))
+        .map(|text| text.parse::<AppId>().map_err(|_| text.chars().count()))
         .transpose();
     // An id longer than any form that we issue is malformed; a shorter one just names nothing.
     let app = match app {
         Ok(app) => app,
-        Err(length) if length > 36 => return Err(too_long("app_id")),
+        Err(length) if length > 32 => return Err(too_long("app_id")),
         Err(_) => return Err(no_such_app(&caller, account)),
     };
     let account = account.ok_or_else(ApiError::forbidden)?;
@@ -426,7 +433,7 @@ async fn read_body(parlor: &Parlor, body: Body) -> Result<Bytes, ApiError> {
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let (mut whole, mut length) = (Bytes::new(), 0_usize);
+    let (mut whole, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::bad_request("the request body broke off"))?;
         let Ok(chunk) = frame.into_data() else {
@@ -436,18 +443,14 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
         if length > limit.max(DRAINED_BYTES) {
             break;
         }
-        if length > limit {
-            whole = Bytes::new();
-        } else if whole.is_empty() {
-            whole = chunk;
-        } else {
-            whole = [whole, chunk].concat().into();
+        if length <= limit {
+            whole.extend_from_slice(&chunk);
         }
     }
     if length > limit {
         Err(ApiError::too_large(limit))
     } else {
-        Ok(whole)
+        Ok(whole.freeze())
     }
 }
 

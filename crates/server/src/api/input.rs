@@ -45,14 +45,16 @@ pub fn parse_body<T: Input>(bytes: &[u8]) -> Result<T, ApiError> {
     }
 }
 
-/// Parses a query string. Empty values count as absent, unknown names are ignored.
+/// Parses a query string. Empty values count as absent, but for a custom id, which is refused;
+/// unknown names are ignored.
 ///
 /// # Errors
 /// 400 that names the parameter.
 pub fn parse_query<T: Input>(query: &str) -> Result<T, ApiError> {
     let track = Track::default();
-    let pairs =
-        url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
+    let pairs = url::form_urlencoded::parse(query.as_bytes())
+        // An unset variable in a caller's code must not turn "this person" into "everybody".
+        .filter(|(name, value)| !value.is_empty() || name == "custom_participant_id");
     let kept = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish();

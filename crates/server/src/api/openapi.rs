@@ -387,7 +387,7 @@ fn each_property(schema: &Value, place: &str) -> Vec<Value> {
         without_null(&mut schema);
         let mut parameter = json!({"name": name, "in": place, "required": required.contains(&name.as_str()),
                "description": description, "schema": schema});
-        if place == "query" {
+        if place == "query" && name != "custom_participant_id" {
             // An empty value counts as an absent one.
             parameter["allowEmptyValue"] = true.into();
         }

@@ -144,7 +144,7 @@ fn request_id(parlor: &Parlor, request: &Request) -> HeaderValue {
         let mut text = [0; 32];
         let id = parlor
             .clock
-            .request_id()
+            .random_id()
             .simple()
             .encode_lower(&mut text)
             .as_bytes()

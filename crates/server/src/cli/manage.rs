@@ -272,7 +272,7 @@ impl Key {
 
 /// An account's id: random, so that it tells nothing.
 pub(super) fn new_account_id(parlor: &Parlor) -> Uuid {
-    parlor.clock.request_id()
+    parlor.clock.random_id()
 }
 
 /// A wrong count means that what the command is about does not exist.

@@ -1,5 +1,6 @@
 //! `parlor serve`: everything wired together, from the start to the last answer.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +34,8 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let sweeping = tokio::spawn(sweeper::run(Arc::clone(&parlor), stop.clone()));
     if let Some(welcome) = welcome {
-        print!("{}", welcome.text(&origin));
+        // A closed stdout must not stop the server.
+        let _ = std::io::stdout().write_all(welcome.text(&origin).as_bytes());
     }
     for addr in &addresses {
         tracing::info!(

@@ -7,7 +7,7 @@ use parlor_store::{Statement, Unit, values};
 
 use super::{Meeting, NewMeeting, settings_json, words};
 use crate::api::paging::count_added;
-use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Uncommitted};
 use crate::clock::rfc3339;
 
 pub(super) static INSERT: Statement = Statement::new(
@@ -45,7 +45,8 @@ async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting
         updated_at: rfc3339(call.now_ms),
         settings: settings.public(),
     };
-    Ok(call
-        .commit(unit, move |_| Ok(Data(meeting.clone())))
-        .await?)
+    match call.commit(unit, move |_| Ok(Data(meeting.clone()))).await {
+        Err(Uncommitted::WrongCount(0)) => Err(ApiError::missing("app")),
+        other => Ok(other?),
+    }
 }

@@ -58,7 +58,8 @@ static SEARCH: Statement = Statement::new(
     "meetings.search",
     "SELECT id, title, status, version, created_at, updated_at, settings FROM meetings
      WHERE app_id = $1 AND id IN
-       (SELECT meeting_id FROM meeting_words WHERE app_id = $1 AND word >= $2 AND word < $3 LIMIT $4)
+       (SELECT meeting_id FROM meeting_words WHERE app_id = $1 AND word >= $2 AND word < $3
+        ORDER BY word, meeting_id LIMIT $4)
      ORDER BY id",
 );
 
@@ -84,7 +85,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// Which meetings to list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub(super) struct Filter {
+struct Filter {
     /// The page; 0 and 1 are the first.
     #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]

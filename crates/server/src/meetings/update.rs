@@ -20,7 +20,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// What to change: any field of a meeting.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub(super) struct MeetingPatch {
+struct MeetingPatch {
     /// What people call it; null takes the title away.
     #[garde(custom(Patch::at_most(TITLE_MAX)))]
     #[serde(default)]

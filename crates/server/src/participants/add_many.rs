@@ -31,7 +31,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// The people to add.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub(super) struct NewParticipants {
+struct NewParticipants {
     /// 1 to 1,000 people, each custom id once.
     #[garde(length(min = 1, max = PARTICIPANTS_MAX), dive)]
     participants: Vec<NewParticipant>,

@@ -33,7 +33,7 @@ static BY_NAME: Statement = Statement::new(
     "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
      FROM (SELECT * FROM participants
            WHERE app_id = $1 AND meeting_id = $2 AND search_name IS NOT NULL AND search_name >= $3 AND search_name < $4
-           LIMIT $5) p
+           ORDER BY search_name, id LIMIT $5) p
      JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id",
 );
 static BY_CUSTOM_ID: Statement = Statement::new(
@@ -41,7 +41,7 @@ static BY_CUSTOM_ID: Statement = Statement::new(
     "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
      FROM (SELECT * FROM participants
            WHERE app_id = $1 AND meeting_id = $2 AND custom_participant_id >= $3 AND custom_participant_id < $4
-           LIMIT $5) p
+           ORDER BY custom_participant_id LIMIT $5) p
      JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id",
 );
 
@@ -57,7 +57,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// Which participants to list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub(super) struct Filter {
+struct Filter {
     /// The page; 0 and 1 are the first.
     #[garde(range(max = PAGE_NO_MAX))]
     #[serde(default)]
@@ -67,7 +67,7 @@ pub(super) struct Filter {
     #[serde(default)]
     per_page: Option<u32>,
     /// Only the participant with this custom id. Not in RealtimeKit.
-    #[garde(length(chars, max = CUSTOM_ID_MAX))]
+    #[garde(length(chars, min = 1, max = CUSTOM_ID_MAX))]
     #[serde(default)]
     custom_participant_id: Option<String>,
     /// The start of a name or of a custom id, or an id. Not in RealtimeKit.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::add::picture_url;
 use super::{
     Added, Minter, NAME_MAX, OneParticipant, PICTURE_MAX, life_secs, preset_named, search_name,
+    writer_key,
 };
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch};
 
@@ -89,12 +90,9 @@ pub(super) async fn write<Q, B>(
         call.now_ms,
         preset.is_some()
     ];
-    match call
-        .parlor
-        .db
-        .commit(Unit::default().exactly_one(&WRITE, row))
-        .await
-    {
+    let key = writer_key(call.path.meeting_id.uuid(), &before.custom_participant_id);
+    let unit = Unit::default().keyed(key).exactly_one(&WRITE, row);
+    match call.parlor.db.commit(unit).await {
         Ok(_) => {}
         Err(Error::WrongCount { .. }) => {
             return Err(call.path.why_missing(&call.parlor, call.app).await);

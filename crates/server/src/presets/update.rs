@@ -20,7 +20,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// What to change: any part of a preset.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub(super) struct PresetPatch {
+struct PresetPatch {
     /// A new name, unique in the app.
     #[garde(length(chars, min = 1, max = NAME_MAX))]
     #[serde(default)]

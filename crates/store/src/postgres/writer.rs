@@ -75,7 +75,7 @@ impl Writer {
         }
     }
 
-    /// Runs the units in one transaction, or if that fails each alone.
+    /// Runs the units in one transaction, or if that fails each half of them.
     async fn together(&mut self, units: &mut [Unit]) -> Vec<Outcome> {
         if let [unit] = units {
             return vec![self.alone(unit).await];
@@ -84,10 +84,10 @@ impl Writer {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(Failed::Unknown(error)) => vec![Err(error); units.len()],
             Err(Failed::Undone(_) | Failed::LostRace(_)) => {
-                let mut outcomes = Vec::with_capacity(units.len());
-                for unit in units {
-                    outcomes.push(self.alone(unit).await);
-                }
+                // Halves, so that one unit that is refused costs its neighbours little.
+                let (left, right) = units.split_at_mut(units.len() / 2);
+                let mut outcomes = Box::pin(self.together(left)).await;
+                outcomes.extend(Box::pin(self.together(right)).await);
                 outcomes
             }
         }
