@@ -4,10 +4,12 @@
 pub const MAX_URL_CHARS: usize = 2048;
 
 /// The JSON Schema pattern of what [`http_url`] takes.
-pub const HTTP_URL: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f-\x9f/?#][^\s\x00-\x1f\x7f-\x9f]*$";
+pub const HTTP_URL: &str =
+    r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f-\x9f/?#][^\s\x00-\x1f\x7f-\x9f]*$";
 
 /// The JSON Schema pattern of what [`rtmp_url`] takes.
-pub const RTMP_URL: &str = r"^[Rr][Tt][Mm][Pp][Ss]?://[^\s\x00-\x1f\x7f-\x9f/?#][^\s\x00-\x1f\x7f-\x9f]*$";
+pub const RTMP_URL: &str =
+    r"^[Rr][Tt][Mm][Pp][Ss]?://[^\s\x00-\x1f\x7f-\x9f/?#][^\s\x00-\x1f\x7f-\x9f]*$";
 
 /// Refuses what is not an absolute http or https URL. An absent URL passes.
 ///

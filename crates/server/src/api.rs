@@ -40,6 +40,7 @@ use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::handler::Handler;
+use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter};
 use http::Method;
 
@@ -98,10 +99,10 @@ pub fn router(parlor: &Arc<Parlor>) -> Router {
     }
     let unknown = Arc::clone(parlor);
     let fallback = move |request| respond::not_found(Arc::clone(&unknown), request);
-    routes
-        .into_router(parlor)
-        .merge(site::router(parlor))
-        .fallback(fallback)
+    let around = Arc::clone(parlor);
+    let around = from_fn(move |request, next| respond::site(Arc::clone(&around), request, next));
+    let site = site::router(parlor).layer(around);
+    routes.into_router(parlor).merge(site).fallback(fallback)
 }
 
 /// Path → its methods, so that each path knows what to say to the others.

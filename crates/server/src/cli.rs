@@ -80,10 +80,21 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()> {
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serving::run(settings),
-        Command::Token(command) => managed(settings, async |parlor| command.run(&parlor).await),
-        Command::App(command) => managed(settings, async |parlor| command.run(&parlor).await),
-        Command::Account(command) => managed(settings, async |parlor| command.run(&parlor).await),
-        Command::Key(command) => managed(settings, async |parlor| command.run(&parlor).await),
+        Command::Token(command) => {
+            managed(settings, false, async |parlor| command.run(&parlor).await)
+        }
+        Command::App(command) => {
+            managed(settings, false, async |parlor| command.run(&parlor).await)
+        }
+        Command::Account(command) => {
+            let may_be_new = matches!(command, manage::Account::Create { .. });
+            managed(settings, may_be_new, async |parlor| {
+                command.run(&parlor).await
+            })
+        }
+        Command::Key(command) => {
+            managed(settings, false, async |parlor| command.run(&parlor).await)
+        }
         Command::Config => {
             print!("{}", settings.shown()?);
             Ok(())
@@ -103,13 +114,18 @@ fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()>
 /// Runs a command on the database directly; a server may be running on it.
 fn managed(
     settings: &Settings,
+    may_be_new: bool,
     command: impl AsyncFnOnce(Parlor) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let parlor = Parlor::open(&settings.existing_place()?, settings.limits()?).await?;
+        let place = match may_be_new {
+            true => settings.place()?,
+            false => settings.existing_place()?,
+        };
+        let parlor = Parlor::open(&place, settings.limits()?).await?;
         let db = parlor.db.clone();
         let done = command(parlor).await;
         db.close().await;

@@ -1,6 +1,7 @@
 //! Settings: a flag wins over an environment variable, which wins over the TOML file, which wins
 //! over the default.
 
+use std::fmt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ pub enum LogFormat {
 
 /// Every setting, each of them optional. The same names are flags, environment variables with
 /// `PARLOR_` in front, and keys of the TOML file.
-#[derive(Debug, Clone, Default, Args, Deserialize, Serialize)]
+#[derive(Clone, Default, Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
@@ -123,6 +124,12 @@ pub struct Settings {
         value_name = "SECONDS"
     )]
     pub shutdown_secs: Option<u64>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Settings(..)")
+    }
 }
 
 /// Takes each named field from the first that has it.
@@ -282,6 +289,8 @@ impl Settings {
             api_token: hidden(&self.api_token),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
+            // It may carry a password.
+            otlp_endpoint: hidden(&self.otlp_endpoint),
             token_life_secs: Some(limits.token_life_secs),
             token_life_max_secs: Some(limits.token_life_max_secs),
             reject_existing: Some(limits.reject_existing),

@@ -112,7 +112,7 @@ impl FromRow for Participant {
 }
 
 /// A participant with a fresh token.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Clone, Serialize, JsonSchema)]
 pub struct Added {
     /// What the participant joins with. A secret.
     pub token: String,

@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
+/// No wait is longer, whatever is set.
+const DAY_SECS: u64 = 24 * 60 * 60;
 /// Headers in a request.
 const HEADERS: usize = 100;
 
@@ -38,9 +40,12 @@ impl Bounds {
     /// From the settings, or their defaults.
     pub fn of(settings: &Settings) -> Self {
         Self {
-            header: Duration::from_secs(settings.header_secs.unwrap_or(30)),
-            connections: settings.connections.unwrap_or(10_000),
-            shutdown: Duration::from_secs(settings.shutdown_secs.unwrap_or(30)),
+            header: Duration::from_secs(settings.header_secs.unwrap_or(30).min(DAY_SECS)),
+            connections: settings
+                .connections
+                .unwrap_or(10_000)
+                .min(Semaphore::MAX_PERMITS),
+            shutdown: Duration::from_secs(settings.shutdown_secs.unwrap_or(30).min(DAY_SECS)),
         }
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! **Statements** are `static`s written once, in PostgreSQL's spelling: `$1`…`$n`,
 //! `INSERT … SELECT`, `ON CONFLICT`, `RETURNING`, `CAST($1 AS UUID)`. `{lane}` stands
-//! for a number from 0 to 63 that belongs to the connection. What SQLite spells
+//! for a number from 0 to 63 that is nearly the connection's own. What SQLite spells
 //! differently is lowered once per statement, see [`Statement`].
 //!
 //! **A unit of work is a value**, not a closure over a transaction: [`Unit`] lists
 //! statements, parameters and how many rows each must touch. Its steps commit
 //! together or not at all. A decision is written in SQL (`UPDATE … WHERE version = $2`
 //! with [`Unit::exactly_one`]) or, when the last statement depends on what the earlier
-//! ones returned, in [`Unit::finish`].
+//! ones returned, in [`Unit::finish`]. Running counts go through [`Unit::sum`], which a
+//! batch writes once.
 //!
 //! **Group commit.** [`Db::commit`] queues the unit. A writer takes everything that
 //! queued up while its last commit was on its way to the disk, and runs it in one

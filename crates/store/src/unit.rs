@@ -115,8 +115,8 @@ impl Unit {
     }
 
     /// Says which records the unit is about. On PostgreSQL, units with the same key run
-    /// on the same writer in the order they were committed, and a batch takes its locks
-    /// in the order of the keys. Without a key, any writer takes it. SQLite has one writer
+    /// on the same writer in the order they were committed, and a batch runs its units
+    /// in the order of the keys, so that writers rarely wait for each other. Without a key, any writer takes it. SQLite has one writer
     /// and needs no key.
     #[must_use]
     pub fn keyed(mut self, key: u64) -> Self {

@@ -152,7 +152,7 @@ fn explain(text: &str, path: &[String], place: Place) -> Problem {
         path.push(field);
         return problem(&path, "is required", place);
     }
-    if text == "duplicate key" {
+    if text == "duplicate key" || text.starts_with("duplicate field") {
         return problem(path, "stands there more than once", place);
     }
     if let Some((_, expected)) = text.split_once(", expected ") {

@@ -86,7 +86,7 @@ impl Remaining {
             requests,
             per_minute,
         } = self;
-        let left = format!("\"default\";r={requests};t=60");
+        let left = format!("\"default\";r={requests}");
         let policy = format!("\"default\";q={per_minute};w=60");
         for (name, value) in [(&RATELIMIT, left), (&RATELIMIT_POLICY, policy)] {
             if let Ok(value) = HeaderValue::try_from(value) {

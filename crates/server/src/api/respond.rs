@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::Instrument;
 
 use super::contract::Operation;
@@ -80,6 +81,22 @@ pub(super) async fn wrong_method(parlor: Arc<Parlor>, allow: String, request: Re
     };
     observed(&parlor, about, request, async |_| {
         Err(ApiError::method_not_allowed(allow))
+    })
+    .await
+}
+
+/// Around what is served to everybody.
+pub(super) async fn site(parlor: Arc<Parlor>, request: Request, next: Next) -> Response {
+    let about = About {
+        operation: "site",
+        surface: "",
+    };
+    observed(&parlor, about, request, async |request| {
+        let response = next.run(request).await;
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            return Err(ApiError::method_not_allowed("GET, HEAD".to_owned()));
+        }
+        Ok(response)
     })
     .await
 }

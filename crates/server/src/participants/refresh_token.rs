@@ -28,7 +28,7 @@ struct NewToken {
 }
 
 /// A fresh token.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct FreshToken {
     /// What the participant joins with. A secret.
     token: String,

@@ -6,6 +6,7 @@
 mod cells;
 mod fsync;
 mod load;
+mod mint;
 mod options;
 mod table;
 
@@ -51,6 +52,7 @@ async fn measure(options: &Options) -> Result<ExitCode> {
         }
     }
     println!("{}", table::markdown(&rows));
+    println!("{}", mint::line(&binary, options.measured));
     println!("Idle RSS after start: {} MB", table::megabytes(idle));
     let size = fs::metadata(&binary)?.len();
     println!("Binary: {} MB", table::megabytes(size));

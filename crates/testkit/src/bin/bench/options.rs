@@ -28,6 +28,9 @@ pub(crate) struct Options {
     pub(crate) meetings: usize,
     /// Participants of the large meeting.
     pub(crate) rows: usize,
+    /// How old they are made before they are listed: the ranks of rows younger than a minute are
+    /// not remembered.
+    pub(crate) settle: Duration,
     /// Which databases.
     pub(crate) database: Databases,
     /// A server binary to use as it is.
@@ -55,6 +58,7 @@ impl Options {
             measured: Duration::from_secs(5),
             meetings: 100,
             rows: 1_000_000,
+            settle: Duration::from_secs(61),
             database: Databases(None),
             server: None,
         };
@@ -69,6 +73,7 @@ impl Options {
                     options.warm_up = Duration::from_millis(50);
                     options.measured = Duration::from_millis(200);
                     options.rows = 10_000;
+                    options.settle = Duration::ZERO;
                 }
                 "--seconds" => options.measured = Duration::from_secs(value()?.parse()?),
                 "--meetings" => options.meetings = value()?.parse::<usize>()?.max(1),
