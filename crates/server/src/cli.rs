@@ -121,9 +121,10 @@ fn managed(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let place = match may_be_new {
-            true => settings.place()?,
-            false => settings.existing_place()?,
+        let place = if may_be_new {
+            settings.place()?
+        } else {
+            settings.existing_place()?
         };
         let parlor = Parlor::open(&place, settings.limits()?).await?;
         let db = parlor.db.clone();

@@ -22,7 +22,7 @@ fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
                 stream
                     .set_read_timeout(Some(Duration::from_millis(500)))
                     .unwrap();
-                let mut bytes = [0; 65536];
+                let mut bytes = [0; 8192];
                 while let Ok(length @ 1..) = stream.read(&mut bytes) {
                     kept.lock().unwrap().extend_from_slice(&bytes[..length]);
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
