@@ -95,7 +95,7 @@ pub enum VideoCodec {
 pub struct Watermark {
     /// An absolute http or https URL of the picture.
     #[garde(length(chars, max = MAX_URL_CHARS), custom(http_url))]
-    #[schemars(url, regex(pattern = HTTP_URL))]
+    #[schemars(regex(pattern = HTTP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Its size. Its own by default.
@@ -193,7 +193,7 @@ pub struct BucketConfig {
 pub struct LiveStreamingConfig {
     /// An absolute rtmp or rtmps URL.
     #[garde(length(chars, max = MAX_URL_CHARS), custom(address::rtmp_url))]
-    #[schemars(url, regex(pattern = RTMP_URL))]
+    #[schemars(regex(pattern = RTMP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtmp_url: Option<String>,
 }

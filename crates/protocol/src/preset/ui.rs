@@ -38,7 +38,7 @@ pub struct DesignTokens {
     pub theme: Theme,
     /// An absolute http or https URL of a picture.
     #[garde(length(chars, max = MAX_URL_CHARS), custom(http_url))]
-    #[schemars(url, regex(pattern = HTTP_URL))]
+    #[schemars(regex(pattern = HTTP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
     /// A CSS font family.

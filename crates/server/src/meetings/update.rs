@@ -3,9 +3,9 @@
 use garde::Validate;
 use http::Method;
 use parlor_protocol::{MeetingSettings, MeetingStatus};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Meeting, OneMeeting, TITLE_MAX, rewrite};
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch, checked};
@@ -33,8 +33,23 @@ struct MeetingPatch {
     /// Any other setting.
     #[garde(skip)]
     #[serde(flatten)]
-    #[schemars(with = "MeetingSettings")]
+    #[schemars(schema_with = "settings_patch")]
     settings: Map<String, Value>,
+}
+
+/// The settings, with the nested ones open: null at any depth brings a default back.
+fn settings_patch(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = MeetingSettings::json_schema(generator);
+    for part in ["recording_config", "ai_config"] {
+        if let Some(property) = schema.pointer_mut(&format!("/properties/{part}")) {
+            *property = json!({
+                "type": ["object", "null"],
+                "additionalProperties": true,
+                "description": format!("Parts of the `{part}` that a meeting is created with."),
+            });
+        }
+    }
+    schema
 }
 
 async fn answer(call: Call<OneMeeting, Nothing, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
