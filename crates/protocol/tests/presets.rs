@@ -263,7 +263,10 @@ fn the_schema_states_the_limits_that_are_checked() {
     );
     let tokens = at("/$defs/DesignTokens/properties");
     assert_eq!(tokens["spacing_base"]["minimum"], 1);
-    assert_eq!(tokens["logo"]["pattern"], parlor_protocol::address::HTTP_URL);
+    assert_eq!(
+        tokens["logo"]["pattern"],
+        parlor_protocol::address::HTTP_URL
+    );
     assert_eq!(tokens["logo"]["maxLength"], 2048);
     assert_eq!(
         at("/$defs/BrandColours/properties/300/pattern"),
