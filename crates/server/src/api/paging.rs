@@ -92,8 +92,11 @@ impl Window {
         }
     }
 
-    /// The window of a list that is already in memory.
-    pub fn cut<T>(self, mut items: Vec<T>) -> super::Page<T> {
+    /// The window of a list that is already in memory, oldest first, in the order that is wanted.
+    pub fn cut<T>(self, mut items: Vec<T>, order: SortOrder) -> super::Page<T> {
+        if order == SortOrder::Descending {
+            items.reverse();
+        }
         let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let start = usize::try_from(self.offset)
             .unwrap_or(usize::MAX)

@@ -54,10 +54,7 @@ async fn answer(call: Call<Nothing, Filter>) -> Result<Page<App>, ApiError> {
         let search = search.to_lowercase();
         apps.retain(|app| app.name.to_lowercase().contains(&search));
     }
-    if call.query.sort_order == SortOrder::Descending {
-        apps.reverse();
-    }
-    Ok(Window::new(call.query.page_no, call.query.per_page).cut(apps))
+    Ok(Window::new(call.query.page_no, call.query.per_page).cut(apps, call.query.sort_order))
 }
 
 /// Every app of an account, oldest first, up to 10,000.

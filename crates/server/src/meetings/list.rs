@@ -238,8 +238,5 @@ async fn searched(
                 .status
                 .is_none_or(|status| status == stored.meeting.status)
     });
-    if filter.sort_order == SortOrder::Descending {
-        found.reverse();
-    }
-    Ok(filter.window().cut(found))
+    Ok(filter.window().cut(found, filter.sort_order))
 }

@@ -113,10 +113,7 @@ async fn answer(call: Call<OneMeeting, Filter>) -> Result<Page<Participant>, Api
         (None, Some(search)) => searched(parlor, call.app, meeting, search).await?,
     };
     found.sort_by_key(|participant| participant.id);
-    if filter.sort_order == SortOrder::Descending {
-        found.reverse();
-    }
-    Ok(window.cut(found))
+    Ok(window.cut(found, filter.sort_order))
 }
 
 impl Participant {

@@ -43,8 +43,5 @@ async fn answer(call: Call<Nothing, Filter>) -> Result<Page<PresetSummary>, ApiE
         let search = search.to_lowercase();
         presets.retain(|preset| preset.name.to_lowercase().contains(&search));
     }
-    if call.query.sort_order == SortOrder::Descending {
-        presets.reverse();
-    }
-    Ok(Window::new(call.query.page_no, call.query.per_page).cut(presets))
+    Ok(Window::new(call.query.page_no, call.query.per_page).cut(presets, call.query.sort_order))
 }
