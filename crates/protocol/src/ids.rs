@@ -18,8 +18,8 @@ pub struct ParseIdError {
 }
 
 impl ParseIdError {
-    /// What the id stands for: `account`, `app`, `meeting`, `participant`, `preset`
-    /// or `token`.
+    /// What the id stands for: `account`, `app`, `meeting`, `participant`, `peer`, `preset`,
+    /// `session` or `token`.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -175,6 +175,14 @@ id!(
 id!(
     /// A preset. A hyphenated UUID.
     PresetId, "preset", Spelling::Hyphenated
+);
+id!(
+    /// One live run of a meeting, from the first join to the last leave. A hyphenated UUID.
+    SessionId, "session", Spelling::Hyphenated
+);
+id!(
+    /// One client in a meeting. The client chooses it and keeps it over reconnects. A hyphenated UUID.
+    PeerId, "peer", Spelling::Hyphenated
 );
 id!(
     /// An API token, not its secret. A hyphenated UUID.

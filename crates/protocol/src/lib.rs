@@ -8,6 +8,7 @@
 //! - [`meeting`]: everything a caller can set on a meeting but its title and status.
 //! - [`merge_patch()`]: RFC 7396, the meaning of every PATCH body.
 //! - [`strict`]: reads JSON without the liberties serde takes.
+//! - [`signal`]: the messages on the socket, generated from `proto/`, and their event numbers.
 //! - [`secret`]: a text that no log shows.
 //! - [`address`]: which URLs are taken.
 //!
@@ -23,9 +24,12 @@ mod merge_patch;
 mod nullable;
 pub mod preset;
 pub mod secret;
+pub mod signal;
 pub mod strict;
 
-pub use ids::{AccountId, AppId, MeetingId, ParseIdError, ParticipantId, PresetId, TokenId};
+pub use ids::{
+    AccountId, AppId, MeetingId, ParseIdError, ParticipantId, PeerId, PresetId, SessionId, TokenId,
+};
 pub use meeting::{MeetingSettings, MeetingStatus};
 pub use merge_patch::merge_patch;
 pub use preset::PresetBody;
