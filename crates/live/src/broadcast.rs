@@ -1,0 +1,71 @@
+//! Messages of the app, passed on as they are (contract: signalling, 6.9).
+
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
+
+use crate::output::{Output, Refusal};
+use crate::peer::Peer;
+use crate::room::{Asked, Outcome, Room, Turn};
+
+/// The type of the message that moves everybody's view.
+const SPOTLIGHT: &str = "spotlight";
+
+impl Room {
+    /// `broadcastMessage`: to everybody; the sender's reply is its own copy.
+    pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let message = self.broadcast_of(turn, asked)?;
+        let me = self.peers[asked.seat].id();
+        let others = self
+            .peers
+            .sockets(|peer| peer.is_inside() && peer.id() != me);
+        turn.push(others, event::BROADCAST_MESSAGE, &message);
+        asked.reply(turn, &message);
+        Ok(())
+    }
+
+    /// `broadcastToEntity`: to some peers of this room, or to other rooms.
+    pub(crate) fn broadcast_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let message = self.broadcast_of(turn, asked)?;
+        if message.broadcast_type() == BroadcastType::Rooms {
+            let peer = &self.peers[asked.seat];
+            if !peer
+                .permissions
+                .connected_meetings
+                .can_alter_connected_meetings
+            {
+                return Err(Refusal::forbidden("can_alter_connected_meetings"));
+            }
+            let delegated = self.delegated(asked);
+            turn.emit(Output::Delegate(delegated));
+            return Ok(());
+        }
+        let to = self.peers.sockets(|peer: &Peer| {
+            peer.is_inside() && message.ids.contains(&peer.id().to_string())
+        });
+        turn.push(to, event::BROADCAST_TO_ENTITY, &message);
+        Ok(())
+    }
+
+    fn broadcast_of(
+        &mut self,
+        turn: &Turn<'_>,
+        asked: &Asked<'_>,
+    ) -> Result<BroadcastMessage, Refusal> {
+        let rate = self.limits.broadcasts;
+        let peer = &mut self.peers[asked.seat];
+        if !peer.is_inside() {
+            return Err(Refusal::new(403, "join the meeting first"));
+        }
+        let message: BroadcastMessage = asked.request.message()?;
+        if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {
+            return Err(Refusal::forbidden("can_spotlight"));
+        }
+        if message.payload.len() > self.limits.broadcast_bytes {
+            return Err(Refusal::new(413, "this message is too large"));
+        }
+        if !peer.left.broadcasts.take(rate, turn.now_ms) {
+            return Err(Refusal::new(429, "too many broadcasts: slow down"));
+        }
+        Ok(message)
+    }
+}

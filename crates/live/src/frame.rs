@@ -1,0 +1,51 @@
+//! Frames in and out. A frame is one `message.v1.SocketMessage` (contract: signalling, section 4).
+
+use bytes::Bytes;
+use parlor_protocol::signal::socket::api::ErrorMessage;
+use parlor_protocol::signal::{Envelope, event};
+use prost::Message;
+
+use crate::input::Request;
+use crate::output::Refusal;
+
+/// A frame to send. The payload is always present: clients fail on messages without one.
+pub fn frame(event: u32, id: Option<&str>, message: &impl Message) -> Bytes {
+    let envelope = Envelope {
+        event,
+        id: id.map(str::to_owned),
+        payload: Some(message.encode_to_vec().into()),
+        metadata: None,
+    };
+    envelope.encode_to_vec().into()
+}
+
+/// The frame that refuses a request.
+pub fn error_frame(id: Option<&str>, refusal: &Refusal) -> Bytes {
+    let message = ErrorMessage {
+        code: Some(refusal.code),
+        message: refusal.message.clone(),
+    };
+    frame(event::ERROR, id, &message)
+}
+
+/// Reads a frame.
+pub(crate) fn read(bytes: Bytes) -> Result<Request, Refusal> {
+    let envelope = Envelope::decode(bytes)
+        .map_err(|error| Refusal::new(400, format!("this is not a SocketMessage: {error}")))?;
+    Ok(Request {
+        event: envelope.event,
+        id: envelope.id,
+        payload: envelope.payload.unwrap_or_default(),
+    })
+}
+
+impl Request {
+    /// The request's message; an absent payload is an empty message.
+    ///
+    /// # Errors
+    /// 400 when the payload is no such message.
+    pub fn message<M: Message + Default>(&self) -> Result<M, Refusal> {
+        M::decode(self.payload.clone())
+            .map_err(|error| Refusal::new(400, format!("the payload cannot be read: {error}")))
+    }
+}

@@ -1,0 +1,204 @@
+//! What a room is told.
+
+use bytes::Bytes;
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId};
+use parlor_protocol::preset::{Permissions, ViewType};
+
+use crate::ChatMessage;
+use crate::output::{EntryKind, PeerRecord, SessionRecord};
+
+/// One socket. Never reused within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Ties an [`crate::Answer`] to the [`Command`] it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the records say about the meeting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Meeting {
+    /// Its id.
+    pub id: MeetingId,
+    /// What people call it.
+    pub title: String,
+    /// New people may join.
+    pub active: bool,
+    /// Messages outlive their session.
+    pub persist_chat: bool,
+    /// How long a session outlives its last peer, in milliseconds.
+    pub keep_alive_ms: i64,
+    /// The meeting this is a breakout room of.
+    pub parent: Option<MeetingId>,
+}
+
+/// Somebody whose token was checked, at the moment their socket opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Newcomer {
+    /// The client.
+    pub peer: PeerId,
+    /// The person: what the protocol calls `user_id`.
+    pub participant: ParticipantId,
+    /// The app's own id of this person.
+    pub custom_id: String,
+    /// Shown to others.
+    pub name: Option<String>,
+    /// URL of a picture.
+    pub picture: Option<String>,
+    /// The preset they were added with.
+    pub preset: PresetId,
+    /// Its name.
+    pub preset_name: String,
+    /// What kind of call they see.
+    pub view: ViewType,
+    /// What the preset lets them do.
+    pub permissions: Permissions,
+}
+
+/// A person, as the REST API names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    /// By participant id.
+    Id(ParticipantId),
+    /// By the app's own id.
+    CustomId(String),
+}
+
+/// A question to everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPoll {
+    /// The question.
+    pub question: String,
+    /// The answers to choose from.
+    pub options: Vec<String>,
+    /// Nobody learns who voted for what.
+    pub anonymous: bool,
+    /// Results are not shown before one has voted.
+    pub hide_votes: bool,
+}
+
+/// What the server itself asks of a room. Answered by [`crate::Output::Answer`] with the same ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Who is there.
+    Who,
+    /// Remove every peer of these people. They may come back.
+    Kick(Vec<Person>),
+    /// Remove everybody and end the session. Peers that only wait go too.
+    KickAll,
+    /// Take the microphone from these people.
+    Mute(Vec<Person>),
+    /// Take the microphone from everybody; when they may not unmute, for the rest of the session.
+    MuteAll {
+        /// Whether they may turn it on again.
+        allow_unmute: bool,
+    },
+    /// Ask everybody.
+    Poll(NewPoll),
+    /// A participant was deleted: their sockets are refused everything from now on, and closed when
+    /// `drop` says so.
+    Removed {
+        /// Who.
+        participant: ParticipantId,
+        /// Whether they are thrown out as well.
+        drop: bool,
+    },
+    /// The meeting was changed.
+    Changed(Meeting),
+    /// Send a push to everybody inside (recordings, livestreams, captions, other rooms' messages).
+    Push {
+        /// The event.
+        event: u32,
+        /// Its message, encoded.
+        payload: Bytes,
+    },
+    /// Send a person to another meeting.
+    Transfer {
+        /// Who.
+        participant: ParticipantId,
+        /// Where to.
+        meeting: MeetingId,
+        /// What they join it with.
+        token: String,
+    },
+    /// The server stops: nobody leaves, sockets are closed so that clients come back.
+    Suspend,
+}
+
+/// A frame from a peer, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The event number.
+    pub event: u32,
+    /// What a reply must carry.
+    pub id: Option<String>,
+    /// The message, encoded.
+    pub payload: Bytes,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A socket opened. A peer that is known comes back; its older socket is closed.
+    Opened {
+        /// The socket.
+        connection: ConnectionId,
+        /// Who it is.
+        who: Box<Newcomer>,
+    },
+    /// A binary frame arrived.
+    Frame {
+        /// From which socket.
+        connection: ConnectionId,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A socket is gone.
+    Closed {
+        /// Which.
+        connection: ConnectionId,
+        /// The client said goodbye (close code 1000 or 1001 from it): it has left. Otherwise it may
+        /// come back within the grace period.
+        goodbye: bool,
+    },
+    /// The server asks for something.
+    Command {
+        /// To answer with.
+        ticket: Ticket,
+        /// What.
+        command: Command,
+    },
+    /// The media plane has answered an [`crate::MediaOrder::Open`].
+    Transport {
+        /// The socket that asked.
+        connection: ConnectionId,
+        /// The request to answer.
+        request: Request,
+        /// The transport's id and the SDP answer, or what is wrong with the offer.
+        outcome: Result<(String, String), String>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the records hold of a meeting when its room is opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// A session that was not ended: the server stopped or crashed in it.
+    pub session: Option<SessionRecord>,
+    /// Its peers that had not left.
+    pub peers: Vec<PeerRecord>,
+    /// What else it had kept.
+    pub entries: Vec<(EntryKind, String, Vec<u8>)>,
+    /// Messages, oldest first: of that session, or of all when they persist.
+    pub chat: Vec<ChatMessage>,
+    /// When that server was last known to run, Unix milliseconds.
+    pub last_alive_ms: i64,
+}
+
+impl Past {
+    /// The id of the session that goes on, if any.
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session.as_ref().map(|session| session.id)
+    }
+}

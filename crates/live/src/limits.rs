@@ -1,0 +1,153 @@
+//! How much of everything a room takes. Every bound is data.
+
+/// So many in a time, in a burst at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long, in milliseconds.
+    pub per_ms: u32,
+}
+
+impl Rate {
+    /// So many a second.
+    pub const fn per_second(count: u32) -> Self {
+        Self {
+            count,
+            per_ms: 1000,
+        }
+    }
+
+    /// So many a minute.
+    pub const fn per_minute(count: u32) -> Self {
+        Self {
+            count,
+            per_ms: 60_000,
+        }
+    }
+}
+
+/// The bounds of a room. Rates are for each peer, and those of the official client (contract: signalling, 6.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A peer whose socket broke is kept for so long, in milliseconds.
+    pub grace_ms: i64,
+    /// A peer that was turned away keeps its socket for so long, in milliseconds.
+    pub rejected_ms: i64,
+    /// Peers in a room, those who wait included.
+    pub peers: usize,
+    /// Bytes of a frame.
+    pub frame_bytes: usize,
+    /// Frames of any kind.
+    pub frames: Rate,
+    /// Messages.
+    pub chat: Rate,
+    /// Messages with files or pictures.
+    pub chat_files: Rate,
+    /// Characters of a text message.
+    pub chat_text: usize,
+    /// Bytes of any message's payload.
+    pub chat_bytes: usize,
+    /// Messages that a room holds; the oldest go first and stay in the records.
+    pub chat_held: usize,
+    /// Messages that a newcomer is sent.
+    pub chat_history: usize,
+    /// Messages of a page.
+    pub chat_page: usize,
+    /// Broadcasts.
+    pub broadcasts: Rate,
+    /// Bytes of a broadcast.
+    pub broadcast_bytes: usize,
+    /// Operations on stores, of each kind.
+    pub stores: Rate,
+    /// Stores of a room.
+    pub store_count: usize,
+    /// Keys of all stores together.
+    pub store_keys: usize,
+    /// Bytes of a value.
+    pub store_value_bytes: usize,
+    /// Polls of a session.
+    pub polls: usize,
+    /// Options of a poll.
+    pub poll_options: usize,
+    /// Characters of a question or an option.
+    pub poll_text: usize,
+    /// New polls.
+    pub poll_rate: Rate,
+    /// Changes of others' permissions.
+    pub permission_updates: Rate,
+    /// Characters of a display name.
+    pub name: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            grace_ms: 45_000,
+            rejected_ms: 60_000,
+            peers: 10_000,
+            frame_bytes: 1 << 20,
+            frames: Rate::per_second(100),
+            chat: Rate::per_minute(180),
+            chat_files: Rate::per_minute(20),
+            chat_text: 2000,
+            chat_bytes: 64 * 1024,
+            chat_held: 10_000,
+            chat_history: 1000,
+            chat_page: 500,
+            broadcasts: Rate::per_second(5),
+            broadcast_bytes: 64 * 1024,
+            stores: Rate::per_second(5),
+            store_count: 200,
+            store_keys: 10_000,
+            store_value_bytes: 64 * 1024,
+            polls: 500,
+            poll_options: 50,
+            poll_text: 2000,
+            poll_rate: Rate::per_minute(30),
+            permission_updates: Rate::per_minute(1000),
+            name: 256,
+        }
+    }
+}
+
+/// What is left of a [`Rate`]: the generic cell rate algorithm, one number for each peer and rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// When everything that was taken is paid for, in microseconds.
+    paid_us: i64,
+}
+
+impl Allowance {
+    /// Takes one, if there is one.
+    pub(crate) fn take(&mut self, rate: Rate, now_ms: i64) -> bool {
+        if rate.count == 0 {
+            return true;
+        }
+        let (now_us, per_us) = (now_ms * 1000, i64::from(rate.per_ms) * 1000);
+        let cost_us = per_us / i64::from(rate.count);
+        // A clock that was set back must not silence a peer for as long.
+        let paid_us = self.paid_us.clamp(now_us, now_us + per_us) + cost_us;
+        if paid_us > now_us + per_us {
+            return false;
+        }
+        self.paid_us = paid_us;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let mut left = Allowance::default();
+        let rate = Rate::per_second(5);
+        let taken = |left: &mut Allowance, at| (0..100).filter(|_| left.take(rate, at)).count();
+        assert_eq!(taken(&mut left, 1_000_000), 5);
+        assert_eq!(taken(&mut left, 1_000_200), 1);
+        assert_eq!(taken(&mut left, 1_001_000), 4);
+        assert_eq!(taken(&mut left, 2_000_000), 5);
+    }
+}

@@ -1,0 +1,179 @@
+//! Removing and silencing people, by those inside and by the REST API (contract: signalling, 6.4;
+//! REST, 2.6).
+
+use std::collections::BTreeSet;
+
+use parlor_protocol::ids::{MeetingId, ParticipantId};
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::media::edge::KickAllPeersRequest;
+use parlor_protocol::signal::socket::preset::{
+    MediaPermissionUpdate, PresetUpdates, StreamPermission, StreamPermissionType,
+};
+use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferPeer};
+
+use crate::input::Person;
+use crate::output::{Answer, Output, Refusal};
+use crate::peer::{Peer, Place};
+use crate::room::{Asked, Outcome, Room, Turn};
+
+impl Room {
+    /// `kick`. Clients send it twice, and must not be answered on the same event: whoever receives
+    /// it leaves.
+    pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_kick(asked)?;
+        let request: RemoveParticipantsRequest = asked.request.message()?;
+        let victims = self.peers.seats(|peer| {
+            let here = peer.is_inside() || peer.place == Place::Waiting;
+            here && request.peer_ids.contains(&peer.id().to_string())
+        });
+        for seat in victims {
+            self.throw_out(turn, seat, event::KICK);
+        }
+        Ok(())
+    }
+
+    /// `kickAll`: everybody goes, who asked included, and the session ends.
+    pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_kick(asked)?;
+        let request: KickAllPeersRequest = asked.request.message()?;
+        if request.propagate_kick_across_rooms {
+            let delegated = self.delegated(asked);
+            turn.emit(Output::Delegate(delegated));
+        }
+        self.everybody_out(turn);
+        Ok(())
+    }
+
+    fn must_kick(&self, asked: &Asked<'_>) -> Outcome {
+        let peer = &self.peers[asked.seat];
+        if peer.is_inside() && peer.permissions.kick_participant {
+            Ok(())
+        } else {
+            Err(Refusal::forbidden("kick_participant"))
+        }
+    }
+
+    fn everybody_out(&mut self, turn: &mut Turn<'_>) -> usize {
+        let inside = self.peers.inside();
+        for seat in self.peers.seats(|peer| peer.place != Place::Lobby) {
+            self.throw_out(turn, seat, event::KICK_ALL);
+        }
+        self.end_session(turn, turn.now_ms);
+        inside
+    }
+
+    pub(crate) fn kick_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
+        let kicked = match self.present_among(people) {
+            Ok(kicked) => kicked,
+            Err(answer) => return answer,
+        };
+        for seat in self
+            .peers
+            .seats(|peer| peer.place != Place::Lobby && kicked.contains(&peer.user()))
+        {
+            self.throw_out(turn, seat, event::KICK);
+        }
+        Answer::People(kicked.into_iter().collect())
+    }
+
+    pub(crate) fn kick_everybody(&mut self, turn: &mut Turn<'_>) -> Answer {
+        let live = self.session.live;
+        let count = self.everybody_out(turn);
+        if live {
+            Answer::Count(count)
+        } else {
+            Answer::NoSession
+        }
+    }
+
+    /// A participant was deleted. Whoever is connected stays, unless they are dropped too.
+    pub(crate) fn remove_person(
+        &mut self,
+        turn: &mut Turn<'_>,
+        participant: ParticipantId,
+        drop: bool,
+    ) -> Answer {
+        let outside = |peer: &Peer| !peer.is_inside() && peer.user() == participant;
+        self.removed.insert(participant);
+        let out = self
+            .peers
+            .seats(|peer| peer.user() == participant && (drop || outside(peer)));
+        for seat in out {
+            self.throw_out(turn, seat, event::KICK);
+        }
+        Answer::Done
+    }
+
+    /// Takes the microphone. What is published is stopped by the media plane.
+    pub(crate) fn mute_people(&mut self, _turn: &mut Turn<'_>, people: &[Person]) -> Answer {
+        match self.present_among(people) {
+            Ok(muted) => Answer::People(muted.into_iter().collect()),
+            Err(answer) => answer,
+        }
+    }
+
+    pub(crate) fn mute_everybody(&mut self, turn: &mut Turn<'_>, allow_unmute: bool) -> Answer {
+        if !self.session.live {
+            return Answer::NoSession;
+        }
+        if !allow_unmute {
+            let quiet = PresetUpdates {
+                media: Some(MediaPermissionUpdate {
+                    audio: Some(StreamPermission {
+                        can_produce: Some(StreamPermissionType::NotAllowed.into()),
+                        can_consume: None,
+                    }),
+                    ..MediaPermissionUpdate::default()
+                }),
+                ..PresetUpdates::default()
+            };
+            let inside = self.peers.iter().filter(|(_, peer)| peer.is_inside());
+            let people: BTreeSet<ParticipantId> = inside.map(|(_, peer)| peer.user()).collect();
+            for person in people {
+                self.patch_person(turn, person, &quiet, None);
+            }
+        }
+        Answer::Count(self.peers.inside())
+    }
+
+    /// Sends every client of a person to another meeting.
+    pub(crate) fn transfer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        participant: ParticipantId,
+        meeting: MeetingId,
+        token: String,
+    ) -> Answer {
+        let to = self
+            .peers
+            .sockets(|peer| peer.is_inside() && peer.user() == participant);
+        let count = to.len();
+        let push = TransferPeer {
+            meeting_id: Some(meeting.to_string()),
+            auth_token: Some(token),
+        };
+        turn.push(to, event::TRANSFER_PEER, &push);
+        Answer::Count(count)
+    }
+
+    /// The people of a request, who all have to be here.
+    fn present_among(&self, people: &[Person]) -> Result<BTreeSet<ParticipantId>, Answer> {
+        if !self.session.live {
+            return Err(Answer::NoSession);
+        }
+        let mut found = BTreeSet::new();
+        for person in people {
+            let mut peers = self.peers.iter().map(|(_, peer)| peer);
+            let here = peers.find(|peer| peer.place != Place::Lobby && peer.is(person));
+            let Some(here) = here else {
+                let name = match person {
+                    Person::Id(id) => id.to_string(),
+                    Person::CustomId(id) => id.clone(),
+                };
+                return Err(Answer::Nobody(name));
+            };
+            found.insert(here.user());
+        }
+        Ok(found)
+    }
+}

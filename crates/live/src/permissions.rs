@@ -1,0 +1,240 @@
+//! What people may do, read and changed while the call runs (contract: signalling, 6.10).
+
+use parlor_protocol::ids::ParticipantId;
+use parlor_protocol::preset::{
+    MediaKindPermission, MediaPermission, Permissions, RecorderType, WaitingRoomType,
+};
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::preset as wire;
+use parlor_protocol::signal::socket::preset::{
+    PeerPreset, PresetUpdates, ReadPeersPresetRequest, ReadPeersPresetResponse, UpdatePeerPreset,
+    UpdatePeersPresetRequest, UpdatePeersPresetResponse,
+};
+use parlor_protocol::signal::socket::room as wire_room;
+use prost::Message;
+use serde_json::json;
+
+use crate::output::{EntryKind, Refusal};
+use crate::peer::Seat;
+use crate::room::{Asked, Outcome, Room, Turn};
+
+/// The permissions with what was changed about them. Fields that a patch does not set stay.
+pub(crate) fn patched(permissions: &Permissions, patch: &PresetUpdates) -> Permissions {
+    let mut now = permissions.clone();
+    let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+    if let Some(polls) = &patch.polls {
+        set(&mut now.polls.can_create, polls.can_create);
+        set(&mut now.polls.can_vote, polls.can_vote);
+        set(&mut now.polls.can_view, polls.can_view);
+    }
+    if let Some(plugins) = &patch.plugins {
+        set(&mut now.plugins.can_close, plugins.can_close);
+        set(&mut now.plugins.can_start, plugins.can_start);
+    }
+    if let Some(chat) = &patch.chat {
+        if let Some(public) = &chat.public {
+            set(&mut now.chat.public.can_send, public.can_send);
+            set(&mut now.chat.public.text, public.text);
+            set(&mut now.chat.public.files, public.files);
+        }
+        if let Some(private) = &chat.private {
+            set(&mut now.chat.private.can_send, private.can_send);
+            set(&mut now.chat.private.can_receive, private.can_receive);
+            set(&mut now.chat.private.text, private.text);
+            set(&mut now.chat.private.files, private.files);
+        }
+    }
+    if let Some(rooms) = &patch.connected_meetings {
+        let field = &mut now.connected_meetings;
+        set(
+            &mut field.can_alter_connected_meetings,
+            rooms.can_alter_connected_meetings,
+        );
+        set(
+            &mut field.can_switch_to_parent_meeting,
+            rooms.can_switch_to_parent_meeting,
+        );
+        set(
+            &mut field.can_switch_connected_meetings,
+            rooms.can_switch_connected_meetings,
+        );
+    }
+    if let Some(media) = &patch.media {
+        set_media(&mut now.media.audio, media.audio.as_ref());
+        set_media(&mut now.media.video, media.video.as_ref());
+        set_media(&mut now.media.screenshare, media.screenshare.as_ref());
+    }
+    set(
+        &mut now.accept_waiting_requests,
+        patch.accept_waiting_requests,
+    );
+    set(
+        &mut now.can_accept_production_requests,
+        patch.can_accept_production_requests,
+    );
+    set(&mut now.can_edit_display_name, patch.can_edit_display_name);
+    set(&mut now.can_record, patch.can_record);
+    set(&mut now.can_livestream, patch.can_livestream);
+    set(&mut now.can_spotlight, patch.can_spotlight);
+    set(
+        &mut now.disable_participant_audio,
+        patch.disable_participant_audio,
+    );
+    set(
+        &mut now.disable_participant_screensharing,
+        patch.disable_participant_screensharing,
+    );
+    set(
+        &mut now.disable_participant_video,
+        patch.disable_participant_video,
+    );
+    set(&mut now.kick_participant, patch.kick_participant);
+    set(&mut now.pin_participant, patch.pin_participant);
+    set(&mut now.transcription_enabled, patch.transcription_enabled);
+    set(&mut now.is_recorder, patch.is_recorder);
+    set(&mut now.hidden_participant, patch.hidden_participant);
+    set(&mut now.show_participant_list, patch.show_participant_list);
+    set(
+        &mut now.can_change_participant_permissions,
+        patch.can_change_participant_permissions,
+    );
+    if let Some(kind) = patch.waiting_room_type {
+        now.waiting_room_type = match wire::WaitingRoomType::try_from(kind) {
+            Ok(wire::WaitingRoomType::Skip) => WaitingRoomType::Skip,
+            Ok(wire::WaitingRoomType::OnPrivilegedUserEntry) => {
+                WaitingRoomType::OnPrivilegedUserEntry
+            }
+            Ok(wire::WaitingRoomType::SkipOnAccept) => WaitingRoomType::SkipOnAccept,
+            Ok(wire::WaitingRoomType::None) | Err(_) => now.waiting_room_type,
+        };
+    }
+    if let Some(kind) = patch.recorder_type {
+        now.recorder_type = match wire_room::RecorderType::try_from(kind) {
+            Ok(wire_room::RecorderType::Recorder) => RecorderType::Recorder,
+            Ok(wire_room::RecorderType::Livestreamer) => RecorderType::Livestreamer,
+            Ok(wire_room::RecorderType::None) => RecorderType::None,
+            Err(_) => now.recorder_type,
+        };
+    }
+    now
+}
+
+fn set_media(field: &mut MediaKindPermission, patch: Option<&wire::StreamPermission>) {
+    let Some(asked) = patch.and_then(|patch| patch.can_produce) else {
+        return;
+    };
+    field.can_produce = match wire::StreamPermissionType::try_from(asked) {
+        Ok(wire::StreamPermissionType::Allowed) => MediaPermission::Allowed,
+        Ok(wire::StreamPermissionType::NotAllowed) => MediaPermission::NotAllowed,
+        Ok(wire::StreamPermissionType::CanRequest) => MediaPermission::CanRequest,
+        Ok(wire::StreamPermissionType::None) | Err(_) => field.can_produce,
+    };
+}
+
+impl Room {
+    /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
+    pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ReadPeersPresetRequest = asked.request.message()?;
+        let me = &self.peers[asked.seat];
+        let mine = me.user().to_string();
+        let may = me.permissions.can_change_participant_permissions;
+        if !me.is_inside() || (!may && request.user_ids.iter().any(|user| *user != mine)) {
+            return Err(Refusal::forbidden("can_change_participant_permissions"));
+        }
+        let peers = self.peers.iter().map(|(_, peer)| peer);
+        let wanted = peers.filter(|peer| request.user_ids.contains(&peer.user().to_string()));
+        let peer_presets = wanted.map(|peer| PeerPreset {
+            user_id: peer.user().to_string(),
+            peer_id: peer.id().to_string(),
+            preset: json!({
+                "name": peer.who.preset_name,
+                "permissions": peer.permissions,
+            })
+            .to_string()
+            .into_bytes()
+            .into(),
+        });
+        let response = ReadPeersPresetResponse {
+            peer_presets: peer_presets.collect(),
+        };
+        asked.reply(turn, &response);
+        Ok(())
+    }
+
+    /// `updateUserPreset`.
+    pub(crate) fn update_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: UpdatePeersPresetRequest = asked.request.message()?;
+        let rate = self.limits.permission_updates;
+        let me = &mut self.peers[asked.seat];
+        if !me.is_inside() || !me.permissions.can_change_participant_permissions {
+            return Err(Refusal::forbidden("can_change_participant_permissions"));
+        }
+        let mut people = Vec::new();
+        for update in &request.update_peers_presets {
+            if !me.left.permission_updates.take(rate, turn.now_ms) {
+                return Err(Refusal::new(429, "too many permission updates: slow down"));
+            }
+            let person = update.user_ids.parse::<ParticipantId>();
+            let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
+            people.push((person, update.patch.clone().unwrap_or_default()));
+        }
+        for (person, _) in &people {
+            if !self.peers.iter().any(|(_, peer)| peer.user() == *person) {
+                return Err(Refusal::new(404, "there is no such user here"));
+            }
+        }
+        for (person, patch) in &people {
+            self.patch_person(turn, *person, patch, Some(asked.seat));
+        }
+        let response = UpdatePeersPresetResponse {
+            update_peers_presets: request.update_peers_presets,
+        };
+        asked.reply(turn, &response);
+        Ok(())
+    }
+
+    /// Changes what a person may do, for the rest of the session and for every client of theirs.
+    /// The peer that asked learns it from its reply.
+    pub(crate) fn patch_person(
+        &mut self,
+        turn: &mut Turn<'_>,
+        person: ParticipantId,
+        patch: &PresetUpdates,
+        by: Option<Seat>,
+    ) {
+        let standing = self.people.entry(person).or_default();
+        // Later fields win, and messages are merged field by field: what protobuf means by decoding
+        // one message over another.
+        let encoded = patch.encode_to_vec();
+        if standing.patch.merge(encoded.as_slice()).is_err() {
+            return;
+        }
+        let whole = standing.patch.clone();
+        let kept = Some(whole.encode_to_vec());
+        self.keep_entry(turn, EntryKind::Permissions, person.to_string(), kept);
+        let update = UpdatePeersPresetResponse {
+            update_peers_presets: vec![UpdatePeerPreset {
+                user_ids: person.to_string(),
+                patch: Some(patch.clone()),
+            }],
+        };
+        for seat in self.peers.seats(|peer| peer.user() == person) {
+            let now = patched(&self.peers[seat].who.permissions, &whole);
+            self.set_permissions(turn, seat, now);
+            if by != Some(seat) {
+                let to = Vec::from_iter(self.peers[seat].connection);
+                turn.push(to, event::UPDATE_USER_PRESET, &update);
+            }
+        }
+    }
+
+    /// From now on the peer may do this.
+    pub(crate) fn set_permissions(&mut self, turn: &mut Turn<'_>, seat: Seat, now: Permissions) {
+        let decided = self.peers[seat].permissions.accept_waiting_requests;
+        let decides = now.accept_waiting_requests;
+        self.change(turn, seat, |peer| peer.permissions = now);
+        if decides && !decided && self.peers[seat].is_inside() {
+            self.privileged_entered(turn);
+        }
+    }
+}

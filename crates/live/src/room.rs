@@ -1,0 +1,562 @@
+//! The way of an input to its handler, and the life of a session.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use parlor_protocol::ids::{ParticipantId, PeerId, SessionId};
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::preset::PresetUpdates;
+use parlor_protocol::signal::socket::room::{RoomPeerCountResponse, StageType};
+use prost::Message;
+use uuid::Uuid;
+
+use crate::chat::Chat;
+use crate::frame::{self, error_frame};
+use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
+use crate::limits::Limits;
+use crate::output::{Answer, Closing, EntryKind, Output, Record, Refusal, SessionRecord};
+use crate::peer::{Peer, Peers, Place, Seat};
+use crate::polls::Polls;
+use crate::stores::Stores;
+
+/// The time and the source of ids, for one input.
+pub struct At<'a> {
+    /// Unix milliseconds.
+    pub now_ms: i64,
+    /// Draws an id that was never drawn before.
+    pub ids: &'a mut dyn FnMut() -> Uuid,
+}
+
+/// One input being handled: the time, ids, and what is to be done.
+pub(crate) struct Turn<'a> {
+    pub(crate) now_ms: i64,
+    ids: &'a mut dyn FnMut() -> Uuid,
+    out: &'a mut Vec<Output>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn id(&mut self) -> Uuid {
+        (self.ids)()
+    }
+
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.out.push(output);
+    }
+
+    pub(crate) fn keep(&mut self, record: Record) {
+        self.emit(Output::Keep(record));
+    }
+
+    pub(crate) fn send(&mut self, to: Vec<ConnectionId>, frame: Bytes) {
+        if !to.is_empty() {
+            self.emit(Output::Send { to, frame });
+        }
+    }
+
+    /// Sends a push: encoded once, for all of them.
+    pub(crate) fn push(&mut self, to: Vec<ConnectionId>, event: u32, message: &impl Message) {
+        if !to.is_empty() {
+            self.send(to, frame::frame(event, None, message));
+        }
+    }
+}
+
+/// A request on its way through a handler.
+pub(crate) struct Asked<'r> {
+    /// Who asks.
+    pub(crate) seat: Seat,
+    /// The socket it came on.
+    pub(crate) connection: ConnectionId,
+    pub(crate) request: &'r Request,
+}
+
+impl Asked<'_> {
+    /// Answers on the request's own event.
+    pub(crate) fn reply(&self, turn: &mut Turn<'_>, message: &impl Message) {
+        self.reply_on(turn, self.request.event, message);
+    }
+
+    /// Answers on another event.
+    pub(crate) fn reply_on(&self, turn: &mut Turn<'_>, event: u32, message: &impl Message) {
+        let frame = frame::frame(event, self.request.id.as_deref(), message);
+        turn.send(vec![self.connection], frame);
+    }
+}
+
+/// What must happen at a time, if nothing else happens before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Deadline {
+    /// The socket of a peer is gone for too long, or its client has not joined again.
+    Grace(Seat),
+    /// A socket whose peer was removed has had the time to close by itself.
+    Detached(ConnectionId),
+    /// The session has been empty for its keep-alive.
+    Empty,
+    /// Viewers are told how many they are.
+    Count,
+}
+
+/// What is known of a person in a session, beyond each of their peers.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Somebody let them in.
+    pub(crate) admitted: bool,
+    /// What was changed about their permissions.
+    pub(crate) patch: PresetUpdates,
+}
+
+/// The run of the meeting that is live, or the next one.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) record: SessionRecord,
+    pub(crate) live: bool,
+    pub(crate) empty_since: Option<i64>,
+}
+
+/// A meeting with people in it.
+pub struct Room {
+    pub(crate) meeting: Meeting,
+    pub(crate) limits: Limits,
+    pub(crate) session: Session,
+    pub(crate) peers: Peers,
+    pub(crate) chat: Chat,
+    pub(crate) polls: Polls,
+    pub(crate) stores: Stores,
+    pub(crate) people: BTreeMap<ParticipantId, Standing>,
+    /// Deleted from the meeting: they stay out once they have left.
+    pub(crate) removed: BTreeSet<ParticipantId>,
+    pub(crate) pinned: Option<PeerId>,
+    deadlines: BTreeSet<(i64, Deadline)>,
+    detached: BTreeSet<ConnectionId>,
+    count_due: bool,
+    suspended: bool,
+}
+
+/// What can be refused.
+pub(crate) type Outcome = Result<(), Refusal>;
+
+/// How long a socket may stay open after its peer was removed: clients close it by themselves.
+const DETACHED_MS: i64 = 5_000;
+/// Viewers are counted at most so often.
+const COUNT_MS: i64 = 1_000;
+
+impl Room {
+    /// Opens the room of a meeting as the records left it. Peers that were inside when the server
+    /// stopped have the grace period to come back.
+    pub fn open(meeting: Meeting, limits: Limits, past: Past, at: &mut At<'_>) -> Self {
+        let mut stages = BTreeMap::new();
+        let (mut people, mut polls, mut stores) = (
+            BTreeMap::<ParticipantId, Standing>::new(),
+            Polls::default(),
+            Stores::default(),
+        );
+        for (kind, key, value) in past.entries {
+            match kind {
+                EntryKind::Poll => polls.restore(&value),
+                EntryKind::Store => stores.restore(&key, &value),
+                EntryKind::Stage => {
+                    let stage = value.first().copied().unwrap_or_default();
+                    let stage = StageType::try_from(i32::from(stage));
+                    stages.insert(key, stage.unwrap_or(StageType::OffStage));
+                }
+                EntryKind::Admitted | EntryKind::Permissions => {
+                    let Ok(person) = key.parse() else { continue };
+                    let standing = people.entry(person).or_default();
+                    if kind == EntryKind::Admitted {
+                        standing.admitted = true;
+                    } else if let Ok(patch) = PresetUpdates::decode(value.as_slice()) {
+                        standing.patch = patch;
+                    }
+                }
+            }
+        }
+        let live = past.session.is_some();
+        let record = past.session.unwrap_or_else(|| next(at, &meeting));
+        let mut room = Self {
+            chat: Chat::new(past.chat, limits.chat_held),
+            session: Session {
+                record,
+                live,
+                empty_since: None,
+            },
+            meeting,
+            limits,
+            peers: Peers::default(),
+            polls,
+            stores,
+            people,
+            removed: BTreeSet::new(),
+            pinned: None,
+            deadlines: BTreeSet::new(),
+            detached: BTreeSet::new(),
+            count_due: false,
+            suspended: false,
+        };
+        for record in &past.peers {
+            let lost_ms = past
+                .last_alive_ms
+                .clamp(record.entered_ms, at.now_ms.max(record.entered_ms));
+            let stage = stages.get(&record.peer.to_string()).copied();
+            let stage = stage.unwrap_or(StageType::OnStage);
+            let seat = room.peers.add(Peer::restored(record, stage, lost_ms));
+            room.at(at.now_ms + room.limits.grace_ms, Deadline::Grace(seat));
+        }
+        if live && room.peers.is_empty() {
+            room.session.empty_since = Some(at.now_ms);
+            room.at(at.now_ms + room.meeting.keep_alive_ms, Deadline::Empty);
+        }
+        room
+    }
+
+    /// Takes one input and appends what is to be done.
+    pub fn handle(&mut self, at: &mut At<'_>, input: Input, out: &mut Vec<Output>) {
+        let turn = &mut Turn {
+            now_ms: at.now_ms,
+            ids: &mut *at.ids,
+            out,
+        };
+        match input {
+            Input::Opened { connection, who } => self.opened(turn, connection, *who),
+            Input::Frame { connection, bytes } => self.frame(turn, connection, bytes),
+            Input::Closed {
+                connection,
+                goodbye,
+            } => self.closed(turn, connection, goodbye),
+            Input::Command { ticket, command } => self.command(turn, ticket, command),
+            Input::Transport {
+                connection,
+                request,
+                outcome,
+            } => self.transport(turn, connection, &request, outcome),
+            Input::Tick => {}
+        }
+        self.tick(turn);
+    }
+
+    /// When to call with [`Input::Tick`] at the latest, Unix milliseconds.
+    pub fn wake_at(&self) -> Option<i64> {
+        self.deadlines.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
+    pub fn is_over(&self) -> bool {
+        self.suspended || (self.peers.is_empty() && self.detached.is_empty() && !self.session.live)
+    }
+
+    pub(crate) fn at(&mut self, at_ms: i64, deadline: Deadline) {
+        self.deadlines.insert((at_ms, deadline));
+    }
+
+    fn frame(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, bytes: Bytes) {
+        let Some(seat) = self.peers.seat_at(connection) else {
+            return;
+        };
+        let large = bytes.len() > self.limits.frame_bytes;
+        let request = if large {
+            Err(Refusal::new(413, "this frame is too large"))
+        } else {
+            frame::read(bytes)
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(refusal) => return turn.send(vec![connection], error_frame(None, &refusal)),
+        };
+        let rate = self.limits.frames;
+        let outcome = if self.peers[seat].left.frames.take(rate, turn.now_ms) {
+            let asked = Asked {
+                seat,
+                connection,
+                request: &request,
+            };
+            self.request(turn, &asked)
+        } else {
+            Err(Refusal::new(429, "too many messages: slow down"))
+        };
+        if let Err(refusal) = outcome {
+            turn.send(
+                vec![connection],
+                error_frame(request.id.as_deref(), &refusal),
+            );
+        }
+    }
+
+    /// Every event a client may send. What is not listed here is refused, never ignored.
+    fn request(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        match asked.request.event {
+            event::JOIN_ROOM => self.join(turn, asked),
+            event::GET_ROOM_INFO => self.room_info(turn, asked),
+            event::GET_ROOM_PEERS_INFO => self.roster(turn, asked),
+            event::GET_PEER_INFO => self.peer_info(turn, asked),
+
+            event::GET_WAITING_ROOM_REQUESTS => self.waiting_list(turn, asked),
+            event::ACCEPT_WAITING_ROOM_REQUESTS => self.let_in(turn, asked),
+            event::DENY_WAITING_ROOM_REQUESTS => self.turn_away(turn, asked),
+
+            event::REQUEST_STAGE_ACCESS => self.request_stage(turn, asked),
+            event::CANCEL_STAGE_REQUEST => self.cancel_stage_request(turn, asked),
+            event::GET_STAGE_REQUESTS => self.stage_requests(turn, asked),
+            event::GRANT_STAGE_ACCESS => self.grant_stage(turn, asked),
+            event::DENY_STAGE_ACCESS => self.deny_stage(turn, asked),
+            event::JOIN_STAGE => self.join_stage(turn, asked),
+            event::LEAVE_STAGE => self.leave_stage(turn, asked),
+            event::GET_ROOM_STAGE_STATE => self.stage_state(turn, asked),
+
+            event::KICK => self.kick(turn, asked),
+            event::KICK_ALL => self.kick_all(turn, asked),
+            event::GET_USER_PRESETS => self.read_permissions(turn, asked),
+            event::UPDATE_USER_PRESET => self.update_permissions(turn, asked),
+
+            event::GET_MESSAGES => self.chat_history(turn, asked),
+            event::SEND_MESSAGE_TO_ROOM => self.say_to_all(turn, asked),
+            event::SEND_MESSAGE_TO_PEERS => self.say_to_some(turn, asked),
+            event::EDIT_MESSAGE => self.edit_message(turn, asked),
+            event::DELETE_MESSAGE => self.delete_message(turn, asked),
+            event::PIN_MESSAGE => self.pin_message(turn, asked),
+            event::GET_PAGINATED_MESSAGES => self.chat_page(turn, asked),
+            event::SEARCH_CHANNEL_MESSAGES => self.search_chat(turn, asked),
+
+            event::CREATE_POLL => self.create_poll(turn, asked),
+            event::GET_POLLS => self.list_polls(turn, asked),
+            event::VOTE_POLL => self.vote(turn, asked),
+
+            event::STORE_INSERT_KEYS => self.store_insert(turn, asked),
+            event::STORE_GET_KEYS => self.store_get(turn, asked),
+            event::STORE_DELETE_KEYS => self.store_delete(turn, asked),
+
+            event::BROADCAST_MESSAGE => self.broadcast(turn, asked),
+            event::BROADCAST_TO_ENTITY => self.broadcast_to_some(turn, asked),
+
+            event::GET_CONNECTED_ROOMS_DUMP
+            | event::CREATE_CONNECTED_ROOMS
+            | event::DELETE_CONNECTED_ROOMS
+            | event::MOVE_PEERS => self.breakout(turn, asked),
+
+            number if number >> 24 == 3 => {
+                self.media(turn, asked);
+                Ok(())
+            }
+            number => {
+                let name = event::name(number).unwrap_or("unknown");
+                Err(Refusal::new(
+                    501,
+                    format!("this server does not take the event {number} ({name}) from clients"),
+                ))
+            }
+        }
+    }
+
+    fn command(&mut self, turn: &mut Turn<'_>, ticket: Ticket, command: Command) {
+        let answer = match command {
+            Command::Who => {
+                let inside = self.peers.iter().filter(|(_, peer)| peer.is_inside());
+                let present = inside.map(|(_, peer)| peer.present()).collect();
+                let session = self.session.live.then(|| self.session.record.clone());
+                Answer::Who(session, present)
+            }
+            Command::Kick(people) => self.kick_people(turn, &people),
+            Command::KickAll => self.kick_everybody(turn),
+            Command::Mute(people) => self.mute_people(turn, &people),
+            Command::MuteAll { allow_unmute } => self.mute_everybody(turn, allow_unmute),
+            Command::Poll(poll) => self.poll_from_outside(turn, poll),
+            Command::Removed { participant, drop } => self.remove_person(turn, participant, drop),
+            Command::Changed(meeting) => {
+                self.meeting = meeting;
+                Answer::Done
+            }
+            Command::Push { event, payload } => {
+                let inside = self.peers.sockets(Peer::is_inside);
+                let envelope = parlor_protocol::signal::Envelope {
+                    event,
+                    id: None,
+                    payload: Some(payload),
+                    metadata: None,
+                };
+                turn.send(inside, envelope.encode_to_vec().into());
+                Answer::Done
+            }
+            Command::Transfer {
+                participant,
+                meeting,
+                token,
+            } => self.transfer(turn, participant, meeting, token),
+            Command::Suspend => {
+                for connection in self.peers.sockets(|_| true) {
+                    let closing = Closing::Again("the server restarts");
+                    turn.emit(Output::Close {
+                        connection,
+                        closing,
+                    });
+                }
+                self.suspended = true;
+                Answer::Done
+            }
+        };
+        turn.emit(Output::Answer(ticket, answer));
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        while let Some((at_ms, deadline)) = self.deadlines.first().copied() {
+            if at_ms > turn.now_ms || self.suspended {
+                break;
+            }
+            self.deadlines.pop_first();
+            match deadline {
+                Deadline::Grace(seat) => self.grace_over(turn, seat),
+                Deadline::Detached(connection) => {
+                    if self.detached.remove(&connection) {
+                        let closing = Closing::Final("you are no longer in this meeting");
+                        turn.emit(Output::Close {
+                            connection,
+                            closing,
+                        });
+                    }
+                }
+                Deadline::Empty => {
+                    let due = self
+                        .session
+                        .empty_since
+                        .map(|since| since + self.meeting.keep_alive_ms);
+                    match due {
+                        Some(due) if due <= turn.now_ms => self.end_session(turn, due),
+                        // The keep-alive was changed meanwhile.
+                        Some(due) => self.at(due, Deadline::Empty),
+                        None => {}
+                    }
+                }
+                Deadline::Count => {
+                    self.count_due = false;
+                    let count = u64::try_from(self.peers.inside()).unwrap_or(u64::MAX);
+                    let viewers = self.peers.sockets(|peer| {
+                        peer.is_inside()
+                            && peer.who.view == parlor_protocol::preset::ViewType::Livestream
+                    });
+                    turn.push(
+                        viewers,
+                        event::ROOM_PEER_COUNT,
+                        &RoomPeerCountResponse { count },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Viewers of a livestream are told soon how many they are.
+    pub(crate) fn count_soon(&mut self, turn: &Turn<'_>) {
+        if !self.count_due {
+            self.count_due = true;
+            self.at(turn.now_ms + COUNT_MS, Deadline::Count);
+        }
+    }
+
+    /// A socket whose peer was removed: it gets nothing more, and is closed if its client does not.
+    pub(crate) fn detach(&mut self, turn: &Turn<'_>, connection: ConnectionId) {
+        self.detached.insert(connection);
+        self.at(turn.now_ms + DETACHED_MS, Deadline::Detached(connection));
+    }
+
+    /// Whether the socket was one of a removed peer.
+    pub(crate) fn forget_detached(&mut self, connection: ConnectionId) -> bool {
+        self.detached.remove(&connection)
+    }
+
+    /// The session as it is now goes to the records.
+    pub(crate) fn keep_session(&mut self, turn: &mut Turn<'_>) {
+        self.session.record.live = i64::try_from(self.peers.inside()).unwrap_or(i64::MAX);
+        self.session.record.peak = self.session.record.peak.max(self.session.record.live);
+        turn.keep(Record::Session(self.session.record.clone()));
+    }
+
+    /// Keeps what must survive a crash until the session ends; `None` removes it. Nothing is kept
+    /// before the session has begun.
+    pub(crate) fn keep_entry(
+        &self,
+        turn: &mut Turn<'_>,
+        kind: EntryKind,
+        key: String,
+        value: Option<Vec<u8>>,
+    ) {
+        let session = self.session.record.id;
+        turn.keep(Record::Entry {
+            session,
+            kind,
+            key,
+            value,
+        });
+    }
+
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.session.record.id
+    }
+
+    /// Somebody is inside: the session is live.
+    pub(crate) fn begin_session(&mut self, turn: &mut Turn<'_>) {
+        self.session.empty_since = None;
+        if !self.session.live {
+            self.session.live = true;
+            // Ids of sessions are in the order of their starts.
+            self.session.record.id = SessionId::from_uuid(turn.id());
+            self.session.record.started_ms = turn.now_ms;
+            self.session.record.title.clone_from(&self.meeting.title);
+        }
+    }
+
+    /// Nobody is inside any more.
+    pub(crate) fn session_is_empty(&mut self, turn: &Turn<'_>) {
+        if self.session.live && self.session.empty_since.is_none() {
+            self.session.empty_since = Some(turn.now_ms);
+            self.at(turn.now_ms + self.meeting.keep_alive_ms, Deadline::Empty);
+        }
+    }
+
+    /// Ends the session: what was shared in it goes, but messages that persist. The next join
+    /// begins another.
+    pub(crate) fn end_session(&mut self, turn: &mut Turn<'_>, ended_ms: i64) {
+        if !self.session.live {
+            return;
+        }
+        self.session.record.ended_ms = Some(ended_ms);
+        self.keep_session(turn);
+        let record = next(
+            &mut At {
+                now_ms: turn.now_ms,
+                ids: &mut *turn.ids,
+            },
+            &self.meeting,
+        );
+        self.session = Session {
+            record,
+            live: false,
+            empty_since: None,
+        };
+        if !self.meeting.persist_chat {
+            self.chat.clear();
+        }
+        self.polls = Polls::default();
+        self.stores = Stores::default();
+        self.pinned = None;
+        // Those who wait now were not let in to the next session.
+        self.people.clear();
+        for seat in self.peers.seats(|_| true) {
+            let peer = &mut self.peers[seat];
+            peer.stay = None;
+            peer.permissions = peer.who.permissions.clone();
+            if peer.place == Place::Invited {
+                self.peers.put(seat, Place::Lobby);
+            }
+        }
+    }
+}
+
+/// The session that the next join begins.
+fn next(at: &mut At<'_>, meeting: &Meeting) -> SessionRecord {
+    SessionRecord {
+        id: SessionId::from_uuid((at.ids)()),
+        title: meeting.title.clone(),
+        started_ms: at.now_ms,
+        ended_ms: None,
+        live: 0,
+        peak: 0,
+        total: 0,
+        consumed_ms: 0,
+    }
+}

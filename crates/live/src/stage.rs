@@ -1,0 +1,235 @@
+//! The stage of webinars and livestreams (contract: signalling, 6.8).
+
+use parlor_protocol::preset::MediaPermission;
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::livestreaming::{
+    DenyStageAccessRequest, GetStageRequestsResponse, GrantStageAccessRequest, LeaveStageRequest,
+    StageRequest,
+};
+use parlor_protocol::signal::socket::room::{GetRoomStageStateResponse, StageType};
+
+use crate::output::Refusal;
+use crate::peer::{Peer, Seat};
+use crate::room::{Asked, Outcome, Room, Turn};
+
+impl Room {
+    /// `requestStageAccess`.
+    pub(crate) fn request_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let peer = self.staged(asked.seat)?;
+        match (peer.stage_access(), peer.stage) {
+            (MediaPermission::NotAllowed, _) => Err(Refusal::forbidden("stage_access")),
+            (_, StageType::OnStage | StageType::ApprovedStage) => Ok(()),
+            // Its own client lets it go up without asking.
+            (MediaPermission::Allowed, _) => {
+                self.set_stage(turn, asked.seat, StageType::ApprovedStage);
+                Ok(())
+            }
+            (MediaPermission::CanRequest, _) => {
+                self.set_stage(turn, asked.seat, StageType::RequestedStage);
+                self.tell_stage_requests(turn);
+                Ok(())
+            }
+        }
+    }
+
+    /// `cancelStageRequest`.
+    pub(crate) fn cancel_stage_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+    ) -> Outcome {
+        let peer = self.staged(asked.seat)?;
+        if matches!(
+            peer.stage,
+            StageType::RequestedStage | StageType::ApprovedStage
+        ) {
+            self.set_stage(turn, asked.seat, StageType::OffStage);
+            self.tell_stage_requests(turn);
+        }
+        Ok(())
+    }
+
+    /// `getStageRequests`.
+    pub(crate) fn stage_requests(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_accept_stage(asked)?;
+        asked.reply(turn, &self.requests());
+        Ok(())
+    }
+
+    /// `grantStageAccess`: also to people who have not asked.
+    pub(crate) fn grant_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_accept_stage(asked)?;
+        let request: GrantStageAccessRequest = asked.request.message()?;
+        for seat in self.staged_among(&request.user_ids) {
+            if matches!(
+                self.peers[seat].stage,
+                StageType::OnStage | StageType::ApprovedStage
+            ) {
+                continue;
+            }
+            self.set_stage(turn, seat, StageType::ApprovedStage);
+            let to = Vec::from_iter(self.peers[seat].connection);
+            turn.push(to, event::GRANT_STAGE_ACCESS, &request);
+        }
+        self.tell_stage_requests(turn);
+        Ok(())
+    }
+
+    /// `denyStageAccess`.
+    pub(crate) fn deny_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_accept_stage(asked)?;
+        let request: DenyStageAccessRequest = asked.request.message()?;
+        for seat in self.staged_among(&request.user_ids) {
+            if !matches!(
+                self.peers[seat].stage,
+                StageType::RequestedStage | StageType::ApprovedStage
+            ) {
+                continue;
+            }
+            // Before the others learn of it: a status of its own would make it leave the stage.
+            let to = Vec::from_iter(self.peers[seat].connection);
+            turn.push(to, event::DENY_STAGE_ACCESS, &request);
+            self.set_stage(turn, seat, StageType::OffStage);
+        }
+        self.tell_stage_requests(turn);
+        Ok(())
+    }
+
+    /// `joinStage`, answered on the status event.
+    pub(crate) fn join_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let peer = self.staged(asked.seat)?;
+        let up = matches!(peer.stage, StageType::OnStage | StageType::ApprovedStage);
+        if !up && peer.stage_access() != MediaPermission::Allowed {
+            return Err(Refusal::forbidden("stage_access"));
+        }
+        self.set_stage(turn, asked.seat, StageType::OnStage);
+        let status = self.stage_status(asked.seat);
+        asked.reply_on(turn, event::PEER_STAGE_STATUS_UPDATE, &status);
+        Ok(())
+    }
+
+    /// `leaveStage`: the own place on it, or somebody else's.
+    pub(crate) fn leave_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: LeaveStageRequest = asked.request.message()?;
+        let me = self.staged(asked.seat)?;
+        let mine = me.user().to_string();
+        let (id, own) = (
+            me.id(),
+            request.user_ids.is_empty() || request.user_ids.contains(&mine),
+        );
+        if request.user_ids.iter().any(|user| *user != mine) {
+            self.must_accept_stage(asked)?;
+            for seat in self.staged_among(&request.user_ids) {
+                if self.peers[seat].id() == id || self.peers[seat].stage == StageType::OffStage {
+                    continue;
+                }
+                self.set_stage(turn, seat, StageType::OffStage);
+                // The victim's client leaves the stage when it hears of itself.
+                let to = Vec::from_iter(self.peers[seat].connection);
+                let status = self.stage_status(seat);
+                turn.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
+            }
+            self.tell_stage_requests(turn);
+            asked.reply(turn, &request);
+        }
+        if own {
+            let asks = self.peers[asked.seat].stage == StageType::RequestedStage;
+            self.set_stage(turn, asked.seat, StageType::OffStage);
+            if asks {
+                self.tell_stage_requests(turn);
+            }
+            let status = self.stage_status(asked.seat);
+            asked.reply_on(turn, event::PEER_STAGE_STATUS_UPDATE, &status);
+        }
+        Ok(())
+    }
+
+    /// `getRoomStageState`.
+    pub(crate) fn stage_state(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.staged(asked.seat)?;
+        let me = &self.peers[asked.seat];
+        let at = |stage| {
+            let peers = self.peers.iter().map(|(_, peer)| peer);
+            let seen = peers.filter(|peer| peer.id() == me.id() || crate::peer::sees(me, peer));
+            let there = seen.filter(|peer| peer.stage == stage);
+            there.map(|peer| peer.id().to_string()).collect()
+        };
+        let state = GetRoomStageStateResponse {
+            on_stage_peers: at(StageType::OnStage),
+            approved_stage_peers: at(StageType::ApprovedStage),
+            requested_stage_peers: at(StageType::RequestedStage),
+        };
+        asked.reply(turn, &state);
+        Ok(())
+    }
+
+    /// Those who decide and are on the stage themselves get the complete list after every change.
+    pub(crate) fn tell_stage_requests(&self, turn: &mut Turn<'_>) {
+        let deciding = self.peers.sockets(|peer| {
+            let may = peer.accepts_stage() && peer.stage_access() == MediaPermission::Allowed;
+            peer.is_inside() && peer.has_stage() && may
+        });
+        if !deciding.is_empty() {
+            turn.push(deciding, event::GET_STAGE_REQUESTS, &self.requests());
+        }
+    }
+
+    /// Moves a peer and tells the others.
+    fn set_stage(&mut self, turn: &mut Turn<'_>, seat: Seat, stage: StageType) {
+        if self.peers[seat].stage == stage {
+            return;
+        }
+        // Those who lose sight of it learn first that it is off the stage.
+        let before = self.peers.watching(seat);
+        self.change(turn, seat, |peer| peer.stage = stage);
+        let mut told = self.peers.watching(seat);
+        told.retain(|socket| before.contains(socket));
+        turn.push(
+            told,
+            event::PEER_STAGE_STATUS_UPDATE,
+            &self.stage_status(seat),
+        );
+        self.keep_stage(turn, seat);
+    }
+
+    /// The peer, if it is inside and the call has a stage for it.
+    fn staged(&self, seat: Seat) -> Result<&Peer, Refusal> {
+        let peer = &self.peers[seat];
+        if !peer.is_inside() {
+            Err(Refusal::new(403, "join the meeting first"))
+        } else if !peer.has_stage() {
+            Err(Refusal::new(400, "this call has no stage"))
+        } else {
+            Ok(peer)
+        }
+    }
+
+    fn staged_among(&self, users: &[String]) -> Vec<Seat> {
+        self.peers.seats(|peer| {
+            let staged = peer.is_inside() && peer.has_stage();
+            staged && users.contains(&peer.user().to_string())
+        })
+    }
+
+    fn must_accept_stage(&self, asked: &Asked<'_>) -> Outcome {
+        if self.staged(asked.seat)?.accepts_stage() {
+            Ok(())
+        } else {
+            Err(Refusal::forbidden("accept_stage_requests"))
+        }
+    }
+
+    fn requests(&self) -> GetStageRequestsResponse {
+        let asking = self.peers.iter().map(|(_, peer)| peer);
+        let asking =
+            asking.filter(|peer| peer.is_inside() && peer.stage == StageType::RequestedStage);
+        let stage_requests = asking.map(|peer| StageRequest {
+            display_name: peer.name.clone(),
+            user_id: peer.user().to_string(),
+            peer_id: peer.id().to_string(),
+        });
+        GetStageRequestsResponse {
+            stage_requests: stage_requests.collect(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Key-value stores that the people in a meeting share (contract: signalling, section 6.9).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::plugin::{
+    PluginStoreDeleteKeysRequest, PluginStoreGetKeysRequest, PluginStoreInsertKeysRequest,
+    PluginStoreItem, PluginStoreResponse, StoreKeys,
+};
+use prost::Message;
+use serde_json::Value;
+
+use crate::output::{EntryKind, Refusal};
+use crate::peer::Place;
+use crate::room::{Asked, Outcome, Room, Turn};
+
+/// The store in which clients agree on the plugins that are on.
+const PLUGINS: &str = "__rtk_plugins__";
+/// Between the parts of a key in the records; names that hold it are refused.
+const SEPARATOR: char = '\u{1F}';
+/// The longest name of a store or key, in bytes.
+const NAME_BYTES: usize = 256;
+
+/// Plugin id and store name.
+type StoreName = (String, String);
+
+/// Every store of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Stores {
+    stores: BTreeMap<StoreName, BTreeMap<String, PluginStoreItem>>,
+    keys: usize,
+}
+
+impl Stores {
+    pub(crate) fn restore(&mut self, key: &str, encoded: &[u8]) {
+        let mut parts = key.splitn(3, SEPARATOR);
+        let (Some(plugin), Some(store)) = (parts.next(), parts.next()) else {
+            return;
+        };
+        if let Ok(item) = PluginStoreItem::decode(encoded) {
+            let name = (plugin.to_owned(), store.to_owned());
+            self.set(&name, item);
+        }
+    }
+
+    fn set(&mut self, name: &StoreName, item: PluginStoreItem) {
+        let store = self.stores.entry(name.clone()).or_default();
+        if store.insert(item.store_key.clone(), item).is_none() {
+            self.keys += 1;
+        }
+    }
+
+    fn remove(&mut self, name: &StoreName, key: &str) -> Option<PluginStoreItem> {
+        let store = self.stores.get_mut(name)?;
+        let item = store.remove(key)?;
+        self.keys -= 1;
+        if store.is_empty() {
+            self.stores.remove(name);
+        }
+        Some(item)
+    }
+}
+
+fn kept_key(name: &StoreName, key: &str) -> String {
+    format!("{}{SEPARATOR}{}{SEPARATOR}{key}", name.0, name.1)
+}
+
+fn good_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES && !name.contains([SEPARATOR, '\0'])
+}
+
+impl Room {
+    /// `storeGetKeys`: these keys, or all. Before a join as well, because clients read the store of
+    /// plugins first; what else is in stores, those who would have to wait do not learn.
+    pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PluginStoreGetKeysRequest = asked.request.message()?;
+        let rate = self.limits.stores;
+        let waits = match self.peers[asked.seat].place {
+            Place::Inside => false,
+            Place::Lobby => self.must_wait(asked.seat),
+            Place::Waiting | Place::Invited | Place::Rejected => true,
+        };
+        let peer = &mut self.peers[asked.seat];
+        if !peer.left.store_reads.take(rate, turn.now_ms) {
+            return Err(Refusal::new(429, "too many reads of stores: slow down"));
+        }
+        let name = (request.plugin_id, request.store_name);
+        let store = self.stores.stores.get(&name);
+        let store = store.filter(|_| !waits || name.1 == PLUGINS);
+        let wanted = |key: &str| {
+            request.get_keys.is_empty() || request.get_keys.iter().any(|one| one.store_key == key)
+        };
+        let items = store.into_iter().flatten();
+        let items = items
+            .filter(|(key, _)| wanted(key))
+            .map(|(_, item)| item.clone());
+        let response = PluginStoreResponse {
+            store_items: items.collect(),
+            plugin_id: name.0,
+            store_name: name.1,
+        };
+        asked.reply(turn, &response);
+        Ok(())
+    }
+
+    /// `storeInsertKeys`.
+    pub(crate) fn store_insert(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PluginStoreInsertKeysRequest = asked.request.message()?;
+        let rate = self.limits.stores;
+        let name = (request.plugin_id, request.store_name);
+        self.may_write(asked, &name, &request.insert_keys, true)?;
+        let peer = &mut self.peers[asked.seat];
+        if !peer.left.store_writes.take(rate, turn.now_ms) {
+            return Err(Refusal::new(429, "too many changes of stores: slow down"));
+        }
+        self.has_room_for(&name, &request.insert_keys)?;
+        let peer_id = self.peers[asked.seat].id().to_string();
+        let items = request.insert_keys.into_iter().map(|key| PluginStoreItem {
+            timestamp: turn.now_ms.to_string(),
+            peer_id: peer_id.clone(),
+            store_key: key.store_key,
+            payload: key.payload.unwrap_or_else(|| Bytes::from_static(b"{}")),
+        });
+        let store_items: Vec<PluginStoreItem> = items.collect();
+        for item in &store_items {
+            self.stores.set(&name, item.clone());
+            let key = kept_key(&name, &item.store_key);
+            let value = Some(item.encode_to_vec());
+            self.keep_entry(turn, EntryKind::Store, key, value);
+        }
+        self.tell_store(turn, asked, event::STORE_INSERT_KEYS, name, store_items);
+        Ok(())
+    }
+
+    /// `storeDeleteKeys`.
+    pub(crate) fn store_delete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PluginStoreDeleteKeysRequest = asked.request.message()?;
+        let rate = self.limits.stores;
+        let name = (request.plugin_id, request.store_name);
+        self.may_write(asked, &name, &request.delete_keys, false)?;
+        let peer = &mut self.peers[asked.seat];
+        if !peer.left.store_deletes.take(rate, turn.now_ms) {
+            return Err(Refusal::new(429, "too many changes of stores: slow down"));
+        }
+        let peer_id = peer.id().to_string();
+        let mut store_items = Vec::new();
+        for key in request.delete_keys {
+            if let Some(item) = self.stores.remove(&name, &key.store_key) {
+                let kept = kept_key(&name, &key.store_key);
+                self.keep_entry(turn, EntryKind::Store, kept, None);
+                store_items.push(PluginStoreItem {
+                    timestamp: turn.now_ms.to_string(),
+                    // Who removed it: clients take no notice of what they did themselves.
+                    peer_id: peer_id.clone(),
+                    ..item
+                });
+            }
+        }
+        self.tell_store(turn, asked, event::STORE_DELETE_KEYS, name, store_items);
+        Ok(())
+    }
+
+    fn may_write(
+        &self,
+        asked: &Asked<'_>,
+        name: &StoreName,
+        keys: &[StoreKeys],
+        starts: bool,
+    ) -> Outcome {
+        let peer = self.inside(asked.seat)?;
+        if name.1 == PLUGINS {
+            // A plugin is off when its key holds null or is gone.
+            let off = |key: &StoreKeys| {
+                let value = key.payload.as_deref().unwrap_or(b"{}");
+                serde_json::from_slice(value).is_ok_and(|value: Value| value.is_null())
+            };
+            let closes = !starts || keys.iter().any(off);
+            let opens = starts && !keys.iter().all(off);
+            let may = &peer.permissions.plugins;
+            if closes && !may.can_close {
+                return Err(Refusal::forbidden("plugins.can_close"));
+            }
+            if opens && !may.can_start {
+                return Err(Refusal::forbidden("plugins.can_start"));
+            }
+        }
+        let longest = self.limits.store_value_bytes;
+        let good = good_name(&name.0)
+            && good_name(&name.1)
+            && keys.iter().all(|key| good_name(&key.store_key));
+        if !good {
+            let message = format!("names of stores and keys have at most {NAME_BYTES} bytes");
+            return Err(Refusal::new(400, message));
+        }
+        let large = |key: &StoreKeys| {
+            key.payload
+                .as_ref()
+                .is_some_and(|value| value.len() > longest)
+        };
+        if keys.iter().any(large) {
+            let message = format!("a value has at most {longest} bytes");
+            return Err(Refusal::new(413, message));
+        }
+        Ok(())
+    }
+
+    fn has_room_for(&self, name: &StoreName, keys: &[StoreKeys]) -> Outcome {
+        let store = self.stores.stores.get(name);
+        let new = keys
+            .iter()
+            .filter(|key| store.is_none_or(|store| !store.contains_key(&key.store_key)));
+        if store.is_none() && self.stores.stores.len() >= self.limits.store_count {
+            return Err(Refusal::new(409, "this session has too many stores"));
+        }
+        if self.stores.keys + new.count() > self.limits.store_keys {
+            return Err(Refusal::new(
+                409,
+                "the stores of this session hold too many keys",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Everybody inside learns of a change; its author takes no notice.
+    fn tell_store(
+        &self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+        event: u32,
+        (plugin_id, store_name): StoreName,
+        store_items: Vec<PluginStoreItem>,
+    ) {
+        let change = PluginStoreResponse {
+            plugin_id,
+            store_name,
+            store_items,
+        };
+        let mut others = self.peers.sockets(crate::peer::Peer::is_inside);
+        others.retain(|socket| *socket != asked.connection);
+        turn.push(others, event, &change);
+        asked.reply(turn, &change);
+    }
+}

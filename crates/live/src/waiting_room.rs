@@ -1,0 +1,163 @@
+//! The waiting room (contract: signalling, 6.5).
+
+use parlor_protocol::preset::WaitingRoomType;
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::room::{
+    AcceptWaitingRoomRequests, DenyWaitingRoomRequests, GetWaitingRoomRequests, WaitingRoomRequest,
+};
+
+use crate::input::ConnectionId;
+use crate::output::{EntryKind, Refusal};
+use crate::peer::{Peer, Place, Seat};
+use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+
+fn decides(peer: &Peer) -> bool {
+    peer.is_inside() && peer.permissions.accept_waiting_requests
+}
+
+impl Room {
+    /// Whether the peer has to wait if it joins now.
+    pub(crate) fn must_wait(&self, seat: Seat) -> bool {
+        let peer = &self.peers[seat];
+        let admitted = self
+            .people
+            .get(&peer.user())
+            .is_some_and(|who| who.admitted);
+        if admitted || peer.place == Place::Invited {
+            return false;
+        }
+        match peer.permissions.waiting_room_type {
+            WaitingRoomType::Skip => false,
+            WaitingRoomType::SkipOnAccept => true,
+            WaitingRoomType::OnPrivilegedUserEntry => {
+                !peer.permissions.accept_waiting_requests
+                    && !self.peers.iter().any(|(_, peer)| decides(peer))
+            }
+        }
+    }
+
+    pub(crate) fn wait(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        if self.peers[seat].place != Place::Waiting {
+            self.peers.put(seat, Place::Waiting);
+            self.tell_waiting_list(turn);
+        }
+    }
+
+    /// `getWaitingRoomRequests`.
+    pub(crate) fn waiting_list(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_decide(asked)?;
+        asked.reply(turn, &self.waiting());
+        Ok(())
+    }
+
+    /// `acceptWaitingRoomRequests`.
+    pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_decide(asked)?;
+        let request: AcceptWaitingRoomRequests = asked.request.message()?;
+        for seat in self.waiting_among(&request.user_ids) {
+            self.admit(turn, seat);
+        }
+        self.tell_waiting_list(turn);
+        Ok(())
+    }
+
+    /// `denyWaitingRoomRequests`. The client leaves its socket open, so it is closed after a while.
+    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.must_decide(asked)?;
+        let request: DenyWaitingRoomRequests = asked.request.message()?;
+        for seat in self.waiting_among(&request.user_ids) {
+            if self.peers[seat].place == Place::Rejected {
+                continue;
+            }
+            self.peers.put(seat, Place::Rejected);
+            let to = Vec::from_iter(self.peers[seat].connection);
+            turn.push(
+                to,
+                event::WAITING_ROOM_REQUEST_DENIED,
+                &GetWaitingRoomRequests::default(),
+            );
+            let until = turn.now_ms + self.limits.rejected_ms;
+            self.at(until, Deadline::Grace(seat));
+        }
+        self.tell_waiting_list(turn);
+        Ok(())
+    }
+
+    /// Somebody who can let people in has come: those who only wait for that are let in.
+    pub(crate) fn privileged_entered(&mut self, turn: &mut Turn<'_>) {
+        let waiting = self.peers.seats(|peer| {
+            let kind = peer.permissions.waiting_room_type;
+            peer.place == Place::Waiting && kind == WaitingRoomType::OnPrivilegedUserEntry
+        });
+        if waiting.is_empty() {
+            return;
+        }
+        for seat in waiting {
+            self.admit(turn, seat);
+        }
+        self.tell_waiting_list(turn);
+    }
+
+    fn admit(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let user = self.peers[seat].user();
+        self.people.entry(user).or_default().admitted = true;
+        self.keep_entry(
+            turn,
+            EntryKind::Admitted,
+            user.to_string(),
+            Some(Vec::new()),
+        );
+        self.peers.put(seat, Place::Invited);
+        self.invite(turn, seat);
+    }
+
+    /// Tells a peer that it was let in; its client joins again.
+    pub(crate) fn invite(&self, turn: &mut Turn<'_>, seat: Seat) {
+        let to = Vec::from_iter(self.peers[seat].connection);
+        turn.push(
+            to,
+            event::WAITING_ROOM_REQUEST_ACCEPTED,
+            &GetWaitingRoomRequests::default(),
+        );
+    }
+
+    fn must_decide(&self, asked: &Asked<'_>) -> Outcome {
+        if decides(&self.peers[asked.seat]) {
+            Ok(())
+        } else {
+            Err(Refusal::forbidden("accept_waiting_requests"))
+        }
+    }
+
+    /// The peers of these people that wait, or were turned away and are still there.
+    fn waiting_among(&self, users: &[String]) -> Vec<Seat> {
+        self.peers.seats(|peer| {
+            let waits = matches!(peer.place, Place::Waiting | Place::Rejected);
+            waits && users.contains(&peer.user().to_string())
+        })
+    }
+
+    fn waiting(&self) -> GetWaitingRoomRequests {
+        let waiting = self.peers.iter().map(|(_, peer)| peer);
+        let waiting = waiting.filter(|peer| peer.place == Place::Waiting);
+        let requests = waiting.map(|peer| WaitingRoomRequest {
+            peer_id: peer.id().to_string(),
+            user_id: peer.user().to_string(),
+            display_name: peer.name.clone(),
+            picture: peer.who.picture.clone(),
+            custom_participant_id: Some(peer.who.custom_id.clone()),
+            preset_name: Some(peer.who.preset_name.clone()),
+        });
+        GetWaitingRoomRequests {
+            requests: requests.collect(),
+        }
+    }
+
+    /// Those who decide get the complete list after every change.
+    pub(crate) fn tell_waiting_list(&self, turn: &mut Turn<'_>) {
+        let deciding: Vec<ConnectionId> = self.peers.sockets(decides);
+        if !deciding.is_empty() {
+            turn.push(deciding, event::GET_WAITING_ROOM_REQUESTS, &self.waiting());
+        }
+    }
+}
