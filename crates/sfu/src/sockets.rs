@@ -1,0 +1,221 @@
+//! Which addresses are bound, and which of them clients are told.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use str0m::Candidate;
+
+/// Enough for the datagrams that arrive while the thread answers an offer. The system may give
+/// less.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// It does not block.
+    pub(crate) socket: UdpSocket,
+    /// Where it is bound.
+    pub(crate) local: SocketAddr,
+    /// Where clients are told to come to. Empty if no public address is of its family.
+    pub(crate) advertised: Vec<SocketAddr>,
+}
+
+/// Binds a socket to each address.
+///
+/// # Errors
+/// An address cannot be bound; a public address belongs to none of them or to several; there is
+/// nothing to tell clients.
+pub(crate) fn bind(addresses: &[SocketAddr], public: &[IpAddr]) -> io::Result<Vec<Bound>> {
+    for ip in public {
+        if !addresses.iter().any(|bind| bind.is_ipv4() == ip.is_ipv4()) {
+            return Err(unusable(&format!(
+                "media is not bound to any address of the family of the public address {ip}"
+            )));
+        }
+    }
+    let bound = addresses
+        .iter()
+        .map(|address| bind_one(*address, public))
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut told = HashSet::new();
+    for address in bound.iter().flat_map(|bound| &bound.advertised) {
+        if !told.insert(address) {
+            return Err(unusable(&format!(
+                "clients would come to {address} for more than one of the addresses that media is \
+                 bound to; give these different ports"
+            )));
+        }
+    }
+    if bound.iter().all(|bound| bound.advertised.is_empty()) {
+        return Err(unusable("no address for media that clients could come to"));
+    }
+    Ok(bound)
+}
+
+fn bind_one(address: SocketAddr, public: &[IpAddr]) -> io::Result<Bound> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        // Otherwise IPv4 clients would show up here too, in an IPv6 spelling that ICE does not know.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_nonblocking(true)?;
+    socket
+        .bind(&address.into())
+        .map_err(|cause| io::Error::new(cause.kind(), format!("UDP {address}: {cause}")))?;
+    let socket = UdpSocket::from(socket);
+    let local = socket.local_addr()?;
+    let advertised = advertised(local, public)?;
+    Ok(Bound {
+        socket,
+        local,
+        advertised,
+    })
+}
+
+fn advertised(local: SocketAddr, public: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
+    let ips = if !public.is_empty() {
+        public.to_vec()
+    } else if local.ip().is_unspecified() {
+        own(local.is_ipv4())
+    } else {
+        vec![local.ip()]
+    };
+    let mut advertised = Vec::new();
+    for ip in ips {
+        let address = SocketAddr::new(ip, local.port());
+        if ip.is_ipv4() != local.is_ipv4() || advertised.contains(&address) {
+            continue;
+        }
+        if Candidate::host(address, "udp").is_err() {
+            return Err(unusable(&format!("clients cannot be told to come to {ip}")));
+        }
+        advertised.push(address);
+    }
+    Ok(advertised)
+}
+
+/// The addresses of this machine: that of the default route, if there is one, and loopback.
+fn own(v4: bool) -> Vec<IpAddr> {
+    let (unspecified, outside, loopback): (IpAddr, IpAddr, IpAddr) = if v4 {
+        let outside = Ipv4Addr::new(192, 0, 2, 1);
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            outside.into(),
+            Ipv4Addr::LOCALHOST.into(),
+        )
+    } else {
+        let outside = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            outside.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        )
+    };
+    // Connecting a UDP socket sends nothing: the system only looks up the route. The address is
+    // one that documentation uses and nobody has.
+    let routed = UdpSocket::bind((unspecified, 0))
+        .and_then(|socket| {
+            socket.connect((outside, 9))?;
+            socket.local_addr()
+        })
+        .map(|address| address.ip())
+        .ok()
+        .filter(|ip| Candidate::host(SocketAddr::new(*ip, 9), "udp").is_ok());
+    routed.into_iter().chain([loopback]).collect()
+}
+
+fn unusable(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_bound_address_is_what_clients_are_told() {
+        let bound = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
+        assert_ne!(bound[0].local.port(), 0);
+        assert_eq!(bound[0].advertised, [bound[0].local]);
+    }
+
+    #[test]
+    fn public_addresses_take_the_place_of_the_bound_one() {
+        let public = ips(&["198.51.100.7", "198.51.100.7", "203.0.113.9"]);
+        let bound = bind(&addresses(&["127.0.0.1:0"]), &public).unwrap();
+        let port = bound[0].local.port();
+        let expected = addresses(&["198.51.100.7:0", "203.0.113.9:0"])
+            .into_iter()
+            .map(|mut address| {
+                address.set_port(port);
+                address
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(bound[0].advertised, expected);
+    }
+
+    #[test]
+    fn an_unspecified_address_is_told_as_concrete_ones_with_loopback_among_them() {
+        let bound = bind(&addresses(&["0.0.0.0:0"]), &[]).unwrap();
+        let advertised = &bound[0].advertised;
+        assert!(advertised.contains(&SocketAddr::new(
+            Ipv4Addr::LOCALHOST.into(),
+            bound[0].local.port()
+        )));
+        assert!(advertised.iter().all(|a| !a.ip().is_unspecified()));
+    }
+
+    #[test]
+    fn a_public_address_without_a_socket_of_its_family_is_refused() {
+        let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&["2001:db8::7"])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("2001:db8::7"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_reached_is_refused() {
+        for public in ["0.0.0.0", "255.255.255.255", "224.0.0.1"] {
+            let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&[public])).unwrap_err();
+            assert!(error.to_string().contains(public), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_that_would_belong_to_two_sockets_is_refused() {
+        let first = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
+        let port = first[0].local.port();
+        let two = addresses(&[&format!("127.0.0.2:{port}"), &format!("127.0.0.3:{port}")]);
+        assert_eq!(bind(&two, &[]).unwrap().len(), 2);
+        let error = bind(&two, &ips(&["198.51.100.7"])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn nothing_to_bind_is_refused() {
+        assert!(bind(&[], &[]).is_err());
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let first = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
+        let error = bind(&[first[0].local], &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&first[0].local.to_string()));
+    }
+}
