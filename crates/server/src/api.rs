@@ -24,6 +24,7 @@ mod reply;
 mod respond;
 mod site;
 
+pub(crate) use endpoint::read_body;
 pub use endpoint::{Call, Endpoint, Scope, Surface};
 pub use error::{ApiError, Problem};
 pub use idempotency::Uncommitted;
@@ -32,6 +33,7 @@ pub use input::{FromPath, Input, Nothing, PathParams, checked, parse_body, parse
 pub use patch::Patch;
 pub use rates::Rates;
 pub use reply::{Data, Page, Reply};
+pub(crate) use respond::client as respond_to_client;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,8 +46,12 @@ use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter};
 use http::Method;
 
+use crate::client_api::ClientCall;
 use crate::parlor::Parlor;
-use crate::{apps, meetings, participants, presets};
+use crate::{
+    active_session, analytics, apps, client_api, meeting_page, meetings, participants, presets,
+    sessions, signalling,
+};
 
 /// Matches that a search considers.
 pub const SEARCH_MAX: i64 = 1000;
@@ -62,6 +68,9 @@ pub fn endpoints() -> Vec<Endpoint> {
         meetings::endpoints(),
         participants::endpoints(),
         presets::endpoints(),
+        sessions::endpoints(),
+        active_session::endpoints(),
+        analytics::endpoints(),
     ]
     .concat()
 }
@@ -97,40 +106,73 @@ pub fn router(parlor: &Arc<Parlor>) -> Router {
             });
         }
     }
+    for call in client_api::calls() {
+        routes.add_client(call);
+    }
     let unknown = Arc::clone(parlor);
     let fallback = move |request| respond::not_found(Arc::clone(&unknown), request);
     let around = Arc::clone(parlor);
     let around = from_fn(move |request, next| respond::site(Arc::clone(&around), request, next));
-    let site = site::router(parlor).layer(around);
-    routes.into_router(parlor).merge(site).fallback(fallback)
+    let site = site::router(parlor)
+        .merge(sessions::download_router(parlor))
+        .merge(meeting_page::router())
+        .layer(around);
+    // The socket is in no layer: what measures answers would take its whole life for one.
+    routes
+        .into_router(parlor)
+        .merge(site)
+        .merge(signalling::router(parlor))
+        .fallback(fallback)
+}
+
+/// What answers at a path.
+#[derive(Default)]
+struct Route {
+    router: MethodRouter,
+    methods: Vec<Method>,
+    /// What the client SDKs call here, which comes first.
+    clients: Vec<ClientCall>,
 }
 
 /// Path → its methods, so that each path knows what to say to the others.
 #[derive(Default)]
-struct Routes(BTreeMap<String, (MethodRouter, Vec<Method>)>);
+struct Routes(BTreeMap<String, Route>);
 
 impl Routes {
     fn add<T: 'static>(&mut self, path: String, method: &Method, handler: impl Handler<T, ()>) {
-        let (router, methods) = self.0.entry(path).or_default();
+        let route = self.0.entry(path).or_default();
         let filter = MethodFilter::try_from(method.clone()).expect("operations use common methods");
-        *router = std::mem::take(router).on(filter, handler);
-        methods.push(method.clone());
+        route.router = std::mem::take(&mut route.router).on(filter, handler);
+        route.methods.push(method.clone());
+    }
+
+    fn add_client(&mut self, call: ClientCall) {
+        let route = self.0.entry(call.path.to_owned()).or_default();
+        if !route.methods.contains(&call.method) {
+            route.methods.push(call.method.clone());
+        }
+        route.clients.push(call);
     }
 
     fn into_router(self, parlor: &Arc<Parlor>) -> Router {
         self.0
             .into_iter()
-            .fold(Router::new(), |router, (path, (routed, methods))| {
-                let allow = methods
-                    .iter()
-                    .map(Method::as_str)
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                let parlor = Arc::clone(parlor);
+            .fold(Router::new(), |router, (path, route)| {
+                let allow: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+                let (allow, around) = (allow.join(", "), Arc::clone(parlor));
                 let wrong = move |request| {
-                    respond::wrong_method(Arc::clone(&parlor), allow.clone(), request)
+                    respond::wrong_method(Arc::clone(&around), allow.clone(), request)
                 };
-                router.route(&path, routed.fallback(wrong))
+                let routed = route.router.fallback(wrong);
+                if route.clients.is_empty() {
+                    return router.route(&path, routed);
+                }
+                let (clients, parlor) =
+                    (Arc::<[ClientCall]>::from(route.clients), Arc::clone(parlor));
+                let first = from_fn(move |request, next| {
+                    client_api::first(Arc::clone(&parlor), Arc::clone(&clients), request, next)
+                });
+                router.route(&path, routed.layer(first))
             })
     }
 }

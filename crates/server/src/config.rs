@@ -2,6 +2,7 @@
 //! over the default.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::parlor::Limits;
 use crate::serve::Bounds;
+
+mod edge;
+
+use edge::MEDIA_TRANSPORTS;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
@@ -39,6 +44,78 @@ pub struct Settings {
     /// Address to serve HTTP on [default: localhost:8787]
     #[arg(long, global = true, env = "PARLOR_LISTEN", value_name = "HOST:PORT")]
     pub listen: Option<String>,
+    /// Address to serve HTTPS on, or `off` [default: localhost:8443]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_TLS_LISTEN",
+        value_name = "HOST:PORT"
+    )]
+    pub tls_listen: Option<String>,
+    /// Certificate chain for HTTPS as PEM; needs --tls-key. Read again when it changes
+    #[arg(long, global = true, env = "PARLOR_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key for --tls-cert as PEM
+    #[arg(long, global = true, env = "PARLOR_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Further names in the certificate made for development, each with its prefixes
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_TLS_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub tls_name: Option<Vec<String>>,
+    /// Get certificates for these names and their prefixes from an ACME authority
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_ACME_DOMAIN",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub acme_domain: Option<Vec<String>>,
+    /// Where the ACME authority writes when a certificate is about to expire
+    #[arg(long, global = true, env = "PARLOR_ACME_EMAIL", value_name = "EMAIL")]
+    pub acme_email: Option<String>,
+    /// The ACME authority [default: Let's Encrypt]
+    #[arg(long, global = true, env = "PARLOR_ACME_DIRECTORY", value_name = "URL")]
+    pub acme_directory: Option<String>,
+    /// UDP addresses of the media plane, separated by commas [default: 0.0.0.0:8789]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_LISTEN",
+        value_name = "IP:PORT"
+    )]
+    pub media_listen: Option<String>,
+    /// Addresses at which browsers reach the media plane [default: this machine's]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub media_address: Option<Vec<IpAddr>>,
+    /// Connections of media at most; every peer has two [default: 20000]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TRANSPORTS",
+        value_name = "COUNT"
+    )]
+    pub media_transports: Option<usize>,
+    /// ICE server that browsers are told: a URL, or JSON with urls, username and credential
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_ICE_SERVER",
+        value_name = "URL|JSON",
+        hide_env_values = true
+    )]
+    pub ice_server: Option<Vec<String>>,
     /// Directory of the embedded database [default: data]
     #[arg(long, global = true, env = "PARLOR_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -113,7 +190,59 @@ pub struct Settings {
         value_name = "SECONDS"
     )]
     pub header_secs: Option<u64>,
-    /// Open connections at most; more are closed at once [default: 10000]
+    /// Where files of chats are: a directory or `s3://bucket/prefix` [default: uploads in the data directory]
+    #[arg(long, global = true, env = "PARLOR_STORAGE", value_name = "DIR|URL")]
+    pub storage: Option<String>,
+    /// Endpoint of an S3-compatible storage that is not Amazon's
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_STORAGE_ENDPOINT",
+        value_name = "URL"
+    )]
+    pub storage_endpoint: Option<String>,
+    /// Largest file of a chat in bytes [default: 104857600]
+    #[arg(long, global = true, env = "PARLOR_UPLOAD_BYTES", value_name = "BYTES")]
+    pub upload_bytes: Option<u64>,
+    /// Seconds that the link to a file lives when the client does not say [default: 604800, 7 days]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILE_LIFE_SECS",
+        value_name = "SECONDS"
+    )]
+    pub file_life_secs: Option<u64>,
+    /// Longest life of a link to a file that a client may ask for [default: 31622400, 366 days]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILE_LIFE_MAX_SECS",
+        value_name = "SECONDS"
+    )]
+    pub file_life_max_secs: Option<u64>,
+    /// Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy in front [default: false]
+    #[arg(long, global = true, env = "PARLOR_TRUST_FORWARDED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub trust_forwarded: Option<bool>,
+    /// Seconds that a peer whose socket broke has to come back [default: 45]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_RECONNECT_GRACE_SECS",
+        value_name = "SECONDS"
+    )]
+    pub reconnect_grace_secs: Option<u32>,
+    /// Chat messages a minute from each peer, 0 for no limit [default: 180]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CHAT_PER_MINUTE",
+        value_name = "COUNT"
+    )]
+    pub chat_per_minute: Option<u32>,
+    /// Peers in a meeting at most [default: 10000]
+    #[arg(long, global = true, env = "PARLOR_ROOM_PEERS", value_name = "COUNT")]
+    pub room_peers: Option<usize>,
+    /// Open connections at most; more are closed at once [default: 65536]
     #[arg(long, global = true, env = "PARLOR_CONNECTIONS", value_name = "COUNT")]
     pub connections: Option<usize>,
     /// Seconds that requests get to finish when the server stops [default: 30]
@@ -156,6 +285,26 @@ impl Settings {
             self,
             file,
             listen,
+            tls_listen,
+            tls_cert,
+            tls_key,
+            tls_name,
+            acme_domain,
+            acme_email,
+            acme_directory,
+            media_listen,
+            media_address,
+            media_transports,
+            ice_server,
+            storage,
+            storage_endpoint,
+            upload_bytes,
+            file_life_secs,
+            file_life_max_secs,
+            trust_forwarded,
+            reconnect_grace_secs,
+            chat_per_minute,
+            room_peers,
             data_dir,
             database,
             account_id,
@@ -240,6 +389,12 @@ impl Settings {
                 .requests_per_minute
                 .unwrap_or(default.requests_per_minute),
             reject_existing: self.reject_existing.unwrap_or(default.reject_existing),
+            upload_bytes: self.upload_bytes.unwrap_or(default.upload_bytes),
+            file_life_secs: self.file_life_secs.unwrap_or(default.file_life_secs),
+            file_life_max_secs: self
+                .file_life_max_secs
+                .unwrap_or(default.file_life_max_secs),
+            room: self.room_limits(),
         };
         let in_order = (1..=limits.token_life_max_secs).contains(&limits.token_life_secs);
         anyhow::ensure!(
@@ -249,6 +404,11 @@ impl Settings {
         anyhow::ensure!(
             limits.token_life_max_secs <= 1 << 33,
             "token_life_max_secs is too large"
+        );
+        let in_order = (1..=limits.file_life_max_secs).contains(&limits.file_life_secs);
+        anyhow::ensure!(
+            in_order && limits.file_life_max_secs <= 1 << 33,
+            "file_life_secs must be at least 1 and at most file_life_max_secs"
         );
         Ok(limits)
     }
@@ -284,6 +444,21 @@ impl Settings {
         let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "(hidden)".to_owned());
         let shown = Self {
             listen: Some(self.listen().to_owned()),
+            tls_listen: Some(self.tls_listen().unwrap_or_else(|| "off".to_owned())),
+            media_listen: Some(self.media_listen()),
+            media_transports: Some(self.media_transports.unwrap_or(MEDIA_TRANSPORTS)),
+            // It may carry a credential.
+            ice_server: self
+                .ice_server
+                .as_ref()
+                .map(|servers| vec!["(hidden)".to_owned(); servers.len()]),
+            upload_bytes: Some(limits.upload_bytes),
+            file_life_secs: Some(limits.file_life_secs),
+            file_life_max_secs: Some(limits.file_life_max_secs),
+            trust_forwarded: Some(self.trust_forwarded.unwrap_or_default()),
+            reconnect_grace_secs: Some(self.reconnect_grace_secs()),
+            chat_per_minute: Some(limits.room.chat.count),
+            room_peers: Some(limits.room.peers),
             data_dir: Some(self.data_dir()),
             database: hidden(&self.database),
             api_token: hidden(&self.api_token),
@@ -313,7 +488,8 @@ impl Settings {
             .collect())
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The directory of the embedded database and of what else the server keeps.
+    pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| "data".into())
     }
 }

@@ -1,6 +1,7 @@
 //! Meetings: reusable rooms. Operations 4–8 of the contract, and DELETE, which `RealtimeKit` does
 //! not have.
 
+mod breakout;
 mod create;
 mod delete;
 mod get;
@@ -9,6 +10,7 @@ mod replace;
 mod update;
 mod words;
 
+pub(crate) use breakout::{Room, disconnect, family, make_rooms};
 pub(crate) use words::fold;
 
 use garde::Validate;
@@ -47,6 +49,7 @@ static WRITE: Statement = Statement::new(
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
     let mut all = vec![&GET, &WRITE, &create::INSERT, &delete::DELETE];
+    all.extend(breakout::STATEMENTS);
     all.extend(words::STATEMENTS);
     all.extend(list::STATEMENTS);
     all

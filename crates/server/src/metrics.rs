@@ -32,6 +32,11 @@ pub struct Metrics {
     batches: Histogram,
     connections: Gauge,
     refused_connections: Counter,
+    failed_handshakes: Counter,
+    telemetry_bytes: Counter,
+    rooms: Gauge,
+    sockets: Gauge,
+    overflowed_sockets: Counter,
 }
 
 /// 0.1 ms to 26 s.
@@ -49,6 +54,11 @@ impl Default for Metrics {
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
+            failed_handshakes: Counter::default(),
+            telemetry_bytes: Counter::default(),
+            rooms: Gauge::default(),
+            sockets: Gauge::default(),
+            overflowed_sockets: Counter::default(),
         };
         metrics.registered()
     }
@@ -91,6 +101,24 @@ impl Metrics {
             "Connections over the limit",
             self.refused_connections.clone(),
         );
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections that did not get through TLS",
+            self.failed_handshakes.clone(),
+        );
+        registry.register_with_unit(
+            "client_telemetry",
+            "What clients reported about themselves, which is dropped",
+            Unit::Bytes,
+            self.telemetry_bytes.clone(),
+        );
+        registry.register("rooms", "Live meetings", self.rooms.clone());
+        registry.register("sockets", "Open sockets of clients", self.sockets.clone());
+        registry.register(
+            "sockets_overflowed",
+            "Sockets that were closed because they did not read",
+            self.overflowed_sockets.clone(),
+        );
         self
     }
 
@@ -112,14 +140,38 @@ impl Metrics {
     }
 
     /// A connection was opened; it is closed when the guard goes.
-    pub fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
+    pub fn connected(&self) -> Open {
+        Open::one_more(&self.connections)
+    }
+
+    /// A room was started; it is over when the guard goes.
+    pub fn room_opened(&self) -> Open {
+        Open::one_more(&self.rooms)
+    }
+
+    /// A client's socket was opened; it is closed when the guard goes.
+    pub fn socket_opened(&self) -> Open {
+        Open::one_more(&self.sockets)
+    }
+
+    /// A client did not read what it was sent.
+    pub fn socket_overflowed(&self) {
+        self.overflowed_sockets.inc();
     }
 
     /// A connection was turned away.
     pub fn refused(&self) {
         self.refused_connections.inc();
+    }
+
+    /// A TLS handshake failed.
+    pub fn handshake_failed(&self) {
+        self.failed_handshakes.inc();
+    }
+
+    /// A client reported about itself.
+    pub fn telemetry(&self, bytes: u64) {
+        self.telemetry_bytes.inc_by(bytes);
     }
 
     /// Everything as text.
@@ -130,11 +182,18 @@ impl Metrics {
     }
 }
 
-/// An open connection.
+/// Something that is open for as long as this is held.
 #[derive(Debug)]
-pub struct Connected(Gauge);
+pub struct Open(Gauge);
 
-impl Drop for Connected {
+impl Open {
+    fn one_more(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }

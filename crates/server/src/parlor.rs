@@ -5,20 +5,32 @@ use std::time::Duration;
 
 use parlor_protocol::ids::AccountId;
 use parlor_protocol::ids::AppId;
+use parlor_sfu::Media;
 use parlor_store::{Db, Error, Migration, Options, Place, Statement};
+use uuid::Uuid;
 
 use crate::api::{self, Rates, paging::Ranks};
 use crate::api_tokens::ApiToken;
 use crate::cache::Cache;
+use crate::client_api::{Files, IceServer};
 use crate::clock::Clock;
+use crate::config::Settings;
+use crate::live_sessions::LiveSessions;
 use crate::metrics::Metrics;
+use crate::presets::Parsed;
 use crate::signing_keys::SigningKeys;
 
 /// The schema, in order.
-pub static MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_init",
-    sql: include_str!("../../../migrations/0001_init.sql"),
-}];
+pub static MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_init",
+        sql: include_str!("../../../migrations/0001_init.sql"),
+    },
+    Migration {
+        name: "0002_live",
+        sql: include_str!("../../../migrations/0002_live.sql"),
+    },
+];
 
 /// How often a change that others keep overtaking is tried.
 pub(crate) const WRITE_TRIES: usize = 32;
@@ -38,6 +50,14 @@ pub struct Limits {
     pub requests_per_minute: u32,
     /// Answer 409 to adding somebody who is there already, unless the request says otherwise.
     pub reject_existing: bool,
+    /// Largest file of a chat, in bytes.
+    pub upload_bytes: u64,
+    /// Life of a link to a file when the client does not say, in seconds.
+    pub file_life_secs: u64,
+    /// Longest life of a link to a file, in seconds.
+    pub file_life_max_secs: u64,
+    /// The bounds of each live meeting.
+    pub room: parlor_live::Limits,
 }
 
 impl Limits {
@@ -56,7 +76,39 @@ impl Default for Limits {
             token_life_max_secs: 366 * 24 * 60 * 60,
             requests_per_minute: 0,
             reject_existing: false,
+            upload_bytes: 100 * 1024 * 1024,
+            file_life_secs: 7 * 24 * 60 * 60,
+            file_life_max_secs: 366 * 24 * 60 * 60,
+            room: parlor_live::Limits::default(),
         }
+    }
+}
+
+/// What only a server that clients join has.
+#[derive(Default)]
+pub struct Edge {
+    /// ICE servers that browsers are told.
+    pub ice_servers: Vec<IceServer>,
+    /// Believe what a proxy says about the scheme and the host.
+    pub trust_forwarded: bool,
+    /// The media plane.
+    pub media: Option<Media>,
+    /// The files of chats.
+    pub files: Option<Files>,
+}
+
+impl Edge {
+    /// From the settings.
+    ///
+    /// # Errors
+    /// When a setting is malformed or names something that cannot be used.
+    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self {
+            ice_servers: settings.ice_servers()?,
+            trust_forwarded: settings.trust_forwarded.unwrap_or_default(),
+            media: None,
+            files: Some(Files::open(settings)?),
+        })
     }
 }
 
@@ -72,6 +124,13 @@ pub struct Parlor {
     pub limits: Limits,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// The rooms that run.
+    pub live: LiveSessions,
+    /// This process among the records: a time-ordered id of its start.
+    pub(crate) process: Uuid,
+    /// What clients are told and believed. None of it is needed to serve the REST API.
+    pub edge: Edge,
+    pub(crate) presets: Parsed,
     pub(crate) rates: Rates,
     pub(crate) ranks: Ranks,
     pub(crate) tokens: Cache<[u8; 32], Arc<ApiToken>>,
@@ -79,6 +138,12 @@ pub struct Parlor {
 }
 
 impl Parlor {
+    /// The same server with an edge.
+    #[must_use]
+    pub fn with_edge(self, edge: Edge) -> Self {
+        Self { edge, ..self }
+    }
+
     /// Opens the database, brings it up to date, and reads or makes the signing keys.
     ///
     /// # Errors
@@ -89,6 +154,7 @@ impl Parlor {
         db.migrate(MIGRATIONS).await?;
         let clock = Clock::default();
         let keys = SigningKeys::load(&db, clock.now_ms()).await?;
+        let process = clock.new_id(clock.now_ms());
         Ok(Self {
             db,
             clock,
@@ -96,6 +162,10 @@ impl Parlor {
             rates: Rates::new(limits.requests_per_minute),
             limits,
             metrics,
+            live: LiveSessions::default(),
+            process,
+            edge: Edge::default(),
+            presets: Parsed::default(),
             ranks: Ranks::default(),
             tokens: Cache::default(),
             owners: Cache::default(),
@@ -110,9 +180,12 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(crate::accounts::STATEMENTS);
     all.extend(crate::api_tokens::STATEMENTS);
     all.extend(crate::apps::statements());
+    all.extend(crate::live_records::statements());
     all.extend(crate::meetings::statements());
     all.extend(crate::participants::statements());
     all.extend(crate::presets::statements());
+    all.extend(crate::sessions::statements());
+    all.extend(crate::analytics::STATEMENTS);
     all.extend(crate::signing_keys::STATEMENTS);
     all.extend(crate::sweeper::STATEMENTS);
     all

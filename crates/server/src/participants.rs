@@ -5,6 +5,7 @@
 
 mod add;
 mod add_many;
+mod bring;
 mod delete;
 mod get;
 pub mod join_token;
@@ -14,8 +15,10 @@ mod replace;
 mod update;
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
+use parlor_protocol::{MeetingStatus, PresetBody};
 use parlor_store::{Error, FromRow, Row, Statement, values};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -25,6 +28,7 @@ use crate::api::{ApiError, Endpoint, FromPath, PathParams, Problem};
 use crate::clock::rfc3339;
 use crate::parlor::Parlor;
 use crate::{meetings, presets};
+pub(crate) use bring::bring;
 use join_token::{Claims, Refused};
 
 /// The operations on participants.
@@ -55,10 +59,27 @@ static BY_CUSTOM_ID: Statement = Statement::new(
      WHERE p.app_id = $1 AND p.meeting_id = $2 AND p.custom_participant_id = $3
        AND EXISTS (SELECT 1 FROM meetings m WHERE m.app_id = $1 AND m.id = $2)",
 );
+static JOINING: Statement = Statement::new(
+    "participants.joining",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at,
+            r.version, r.body, m.title, m.status
+     FROM participants p
+     JOIN presets r ON r.app_id = p.app_id AND r.id = p.preset_id
+     JOIN meetings m ON m.app_id = p.app_id AND m.id = p.meeting_id
+     WHERE p.app_id = $1 AND p.meeting_id = $2 AND p.id = $3
+       AND EXISTS (SELECT 1 FROM apps a WHERE a.id = $1)",
+);
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
-    let mut all = vec![&BY_ID, &BY_CUSTOM_ID, &update::WRITE, &delete::DELETE];
+    let mut all = vec![
+        &BY_ID,
+        &BY_CUSTOM_ID,
+        &JOINING,
+        &update::WRITE,
+        &delete::DELETE,
+    ];
     all.extend(add::STATEMENTS);
+    all.extend(bring::STATEMENTS);
     all.extend(list::STATEMENTS);
     all
 }
@@ -249,6 +270,19 @@ impl OneParticipant {
     }
 }
 
+/// Reads a participant of a meeting by its id.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn by_id(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    id: ParticipantId,
+) -> Result<Option<Participant>, Error> {
+    find(parlor, app, meeting, &Address::Id(id)).await
+}
+
 async fn find(
     parlor: &Parlor,
     app: AppId,
@@ -318,33 +352,80 @@ async fn preset_named(parlor: &Parlor, app: AppId, name: &str) -> Result<PresetI
     }
 }
 
+/// Somebody whose join token was checked, with everything that joining asks for.
+#[derive(Debug, Clone)]
+pub struct Joining {
+    /// What the token says.
+    pub claims: Claims,
+    /// Who it is.
+    pub participant: Participant,
+    /// What they may do, as it stands now.
+    pub preset: Arc<PresetBody>,
+    /// Grows with each change of the preset.
+    pub preset_version: i64,
+    /// What people call the meeting.
+    pub meeting_title: Option<String>,
+    /// Whether new people may join it.
+    pub meeting_active: bool,
+}
+
+/// A row of [`JOINING`].
+struct Found {
+    participant: Participant,
+    preset_version: i64,
+    preset_json: String,
+    meeting_title: Option<String>,
+    meeting_active: bool,
+}
+
+impl FromRow for Found {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let status: String = row.take(11)?;
+        Ok(Self {
+            preset_version: row.take(8)?,
+            preset_json: row.take(9)?,
+            meeting_title: row.take(10)?,
+            meeting_active: status == MeetingStatus::Active.as_str(),
+            participant: Participant::from_row(row)?,
+        })
+    }
+}
+
 /// Who a join token admits, if it still admits anybody: the key, the time and the participant are
-/// checked, so a deleted participant's tokens are refused at once.
+/// checked, so a deleted participant's tokens are refused at once. Whether the meeting takes new
+/// people is for the caller to decide.
 ///
 /// # Errors
 /// Why nobody is admitted, or that the database failed.
-pub async fn admit(
-    parlor: &Parlor,
-    token: &str,
-) -> Result<Result<(Claims, Participant), Refused>, Error> {
-    parlor
-        .keys
-        .find(&parlor.db, join_token::key_id(token), parlor.clock.now_ms())
-        .await?;
-    let claims = match join_token::verify(&parlor.keys, token, parlor.clock.now_ms()) {
+pub async fn joining(parlor: &Parlor, token: &str) -> Result<Result<Joining, Refused>, Error> {
+    let now_ms = parlor.clock.now_ms();
+    let key = join_token::key_id(token);
+    parlor.keys.find(&parlor.db, key, now_ms).await?;
+    let claims = match join_token::verify(&parlor.keys, token, now_ms) {
         Ok(claims) => claims,
         Err(refused) => return Ok(Err(refused)),
     };
-    let who = Address::Id(claims.participant_id);
-    let owned = crate::apps::owner(parlor, claims.org_id).await?.is_some();
-    let found = if owned {
-        find(parlor, claims.org_id, claims.meeting_id, &who).await?
-    } else {
-        None
+    let ids = values![
+        claims.org_id.uuid(),
+        claims.meeting_id.uuid(),
+        claims.participant_id.uuid()
+    ];
+    let Some(found) = parlor.db.read::<Found>(&JOINING, ids).await?.pop() else {
+        return Ok(Err(Refused::Revoked));
     };
-    Ok(found
-        .map(|participant| (claims, participant))
-        .ok_or(Refused::Revoked))
+    let preset = parlor.presets.parsed(
+        found.participant.preset_id,
+        found.preset_version,
+        &found.preset_json,
+    )?;
+    Ok(Ok(Joining {
+        claims,
+        participant: found.participant,
+        preset,
+        preset_version: found.preset_version,
+        meeting_title: found.meeting_title,
+        meeting_active: found.meeting_active,
+    }))
 }
 
 /// The form in which a name is searched for.

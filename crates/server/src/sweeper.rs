@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parlor_protocol::ids::AppId;
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::FORGET;
+use crate::api::paging::count_removed_rows;
+use crate::live_records::sessions_scope;
 use crate::parlor::Parlor;
 
 /// Between two looks.
@@ -54,6 +57,35 @@ static TALLIES: Statement = Statement::new(
     "purges.tallies",
     "DELETE FROM tallies WHERE app_id = $1 AND scope = $2",
 );
+static SESSION_PEERS: Statement = Statement::new(
+    "purges.session_peers",
+    "DELETE FROM session_peers WHERE app_id = $1 AND (session_id, peer_id) IN
+     (SELECT p.session_id, p.peer_id FROM sessions s
+      JOIN session_peers p ON p.app_id = s.app_id AND p.session_id = s.id
+      WHERE s.app_id = $1 AND s.meeting_id = $2 LIMIT 500) RETURNING peer_id",
+);
+static SESSION_ENTRIES: Statement = Statement::new(
+    "purges.session_entries",
+    "DELETE FROM session_entries WHERE app_id = $1 AND (session_id, kind, key) IN
+     (SELECT e.session_id, e.kind, e.key FROM sessions s
+      JOIN session_entries e ON e.app_id = s.app_id AND e.session_id = s.id
+      WHERE s.app_id = $1 AND s.meeting_id = $2 LIMIT 500) RETURNING session_id",
+);
+/// After what hangs on them.
+static SESSIONS: Statement = Statement::new(
+    "purges.sessions",
+    "DELETE FROM sessions WHERE app_id = $1 AND meeting_id = $2 AND id IN
+     (SELECT id FROM sessions WHERE app_id = $1 AND meeting_id = $2 LIMIT 500) RETURNING id",
+);
+static CHAT: Statement = Statement::new(
+    "purges.chat_messages",
+    "DELETE FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 AND id IN
+     (SELECT id FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 LIMIT 500) RETURNING id",
+);
+static CONNECTED: Statement = Statement::new(
+    "purges.connected_meetings",
+    "DELETE FROM connected_meetings WHERE app_id = $1 AND (parent_id = $2 OR meeting_id = $2)",
+);
 static MEETINGS: Statement = Statement::new(
     "purges.meetings",
     "DELETE FROM meetings WHERE app_id = $1 AND id IN
@@ -68,7 +100,7 @@ static WORDS: Statement = Statement::new(
 static PRESETS: Statement =
     Statement::new("purges.presets", "DELETE FROM presets WHERE app_id = $1");
 
-pub(crate) static STATEMENTS: [&Statement; 10] = [
+pub(crate) static STATEMENTS: [&Statement; 15] = [
     &PURGE,
     &NEXT,
     &AGAIN,
@@ -76,6 +108,11 @@ pub(crate) static STATEMENTS: [&Statement; 10] = [
     &DONE,
     &PARTICIPANTS,
     &TALLIES,
+    &SESSION_PEERS,
+    &SESSION_ENTRIES,
+    &SESSIONS,
+    &CHAT,
+    &CONNECTED,
     &MEETINGS,
     &WORDS,
     &PRESETS,
@@ -168,17 +205,21 @@ async fn gone(parlor: &Parlor, unit: Unit) -> Result<usize, Error> {
 }
 
 async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<(), Error> {
-    while gone(
-        parlor,
-        Unit::default().then(&PARTICIPANTS, values![app, meeting]),
-    )
-    .await?
-        > 0
-    {}
-    parlor
-        .db
-        .commit(Unit::default().then(&TALLIES, values![app, meeting]))
-        .await?;
+    for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES, &CHAT] {
+        let some = || Unit::default().then(statement, values![app, meeting]);
+        while gone(parlor, some()).await? > 0 {}
+    }
+    // The app goes on counting its sessions, so it must learn how many are gone.
+    let sessions = || {
+        let unit = Unit::default().then(&SESSIONS, values![app, meeting]);
+        count_removed_rows(unit, AppId::from_uuid(app), sessions_scope(app))
+    };
+    while gone(parlor, sessions()).await? > 0 {}
+    let rest = Unit::default()
+        .then(&CONNECTED, values![app, meeting])
+        .then(&TALLIES, values![app, meeting])
+        .then(&TALLIES, values![app, sessions_scope(meeting)]);
+    parlor.db.commit(rest).await?;
     Ok(())
 }
 
@@ -198,7 +239,8 @@ async fn app(parlor: &Parlor, purge: &Purge, now_ms: i64) -> Result<(), Error> {
     while gone(parlor, Unit::default().then(&WORDS, values![purge.app])).await? > 0 {}
     let rest = Unit::default()
         .then(&PRESETS, values![purge.app])
-        .then(&TALLIES, values![purge.app, purge.app]);
+        .then(&TALLIES, values![purge.app, purge.app])
+        .then(&TALLIES, values![purge.app, sessions_scope(purge.app)]);
     parlor.db.commit(rest).await?;
     Ok(())
 }

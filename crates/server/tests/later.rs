@@ -110,7 +110,7 @@ impl Server {
     }
 
     async fn admits(&self, added: &Value) -> Result<(), Refused> {
-        participants::admit(&self.parlor, added["token"].as_str().unwrap())
+        participants::joining(&self.parlor, added["token"].as_str().unwrap())
             .await
             .unwrap()
             .map(drop)

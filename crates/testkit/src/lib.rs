@@ -7,6 +7,7 @@ pub mod client;
 mod lifeline;
 pub mod postgres;
 pub mod server;
+pub mod signal;
 
 pub use client::{Answer, Client};
 pub use postgres::Postgres;

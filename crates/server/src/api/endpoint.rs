@@ -253,6 +253,8 @@ pub struct Call<P = super::Nothing, Q = super::Nothing, B = super::Nothing> {
     pub body: B,
     /// The request's headers.
     pub headers: HeaderMap,
+    /// What is known of the connection.
+    pub extensions: http::Extensions,
     /// When the request arrived, Unix milliseconds.
     pub now_ms: i64,
     key: Option<Key>,
@@ -331,6 +333,7 @@ where
             query,
             body: parsed,
             headers: parts.headers,
+            extensions: parts.extensions,
             now_ms,
             key: key.clone(),
         };
@@ -422,7 +425,11 @@ fn too_long(name: &str) -> ApiError {
     ))
 }
 
-async fn read_body(parlor: &Parlor, body: Body) -> Result<Bytes, ApiError> {
+/// The whole body, within the bounds on bodies.
+///
+/// # Errors
+/// 408, 413, or 400 when it broke off.
+pub(crate) async fn read_body(parlor: &Parlor, body: Body) -> Result<Bytes, ApiError> {
     let collected = collect(body, parlor.limits.body_bytes);
     let collected = tokio::time::timeout(parlor.limits.body_timeout(), collected).await;
     collected.unwrap_or_else(|_| Err(ApiError::too_slow()))

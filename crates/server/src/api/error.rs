@@ -90,6 +90,23 @@ impl ApiError {
         )
     }
 
+    /// 401 with a text of its own.
+    pub(crate) fn refused(message: impl fmt::Display) -> Self {
+        let message = format!("Unauthorized: {message}");
+        Self::new(StatusCode::UNAUTHORIZED, vec![Problem::new(message)])
+    }
+
+    /// 403 with a text of its own.
+    pub(crate) fn denied(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, vec![Problem::new(message)])
+    }
+
+    /// 416: a range that lies outside of the file.
+    pub(crate) fn outside() -> Self {
+        let message = "the file has no bytes in this range";
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, vec![Problem::new(message)])
+    }
+
     /// 403: good credentials that do not reach this far. The text is the same whether the
     /// account or app exists or not.
     pub fn forbidden() -> Self {

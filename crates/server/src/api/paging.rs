@@ -161,6 +161,14 @@ pub(crate) fn count_removed(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |_| 1)
 }
 
+/// Counts the rows that the first step of a unit removes from a scope, which it returns.
+pub(crate) fn count_removed_rows(unit: Unit, app: AppId, scope: Uuid) -> Unit {
+    unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |rows| {
+        let removed = rows.first().map_or(0, Vec::len);
+        i64::try_from(removed).unwrap_or(i64::MAX)
+    })
+}
+
 /// The tally of a scope.
 static TALLY: Statement = Statement::new(
     "tallies.read",

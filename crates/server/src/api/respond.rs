@@ -101,6 +101,20 @@ pub(super) async fn site(parlor: Arc<Parlor>, request: Request, next: Next) -> R
     .await
 }
 
+/// Around what the client SDKs call.
+pub(crate) async fn client<F: Future<Output = Result<Response, ApiError>>>(
+    parlor: &Parlor,
+    operation: &'static str,
+    request: Request,
+    handle: impl FnOnce(Request) -> F,
+) -> Response {
+    let about = About {
+        operation,
+        surface: "client",
+    };
+    observed(parlor, about, request, handle).await
+}
+
 /// What a request turned out to be about.
 #[derive(Clone, Copy)]
 struct About {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http::{StatusCode, header};
+use axum::routing::{any, get, post};
+use http::{Method, StatusCode, header};
 
 use super::openapi;
+use crate::client_api::location;
 use crate::parlor::Parlor;
 use parlor_store::Unit;
 
@@ -21,10 +23,7 @@ pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
         .expect("the description is plain JSON");
     let description: Arc<[u8]> = description.into();
     let router = Router::new()
-        .route(
-            "/",
-            get(async || (StatusCode::FOUND, [(header::LOCATION, "/docs")])),
-        )
+        .route("/", any(home))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || readiness(&ready).await))
         .route(
@@ -60,6 +59,20 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The door of the host: elsewhere for people, an answer on the hosts where a client asks where it
+/// is.
+async fn home(request: Request) -> Response {
+    if let Some(answer) = location::answer(&request) {
+        return answer;
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            (StatusCode::FOUND, [(header::LOCATION, "/docs")]).into_response()
+        }
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}
 
 async fn readiness(parlor: &Parlor) -> Response {
     // An empty unit goes the whole way of a write, and flushes nothing.

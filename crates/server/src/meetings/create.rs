@@ -1,8 +1,8 @@
 //! `POST …/meetings`: make a meeting.
 
 use http::Method;
-use parlor_protocol::MeetingStatus;
-use parlor_protocol::ids::MeetingId;
+use parlor_protocol::ids::{AppId, MeetingId};
+use parlor_protocol::{MeetingSettings, MeetingStatus};
 use parlor_store::{Statement, Unit, values};
 
 use super::{Meeting, NewMeeting, settings_json, words};
@@ -23,20 +23,30 @@ pub(super) fn endpoint() -> Endpoint {
     )
 }
 
+/// Puts the steps that make a meeting on a unit.
+pub(super) fn plan(
+    unit: Unit,
+    (app, id): (AppId, MeetingId),
+    title: Option<&str>,
+    settings: &MeetingSettings,
+    now_ms: i64,
+) -> Unit {
+    let row = values![app.uuid(), id.uuid(), title, now_ms, settings_json(settings)];
+    let unit = unit.exactly_one(&INSERT, row);
+    let unit = count_added(unit, app, app.uuid(), |_| 1);
+    words::add(unit, app, id, title)
+}
+
 async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
     let id = MeetingId::from_uuid(call.parlor.clock.new_id(call.now_ms));
     let (title, settings) = (&call.body.title, call.body.settings()?);
-    let app = call.app.uuid();
-    let row = values![
-        app,
-        id.uuid(),
+    let unit = plan(
+        Unit::default(),
+        (call.app, id),
         title.as_deref(),
+        &settings,
         call.now_ms,
-        settings_json(&settings)
-    ];
-    let unit = Unit::default().exactly_one(&INSERT, row);
-    let unit = count_added(unit, call.app, app, |_| 1);
-    let unit = words::add(unit, call.app, id, title.as_deref());
+    );
     let meeting = Meeting {
         id,
         title: title.clone(),

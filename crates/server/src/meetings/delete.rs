@@ -1,6 +1,7 @@
 //! `DELETE …/meetings/{meeting_id}`: delete a meeting and its participants. An extension.
 
 use http::Method;
+use parlor_live::Command;
 use parlor_store::{Error, Statement, Unit, values};
 
 use super::{Meeting, OneMeeting, StoredMeeting, find, missing, words};
@@ -16,8 +17,8 @@ pub(super) static DELETE: Statement = Statement::new(
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(Method::DELETE, "/meetings/{meeting_id}", "deleteMeeting", answer).describe(
         "Delete a meeting",
-        "Deletes the meeting and its participants; every join token of it stops working at once. Answers with the \
-         deleted meeting. Not in RealtimeKit.",
+        "Deletes the meeting with its participants and sessions. Everybody in it is thrown out, and every join token of \
+         it stops working at once. Answers with the deleted meeting. Not in RealtimeKit.",
     )
 }
 
@@ -31,7 +32,10 @@ async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
         .then(&sweeper::PURGE, values![app.uuid(), id.uuid(), call.now_ms]);
     let unit = count_removed(unit, app, app.uuid());
     match call.parlor.db.commit(words::remove(unit, app, id)).await {
-        Ok(_) => Ok(Data(meeting)),
+        Ok(_) => {
+            call.parlor.live.tell(app, id, Command::KickAll);
+            Ok(Data(meeting))
+        }
         Err(Error::WrongCount { .. }) => Err(missing()),
         Err(error) => Err(error.into()),
     }

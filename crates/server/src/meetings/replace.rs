@@ -4,6 +4,7 @@ use http::Method;
 
 use super::{Meeting, NewMeeting, OneMeeting, rewrite};
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::live_records;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(Method::PUT, "/meetings/{meeting_id}", "replaceMeeting", answer).describe(
@@ -18,13 +19,8 @@ async fn answer(call: Call<OneMeeting, Nothing, NewMeeting>) -> Result<Data<Meet
         (meeting.title, meeting.settings) = (call.body.title.clone(), settings.clone());
         Ok(())
     };
-    rewrite(
-        &call.parlor,
-        call.app,
-        call.path.meeting_id,
-        call.now_ms,
-        change,
-    )
-    .await
-    .map(Data)
+    let (parlor, app, id) = (&call.parlor, call.app, call.path.meeting_id);
+    let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
+    live_records::tell_changed(parlor, app, id).await?;
+    Ok(Data(meeting))
 }

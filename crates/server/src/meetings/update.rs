@@ -2,20 +2,32 @@
 
 use garde::Validate;
 use http::Method;
+use parlor_live::Command;
 use parlor_protocol::{MeetingSettings, MeetingStatus};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Meeting, OneMeeting, TITLE_MAX, rewrite};
-use crate::api::{ApiError, Call, Data, Endpoint, Nothing, Patch, checked};
+use crate::api::{ApiError, Call, Data, Endpoint, Patch, checked};
+use crate::live_records;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(Method::PATCH, "/meetings/{meeting_id}", "updateMeeting", answer).describe(
         "Change a meeting",
         "Changes what is sent and nothing else, at any depth; null brings a field back to its default. With `status` \
-         INACTIVE nobody can join any more; those who are in the meeting stay.",
+         INACTIVE nobody can join any more; those who are in the meeting stay, unless `kick` says \
+         otherwise.",
     )
+}
+
+/// How.
+#[derive(Debug, Deserialize, Validate, JsonSchema)]
+struct Manner {
+    /// When the status is set to INACTIVE, throw everybody out as well. Not in RealtimeKit.
+    #[garde(skip)]
+    #[serde(default)]
+    kick: bool,
 }
 
 /// What to change: any field of a meeting.
@@ -52,8 +64,8 @@ fn settings_patch(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
-    let patch = &call.body;
+async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
+    let (parlor, app, id, patch) = (&call.parlor, call.app, call.path.meeting_id, &call.body);
     let change = |meeting: &mut Meeting| {
         if let Some(title) = patch.title.change() {
             meeting.title = title.cloned();
@@ -67,13 +79,10 @@ async fn answer(call: Call<OneMeeting, Nothing, MeetingPatch>) -> Result<Data<Me
         }
         Ok(())
     };
-    rewrite(
-        &call.parlor,
-        call.app,
-        call.path.meeting_id,
-        call.now_ms,
-        change,
-    )
-    .await
-    .map(Data)
+    let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
+    live_records::tell_changed(parlor, app, id).await?;
+    if call.query.kick && patch.status == Some(MeetingStatus::Inactive) {
+        parlor.live.tell(app, id, Command::KickAll);
+    }
+    Ok(Data(meeting))
 }

@@ -1,10 +1,12 @@
 //! `DELETE …/participants/{participant_id}`: remove a participant, which ends all its tokens.
 
+use garde::Validate;
 use http::Method;
+use parlor_live::Command;
 use parlor_protocol::ids::{ParticipantId, PresetId};
 use parlor_store::{Error, Statement, Unit, values};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::OneParticipant;
 use crate::api::paging::count_removed;
@@ -20,8 +22,17 @@ pub(super) fn endpoint() -> Endpoint {
         .describe(
             "Delete a participant",
             "Removes the participant; every token of it stops working at once. Somebody who is connected stays until \
-             kicked.",
+             kicked, unless `drop` says otherwise, but may do nothing any more.",
         )
+}
+
+/// How.
+#[derive(Debug, Deserialize, Validate, JsonSchema)]
+struct Manner {
+    /// Throw them out of the meeting as well. Not in RealtimeKit.
+    #[garde(skip)]
+    #[serde(default)]
+    drop: bool,
 }
 
 /// What the participant was.
@@ -41,7 +52,7 @@ struct Deleted {
     updated_at: String,
 }
 
-async fn answer(call: Call<OneParticipant>) -> Result<Data<Deleted>, ApiError> {
+async fn answer(call: Call<OneParticipant, Manner>) -> Result<Data<Deleted>, ApiError> {
     let participant = call.path.find(&call.parlor, call.app).await?;
     let (app, meeting) = (call.app.uuid(), call.path.meeting_id.uuid());
     let unit = Unit::default()
@@ -52,13 +63,21 @@ async fn answer(call: Call<OneParticipant>) -> Result<Data<Deleted>, ApiError> {
         .exactly_one(&DELETE, values![app, meeting, participant.id.uuid()]);
     let unit = count_removed(unit, call.app, meeting);
     match call.parlor.db.commit(unit).await {
-        Ok(_) => Ok(Data(Deleted {
-            id: participant.id,
-            custom_participant_id: participant.custom_participant_id,
-            preset_id: participant.preset_id,
-            created_at: participant.created_at,
-            updated_at: participant.updated_at,
-        })),
+        Ok(_) => {
+            let removed = Command::Removed {
+                participant: participant.id,
+                drop: call.query.drop,
+            };
+            let live = &call.parlor.live;
+            live.tell(call.app, call.path.meeting_id, removed);
+            Ok(Data(Deleted {
+                id: participant.id,
+                custom_participant_id: participant.custom_participant_id,
+                preset_id: participant.preset_id,
+                created_at: participant.created_at,
+                updated_at: participant.updated_at,
+            }))
+        }
         Err(Error::WrongCount { .. }) => Err(call.path.why_missing(&call.parlor, call.app).await),
         Err(error) => Err(error.into()),
     }

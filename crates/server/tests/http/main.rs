@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod active_session;
+mod analytics;
 mod answer;
 mod apps;
 mod authorisation;
@@ -20,6 +22,7 @@ mod place;
 mod planned;
 mod presets;
 mod server;
+mod sessions;
 mod surface_b;
 
 /// Turns each `async fn name(server: &Server)` into the tests `name::sqlite` and `name::postgres`.

@@ -1,5 +1,6 @@
 //! An app with one of everything, and a good request for each operation on it.
 
+use parlor_live::Record;
 use parlor_server::api::{Endpoint, Surface};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use crate::participants::person;
 use crate::place::Place;
 use crate::server::Server;
+use crate::sessions::Rooms;
 
 /// What an intruder would write.
 const MARK: &str = "Intruder";
@@ -18,6 +20,8 @@ pub(super) struct Target {
     meeting: Place,
     participant_id: String,
     preset_id: String,
+    session_id: String,
+    peer_id: String,
 }
 
 impl Target {
@@ -33,7 +37,15 @@ impl Target {
             .await
             .data(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let rooms = Rooms::in_app(server, app.clone()).await;
+        let held = rooms.ended(meeting.id(), 60, 30).await;
+        let peer = rooms.peer(&held, "resident", 0, Some(30));
+        let message = rooms.message(&held, "hello");
+        let records = [Record::Peer(peer.clone()), Record::Chat(message)];
+        rooms.keep(&held, &records).await;
         Self {
+            session_id: held.id(),
+            peer_id: peer.peer.to_string(),
             join_token: text(&participant["token"]),
             participant_id: text(&participant["id"]),
             preset_id: text(&preset["id"]),
@@ -44,10 +56,17 @@ impl Target {
 
     /// A route's path with the ids of this target.
     pub(super) fn fill(&self, path: &str) -> String {
+        let of_session = path.contains("{session_id}");
+        let participant = if of_session {
+            &self.peer_id
+        } else {
+            &self.participant_id
+        };
         path.replace("{account_id}", ACCOUNT_ID)
+            .replace("{session_id}", &self.session_id)
             .replace("{app_id}", self.app.id())
             .replace("{meeting_id}", self.meeting.id())
-            .replace("{participant_id}", &self.participant_id)
+            .replace("{participant_id}", participant)
             .replace("{preset_id}", &self.preset_id)
     }
 
@@ -63,6 +82,11 @@ impl Target {
             "updateParticipant" | "createPreset" | "updatePreset" | "replacePreset" => {
                 json!({ "name": MARK })
             }
+            "kickParticipants" | "muteParticipants" => {
+                json!({ "participant_ids": [self.participant_id] })
+            }
+            "muteAllParticipants" => json!({ "allow_unmute": true }),
+            "createPoll" => json!({ "question": MARK, "options": ["Yes", "No"] }),
             _ => return None,
         })
     }

@@ -1,0 +1,46 @@
+//! `POST …/active-session/kick-all`: throw everybody out, which ends the session.
+
+use http::Method;
+use parlor_live::{Answer, Command};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{ask, remembered, unexpected};
+use crate::api::{ApiError, Call, Data, Endpoint};
+use crate::meetings::OneMeeting;
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(
+        Method::POST,
+        "/meetings/{meeting_id}/active-session/kick-all",
+        "kickAllParticipants",
+        answer,
+    )
+    .describe(
+        "Kick everybody",
+        "Throws everybody out, those in the waiting room too, and ends the session. Their tokens keep working.",
+    )
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+struct KickedAll {
+    /// Always `kick-all`.
+    action: &'static str,
+    /// How many were thrown out.
+    #[schemars(range(min = 0))]
+    kicked_participants_count: usize,
+}
+
+async fn answer(call: Call<OneMeeting>) -> Result<Data<KickedAll>, ApiError> {
+    match ask(&call, Command::KickAll).await? {
+        Answer::Count(kicked_participants_count) => {
+            let reply = KickedAll {
+                action: "kick-all",
+                kicked_participants_count,
+            };
+            remembered(&call, Data(reply)).await
+        }
+        other => Err(unexpected(&other)),
+    }
+}

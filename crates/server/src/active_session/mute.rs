@@ -1,0 +1,29 @@
+//! `POST …/active-session/mute`: take the microphone from people.
+
+use http::Method;
+use parlor_live::Command;
+
+use super::people::{Done, Named, done};
+use super::{ask, remembered};
+use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::meetings::OneMeeting;
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(
+        Method::POST,
+        "/meetings/{meeting_id}/active-session/mute",
+        "muteParticipants",
+        answer,
+    )
+    .describe(
+        "Mute participants",
+        "Takes the microphone from these people. They may turn it on again. 404 when one of them is not inside, and then nobody is muted.",
+    )
+}
+
+async fn answer(call: Call<OneMeeting, Nothing, Named>) -> Result<Data<Done>, ApiError> {
+    let people = call.body.people()?;
+    let answer = ask(&call, Command::Mute(people)).await?;
+    let done = done(&call, "mute", answer).await?;
+    remembered(&call, Data(done)).await
+}

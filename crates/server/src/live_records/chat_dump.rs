@@ -1,0 +1,119 @@
+//! The chat of a session as CSV (RFC 4180; contract: rest, 6).
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use parlor_live::{ChatMessage, PayloadType};
+use parlor_protocol::ids::{AppId, MeetingId, SessionId};
+use parlor_store::{Error, FromRow, Row, Statement, values};
+use uuid::Uuid;
+
+use super::past::ChatRow;
+use crate::clock::rfc3339;
+use crate::parlor::Parlor;
+
+static PUBLIC: Statement = Statement::new(
+    "live_records.public_chat",
+    "SELECT id, session_id, peer_id, participant_id, name, kind, payload, pinned, edited, targets, created_at, meeting_id
+     FROM chat_messages WHERE app_id = $1 AND session_id = $2 AND id > $3 AND LENGTH(targets) = 0 ORDER BY id LIMIT $4",
+);
+static ANY_PUBLIC: Statement = Statement::new(
+    "live_records.any_public_chat",
+    "SELECT id FROM chat_messages WHERE app_id = $1 AND session_id = $2 AND LENGTH(targets) = 0 LIMIT 1",
+);
+
+pub(super) static STATEMENTS: [&Statement; 2] = [&PUBLIC, &ANY_PUBLIC];
+
+/// Messages that are read at once.
+const CHUNK: i64 = 500;
+const HEADER: &str = "id,participantId,sessionId,meetingId,displayName,pinned,isEdited,payloadType,payload,createdAt\r\n";
+
+struct DumpRow(ChatMessage, MeetingId);
+
+impl FromRow for DumpRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let meeting: Uuid = row.take(11)?;
+        let ChatRow(message) = ChatRow::from_row(row)?;
+        Ok(Self(message, MeetingId::from_uuid(meeting)))
+    }
+}
+
+impl DumpRow {
+    fn write(&self, csv: &mut String) {
+        let Self(message, meeting) = self;
+        let kind = match message.kind {
+            PayloadType::Text => "TEXT_MESSAGE",
+            PayloadType::Image => "IMAGE_MESSAGE",
+            PayloadType::File => "FILE_MESSAGE",
+            PayloadType::Custom => "CUSTOM_MESSAGE",
+        };
+        let written = write!(
+            csv,
+            "{},{},{},{meeting},{},{},{},{kind},{},{}\r\n",
+            message.id,
+            message.participant,
+            message.session,
+            quoted(&message.name),
+            message.pinned,
+            message.edited,
+            quoted(&message.payload),
+            rfc3339(message.at_ms),
+        );
+        written.expect("a string takes everything");
+    }
+}
+
+fn quoted(field: &str) -> String {
+    format!("\"{}\"", field.replace('"', "\"\""))
+}
+
+/// Whether a session has messages that were for everybody.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn has_chat(
+    parlor: &Parlor,
+    app: AppId,
+    session: SessionId,
+) -> Result<bool, Error> {
+    let key = values![app.uuid(), session.uuid()];
+    let found = parlor.db.scan::<Row>(&ANY_PUBLIC, key).await?;
+    Ok(!found.is_empty())
+}
+
+/// The messages of a session that were for everybody, oldest first, as CSV with a header, some
+/// hundred at a time. Private messages are left out: whoever may read a dump was not meant to
+/// read them.
+pub(crate) fn chat_csv(
+    parlor: Arc<Parlor>,
+    app: AppId,
+    session: SessionId,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+    let start = (Some(Uuid::nil()), HEADER.to_owned());
+    try_unfold(start, move |(after, mut csv)| {
+        let parlor = Arc::clone(&parlor);
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let key = values![app.uuid(), session.uuid(), after, CHUNK];
+            let rows = parlor.db.scan::<DumpRow>(&PUBLIC, key).await?;
+            let next = rows.last().map(|DumpRow(message, _)| message.id);
+            for row in &rows {
+                row.write(&mut csv);
+            }
+            Ok(Some((Bytes::from(csv), (next, String::new()))))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn quotes_are_doubled_and_lines_stay_inside() {
+        assert_eq!(quoted("a \"b\",\r\nc"), "\"a \"\"b\"\",\r\nc\"");
+    }
+}

@@ -1,0 +1,186 @@
+//! What the records hold of a meeting when its room is opened.
+
+use parlor_live::{
+    ChatMessage, EntryKind, Meeting, Past, PayloadType, PeerRecord, SessionRecord,
+};
+use parlor_protocol::ids::{AppId, ParticipantId, PeerId, PresetId, SessionId};
+use parlor_store::{Error, FromRow, Row, Statement, values};
+
+use super::{last_alive, targets, view_of};
+use crate::parlor::Parlor;
+
+static SESSION: Statement = Statement::new(
+    "live_records.past_session",
+    "SELECT id, title, started_at, ended_at, live, peak, total, consumed_ms, updated_at FROM sessions
+     WHERE app_id = $1 AND meeting_id = $2 AND ended_at IS NULL",
+);
+static PEERS: Statement = Statement::new(
+    "live_records.past_peers",
+    "SELECT session_id, peer_id, participant_id, custom_participant_id, name, picture, preset_id, preset_name, view_type,
+       created_at, joined_at, entered_at, left_at, consumed_ms
+     FROM session_peers WHERE app_id = $1 AND session_id = $2 AND left_at IS NULL ORDER BY joined_at, peer_id",
+);
+static ENTRIES: Statement = Statement::new(
+    "live_records.past_entries",
+    "SELECT kind, key, value FROM session_entries WHERE app_id = $1 AND session_id = $2 ORDER BY kind, key",
+);
+static CHAT_OF_MEETING: Statement = Statement::new(
+    "live_records.past_chat_of_meeting",
+    "SELECT id, session_id, peer_id, participant_id, name, kind, payload, pinned, edited, targets, created_at
+     FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 ORDER BY id DESC LIMIT $3",
+);
+static CHAT_OF_SESSION: Statement = Statement::new(
+    "live_records.past_chat_of_session",
+    "SELECT id, session_id, peer_id, participant_id, name, kind, payload, pinned, edited, targets, created_at
+     FROM chat_messages WHERE app_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3",
+);
+
+pub(super) static STATEMENTS: [&Statement; 5] = [
+    &SESSION,
+    &PEERS,
+    &ENTRIES,
+    &CHAT_OF_MEETING,
+    &CHAT_OF_SESSION,
+];
+
+struct SessionRow {
+    session: SessionRecord,
+    updated_ms: i64,
+}
+
+impl FromRow for SessionRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            session: SessionRecord {
+                id: SessionId::from_uuid(row.take(0)?),
+                title: row.take(1)?,
+                started_ms: row.take(2)?,
+                ended_ms: row.take(3)?,
+                live: row.take(4)?,
+                peak: row.take(5)?,
+                total: row.take(6)?,
+                consumed_ms: row.take(7)?,
+            },
+            updated_ms: row.take(8)?,
+        })
+    }
+}
+
+struct PeerRow(PeerRecord);
+
+impl FromRow for PeerRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let view: String = row.take(8)?;
+        Ok(Self(PeerRecord {
+            session: SessionId::from_uuid(row.take(0)?),
+            peer: PeerId::from_uuid(row.take(1)?),
+            participant: ParticipantId::from_uuid(row.take(2)?),
+            custom_id: row.take(3)?,
+            name: row.take(4)?,
+            picture: row.take(5)?,
+            preset: PresetId::from_uuid(row.take(6)?),
+            preset_name: row.take(7)?,
+            view: view_of(&view)?,
+            created_ms: row.take(9)?,
+            joined_ms: row.take(10)?,
+            entered_ms: row.take(11)?,
+            left_ms: row.take(12)?,
+            consumed_ms: row.take(13)?,
+        }))
+    }
+}
+
+struct EntryRow(EntryKind, String, Vec<u8>);
+
+impl FromRow for EntryRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let kind: String = row.take(0)?;
+        let kind = EntryKind::from_word(&kind)
+            .ok_or_else(|| Error::Broken(format!("session_entries: no kind is called {kind}")))?;
+        Ok(Self(kind, row.take(1)?, row.take(2)?))
+    }
+}
+
+/// A message as it is stored.
+pub(super) struct ChatRow(pub(super) ChatMessage);
+
+impl FromRow for ChatRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let kind: i64 = row.take(5)?;
+        let known = i32::try_from(kind).ok().and_then(PayloadType::from_number);
+        let stored: Vec<u8> = row.take(9)?;
+        Ok(Self(ChatMessage {
+            id: row.take(0)?,
+            session: SessionId::from_uuid(row.take(1)?),
+            peer: PeerId::from_uuid(row.take(2)?),
+            participant: ParticipantId::from_uuid(row.take(3)?),
+            name: row.take(4)?,
+            kind: known
+                .ok_or_else(|| Error::Broken(format!("chat_messages: no kind has number {kind}")))?,
+            payload: row.take(6)?,
+            pinned: row.take(7)?,
+            edited: row.take(8)?,
+            targets: targets(&stored),
+            at_ms: row.take(10)?,
+        }))
+    }
+}
+
+/// What a room finds when it opens: the session that did not end, with its peers, entries and
+/// messages. When the meeting persists its chat, the messages of every session, without one too.
+/// At most `chat_held` messages, the newest, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn past(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: &Meeting,
+    chat_held: usize,
+) -> Result<Past, Error> {
+    let (db, key) = (&parlor.db, values![app.uuid(), meeting.id.uuid()]);
+    let Some(SessionRow {
+        session,
+        updated_ms,
+    }) = db.read::<SessionRow>(&SESSION, key.clone()).await?.pop()
+    else {
+        let chat = if meeting.persist_chat {
+            chat(parlor, &CHAT_OF_MEETING, key, chat_held).await?
+        } else {
+            Vec::new()
+        };
+        return Ok(Past {
+            chat,
+            ..Past::default()
+        });
+    };
+    let of_session = values![app.uuid(), session.id.uuid()];
+    let peers = db.scan::<PeerRow>(&PEERS, of_session.clone()).await?;
+    let entries = db.scan::<EntryRow>(&ENTRIES, of_session.clone()).await?;
+    let chat = if meeting.persist_chat {
+        chat(parlor, &CHAT_OF_MEETING, key, chat_held).await?
+    } else {
+        chat(parlor, &CHAT_OF_SESSION, of_session, chat_held).await?
+    };
+    Ok(Past {
+        session: Some(session),
+        peers: peers.into_iter().map(|PeerRow(peer)| peer).collect(),
+        entries: entries
+            .into_iter()
+            .map(|EntryRow(kind, key, value)| (kind, key, value))
+            .collect(),
+        chat,
+        last_alive_ms: last_alive(parlor, updated_ms).await?,
+    })
+}
+
+async fn chat(
+    parlor: &Parlor,
+    statement: &'static Statement,
+    mut key: Vec<parlor_store::Value>,
+    held: usize,
+) -> Result<Vec<ChatMessage>, Error> {
+    key.push(i64::try_from(held).unwrap_or(i64::MAX).into());
+    let rows = parlor.db.scan::<ChatRow>(statement, key).await?;
+    Ok(rows.into_iter().rev().map(|ChatRow(message)| message).collect())
+}

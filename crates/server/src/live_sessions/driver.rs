@@ -1,0 +1,394 @@
+//! Drives one room: letters in, and what the room wants done, in order.
+//!
+//! What a room keeps is on the disk before the frames that follow it are sent. While a commit is
+//! under way the room goes on; what it wants done meanwhile waits, and all of its records go into
+//! the next commit together.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parlor_live::{
+    Answer, At, Closing, ConnectionId, Delegated, Input, MediaOrder, Output, Record, Room, Ticket,
+};
+use parlor_protocol::ids::{AppId, MeetingId};
+use parlor_sfu::{Direction, Member};
+use parlor_store::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Letter, Outgoing};
+use crate::parlor::Parlor;
+use crate::{breakout, live_records};
+
+/// Letters that are handled before their records are committed together.
+const BATCH: usize = 256;
+/// How long a commit is tried again before the room gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks whether a room that is over may go.
+const LINGER: Duration = Duration::from_millis(50);
+
+type Commit = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// Runs the room of a meeting until it is over.
+pub(super) async fn run(
+    parlor: Arc<Parlor>,
+    app: AppId,
+    meeting: MeetingId,
+    letters: mpsc::Receiver<Letter>,
+) {
+    let gone = parlor.metrics.room_opened();
+    let room = match open(&parlor, app, meeting).await {
+        Ok(Some(room)) => room,
+        Ok(None) => {
+            return turn_away(
+                &parlor,
+                app,
+                meeting,
+                letters,
+                Closing::Final("this meeting is gone"),
+            );
+        }
+        Err(error) => {
+            tracing::error!(%error, %meeting, "a room could not be opened");
+            let closing = Closing::Again("the meeting cannot be read now");
+            return turn_away(&parlor, app, meeting, letters, closing);
+        }
+    };
+    let driver = Driver {
+        parlor,
+        app,
+        meeting,
+        room,
+        letters,
+        sockets: HashMap::new(),
+        answers: HashMap::new(),
+        tickets: 0,
+        waiting: Vec::new(),
+        held: Vec::new(),
+        commit: None,
+    };
+    driver.run().await;
+    drop(gone);
+}
+
+async fn open(parlor: &Parlor, app: AppId, meeting: MeetingId) -> Result<Option<Room>, Error> {
+    let Some(meeting) = live_records::meeting(parlor, app, meeting).await? else {
+        return Ok(None);
+    };
+    let limits = parlor.limits.room.clone();
+    let past = live_records::past(parlor, app, &meeting, limits.chat_held).await?;
+    let now_ms = parlor.clock.now_ms();
+    let mut at = At {
+        now_ms,
+        ids: &mut || parlor.clock.new_id(now_ms),
+    };
+    Ok(Some(Room::open(meeting, limits, past, &mut at)))
+}
+
+/// Closes the sockets of those who came to a room that cannot be opened.
+fn turn_away(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    mut letters: mpsc::Receiver<Letter>,
+    closing: Closing,
+) {
+    parlor.live.drop_room(app, meeting);
+    letters.close();
+    while let Ok(letter) = letters.try_recv() {
+        if let Letter::Opened { socket, .. } = letter {
+            // A socket whose sender is dropped is closed as well, and comes back.
+            let _ = socket.try_send(Outgoing::Close(closing));
+        }
+    }
+}
+
+struct Driver {
+    parlor: Arc<Parlor>,
+    app: AppId,
+    meeting: MeetingId,
+    room: Room,
+    letters: mpsc::Receiver<Letter>,
+    sockets: HashMap<ConnectionId, mpsc::Sender<Outgoing>>,
+    answers: HashMap<Ticket, oneshot::Sender<Answer>>,
+    tickets: u64,
+    /// What the room wants done, not begun.
+    waiting: Vec<Output>,
+    /// What waits for the commit that is under way.
+    held: Vec<Output>,
+    commit: Option<Commit>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        loop {
+            let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
+            if over && self.may_go() {
+                return;
+            }
+            let wake = self.sleep(over);
+            tokio::select! {
+                committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
+                    self.commit = None;
+                    if let Err(error) = committed {
+                        tracing::error!(%error, meeting = %self.meeting, "a room is given up: what happened in it cannot be kept");
+                        return self.give_up();
+                    }
+                    let held = std::mem::take(&mut self.held);
+                    self.perform(held);
+                }
+                letter = self.letters.recv() => {
+                    let Some(letter) = letter else { return };
+                    self.take(letter);
+                    for _ in 0..BATCH {
+                        let Ok(letter) = self.letters.try_recv() else { break };
+                        self.take(letter);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => self.handle(Input::Tick),
+            }
+            self.begin();
+        }
+    }
+
+    /// The room is over: whether nobody is on the way to it.
+    fn may_go(&mut self) -> bool {
+        self.parlor
+            .live
+            .retire(self.app, self.meeting, &self.letters)
+    }
+
+    fn sleep(&self, over: bool) -> Instant {
+        let now = Instant::now();
+        if over {
+            return now + LINGER;
+        }
+        let wake_ms = self.room.wake_at();
+        let in_ms = wake_ms.map(|at| at.saturating_sub(self.parlor.clock.now_ms()).max(0));
+        let in_ms = in_ms.and_then(|ms| u64::try_from(ms).ok());
+        now + Duration::from_millis(in_ms.unwrap_or(60 * 60 * 1000))
+    }
+
+    fn take(&mut self, letter: Letter) {
+        let input = match letter {
+            Letter::Opened {
+                connection,
+                who,
+                socket,
+            } => {
+                self.sockets.insert(connection, socket);
+                Input::Opened { connection, who }
+            }
+            Letter::Frame { connection, bytes } => Input::Frame { connection, bytes },
+            Letter::Closed {
+                connection,
+                goodbye,
+            } => {
+                self.sockets.remove(&connection);
+                Input::Closed {
+                    connection,
+                    goodbye,
+                }
+            }
+            Letter::Command { command, answer } => {
+                let ticket = Ticket(self.tickets);
+                self.tickets += 1;
+                if let Some(answer) = answer {
+                    self.answers.insert(ticket, answer);
+                }
+                Input::Command { ticket, command }
+            }
+            Letter::Transport {
+                connection,
+                request,
+                outcome,
+            } => Input::Transport {
+                connection,
+                request: *request,
+                outcome,
+            },
+        };
+        self.handle(input);
+    }
+
+    fn handle(&mut self, input: Input) {
+        let clock = &self.parlor.clock;
+        let now_ms = clock.now_ms();
+        let mut at = At {
+            now_ms,
+            ids: &mut || clock.new_id(now_ms),
+        };
+        self.room.handle(&mut at, input, &mut self.waiting);
+    }
+
+    /// Does what waits, or begins the commit that must come first.
+    fn begin(&mut self) {
+        if self.commit.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        let mut records = Vec::new();
+        let mut rest = Vec::new();
+        for output in std::mem::take(&mut self.waiting) {
+            match output {
+                Output::Keep(record) => records.push(record),
+                other => rest.push(other),
+            }
+        }
+        if records.is_empty() {
+            return self.perform(rest);
+        }
+        self.held = rest;
+        let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
+        self.commit = Some(Box::pin(keep(parlor, app, meeting, records)));
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, frame } => {
+                    for connection in to {
+                        self.send(connection, &frame);
+                    }
+                }
+                Output::Close {
+                    connection,
+                    closing,
+                } => {
+                    // A socket that takes no more is closed by the loss of its sender.
+                    if let Some(socket) = self.sockets.remove(&connection) {
+                        let _ = socket.try_send(Outgoing::Close(closing));
+                    }
+                }
+                Output::Keep(_) => {}
+                Output::Media(order) => self.media(order),
+                Output::Answer(ticket, answer) => {
+                    if let Some(asking) = self.answers.remove(&ticket) {
+                        // Who asked may have gone.
+                        let _ = asking.send(answer);
+                    }
+                }
+                Output::Delegate(task) => self.delegate(*task),
+            }
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, frame: &Bytes) {
+        let Some(socket) = self.sockets.get(&connection) else {
+            return;
+        };
+        if socket.try_send(Outgoing::Frame(frame.clone())).is_err() {
+            // It does not read, or has gone. A socket whose sender is dropped is closed without a
+            // goodbye, so its client comes back and asks for everything anew.
+            self.parlor.metrics.socket_overflowed();
+            self.sockets.remove(&connection);
+        }
+    }
+
+    fn media(&self, order: MediaOrder) {
+        let meeting = self.meeting;
+        let Some(media) = self.parlor.edge.media.clone() else {
+            if let MediaOrder::Open {
+                connection,
+                request,
+                ..
+            } = order
+            {
+                let outcome = Err("this server has no media plane".to_owned());
+                self.answer_transport(connection, request, async move { outcome });
+            }
+            return;
+        };
+        match order {
+            MediaOrder::Open {
+                peer,
+                connection,
+                request,
+                publishes,
+                offer,
+            } => {
+                let direction = if publishes {
+                    Direction::Publish
+                } else {
+                    Direction::Receive
+                };
+                let opening = media.open(Member { meeting, peer }, direction, offer);
+                self.answer_transport(connection, request, async move {
+                    let opened = opening.await.map_err(|error| error.to_string())?;
+                    Ok((opened.transport_id, opened.answer))
+                });
+            }
+            MediaOrder::Close { peer } => media.close(Member { meeting, peer }),
+        }
+    }
+
+    fn answer_transport(
+        &self,
+        connection: ConnectionId,
+        request: parlor_live::Request,
+        outcome: impl Future<Output = Result<(String, String), String>> + Send + 'static,
+    ) {
+        let Some(mailbox) = self.parlor.live.running(self.app, self.meeting) else {
+            return;
+        };
+        self.parlor.live.spawn(async move {
+            let outcome = outcome.await;
+            let letter = Letter::Transport {
+                connection,
+                request: Box::new(request),
+                outcome,
+            };
+            // The room may be over by then.
+            let _ = mailbox.send(letter).await;
+        });
+    }
+
+    fn delegate(&self, task: Delegated) {
+        let Some(socket) = self.sockets.get(&task.connection).cloned() else {
+            return;
+        };
+        let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
+        self.parlor.live.spawn(async move {
+            if let Some(frame) = breakout::perform(&parlor, app, meeting, &task).await {
+                // The peer may have gone meanwhile.
+                let _ = socket.send(Outgoing::Frame(frame)).await;
+            }
+        });
+    }
+
+    /// Nothing that was not kept has been told to anybody: clients come back to a room that is read
+    /// from the records.
+    fn give_up(mut self) {
+        self.parlor.live.drop_room(self.app, self.meeting);
+        let closing = Closing::Again("the meeting is read anew");
+        for (_, socket) in self.sockets.drain() {
+            let _ = socket.try_send(Outgoing::Close(closing));
+        }
+        turn_away(&self.parlor, self.app, self.meeting, self.letters, closing);
+    }
+}
+
+/// Commits, and goes on trying while the database is away.
+async fn keep(
+    parlor: Arc<Parlor>,
+    app: AppId,
+    meeting: MeetingId,
+    records: Vec<Record>,
+) -> Result<(), Error> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let unit = live_records::unit(app, meeting, parlor.clock.now_ms(), &records);
+        match parlor.db.commit(unit).await {
+            Ok(_) => return Ok(()),
+            // Records are whole, so that keeping them twice is keeping them once.
+            Err(Error::Unavailable(_)) if started.elapsed() < PATIENCE => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

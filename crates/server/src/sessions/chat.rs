@@ -1,0 +1,149 @@
+//! `GET …/sessions/{session_id}/chat`: a link to what was said, and the link's other end.
+//!
+//! The link is signed with the key that signs join tokens, so any node may answer it and no state
+//! is kept of it. What is signed starts with words that no token starts with.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::{Method, header};
+use parlor_protocol::ids::{AppId, SessionId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{OneSession, find};
+use crate::api::{ApiError, Call, Data, Endpoint, Problem};
+use crate::client_api;
+use crate::clock::rfc3339;
+use crate::live_records::{chat_csv, has_chat};
+use crate::parlor::Parlor;
+
+/// How long a link works.
+const LIFE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Where links lead.
+const DOWNLOAD: &str = "/downloads/{app_id}/sessions/{session_id}/chat.csv";
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(
+        Method::GET,
+        "/sessions/{session_id}/chat",
+        "getSessionChat",
+        answer,
+    )
+    .describe(
+        "Get a session's chat",
+        "A link to the session's messages as CSV, which needs no credentials and works for seven days. Of a live \
+         session it gives what was said so far. Private messages are not in it. 404 while nothing was said.",
+    )
+}
+
+/// Where the chat is.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ChatLink {
+    /// The CSV. Whoever has this URL can read it.
+    #[schemars(extend("format" = "uri"))]
+    chat_download_url: String,
+    /// When the URL stops working. RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    chat_download_url_expiry: String,
+}
+
+/// What a link proves itself with.
+#[derive(Deserialize)]
+struct Proof {
+    expires: i64,
+    key: String,
+    signature: String,
+}
+
+fn signed_text(app: AppId, session: SessionId, expires_ms: i64) -> String {
+    format!("parlor chat download v1\n{app}\n{session}\n{expires_ms}")
+}
+
+async fn answer(call: Call<OneSession>) -> Result<Data<ChatLink>, ApiError> {
+    let (parlor, app, session) = (&call.parlor, call.app, call.path.session_id);
+    find(parlor, app, session, call.now_ms).await?;
+    if !has_chat(parlor, app, session).await? {
+        let message = "Error: resource not found: no chat in this session";
+        return Err(ApiError::not_found(Problem::new(message)));
+    }
+    let expires = call.now_ms + LIFE_MS;
+    let key = parlor.keys.current();
+    let signature = key.sign(signed_text(app, session, expires).as_bytes());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref());
+    let path = DOWNLOAD
+        .replace("{app_id}", &app.to_string())
+        .replace("{session_id}", &session.to_string());
+    let origin = client_api::origin(parlor, &call.headers, &call.extensions)?;
+    Ok(Data(ChatLink {
+        chat_download_url: format!(
+            "{origin}{path}?expires={expires}&key={}&signature={signature}",
+            key.id
+        ),
+        chat_download_url_expiry: rfc3339(expires),
+    }))
+}
+
+/// The other end of the links.
+pub(crate) fn download_router(parlor: &Arc<Parlor>) -> Router {
+    let parlor = Arc::clone(parlor);
+    Router::new().route(
+        DOWNLOAD,
+        get(async move |path, query| {
+            download(parlor, path, query)
+                .await
+                .unwrap_or_else(IntoResponse::into_response)
+        }),
+    )
+}
+
+async fn download(
+    parlor: Arc<Parlor>,
+    path: Result<Path<(AppId, SessionId)>, axum::extract::rejection::PathRejection>,
+    query: Result<Query<Proof>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    let (Ok(Path((app, session))), Ok(Query(proof))) = (path, query) else {
+        return Err(ApiError::missing("download"));
+    };
+    let now_ms = parlor.clock.now_ms();
+    let key = Some(proof.key.clone());
+    parlor.keys.find(&parlor.db, key, now_ms).await?;
+    let text = signed_text(app, session, proof.expires);
+    let is_ours = BASE64_URL_SAFE_NO_PAD
+        .decode(&proof.signature)
+        .is_ok_and(|signature| {
+            parlor
+                .keys
+                .verify(&proof.key, text.as_bytes(), &signature)
+        });
+    if !is_ours {
+        return Err(ApiError::forbidden());
+    }
+    if proof.expires <= now_ms {
+        let message = "Error: resource not found: this link has expired; ask for another one";
+        return Err(ApiError::not_found(Problem::new(message)));
+    }
+    // The session, its meeting or its app may be gone since.
+    crate::apps::owner(&parlor, app)
+        .await?
+        .ok_or_else(|| ApiError::missing("app"))?;
+    find(&parlor, app, session, now_ms).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"chat.csv\"",
+        ),
+        (header::CACHE_CONTROL, "private, no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    let body = Body::from_stream(chat_csv(parlor, app, session));
+    Ok((headers, body).into_response())
+}

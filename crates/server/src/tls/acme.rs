@@ -1,0 +1,56 @@
+//! Certificates from an ACME authority (RFC 8555) such as Let's Encrypt, by TLS-ALPN-01 (RFC 8737)
+//! on the HTTPS port itself: the authority connects to port 443 of each name.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use rustls_acme::caches::DirCache;
+use rustls_acme::{AcmeConfig, UseChallenge};
+
+use super::Certificates;
+use crate::config::Settings;
+
+/// The protocol of the authority's own connections.
+const ACME: &[u8] = b"acme-tls/1";
+/// Let's Encrypt.
+const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Certificates> {
+    let folder = settings.data_dir().join("acme");
+    let directory = settings.acme_directory.as_deref().unwrap_or(DIRECTORY);
+    anyhow::ensure!(
+        directory.starts_with("https://"),
+        "--acme-directory takes a URL that starts with https://"
+    );
+    let contact = settings
+        .acme_email
+        .iter()
+        .map(|email| format!("mailto:{email}"));
+    let mut state = AcmeConfig::new(names)
+        .contact(contact)
+        .directory(directory)
+        .challenge_type(UseChallenge::TlsAlpn01)
+        .cache(DirCache::new(folder))
+        .state();
+    tracing::info!(
+        directory,
+        ?names,
+        "certificates come from an ACME authority"
+    );
+    let resolver = state.resolver();
+    let upkeep = async move {
+        while let Some(event) = state.next().await {
+            match event {
+                Ok(event) => tracing::info!(?event, "ACME"),
+                Err(error) => {
+                    tracing::warn!(%error, "ACME: no certificate this time; it is tried again");
+                }
+            }
+        }
+    };
+    Ok(Certificates {
+        resolver: Arc::clone(&resolver) as _,
+        protocols: vec![ACME.to_vec()],
+        upkeep: Box::pin(upkeep),
+    })
+}

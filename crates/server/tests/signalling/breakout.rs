@@ -1,0 +1,222 @@
+//! Breakout rooms: connected meetings (contract: signalling 6.11).
+
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::room::{
+    BroadcastMessage, BroadcastType, CreateConnectedRoomsRequest, CreateConnectedRoomsResponse,
+    CreateRoomRequestPayload, DisableConnectedRoomsRequest, DisableConnectedRoomsResponse,
+    DisableRoomPayload, GetConnectedRoomsDumpResponse, MovePeerPayload,
+    MovePeersBetweenRoomsRequest, TransferPeer,
+};
+use parlor_testkit::signal::{self, Identity, Peer};
+
+use crate::meeting::settle;
+use crate::on_both_databases;
+use crate::server::{Server, until};
+
+on_both_databases![
+    rooms_are_made_listed_and_removed,
+    people_are_moved_and_come_back,
+    nobody_is_moved_out_of_a_strange_meeting,
+];
+
+/// Makes breakout rooms and answers their ids.
+pub(crate) async fn make(host: &Peer, titles: &[&str]) -> Vec<String> {
+    let request = CreateConnectedRoomsRequest {
+        payloads: titles
+            .iter()
+            .map(|&title| CreateRoomRequestPayload {
+                title: Some(title.to_owned()),
+            })
+            .collect(),
+    };
+    let reply: CreateConnectedRoomsResponse = host
+        .ask(event::CREATE_CONNECTED_ROOMS, &request)
+        .await
+        .unwrap();
+    let made = reply.payloads.into_iter().map(|room| {
+        assert!(room.error.is_none(), "{room:?}");
+        room.id.unwrap()
+    });
+    made.collect()
+}
+
+/// The rooms by title, and the custom ids of those in them.
+async fn dump(peer: &Peer) -> Vec<(String, Vec<String>)> {
+    let dump: GetConnectedRoomsDumpResponse = peer
+        .ask_bare(event::GET_CONNECTED_ROOMS_DUMP)
+        .await
+        .unwrap();
+    let parent = dump.parent_meeting.expect("the SDK fails without it");
+    let mut rooms: Vec<_> = [parent]
+        .into_iter()
+        .chain(dump.meetings)
+        .map(|room| {
+            let mut people: Vec<String> = room
+                .participants
+                .into_iter()
+                .map(|person| {
+                    person
+                        .custom_participant_id
+                        .expect("the UI tells people apart by it")
+                })
+                .collect();
+            people.sort();
+            (room.title.unwrap(), people)
+        })
+        .collect();
+    rooms[1..].sort();
+    rooms
+}
+
+fn movement(from: &str, to: &str, who: &[&str]) -> MovePeersBetweenRoomsRequest {
+    MovePeersBetweenRoomsRequest {
+        source_meeting_id: Some(from.to_owned()),
+        destination_meeting_id: Some(to.to_owned()),
+        participants: who
+            .iter()
+            .map(|&id| MovePeerPayload {
+                id: Some(id.to_owned()),
+                preset_id: None,
+            })
+            .collect(),
+    }
+}
+
+/// Whoever a client becomes by a transfer: a new peer, in the other meeting, with the new token.
+fn transferred(person: &Identity, transfer: &TransferPeer) -> Identity {
+    Identity {
+        meeting: transfer.meeting_id.clone().unwrap(),
+        token: transfer.auth_token.clone().unwrap(),
+        peer: signal::new_peer_id(),
+        ..person.clone()
+    }
+}
+
+async fn rooms_are_made_listed_and_removed(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let made = make(&ada, &["Red", "Blue"]).await;
+    assert_eq!(made.len(), 2);
+    let listed = dump(&bob).await;
+    assert_eq!(
+        listed.iter().map(|(title, _)| &**title).collect::<Vec<_>>(),
+        ["Weekly", "Blue", "Red"]
+    );
+    assert_eq!(listed[0].1.len(), 2);
+    let remove = DisableConnectedRoomsRequest {
+        payloads: vec![DisableRoomPayload {
+            id: Some(made[0].clone()),
+        }],
+    };
+    ada.ask::<DisableConnectedRoomsResponse>(event::DELETE_CONNECTED_ROOMS, &remove)
+        .await
+        .unwrap();
+    let listed = dump(&ada).await;
+    assert_eq!(
+        listed.iter().map(|(title, _)| &**title).collect::<Vec<_>>(),
+        ["Weekly", "Blue"]
+    );
+    // A meeting that is no breakout room of this one is not removed by its id.
+    let other = server.meeting().await;
+    let strange = DisableConnectedRoomsRequest {
+        payloads: vec![DisableRoomPayload {
+            id: Some(other.id.clone()),
+        }],
+    };
+    let _ = ada
+        .ask::<DisableConnectedRoomsResponse>(event::DELETE_CONNECTED_ROOMS, &strange)
+        .await;
+    other.host().await;
+}
+
+async fn people_are_moved_and_come_back(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let room = make(&ada, &["Red"]).await.remove(0);
+    let reply = ada
+        .ask_on(
+            event::MOVE_PEERS,
+            event::MOVE_PEERS,
+            &movement(&meeting.id, &room, &[bob.user()]),
+        )
+        .await
+        .unwrap();
+    let bytes = reply.payload.unwrap();
+    assert!(
+        !bytes.windows(5).any(|window| window == b"error"),
+        "the SDK takes that for a failure"
+    );
+    let transfer: TransferPeer = bob.push(event::TRANSFER_PEER).await.unwrap();
+    assert_eq!(transfer.meeting_id.as_deref(), Some(&*room));
+    let inside = Peer::enter(&transferred(bob.identity(), &transfer))
+        .await
+        .unwrap();
+    bob.close(1000).await.unwrap();
+    let (here, there) = (
+        ada.identity().custom_id.clone(),
+        bob.identity().custom_id.clone(),
+    );
+    until("each is where they are", async || {
+        (dump(&ada).await
+            == [
+                ("Weekly".to_owned(), vec![here.clone()]),
+                ("Red".to_owned(), vec![there.clone()]),
+            ])
+        .then_some(())
+    })
+    .await;
+    assert_eq!(inside.roster().await.unwrap(), [inside.id()]);
+    // From the parent to the children.
+    let wave = BroadcastMessage {
+        r#type: "wave".to_owned(),
+        payload: "{}".into(),
+        timestamp: 1,
+        ids: vec![room.clone()],
+        broadcast_type: Some(BroadcastType::Rooms.into()),
+    };
+    ada.ask_on(
+        event::BROADCAST_TO_ENTITY,
+        event::BROADCAST_TO_ENTITY,
+        &wave,
+    )
+    .await
+    .unwrap();
+    inside.push_frame(event::BROADCAST_TO_ENTITY).await.unwrap();
+    // And back again, by the host.
+    let user = inside.user().to_owned();
+    ada.ask_on(
+        event::MOVE_PEERS,
+        event::MOVE_PEERS,
+        &movement(&room, &meeting.id, &[&user]),
+    )
+    .await
+    .unwrap();
+    let transfer: TransferPeer = inside.push(event::TRANSFER_PEER).await.unwrap();
+    assert_eq!(transfer.meeting_id.as_deref(), Some(&*meeting.id));
+    let back = Peer::enter(&transferred(inside.identity(), &transfer))
+        .await
+        .unwrap();
+    inside.close(1000).await.unwrap();
+    assert!(back.roster().await.unwrap().contains(&ada.id().to_owned()));
+}
+
+async fn nobody_is_moved_out_of_a_strange_meeting(server: &Server) {
+    let (here, there) = (server.meeting().await, server.meeting().await);
+    let (ada, victim) = (here.host().await, there.participant().await);
+    let room = make(&ada, &["Red"]).await.remove(0);
+    for request in [
+        movement(&there.id, &room, &[victim.user()]),
+        movement(&here.id, &there.id, &[ada.user()]),
+        movement("", "", &[""]),
+        movement(&here.id, &room, &[victim.user()]),
+        movement(&here.id, "nowhere", &[ada.user()]),
+        MovePeersBetweenRoomsRequest::default(),
+    ] {
+        let _ = ada
+            .ask_on(event::MOVE_PEERS, event::MOVE_PEERS, &request)
+            .await;
+    }
+    settle(&[&ada, &victim]).await;
+    assert!(victim.untaken(&[event::TRANSFER_PEER]).is_empty());
+    assert!(ada.untaken(&[event::TRANSFER_PEER]).is_empty());
+}

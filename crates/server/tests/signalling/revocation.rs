@@ -1,0 +1,177 @@
+//! Tokens and people that are no longer valid: what the records say holds at once, on every socket.
+
+use std::time::{Duration, Instant};
+
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
+use parlor_protocol::signal::socket::room::PeerInfoResponse;
+use parlor_testkit::signal::{Identity, Peer};
+use serde_json::json;
+
+use crate::meeting::{Meeting, is_turned_away, say, settle};
+use crate::on_both_databases;
+use crate::server::{Server, until};
+
+on_both_databases![
+    an_expired_token_is_turned_away_for_good,
+    a_deleted_participant_may_do_nothing_more,
+    a_deleted_participant_is_dropped_when_asked,
+    an_inactive_meeting_takes_nobody_in_and_throws_nobody_out,
+    a_deleted_meeting_ends,
+    a_participant_with_another_preset_joins_with_it,
+    a_refreshed_token_joins_beside_the_older_one,
+];
+
+/// How soon a revocation holds after REST has answered.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+fn person_path(meeting: &Meeting, person: &Identity) -> String {
+    meeting.path(&format!("/participants/{}", person.participant))
+}
+
+async fn an_expired_token_is_turned_away_for_good(server: &Server) {
+    let meeting = server.meeting().await;
+    let person = meeting
+        .add(json!({ "preset_name": "group_call_participant", "name": "X", "expires_in": 1 }))
+        .await;
+    let early = Peer::enter(&person).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    is_turned_away(&person.in_another_tab()).await;
+    // Whoever is inside already stays: the token was for joining.
+    settle(&[&early]).await;
+    say(&early, "still here").await;
+}
+
+async fn a_deleted_participant_may_do_nothing_more(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let person = bob.identity().clone();
+    meeting
+        .delete(&person_path(&meeting, &person))
+        .await
+        .expect(200)
+        .unwrap();
+    let answered = Instant::now();
+    is_turned_away(&person.in_another_tab()).await;
+    assert!(answered.elapsed() < AT_ONCE * 5, "{:?}", answered.elapsed());
+    let said = SendChatMessageToRoomRequest {
+        payload_type: 0,
+        payload: "boo".to_owned(),
+    };
+    if bob.is_open() {
+        bob.refused(event::SEND_MESSAGE_TO_ROOM, &said)
+            .await
+            .unwrap();
+    }
+    settle(&[&ada]).await;
+    assert!(ada.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
+    bob.cut().await;
+    is_turned_away(&person).await;
+}
+
+async fn a_deleted_participant_is_dropped_when_asked(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let person = bob.identity().clone();
+    let path = format!("{}?drop=true", person_path(&meeting, &person));
+    meeting.delete(&path).await.expect(200).unwrap();
+    let answered = Instant::now();
+    let pushed = bob.push_frame(event::KICK).await.unwrap();
+    assert!(
+        pushed.at.saturating_duration_since(answered) < AT_ONCE,
+        "{:?}",
+        pushed.at - answered
+    );
+    let closed = bob.closed().await.unwrap();
+    assert_eq!(closed.code, Some(1000), "{closed:?}");
+    let push: PeerInfoResponse = ada.push(event::LEAVE_ROOM).await.unwrap();
+    assert_eq!(push.peer.unwrap().peer_id, person.peer);
+    is_turned_away(&person).await;
+}
+
+async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let late = meeting.person("group_call_participant").await;
+    meeting
+        .patch(&meeting.path(""), &json!({ "status": "INACTIVE" }))
+        .await
+        .expect(200)
+        .unwrap();
+    is_turned_away(&late).await;
+    settle(&[&ada, &bob]).await;
+    say(&ada, "we go on").await;
+    // A socket that breaks is no new join.
+    let back = Peer::open(&bob.cut().await).await.unwrap();
+    back.rejoin().await.unwrap();
+    meeting
+        .patch(&meeting.path(""), &json!({ "status": "ACTIVE" }))
+        .await
+        .expect(200)
+        .unwrap();
+    Peer::enter(&late).await.unwrap();
+    meeting
+        .patch(
+            &meeting.path("?kick=true"),
+            &json!({ "status": "INACTIVE" }),
+        )
+        .await
+        .expect(200)
+        .unwrap();
+    let answered = Instant::now();
+    let pushed = ada.push_frame(event::KICK_ALL).await.unwrap();
+    assert!(pushed.at.saturating_duration_since(answered) < AT_ONCE);
+    until("no session is live", async || {
+        meeting.active_session().await.is_none().then_some(())
+    })
+    .await;
+}
+
+async fn a_deleted_meeting_ends(server: &Server) {
+    let meeting = server.meeting().await;
+    let ada = meeting.host().await;
+    let person = ada.identity().in_another_tab();
+    let gone = meeting.delete(&meeting.path("")).await;
+    if gone.status == 405 || gone.status == 404 {
+        return;
+    }
+    ada.push_frame(event::KICK_ALL).await.unwrap();
+    is_turned_away(&person).await;
+}
+
+async fn a_participant_with_another_preset_joins_with_it(server: &Server) {
+    let meeting = server.meeting().await;
+    let ada = meeting.host().await;
+    let person = meeting.person("group_call_participant").await;
+    let body = json!({ "preset_name": "group_call_host" });
+    meeting
+        .patch(&person_path(&meeting, &person), &body)
+        .await
+        .expect(200)
+        .unwrap();
+    // With the token it had before: what counts is what the records say.
+    let bob = Peer::enter(&person).await.unwrap();
+    ada.push_frame(event::JOIN_ROOM).await.unwrap();
+    let kick = parlor_protocol::signal::socket::room::RemoveParticipantsRequest {
+        peer_ids: vec![ada.id().to_owned()],
+    };
+    bob.tell(event::KICK, &kick).await.unwrap();
+    ada.push_frame(event::KICK).await.unwrap();
+}
+
+async fn a_refreshed_token_joins_beside_the_older_one(server: &Server) {
+    let meeting = server.meeting().await;
+    let person = meeting.person("group_call_participant").await;
+    let path = format!("{}/token", person_path(&meeting, &person));
+    let refreshed = meeting.post(&path, &json!({})).await.expect(200).unwrap();
+    let newer = Identity {
+        token: refreshed["token"].as_str().unwrap().to_owned(),
+        ..person.in_another_tab()
+    };
+    let (old, new) = (
+        Peer::enter(&person).await.unwrap(),
+        Peer::enter(&newer).await.unwrap(),
+    );
+    settle(&[&old, &new]).await;
+    assert_eq!(new.roster().await.unwrap().len(), 2);
+}

@@ -1,0 +1,160 @@
+//! What arrived on a socket, and those who wait for some of it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parlor_protocol::signal::media::edge::ErrorResponse;
+use parlor_protocol::signal::socket::api::ErrorMessage;
+use parlor_protocol::signal::{Envelope, event};
+use prost::Message;
+use tokio::sync::Notify;
+
+/// One frame from the server.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When it arrived.
+    pub at: Instant,
+    /// The event number.
+    pub event: u32,
+    /// The id of the request that it answers, if any.
+    pub id: Option<String>,
+    /// The message, encoded. The server must always set it.
+    pub payload: Option<Bytes>,
+    /// Its bytes on the wire.
+    pub size: usize,
+    /// Some request has taken it as its reply.
+    pub(super) is_reply: bool,
+    /// Some [`super::Peer::push`] has taken it.
+    pub(super) is_taken: bool,
+}
+
+/// The end of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The close code; absent when the connection just ended.
+    pub code: Option<u16>,
+    /// The server's words.
+    pub reason: String,
+    /// When.
+    pub at: Instant,
+}
+
+/// An error reply.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refused {
+    /// Like an HTTP status; 0 when the server named none.
+    pub code: i32,
+    /// For people.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused with {}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Received {
+    /// Reads a frame.
+    pub(super) fn read(bytes: Bytes, at: Instant) -> Result<Self, prost::DecodeError> {
+        let size = bytes.len();
+        let envelope = Envelope::decode(bytes)?;
+        Ok(Self {
+            at,
+            event: envelope.event,
+            id: envelope.id,
+            payload: envelope.payload,
+            size,
+            is_reply: false,
+            is_taken: false,
+        })
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// When the payload is absent, which breaks the official client, or no such message.
+    pub fn message<M: Message + Default>(&self) -> anyhow::Result<M> {
+        let name = event::name(self.event).unwrap_or("unknown");
+        let Some(payload) = self.payload.clone() else {
+            anyhow::bail!("event {} ({name}) has no payload", self.event)
+        };
+        M::decode(payload).map_err(|error| anyhow::anyhow!("event {name}: {error}"))
+    }
+
+    /// What an error reply says, in the order in which the SDK tries (contract: signalling 4).
+    pub fn refusal(&self) -> Option<Refused> {
+        if self.event != event::ERROR && self.event != event::MEDIA_ERROR {
+            return None;
+        }
+        let payload = self.payload.clone().unwrap_or_default();
+        let refused = match ErrorMessage::decode(payload.clone()) {
+            Ok(error) if self.event == event::ERROR => Refused {
+                code: error.code.unwrap_or_default(),
+                message: error.message,
+            },
+            _ => Refused {
+                code: 0,
+                message: ErrorResponse::decode(payload).map_or_else(
+                    |error| format!("unreadable: {error}"),
+                    |error| error.error_message,
+                ),
+            },
+        };
+        Some(refused)
+    }
+}
+
+/// Everything that arrived, in order.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) received: Vec<Received>,
+    pub(super) pings: usize,
+    pub(super) pongs: usize,
+    pub(super) malformed: Vec<String>,
+    pub(super) closed: Option<Closed>,
+}
+
+impl Inbox {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes whoever waits.
+    pub(super) fn note(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `find` finds something; `None` when the socket is closed and it has not.
+    pub(super) async fn wait_for<T>(
+        &self,
+        mut find: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that nothing is missed in between.
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if let Some(found) = find(&mut state) {
+                    return Some(found);
+                }
+                if state.closed.is_some() {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+}

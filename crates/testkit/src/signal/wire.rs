@@ -1,0 +1,98 @@
+//! The bare socket: small buffers, frames in and out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use futures_util::SinkExt;
+use parlor_protocol::signal::Envelope;
+use prost::Message as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+pub use tokio_tungstenite::tungstenite::Message;
+pub use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::Identity;
+
+/// A socket to the server.
+pub type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+
+/// The text frame by which the server asks whether the client is there.
+pub const PING: &str = "2";
+
+/// The client's answer to it.
+pub const PONG: &str = "3";
+
+/// Opens the socket of an identity.
+///
+/// # Errors
+/// When the server does not take it; the text has the HTTP status.
+pub async fn open(who: &Identity) -> Result<Socket> {
+    open_path(who.server, &who.path(), None).await
+}
+
+/// Opens a socket at any path, from a local address: one address has ports for about 28,000
+/// sockets to one server.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_path(server: SocketAddr, path: &str, from: Option<IpAddr>) -> Result<Socket> {
+    let socket = match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let stream = socket.connect(server).await.context("no TCP connection")?;
+    stream.set_nodelay(true)?;
+    let url = format!("ws://{server}{path}");
+    let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config())).await;
+    match opened {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(answer)) => bail!("refused with HTTP {}", answer.status()),
+        Err(error) => Err(error).context("no WebSocket"),
+    }
+}
+
+/// Buffers of a few kilobytes, so that ten thousand sockets fit into one process.
+pub fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(2048)
+        .write_buffer_size(0)
+}
+
+/// A frame as the SDK sends it: with an id and the trace that the server may ignore
+/// (contract: signalling 4).
+pub fn frame(event: u32, id: &str, message: &impl prost::Message) -> Message {
+    let envelope = Envelope {
+        event,
+        id: Some(id.to_owned()),
+        payload: Some(message.encode_to_vec().into()),
+        metadata: Some(Bytes::from_static(
+            br#"{"TRACEPARENT":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}"#,
+        )),
+    };
+    Message::Binary(envelope.encode_to_vec().into())
+}
+
+/// A frame of a request that has no message.
+pub fn bare_frame(event: u32, id: &str) -> Message {
+    let envelope = Envelope {
+        event,
+        id: Some(id.to_owned()),
+        payload: None,
+        metadata: None,
+    };
+    Message::Binary(envelope.encode_to_vec().into())
+}
+
+/// Sends one frame.
+///
+/// # Errors
+/// When the socket is closed.
+pub async fn send(socket: &mut Socket, frame: Message) -> Result<()> {
+    socket.send(frame).await.context("the socket is closed")
+}

@@ -1,0 +1,48 @@
+// What browsers write to their consoles: everything that is not allowed here, with a reason, fails the suite.
+
+/** @typedef {{text: RegExp, reason: string}} Allowance */
+
+/** Allowed in every scenario. @type {Allowance[]} */
+const EVERYWHERE = [];
+
+export class Consoles {
+  constructor() {
+    /** @type {Map<Allowance, number>} */
+    this.allowed = new Map();
+    /** @type {{scenario: string, who: string, text: string}[]} */
+    this.unexpected = [];
+    this.counts = { error: 0, warning: 0, exception: 0 };
+  }
+
+  /** Collects errors, warnings, exceptions and rejections that nobody handled. @param {import("playwright-core").Page} page */
+  listen(page, scenario, who) {
+    page.on("console", (message) => {
+      const kind = message.type();
+      if (kind !== "error" && kind !== "warning") return;
+      const { url } = message.location();
+      this.judge(scenario, who, kind, `${kind}: ${message.text()}${url ? ` (${url.replace(/\?.*/, "")})` : ""}`);
+    });
+    page.on("pageerror", (error) => this.judge(scenario, who, "exception", `exception: ${error?.stack ?? error}`));
+  }
+
+  judge(scenario, who, kind, text) {
+    this.counts[kind] += 1;
+    const allowance = [...(scenario.allows ?? []), ...EVERYWHERE].find((one) => one.text.test(text));
+    if (allowance) this.allowed.set(allowance, (this.allowed.get(allowance) ?? 0) + 1);
+    else this.unexpected.push({ scenario: scenario.name, who, text: text.slice(0, 600) });
+  }
+
+  /** What was not allowed in a scenario. */
+  of(scenario) {
+    return this.unexpected.filter((one) => one.scenario === scenario.name);
+  }
+
+  /** Lines about everything. */
+  report() {
+    const { error, warning, exception } = this.counts;
+    return [
+      `consoles: ${error} errors, ${warning} warnings, ${exception} exceptions; not allowed: ${this.unexpected.length}`,
+      ...[...this.allowed].map(([{ text, reason }, count]) => `  ${String(count).padStart(4)} × ${text}: ${reason}`),
+    ];
+  }
+}
