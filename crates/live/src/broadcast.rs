@@ -1,10 +1,11 @@
 //! Messages of the app, passed on as they are (contract: signalling, 6.9).
 
+use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
 
+use crate::frame::named;
 use crate::output::{Output, Refusal};
-use crate::peer::Peer;
 use crate::room::{Asked, Outcome, Room, Turn};
 
 /// The type of the message that moves everybody's view.
@@ -39,9 +40,10 @@ impl Room {
             turn.emit(Output::Delegate(delegated));
             return Ok(());
         }
-        let to = self.peers.sockets(|peer: &Peer| {
-            peer.is_inside() && message.ids.contains(&peer.id().to_string())
-        });
+        let named = named::<PeerId>(&message.ids);
+        let to = self
+            .peers
+            .sockets(|peer| peer.is_inside() && named.contains(&peer.id()));
         turn.push(to, event::BROADCAST_TO_ENTITY, &message);
         Ok(())
     }

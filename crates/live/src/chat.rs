@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::input::ConnectionId;
 use crate::limits::Limits;
 use crate::output::{Record, Refusal};
-use crate::peer::{Peer, Seat};
+use crate::peer::{Peer, Seat, sees};
 use crate::room::{Asked, Outcome, Room, Turn};
 
 /// What a message's payload is.
@@ -110,27 +110,49 @@ impl ChatMessage {
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
     messages: VecDeque<ChatMessage>,
+    bytes: usize,
     held: usize,
+    held_bytes: usize,
 }
 
 impl Chat {
-    pub(crate) fn new(past: Vec<ChatMessage>, held: usize) -> Self {
-        let mut messages = VecDeque::from(past);
-        while messages.len() > held {
-            messages.pop_front();
+    pub(crate) fn new(past: Vec<ChatMessage>, limits: &Limits) -> Self {
+        let mut chat = Self {
+            held: limits.chat_held,
+            held_bytes: limits.chat_held_bytes,
+            ..Self::default()
+        };
+        for message in past {
+            chat.add(message);
         }
-        Self { messages, held }
+        chat
     }
 
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
+        self.bytes = 0;
     }
 
     fn add(&mut self, message: ChatMessage) {
+        self.bytes += message.payload.len();
         self.messages.push_back(message);
-        if self.messages.len() > self.held {
-            self.messages.pop_front();
+        self.make_room();
+    }
+
+    /// The oldest go; they stay in the records.
+    fn make_room(&mut self) {
+        while self.messages.len() > self.held || self.bytes > self.held_bytes {
+            let Some(oldest) = self.messages.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.payload.len();
         }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<ChatMessage> {
+        let message = self.messages.remove(at)?;
+        self.bytes -= message.payload.len();
+        Some(message)
     }
 
     fn next_time(&self, now_ms: i64) -> i64 {
@@ -197,7 +219,7 @@ impl Room {
             .filter_map(|peer| self.peers.seat_named(peer));
         let named = named
             .map(|seat| &self.peers[seat])
-            .filter(|peer| peer.is_inside());
+            .filter(|peer| sees(me, peer));
         let receiving = named.filter(|peer| peer.permissions.chat.private.can_receive);
         let mut targets: BTreeSet<ParticipantId> = receiving.map(Peer::user).collect();
         targets.remove(&me.user());
@@ -241,9 +263,12 @@ impl Room {
         }
         self.within_rate(turn, asked.seat, kind)?;
         let message = &mut self.chat.messages[at];
+        let grown = (payload.len(), message.payload.len());
         (message.kind, message.payload, message.edited) = (kind, payload, true);
         message.pinned = request.pinned.unwrap_or(message.pinned);
         let message = message.clone();
+        self.chat.bytes = self.chat.bytes + grown.0 - grown.1;
+        self.chat.make_room();
         turn.keep(Record::Chat(message.clone()));
         let edited = EditChatMessageResponse {
             message: Some(message.wire()),
@@ -257,7 +282,7 @@ impl Room {
     pub(crate) fn delete_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: DeleteChatMessageRequest = asked.request.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
-        let Some(message) = self.chat.messages.remove(at) else {
+        let Some(message) = self.chat.remove(at) else {
             return Ok(());
         };
         turn.keep(Record::ChatDeleted(message.id));
@@ -460,8 +485,8 @@ impl Room {
         let (all, files) = (self.limits.chat, self.limits.chat_files);
         let left = &mut self.peers[seat].left;
         let carries_file = matches!(kind, PayloadType::Image | PayloadType::File);
-        if left.chat.take(all, turn.now_ms)
-            && (!carries_file || left.chat_files.take(files, turn.now_ms))
+        if (!carries_file || left.chat_files.take(files, turn.now_ms))
+            && left.chat.take(all, turn.now_ms)
         {
             Ok(())
         } else {

@@ -1,5 +1,7 @@
 //! Frames in and out. A frame is one `message.v1.SocketMessage` (contract: signalling, section 4).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use parlor_protocol::signal::socket::api::ErrorMessage;
 use parlor_protocol::signal::{Envelope, event};
@@ -37,6 +39,11 @@ pub(crate) fn read(bytes: Bytes) -> Result<Request, Refusal> {
         id: envelope.id,
         payload: envelope.payload.unwrap_or_default(),
     })
+}
+
+/// The ids in a list of texts; what is none names nobody.
+pub(crate) fn named<T: std::str::FromStr + Ord>(texts: &[String]) -> BTreeSet<T> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 impl Request {

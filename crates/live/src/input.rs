@@ -95,8 +95,8 @@ pub enum Command {
     },
     /// Ask everybody.
     Poll(NewPoll),
-    /// A participant was deleted: their sockets are refused everything from now on, and closed when
-    /// `drop` says so.
+    /// A participant was deleted. Whoever of them is inside stays until they leave, or is thrown out
+    /// when `drop` says so; nobody of them joins again.
     Removed {
         /// Who.
         participant: ParticipantId,
@@ -186,7 +186,7 @@ pub enum Input {
 pub struct Past {
     /// A session that was not ended: the server stopped or crashed in it.
     pub session: Option<SessionRecord>,
-    /// Its peers that had not left.
+    /// Its peers, those who have left as well.
     pub peers: Vec<PeerRecord>,
     /// What else it had kept.
     pub entries: Vec<(EntryKind, String, Vec<u8>)>,

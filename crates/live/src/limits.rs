@@ -36,6 +36,8 @@ pub struct Limits {
     pub rejected_ms: i64,
     /// Peers in a room, those who wait included.
     pub peers: usize,
+    /// Peers of one person.
+    pub peers_per_person: usize,
     /// Bytes of a frame.
     pub frame_bytes: usize,
     /// Frames of any kind.
@@ -50,6 +52,8 @@ pub struct Limits {
     pub chat_bytes: usize,
     /// Messages that a room holds; the oldest go first and stay in the records.
     pub chat_held: usize,
+    /// Bytes of the messages that a room holds.
+    pub chat_held_bytes: usize,
     /// Messages that a newcomer is sent.
     pub chat_history: usize,
     /// Messages of a page.
@@ -66,6 +70,8 @@ pub struct Limits {
     pub store_keys: usize,
     /// Bytes of a value.
     pub store_value_bytes: usize,
+    /// Bytes of all values together.
+    pub store_bytes: usize,
     /// Polls of a session.
     pub polls: usize,
     /// Options of a poll.
@@ -86,6 +92,7 @@ impl Default for Limits {
             grace_ms: 45_000,
             rejected_ms: 60_000,
             peers: 10_000,
+            peers_per_person: 20,
             frame_bytes: 1 << 20,
             frames: Rate::per_second(100),
             chat: Rate::per_minute(180),
@@ -93,6 +100,7 @@ impl Default for Limits {
             chat_text: 2000,
             chat_bytes: 64 * 1024,
             chat_held: 10_000,
+            chat_held_bytes: 16 << 20,
             chat_history: 1000,
             chat_page: 500,
             broadcasts: Rate::per_second(5),
@@ -101,9 +109,10 @@ impl Default for Limits {
             store_count: 200,
             store_keys: 10_000,
             store_value_bytes: 64 * 1024,
+            store_bytes: 16 << 20,
             polls: 500,
             poll_options: 50,
-            poll_text: 2000,
+            poll_text: 500,
             poll_rate: Rate::per_minute(30),
             permission_updates: Rate::per_minute(1000),
             name: 256,

@@ -156,16 +156,13 @@ impl Room {
                 pinned_peer_ids: self.pinned.iter().map(ToString::to_string).collect(),
                 ..GetRoomStateResponse::default()
             }),
-            participants: others.map(described).collect(),
+            participants: others.map(participant).collect(),
             selected_peers: Some(SelectedPeersResponse::default()),
             max_preferred_streams: 0,
         };
         asked.reply(turn, &response);
-        let joined = PeerJoinBroadcastResponse {
-            participant: Some(described(me)),
-        };
         let to = self.media_watching(seat);
-        turn.push(to, event::MEDIA_PEER_JOINED, &joined);
+        turn.push(to, event::MEDIA_PEER_JOINED, &described(me));
         Ok(())
     }
 
@@ -177,15 +174,24 @@ impl Room {
         Ok(())
     }
 
+    /// The peer has no media any more; those who could subscribe to it are told.
+    fn stop_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let watching = self.media_watching(seat);
+        let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Out);
+        if was == MediaState::Complete {
+            self.tell_media_left(turn, seat, watching);
+        }
+    }
+
     /// Tells those who could subscribe to a peer that it publishes no more.
-    pub(crate) fn tell_media_left(&self, turn: &mut Turn<'_>, seat: Seat) {
+    pub(crate) fn tell_media_left(&self, turn: &mut Turn<'_>, seat: Seat, to: Vec<ConnectionId>) {
         let gone = PeerLeaveBroadcastResponse {
             participant_id: self.peers[seat].id().to_string(),
         };
-        turn.push(self.media_watching(seat), event::MEDIA_PEER_LEFT, &gone);
+        turn.push(to, event::MEDIA_PEER_LEFT, &gone);
     }
 
-    fn media_watching(&self, seat: Seat) -> Vec<ConnectionId> {
+    pub(crate) fn media_watching(&self, seat: Seat) -> Vec<ConnectionId> {
         let subject = &self.peers[seat];
         self.peers
             .sockets(|viewer| viewer.media == MediaState::Complete && sees(viewer, subject))
@@ -202,9 +208,10 @@ impl Room {
             None
         } else {
             let seat = self.peers.seat_named(&request.participant_id);
-            let seat = seat.filter(|seat| self.peers[*seat].is_inside());
-            let seat = seat.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
-            Some(self.peers[seat].id())
+            let subject = seat.map(|seat| &self.peers[seat]);
+            let seen = subject.filter(|subject| subject.id() == me.id() || sees(me, subject));
+            let seen = seen.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
+            Some(seen.id())
         };
         self.pinned = pinned;
         asked.reply(turn, &empty());
@@ -226,7 +233,8 @@ impl Room {
         }
         let name = request.display_name.trim();
         if name.is_empty() || name.chars().count() > longest || name.contains(char::is_control) {
-            let message = format!("a name has 1 to {longest} characters, none of them control characters");
+            let message =
+                format!("a name has 1 to {longest} characters, none of them control characters");
             return Err(Refusal::new(400, message));
         }
         name.clone_into(&mut peer.name);
@@ -290,8 +298,15 @@ impl Room {
     }
 }
 
+/// What others are told when a peer's transports are connected.
+pub(crate) fn described(peer: &Peer) -> PeerJoinBroadcastResponse {
+    PeerJoinBroadcastResponse {
+        participant: Some(participant(peer)),
+    }
+}
+
 /// A peer as the media plane describes it. It publishes nothing yet.
-fn described(peer: &Peer) -> RoomParticipants {
+fn participant(peer: &Peer) -> RoomParticipants {
     RoomParticipants {
         peer_id: peer.id().to_string(),
         producer_states: Vec::new(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use parlor_protocol::ids::{MeetingId, ParticipantId};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::KickAllPeersRequest;
 use parlor_protocol::signal::socket::preset::{
@@ -11,6 +11,7 @@ use parlor_protocol::signal::socket::preset::{
 };
 use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferPeer};
 
+use crate::frame::named;
 use crate::input::Person;
 use crate::output::{Answer, Output, Refusal};
 use crate::peer::{Peer, Place};
@@ -22,13 +23,15 @@ impl Room {
     pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_kick(asked)?;
         let request: RemoveParticipantsRequest = asked.request.message()?;
-        let victims = self.peers.seats(|peer| {
-            let here = peer.is_inside() || peer.place == Place::Waiting;
-            here && request.peer_ids.contains(&peer.id().to_string())
-        });
-        for seat in victims {
-            self.throw_out(turn, seat, event::KICK);
+        let named = named::<PeerId>(&request.peer_ids);
+        let victims = self
+            .peers
+            .seats(|peer| peer.place != Place::Lobby && named.contains(&peer.id()));
+        // Whoever was let in once has to be let in again.
+        for seat in &victims {
+            self.forget_admission(turn, *seat);
         }
+        self.throw_out(turn, &victims, event::KICK);
         Ok(())
     }
 
@@ -55,9 +58,8 @@ impl Room {
 
     fn everybody_out(&mut self, turn: &mut Turn<'_>) -> usize {
         let inside = self.peers.inside();
-        for seat in self.peers.seats(|peer| peer.place != Place::Lobby) {
-            self.throw_out(turn, seat, event::KICK_ALL);
-        }
+        let everybody = self.peers.seats(|peer| peer.place != Place::Lobby);
+        self.throw_out(turn, &everybody, event::KICK_ALL);
         self.end_session(turn, turn.now_ms);
         inside
     }
@@ -67,12 +69,10 @@ impl Room {
             Ok(kicked) => kicked,
             Err(answer) => return answer,
         };
-        for seat in self
+        let seats = self
             .peers
-            .seats(|peer| peer.place != Place::Lobby && kicked.contains(&peer.user()))
-        {
-            self.throw_out(turn, seat, event::KICK);
-        }
+            .seats(|peer| peer.place != Place::Lobby && kicked.contains(&peer.user()));
+        self.throw_out(turn, &seats, event::KICK);
         Answer::People(kicked.into_iter().collect())
     }
 
@@ -98,9 +98,7 @@ impl Room {
         let out = self
             .peers
             .seats(|peer| peer.user() == participant && (drop || outside(peer)));
-        for seat in out {
-            self.throw_out(turn, seat, event::KICK);
-        }
+        self.throw_out(turn, &out, event::KICK);
         Answer::Done
     }
 

@@ -213,7 +213,8 @@ pub struct Delegated {
     pub participant: ParticipantId,
     /// The socket to answer on.
     pub connection: ConnectionId,
-    /// What was asked: one of the events of breakout rooms, or a broadcast to other rooms.
+    /// What was asked: one of the events of breakout rooms, a broadcast to other rooms, or to empty
+    /// them all, which is not answered.
     pub request: Request,
 }
 

@@ -86,6 +86,17 @@ pub(crate) struct Stay {
     pub(crate) consumed_ms: i64,
 }
 
+impl Stay {
+    pub(crate) fn of(record: &PeerRecord) -> Self {
+        Self {
+            joined_ms: record.joined_ms,
+            entered_ms: record.entered_ms,
+            left_ms: record.left_ms,
+            consumed_ms: record.consumed_ms,
+        }
+    }
+}
+
 /// The name of people who have none.
 const NAMELESS: &str = "Participant";
 
@@ -227,16 +238,16 @@ impl Peer {
             view: record.view,
             permissions: Permissions::default(),
         };
-        let mut peer = Self::new(who, Permissions::default(), record.created_ms);
+        // Nobody is told of those who may never come back, or were hidden.
+        let permissions = Permissions {
+            hidden_participant: true,
+            ..Permissions::default()
+        };
+        let mut peer = Self::new(who, permissions, record.created_ms);
         peer.place = Place::Inside;
         peer.stage = stage;
         peer.lost_ms = Some(lost_ms);
-        peer.stay = Some(Stay {
-            joined_ms: record.joined_ms,
-            entered_ms: record.entered_ms,
-            left_ms: None,
-            consumed_ms: record.consumed_ms,
-        });
+        peer.stay = Some(Stay::of(record));
         peer
     }
 }
@@ -335,7 +346,6 @@ impl Peers {
     pub(crate) fn get(&self, seat: Seat) -> Option<&Peer> {
         self.by_seat.get(&seat)
     }
-
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
         self.by_seat.iter().map(|(seat, peer)| (*seat, peer))

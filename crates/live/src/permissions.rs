@@ -14,6 +14,7 @@ use parlor_protocol::signal::socket::room as wire_room;
 use prost::Message;
 use serde_json::json;
 
+use crate::frame::named;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::Seat;
 use crate::room::{Asked, Outcome, Room, Turn};
@@ -136,13 +137,13 @@ impl Room {
     pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: ReadPeersPresetRequest = asked.request.message()?;
         let me = &self.peers[asked.seat];
-        let mine = me.user().to_string();
+        let users = named::<ParticipantId>(&request.user_ids);
         let may = me.permissions.can_change_participant_permissions;
-        if !me.is_inside() || (!may && request.user_ids.iter().any(|user| *user != mine)) {
+        if !me.is_inside() || (!may && users.iter().any(|user| *user != me.user())) {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
         let peers = self.peers.iter().map(|(_, peer)| peer);
-        let wanted = peers.filter(|peer| request.user_ids.contains(&peer.user().to_string()));
+        let wanted = peers.filter(|peer| users.contains(&peer.user()));
         let peer_presets = wanted.map(|peer| PeerPreset {
             user_id: peer.user().to_string(),
             peer_id: peer.id().to_string(),

@@ -131,6 +131,9 @@ impl Room {
         if !me.permissions.polls.can_vote {
             return Err(Refusal::forbidden("polls.can_vote"));
         }
+        if !me.permissions.polls.can_view {
+            return Err(Refusal::forbidden("polls.can_view"));
+        }
         let (user, name) = (me.user().to_string(), me.name.clone());
         let mut polls = self.polls.0.iter_mut();
         let poll = polls

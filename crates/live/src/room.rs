@@ -14,8 +14,10 @@ use crate::chat::Chat;
 use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
-use crate::output::{Answer, Closing, EntryKind, Output, Record, Refusal, SessionRecord};
-use crate::peer::{Peer, Peers, Place, Seat};
+use crate::output::{
+    Answer, Closing, EntryKind, Output, PeerRecord, Record, Refusal, SessionRecord,
+};
+use crate::peer::{Peer, Peers, Place, Seat, Stay};
 use crate::polls::Polls;
 use crate::stores::Stores;
 
@@ -105,6 +107,24 @@ pub(crate) struct Standing {
     pub(crate) patch: PresetUpdates,
 }
 
+/// What is left of a peer that has left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gone {
+    pub(crate) participant: ParticipantId,
+    pub(crate) created_ms: i64,
+    pub(crate) stay: Stay,
+}
+
+impl Gone {
+    fn of(record: &PeerRecord) -> Self {
+        Self {
+            participant: record.participant,
+            created_ms: record.created_ms,
+            stay: Stay::of(record),
+        }
+    }
+}
+
 /// The run of the meeting that is live, or the next one.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -126,6 +146,8 @@ pub struct Room {
     /// Deleted from the meeting: they stay out once they have left.
     pub(crate) removed: BTreeSet<ParticipantId>,
     pub(crate) pinned: Option<PeerId>,
+    /// Peers of this session that have left, in case they come back.
+    pub(crate) gone: BTreeMap<PeerId, Gone>,
     deadlines: BTreeSet<(i64, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
@@ -173,7 +195,7 @@ impl Room {
         let live = past.session.is_some();
         let record = past.session.unwrap_or_else(|| next(at, &meeting));
         let mut room = Self {
-            chat: Chat::new(past.chat, limits.chat_held),
+            chat: Chat::new(past.chat, &limits),
             session: Session {
                 record,
                 live,
@@ -187,12 +209,17 @@ impl Room {
             people,
             removed: BTreeSet::new(),
             pinned: None,
+            gone: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
             count_due: false,
             suspended: false,
         };
         for record in &past.peers {
+            if record.left_ms.is_some() {
+                room.gone.insert(record.peer, Gone::of(record));
+                continue;
+            }
             let lost_ms = past
                 .last_alive_ms
                 .clamp(record.entered_ms, at.now_ms.max(record.entered_ms));
@@ -201,9 +228,9 @@ impl Room {
             let seat = room.peers.add(Peer::restored(record, stage, lost_ms));
             room.at(at.now_ms + room.limits.grace_ms, Deadline::Grace(seat));
         }
-        if live && room.peers.is_empty() {
-            room.session.empty_since = Some(at.now_ms);
-            room.at(at.now_ms + room.meeting.keep_alive_ms, Deadline::Empty);
+        if room.peers.is_empty() {
+            let started = room.session.record.started_ms;
+            room.session_is_empty(past.last_alive_ms.clamp(started, at.now_ms.max(started)));
         }
         room
     }
@@ -215,6 +242,13 @@ impl Room {
             ids: &mut *at.ids,
             out,
         };
+        if self.suspended {
+            // Sockets close now, and nobody has left.
+            if let Input::Command { ticket, .. } = input {
+                turn.emit(Output::Answer(ticket, Answer::NoSession));
+            }
+            return;
+        }
         match input {
             Input::Opened { connection, who } => self.opened(turn, connection, *who),
             Input::Frame { connection, bytes } => self.frame(turn, connection, bytes),
@@ -235,7 +269,8 @@ impl Room {
 
     /// When to call with [`Input::Tick`] at the latest, Unix milliseconds.
     pub fn wake_at(&self) -> Option<i64> {
-        self.deadlines.first().map(|(at_ms, _)| *at_ms)
+        let next = self.deadlines.first().filter(|_| !self.suspended);
+        next.map(|(at_ms, _)| *at_ms)
     }
 
     /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
@@ -361,6 +396,9 @@ impl Room {
             Command::Removed { participant, drop } => self.remove_person(turn, participant, drop),
             Command::Changed(meeting) => {
                 self.meeting = meeting;
+                if let Some(since) = self.session.empty_since {
+                    self.at(since + self.meeting.keep_alive_ms, Deadline::Empty);
+                }
                 Answer::Done
             }
             Command::Push { event, payload } => {
@@ -425,7 +463,11 @@ impl Room {
                 }
                 Deadline::Count => {
                     self.count_due = false;
-                    let count = u64::try_from(self.peers.inside()).unwrap_or(u64::MAX);
+                    let seen = |(_, peer): &(Seat, &Peer)| {
+                        peer.is_inside() && !peer.permissions.hidden_participant
+                    };
+                    let count = self.peers.iter().filter(seen).count();
+                    let count = u64::try_from(count).unwrap_or(u64::MAX);
                     let viewers = self.peers.sockets(|peer| {
                         peer.is_inside()
                             && peer.who.view == parlor_protocol::preset::ViewType::Livestream
@@ -500,11 +542,11 @@ impl Room {
         }
     }
 
-    /// Nobody is inside any more.
-    pub(crate) fn session_is_empty(&mut self, turn: &Turn<'_>) {
+    /// Nobody is inside any more, since the last one has left.
+    pub(crate) fn session_is_empty(&mut self, since_ms: i64) {
         if self.session.live && self.session.empty_since.is_none() {
-            self.session.empty_since = Some(turn.now_ms);
-            self.at(turn.now_ms + self.meeting.keep_alive_ms, Deadline::Empty);
+            self.session.empty_since = Some(since_ms);
+            self.at(since_ms + self.meeting.keep_alive_ms, Deadline::Empty);
         }
     }
 
@@ -534,6 +576,7 @@ impl Room {
         self.polls = Polls::default();
         self.stores = Stores::default();
         self.pinned = None;
+        self.gone.clear();
         // Those who wait now were not let in to the next session.
         self.people.clear();
         for seat in self.peers.seats(|_| true) {

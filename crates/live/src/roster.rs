@@ -9,40 +9,25 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use crate::input::{ConnectionId, Newcomer};
+use crate::media::described;
 use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
-use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+use crate::room::{Asked, Deadline, Gone, Outcome, Room, Turn};
 
 impl Room {
     /// A socket opened: of somebody new, or of a peer that comes back.
     pub(crate) fn opened(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, who: Newcomer) {
-        let permissions = self.permissions_of(&who);
-        let seat = match self.peers.seat_of(who.peer) {
-            Some(seat) if self.peers[seat].user() != who.participant => {
-                let closing = Closing::Final("this peer id is somebody else's");
+        let seat = match self.seat_for(turn, who) {
+            Ok(seat) => seat,
+            Err(reason) => {
+                let closing = Closing::Final(reason);
                 turn.emit(Output::Close {
                     connection,
                     closing,
                 });
                 return;
             }
-            Some(seat) => {
-                self.set_permissions(turn, seat, permissions);
-                let peer = &mut self.peers[seat];
-                peer.who = who;
-                peer.reopened_ms = peer.is_inside().then_some(turn.now_ms);
-                seat
-            }
-            None if self.peers.len() >= self.limits.peers => {
-                let closing = Closing::Final("this meeting is full");
-                turn.emit(Output::Close {
-                    connection,
-                    closing,
-                });
-                return;
-            }
-            None => self.peers.add(Peer::new(who, permissions, turn.now_ms)),
         };
         if let Some(old) = self.peers.connect(seat, connection) {
             let closing = Closing::Final("this peer has another socket");
@@ -58,6 +43,38 @@ impl Room {
             Place::Invited => self.invite(turn, seat),
             Place::Lobby | Place::Waiting | Place::Rejected => {}
         }
+    }
+
+    /// The seat of a peer that comes back, or one for somebody new.
+    fn seat_for(&mut self, turn: &mut Turn<'_>, who: Newcomer) -> Result<Seat, &'static str> {
+        let permissions = self.permissions_of(&who);
+        if let Some(seat) = self.peers.seat_of(who.peer) {
+            if self.peers[seat].user() != who.participant {
+                return Err("this peer id is somebody else's");
+            }
+            self.set_permissions(turn, seat, permissions);
+            let peer = &mut self.peers[seat];
+            peer.who = who;
+            peer.reopened_ms = peer.is_inside().then_some(turn.now_ms);
+            return Ok(seat);
+        }
+        let mine = |peer: &Peer| peer.user() == who.participant;
+        if self.peers.len() >= self.limits.peers {
+            return Err("this meeting is full");
+        }
+        if self.peers.seats(mine).len() >= self.limits.peers_per_person {
+            return Err("this person is here too often");
+        }
+        let mut peer = Peer::new(who, permissions, turn.now_ms);
+        if let Some(gone) = self.gone.get(&peer.id()) {
+            if gone.participant != peer.user() {
+                return Err("this peer id is somebody else's");
+            }
+            // It goes on with what it had: a session has one record of each peer.
+            peer.created_ms = gone.created_ms;
+            peer.stay = Some(gone.stay);
+        }
+        Ok(self.peers.add(peer))
     }
 
     fn permissions_of(&self, who: &Newcomer) -> Permissions {
@@ -78,8 +95,8 @@ impl Room {
         self.peers.disconnect(seat);
         let peer = &mut self.peers[seat];
         peer.lost_ms = Some(turn.now_ms);
-        let stays = matches!(peer.place, Place::Inside | Place::Waiting | Place::Invited);
-        if goodbye || !stays {
+        // Those who have not joined keep their transports over a gap as well.
+        if goodbye || peer.place == Place::Rejected {
             self.depart(turn, seat);
         } else {
             self.at(turn.now_ms + self.limits.grace_ms, Deadline::Grace(seat));
@@ -97,6 +114,8 @@ impl Room {
             (Some(lost_ms), _) => {
                 if over(lost_ms) {
                     self.depart(turn, seat);
+                } else {
+                    self.at(lost_ms + self.limits.grace_ms, Deadline::Grace(seat));
                 }
             }
             (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => self.leave(turn, seat),
@@ -136,6 +155,15 @@ impl Room {
         Ok(())
     }
 
+    /// Whether the peer may see what is inside: it is there, or would be at once if it joined.
+    pub(crate) fn looks_in(&self, seat: Seat) -> bool {
+        match self.peers[seat].place {
+            Place::Inside => true,
+            Place::Lobby => !self.must_wait(seat) && self.may_join(seat).is_ok(),
+            Place::Waiting | Place::Invited | Place::Rejected => false,
+        }
+    }
+
     fn may_join(&self, seat: Seat) -> Outcome {
         let peer = &self.peers[seat];
         if peer.is_inside() {
@@ -147,6 +175,9 @@ impl Room {
         if !self.meeting.active {
             return Err(Refusal::new(403, "this meeting is inactive"));
         }
+        if peer.place == Place::Rejected {
+            return Err(Refusal::new(403, "you were not let in"));
+        }
         Ok(())
     }
 
@@ -155,9 +186,8 @@ impl Room {
         let longest = self.limits.name;
         let peer = &mut self.peers[seat];
         let name = asked.display_name.trim();
-        let good = !name.is_empty()
-            && name.chars().count() <= longest
-            && !name.contains(char::is_control);
+        let good =
+            !name.is_empty() && name.chars().count() <= longest && !name.contains(char::is_control);
         if good && !peer.is_inside() && peer.permissions.can_edit_display_name {
             name.clone_into(&mut peer.name);
         }
@@ -195,77 +225,88 @@ impl Room {
 
     /// The peer is outside from now on; its socket may stay.
     pub(crate) fn leave(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        self.stop_media(turn, seat);
-        let peer = &self.peers[seat];
-        let (was_inside, waited) = (
-            peer.is_inside(),
-            matches!(peer.place, Place::Waiting | Place::Invited),
-        );
-        if !was_inside {
-            self.peers.put(seat, Place::Lobby);
-            if waited {
-                self.tell_waiting_list(turn);
-            }
-            return;
-        }
         let watching = self.peers.watching(seat);
-        let asked_for_stage = peer.stage == StageType::RequestedStage;
-        let gone = PeerInfoResponse {
-            peer: Some(peer.info()),
-        };
+        let media_watching = self.media_watching(seat);
+        let had_media = self.peers[seat].media == MediaState::Complete;
+        self.peers[seat].media = MediaState::Out;
+        match self.peers[seat].place {
+            Place::Inside => {}
+            was => {
+                self.peers.put(seat, Place::Lobby);
+                if was == Place::Waiting {
+                    self.tell_waiting_list(turn);
+                }
+                return;
+            }
+        }
         self.peers.put(seat, Place::Lobby);
         let peer = &mut self.peers[seat];
+        let info = peer.info();
         peer.reopened_ms = None;
+        let asked_for_stage = peer.stage == StageType::RequestedStage;
         peer.stage = StageType::OffStage;
-        let left_ms = peer.lost_ms.unwrap_or(turn.now_ms);
+        let (id, viewer) = (peer.id(), peer.who.view == ViewType::Livestream);
+        let mut left_ms = peer.lost_ms.unwrap_or(turn.now_ms);
         if let Some(stay) = &mut peer.stay {
             // A clock that was set back must not make time inside negative.
-            let left_ms = left_ms.max(stay.entered_ms);
+            left_ms = left_ms.max(stay.entered_ms);
             stay.left_ms = Some(left_ms);
             stay.consumed_ms += left_ms - stay.entered_ms;
             self.session.record.consumed_ms += left_ms - stay.entered_ms;
         }
-        let id = peer.id();
         if self.pinned == Some(id) {
             self.pinned = None;
         }
         self.keep_peer(turn, seat);
-        let key = id.to_string();
-        self.keep_entry(turn, EntryKind::Stage, key, None);
+        self.keep_entry(turn, EntryKind::Stage, id.to_string(), None);
         self.keep_session(turn);
+        let gone = PeerInfoResponse { peer: Some(info) };
         turn.push(watching, event::LEAVE_ROOM, &gone);
+        if had_media {
+            self.tell_media_left(turn, seat, media_watching);
+        }
         if asked_for_stage {
             self.tell_stage_requests(turn);
         }
-        if self.peers[seat].who.view == ViewType::Livestream {
+        if viewer {
             self.count_soon(turn);
         }
         if self.peers.inside() == 0 {
-            self.session_is_empty(turn);
+            self.session_is_empty(left_ms);
         }
     }
 
-    /// The peer leaves and is forgotten.
+    /// The peer leaves; what is left of it is its time in the session.
     pub(crate) fn depart(&mut self, turn: &mut Turn<'_>, seat: Seat) {
         self.leave(turn, seat);
-        if let Some(peer) = self.peers.remove(seat) {
-            turn.emit(Output::Media(MediaOrder::Close { peer: peer.id() }));
+        let Some(peer) = self.peers.remove(seat) else {
+            return;
+        };
+        turn.emit(Output::Media(MediaOrder::Close { peer: peer.id() }));
+        if let Some(stay) = peer.stay {
+            let gone = Gone {
+                participant: peer.user(),
+                created_ms: peer.created_ms,
+                stay,
+            };
+            self.gone.insert(peer.id(), gone);
         }
     }
 
-    /// The peer is thrown out: it is told by `event`, after which its client closes the socket.
-    pub(crate) fn throw_out(&mut self, turn: &mut Turn<'_>, seat: Seat, event: u32) {
-        let socket = self.peers[seat].connection;
-        turn.push(
-            Vec::from_iter(socket),
-            event,
-            &GetWaitingRoomRequests::default(),
-        );
-        self.peers.disconnect(seat);
-        if let Some(socket) = socket {
-            self.detach(turn, socket);
+    /// Peers are thrown out: each is told by `event`, after which its client closes the socket.
+    pub(crate) fn throw_out(&mut self, turn: &mut Turn<'_>, seats: &[Seat], event: u32) {
+        // None of them hears of the others.
+        let sockets: Vec<ConnectionId> = seats
+            .iter()
+            .filter_map(|seat| self.peers.disconnect(*seat))
+            .collect();
+        for socket in &sockets {
+            self.detach(turn, *socket);
         }
-        self.depart(turn, seat);
+        for seat in seats {
+            self.depart(turn, *seat);
+        }
+        turn.push(sockets, event, &GetWaitingRoomRequests::default());
     }
 
     fn keep_peer(&self, turn: &mut Turn<'_>, seat: Seat) {
@@ -276,13 +317,15 @@ impl Room {
 
     /// `getRoomInfo`.
     pub(crate) fn room_info(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let started = self.session.record.started_ms / 1000;
+        // Before the first join nothing has started; clients keep the first time they are told.
+        let live = self.session.live;
+        let started = i64::from(live) * self.session.record.started_ms / 1000;
         let room = RoomInfo {
             room_id: self.meeting.id.to_string(),
             title: self.meeting.title.clone(),
             created_at: u64::try_from(started).unwrap_or_default(),
             active_recordings: Vec::new(),
-            room_uuid: Some(self.session_id().to_string()),
+            room_uuid: live.then(|| self.session_id().to_string()),
         };
         asked.reply(turn, &RoomInfoResponse { room: Some(room) });
         Ok(())
@@ -293,11 +336,7 @@ impl Room {
     pub(crate) fn roster(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let page: RoomPeersInfoRequest = asked.request.message()?;
         let me = &self.peers[asked.seat];
-        let looks_in = match me.place {
-            Place::Inside => true,
-            Place::Lobby => !self.must_wait(asked.seat) && self.may_join(asked.seat).is_ok(),
-            Place::Waiting | Place::Invited | Place::Rejected => false,
-        };
+        let looks_in = self.looks_in(asked.seat);
         let hidden = |peer: &Peer| peer.permissions.hidden_participant;
         let wanted = page.seach_query.to_lowercase();
         let found = self.peers.iter().map(|(_, peer)| peer).filter(|peer| {
@@ -332,56 +371,64 @@ impl Room {
         Ok(())
     }
 
-    /// Changes a peer, and tells everybody for whom it has come into sight or gone out of it, or
-    /// whom it sees no more.
+    /// Changes a peer, and tells those for whom it comes into sight or goes out of it; and the peer
+    /// itself whom it sees now, or sees no more.
     pub(crate) fn change(
         &mut self,
         turn: &mut Turn<'_>,
         seat: Seat,
         change: impl FnOnce(&mut Peer),
     ) {
-        let watchers = |room: &Self| {
-            let subject = &room.peers[seat];
-            room.peers.seats(|viewer| sees(viewer, subject))
-        };
-        let subject = &self.peers[seat];
-        let audience = subject.is_audience();
-        let (before, hidden) = (watchers(self), subject.permissions.hidden_participant);
-        let saw = if audience {
-            Vec::new()
-        } else {
-            self.peers.seats(|other| sees(subject, other))
-        };
+        let (watched, saw) = self.sights(seat);
+        let stage = self.peers[seat].stage;
         change(&mut self.peers[seat]);
+        let (watching, sees) = self.sights(seat);
+        let appears = self.sockets_of(&watching, &watched);
+        let vanishes = self.sockets_of(&watched, &watching);
         let subject = &self.peers[seat];
-        let livestream = subject.who.view == ViewType::Livestream;
-        let unhid = hidden != subject.permissions.hidden_participant;
-        if !unhid && !livestream {
-            return;
-        }
-        let after = watchers(self);
-        let sockets = |room: &Self, these: &[Seat], but: &[Seat]| {
-            let new = these.iter().filter(|seat| !but.contains(seat));
-            new.filter_map(|seat| room.peers[*seat].connection)
-                .collect::<Vec<_>>()
-        };
         let info = PeerInfoResponse {
             peer: Some(subject.info()),
         };
-        turn.push(sockets(self, &after, &before), event::JOIN_ROOM, &info);
-        turn.push(sockets(self, &before, &after), event::LEAVE_ROOM, &info);
-        // On the way up a client asks for the roster itself.
-        let subject = &self.peers[seat];
-        if !audience && subject.is_audience() {
-            let to = Vec::from_iter(subject.connection);
-            for other in saw {
-                let other = &self.peers[other];
-                if !sees(subject, other) {
-                    let peer = Some(other.info());
-                    turn.push(to.clone(), event::LEAVE_ROOM, &PeerInfoResponse { peer });
-                }
+        turn.push(appears, event::JOIN_ROOM, &info);
+        turn.push(vanishes, event::LEAVE_ROOM, &info);
+        if subject.media == MediaState::Complete {
+            let new = without(&watching, &watched);
+            let ready = new.filter(|viewer| self.peers[**viewer].media == MediaState::Complete);
+            let to: Vec<_> = ready
+                .filter_map(|viewer| self.peers[*viewer].connection)
+                .collect();
+            turn.push(to, event::MEDIA_PEER_JOINED, &described(subject));
+        }
+        let Some(socket) = subject.connection else {
+            return;
+        };
+        // On its way up the stage a client asks for the whole roster itself.
+        if subject.stage == stage {
+            for other in without(&sees, &saw) {
+                let peer = Some(self.peers[*other].info());
+                turn.push(vec![socket], event::JOIN_ROOM, &PeerInfoResponse { peer });
             }
         }
+        for other in without(&saw, &sees) {
+            let peer = Some(self.peers[*other].info());
+            turn.push(vec![socket], event::LEAVE_ROOM, &PeerInfoResponse { peer });
+        }
+    }
+
+    /// Who sees a peer and whom it sees, each in the order of seats.
+    fn sights(&self, seat: Seat) -> (Vec<Seat>, Vec<Seat>) {
+        let subject = &self.peers[seat];
+        (
+            self.peers.seats(|viewer| sees(viewer, subject)),
+            self.peers.seats(|other| sees(subject, other)),
+        )
+    }
+
+    fn sockets_of(&self, these: &[Seat], but: &[Seat]) -> Vec<ConnectionId> {
+        let seats = without(these, but);
+        seats
+            .filter_map(|seat| self.peers[*seat].connection)
+            .collect()
     }
 
     /// What others are told about where a peer stands with the stage.
@@ -403,14 +450,11 @@ impl Room {
             self.keep_entry(turn, EntryKind::Stage, key, Some(vec![stage]));
         }
     }
+}
 
-    /// The peer has no media any more; those who could subscribe to it are told.
-    pub(crate) fn stop_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Out);
-        if was == MediaState::Complete {
-            self.tell_media_left(turn, seat);
-        }
-    }
+/// Those of some seats that are not among others; both are in order.
+fn without<'s>(these: &'s [Seat], but: &'s [Seat]) -> impl Iterator<Item = &'s Seat> {
+    these.iter().filter(|seat| but.binary_search(seat).is_err())
 }
 
 /// Where a peer stands with the stage when it joins (contract: signalling, 6.8).

@@ -1,5 +1,6 @@
 //! The stage of webinars and livestreams (contract: signalling, 6.8).
 
+use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::MediaPermission;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::livestreaming::{
@@ -8,6 +9,7 @@ use parlor_protocol::signal::socket::livestreaming::{
 };
 use parlor_protocol::signal::socket::room::{GetRoomStageStateResponse, StageType};
 
+use crate::frame::named;
 use crate::output::Refusal;
 use crate::peer::{Peer, Seat};
 use crate::room::{Asked, Outcome, Room, Turn};
@@ -182,6 +184,7 @@ impl Room {
         // Those who lose sight of it learn first that it is off the stage.
         let before = self.peers.watching(seat);
         self.change(turn, seat, |peer| peer.stage = stage);
+        self.keep_stage(turn, seat);
         let mut told = self.peers.watching(seat);
         told.retain(|socket| before.contains(socket));
         turn.push(
@@ -189,7 +192,6 @@ impl Room {
             event::PEER_STAGE_STATUS_UPDATE,
             &self.stage_status(seat),
         );
-        self.keep_stage(turn, seat);
     }
 
     /// The peer, if it is inside and the call has a stage for it.
@@ -205,9 +207,10 @@ impl Room {
     }
 
     fn staged_among(&self, users: &[String]) -> Vec<Seat> {
+        let users = named::<ParticipantId>(users);
         self.peers.seats(|peer| {
             let staged = peer.is_inside() && peer.has_stage();
-            staged && users.contains(&peer.user().to_string())
+            staged && users.contains(&peer.user())
         })
     }
 

@@ -12,7 +12,6 @@ use prost::Message;
 use serde_json::Value;
 
 use crate::output::{EntryKind, Refusal};
-use crate::peer::Place;
 use crate::room::{Asked, Outcome, Room, Turn};
 
 /// The store in which clients agree on the plugins that are on.
@@ -30,6 +29,7 @@ type StoreName = (String, String);
 pub(crate) struct Stores {
     stores: BTreeMap<StoreName, BTreeMap<String, PluginStoreItem>>,
     keys: usize,
+    bytes: usize,
 }
 
 impl Stores {
@@ -46,8 +46,10 @@ impl Stores {
 
     fn set(&mut self, name: &StoreName, item: PluginStoreItem) {
         let store = self.stores.entry(name.clone()).or_default();
-        if store.insert(item.store_key.clone(), item).is_none() {
-            self.keys += 1;
+        self.bytes += item.payload.len();
+        match store.insert(item.store_key.clone(), item) {
+            Some(old) => self.bytes -= old.payload.len(),
+            None => self.keys += 1,
         }
     }
 
@@ -55,6 +57,7 @@ impl Stores {
         let store = self.stores.get_mut(name)?;
         let item = store.remove(key)?;
         self.keys -= 1;
+        self.bytes -= item.payload.len();
         if store.is_empty() {
             self.stores.remove(name);
         }
@@ -76,11 +79,7 @@ impl Room {
     pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: PluginStoreGetKeysRequest = asked.request.message()?;
         let rate = self.limits.stores;
-        let waits = match self.peers[asked.seat].place {
-            Place::Inside => false,
-            Place::Lobby => self.must_wait(asked.seat),
-            Place::Waiting | Place::Invited | Place::Rejected => true,
-        };
+        let waits = !self.looks_in(asked.seat);
         let peer = &mut self.peers[asked.seat];
         if !peer.left.store_reads.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many reads of stores: slow down"));
@@ -176,7 +175,7 @@ impl Room {
                 serde_json::from_slice(value).is_ok_and(|value: Value| value.is_null())
             };
             let closes = !starts || keys.iter().any(off);
-            let opens = starts && !keys.iter().all(off);
+            let opens = starts && (keys.is_empty() || !keys.iter().all(off));
             let may = &peer.permissions.plugins;
             if closes && !may.can_close {
                 return Err(Refusal::forbidden("plugins.can_close"));
@@ -218,6 +217,13 @@ impl Room {
                 409,
                 "the stores of this session hold too many keys",
             ));
+        }
+        let bytes = keys
+            .iter()
+            .filter_map(|key| key.payload.as_ref())
+            .map(Bytes::len);
+        if self.stores.bytes + bytes.sum::<usize>() > self.limits.store_bytes {
+            return Err(Refusal::new(409, "the stores of this session are full"));
         }
         Ok(())
     }

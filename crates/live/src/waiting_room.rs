@@ -1,11 +1,13 @@
 //! The waiting room (contract: signalling, 6.5).
 
+use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::WaitingRoomType;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, DenyWaitingRoomRequests, GetWaitingRoomRequests, WaitingRoomRequest,
 };
 
+use crate::frame::named;
 use crate::input::ConnectionId;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Place, Seat};
@@ -23,15 +25,15 @@ impl Room {
             .people
             .get(&peer.user())
             .is_some_and(|who| who.admitted);
-        if admitted || peer.place == Place::Invited {
+        // Those who let others in need nobody to let them in.
+        if admitted || peer.place == Place::Invited || peer.permissions.accept_waiting_requests {
             return false;
         }
         match peer.permissions.waiting_room_type {
             WaitingRoomType::Skip => false,
             WaitingRoomType::SkipOnAccept => true,
             WaitingRoomType::OnPrivilegedUserEntry => {
-                !peer.permissions.accept_waiting_requests
-                    && !self.peers.iter().any(|(_, peer)| decides(peer))
+                !self.peers.iter().any(|(_, peer)| decides(peer))
             }
         }
     }
@@ -111,6 +113,16 @@ impl Room {
         self.invite(turn, seat);
     }
 
+    /// The person has to be let in again.
+    pub(crate) fn forget_admission(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let user = self.peers[seat].user();
+        let standing = self.people.get_mut(&user);
+        if let Some(standing) = standing.filter(|standing| standing.admitted) {
+            standing.admitted = false;
+            self.keep_entry(turn, EntryKind::Admitted, user.to_string(), None);
+        }
+    }
+
     /// Tells a peer that it was let in; its client joins again.
     pub(crate) fn invite(&self, turn: &mut Turn<'_>, seat: Seat) {
         let to = Vec::from_iter(self.peers[seat].connection);
@@ -131,9 +143,10 @@ impl Room {
 
     /// The peers of these people that wait, or were turned away and are still there.
     fn waiting_among(&self, users: &[String]) -> Vec<Seat> {
+        let users = named::<ParticipantId>(users);
         self.peers.seats(|peer| {
             let waits = matches!(peer.place, Place::Waiting | Place::Rejected);
-            waits && users.contains(&peer.user().to_string())
+            waits && users.contains(&peer.user())
         })
     }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `core` | All that is decided. No sockets, no clock: time and datagrams are handed in. |
 //! | `core/transport` | One connection, driven through str0m. |
-//! | `shard` | The thread that owns the sockets and the [`core`](crate::core) behind them. |
+//! | `shard` | The thread that owns the sockets and the engine of `core` behind them. |
 //! | `sockets` | Which addresses are bound, and which of them clients are told. |
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ events! {
     /// Error reply to the request with the same id.
     ERROR = 65_535;
     /// The chat so far.
-    GET_MESSAGES = CHAT + 0;
+    GET_MESSAGES = CHAT;
     /// Say something to everybody.
     SEND_MESSAGE_TO_ROOM = CHAT + 1;
     /// Say something to some.
@@ -127,7 +127,7 @@ events! {
     /// Remove a store.
     STORE_DELETE = STORE + 12;
     /// Ask everybody a question.
-    CREATE_POLL = POLLS + 0;
+    CREATE_POLL = POLLS;
     /// The questions so far.
     GET_POLLS = POLLS + 1;
     /// Answer a question.
@@ -135,7 +135,7 @@ events! {
     /// Push: a question has changed.
     UPDATE_POLL = POLLS + 3;
     /// What somebody may do.
-    GET_USER_PRESETS = PRESET + 0;
+    GET_USER_PRESETS = PRESET;
     /// Change what somebody may do.
     UPDATE_USER_PRESET = PRESET + 1;
     /// Make a transport: an SDP offer in, an answer out.

@@ -111,16 +111,19 @@ impl Offer {
         if starting("m=application") > 0 {
             return Err("there are no data channels here".to_owned());
         }
-        // ICE-lite sends no checks, so where the client could be reached makes work and no
-        // difference. Only a client that tries again knows it when it makes its offer.
-        let text = text
-            .split_inclusive('\n')
-            .filter(|line| !line.starts_with("a=candidate:"))
-            .collect::<String>();
-        SdpOffer::from_sdp_string(&text)
+        SdpOffer::from_sdp_string(&without_candidates(text))
             .map(Self)
             .map_err(|error| reason(&error))
     }
+}
+
+/// ICE-lite sends no checks, so where the client could be reached makes work and no difference.
+/// Only a client that tries again knows it when it makes its offer.
+pub(super) fn without_candidates(offer: &str) -> String {
+    offer
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("a=candidate:"))
+        .collect()
 }
 
 fn without_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
