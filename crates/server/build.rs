@@ -7,10 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
-    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../page/dist");
+    // Cargo runs build scripts in the directory of their package.
+    let dist = Path::new("../../page/dist");
     println!("cargo::rerun-if-changed={}", dist.display());
     let mut table = String::from("&[\n");
-    for (name, path) in files_of(&dist)? {
+    for (name, path) in files_of(dist)? {
         let (name, is_gzip) = match name.strip_suffix(".gz") {
             Some(plain) => (plain, true),
             None => (name.as_str(), false),
