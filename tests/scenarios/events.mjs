@@ -81,6 +81,10 @@ export const UNSEEN = {
   "40 down": "there are no recordings yet",
   "41 down": "there are no recordings yet",
   "42 down": "there are no recordings yet",
+  "25 down": "the SDK does nothing with it",
+  "26 down": "event 20 tells all clients how the rooms are now",
+  "27 down": "event 20 tells all clients how the rooms are now",
+  "196611 down": "a changed poll comes as event 196610",
 };
 
 /** The name of an event, also of one that the SDK does not use. @param {number} event */

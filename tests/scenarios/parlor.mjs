@@ -86,15 +86,20 @@ export class Parlor {
     return socket;
   }
 
-  /** What a browser is told to trust: the hash of the key in the server's certificate. */
-  async certificateHash() {
+  /**
+   * What a browser is told to trust: the hash of the key of the server's authority. The server makes
+   * a certificate at each start, for every name that the SDK makes of the base.
+   */
+  async authorityHash() {
+    const authority = new X509Certificate(readFileSync(join(this.data, "tls/ca.pem")));
     const socket = await this.handshake();
     const certificate = new X509Certificate(socket.getPeerCertificate(true).raw);
     socket.destroy();
+    assert(certificate.verify(authority.publicKey), "the server's certificate is not from its authority");
     for (const prefix of ["api", "socket-edge", "api-silos", "da-collector", "location", "location-legacy"]) {
       assert(certificate.checkHost(`${prefix}.${NAME}`), `the certificate is not for ${prefix}.${NAME}`);
     }
-    return createHash("sha256").update(certificate.publicKey.export({ type: "spki", format: "der" })).digest("base64");
+    return createHash("sha256").update(authority.publicKey.export({ type: "spki", format: "der" })).digest("base64");
   }
 
   /** Ends the process by a signal and waits for its end. @param {NodeJS.Signals} signal */

@@ -34,15 +34,17 @@ export class Person {
   }
 
   /** Keeps account of a frame: what was asked and not answered yet, what was refused, what has no payload. */
-  saw(page, { socket, direction, event, id, isBare, refusal }) {
+  saw(page, { socket, direction, event, id, at, isBare, refusal }) {
     if (direction === "closed") {
       for (const [key, asked] of this.pending) if (asked.page === page && asked.socket === socket) this.pending.delete(key);
       return;
     }
     this.world.saw(direction, event);
     if (refusal) this.refusals.push({ event, text: refusal });
-    if (direction === "up" && AWAITED.has(event)) this.pending.set(id, { page, socket, event, at: Date.now() });
+    if (direction === "up" && AWAITED.has(event)) this.pending.set(id, { page, socket, event, sent: at, since: Date.now() });
     if (direction === "down") {
+      const asked = this.pending.get(id);
+      if (asked) this.world.slowest.set(asked.event, Math.max(at - asked.sent, this.world.slowest.get(asked.event) ?? 0));
       this.pending.delete(id);
       if (isBare) this.world.faults.add(`event ${event} came without a payload`);
     }
@@ -50,7 +52,7 @@ export class Person {
 
   /** What was asked over sockets that are still open, and not answered for two seconds. */
   unanswered() {
-    return [...this.pending.values()].filter(({ page, at }) => !page.isClosed() && page === this.page && Date.now() - at > 2000)
+    return [...this.pending.values()].filter(({ page, since }) => !page.isClosed() && page === this.page && Date.now() - since > 2000)
       .map(({ event }) => `${this.name} got no answer to ${event}`);
   }
 

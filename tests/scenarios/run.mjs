@@ -41,13 +41,18 @@ const pages = createServer((request, response) => {
 await once(pages, "listening");
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [...FLAGS, `--ignore-certificate-errors-spki-list=${await parlor.certificateHash()}`],
+  args: [...FLAGS, `--ignore-certificate-errors-spki-list=${await parlor.authorityHash()}`],
 });
 
-const shared = { parlor, browser, site: `http://localhost:${pages.address().port}/`, consoles: new Consoles() };
+const shared = { parlor, browser, site: `http://localhost:${pages.address().port}/`, consoles: new Consoles(), slowest: new Map() };
 /** @type {Map<number, {up: number, down: number, scenarios: string[]}>} */
 const travelled = new Map();
 const failed = [];
+
+/** An error without the frames that are not of a scenario. @param {Error} error */
+function told(error) {
+  return (error.stack ?? String(error)).split("\n").filter((line) => !/^ {4}at /.test(line) || line.includes("/scenarios/scenarios/")).join("\n");
+}
 
 /** @param {import("./suite.mjs").Scenario} scenario */
 async function play(scenario) {
@@ -62,11 +67,13 @@ async function play(scenario) {
     await Promise.race([scenario.play(world), late]).finally(() => clearTimeout(timer));
     const missing = scenario.sees.filter((event) => !world.frames.has(event));
     if (missing.length) throw new Error(`events that did not travel: ${missing.map((one) => `${one} ${nameOf(one)}`).join(", ")}`);
-    const faults = [...world.faults, ...world.persons.flatMap((person) => person?.unanswered() ?? [])];
+    const mayBeRefused = scenario.sees.includes(65535) || scenario.sees.includes(50331708);
+    const refusals = mayBeRefused ? [] : world.persons.flatMap((person) => person?.refusals.map(({ text }) => `${person.name} was refused: ${text}`) ?? []);
+    const faults = [...world.faults, ...refusals, ...world.persons.flatMap((person) => person?.unanswered() ?? [])];
     if (faults.length) throw new Error(faults.join("\n"));
   } catch (error) {
     problem = [
-      error.stack ?? String(error),
+      told(error),
       ...await Promise.all(world.persons.map((person) => person?.snapshot() ?? "(not opened)")),
     ].join("\n");
   }
@@ -122,7 +129,9 @@ for (const event of [...all].sort((one, other) => one - other)) {
   console.log(`${String(event).padEnd(10)}  ${nameOf(event).padEnd(28)}${String(up).padStart(6)} ${String(down).padStart(6)}  ${places}`);
 }
 
-console.log(`\n${shared.consoles.report().join("\n")}`);
+const slow = [...shared.slowest].sort(([, one], [, other]) => other - one).slice(0, 5);
+console.log(`\nslowest answers: ${slow.map(([event, ms]) => `${nameOf(event)} ${Math.round(ms)} ms`).join(", ")}`);
+console.log(`${shared.consoles.report().join("\n")}`);
 for (const line of complaints) console.log(`the server logged: ${line}`);
 if (unseen.length && !options.only) console.log(`\nevents that the SDK uses and no scenario saw: ${unseen.join(", ")}`);
 const good = failed.length === 0 && shared.consoles.unexpected.length === 0 && complaints.length === 0

@@ -30,6 +30,15 @@ pub struct Meeting {
     pub keep_alive_ms: i64,
     /// The meeting this is a breakout room of.
     pub parent: Option<MeetingId>,
+    /// It has breakout rooms.
+    pub has_rooms: bool,
+}
+
+impl Meeting {
+    /// Others are told who is in it: it is a breakout room, or has some.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.parent.is_some() || self.has_rooms
+    }
 }
 
 /// Somebody whose token was checked, at the moment their socket opened.

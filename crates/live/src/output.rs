@@ -33,6 +33,8 @@ pub enum Output {
     Answer(Ticket, Answer),
     /// Do what needs the records or other rooms, and answer the peer.
     Delegate(Box<Delegated>),
+    /// Somebody has come or gone: tell the meeting's breakout rooms, or those of its parent.
+    TellConnected,
 }
 
 /// Why a socket is closed, as a WebSocket close code and reason (RFC 6455, 7.4).

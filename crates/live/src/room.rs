@@ -96,6 +96,8 @@ pub(crate) enum Deadline {
     Empty,
     /// Viewers are told how many they are.
     Count,
+    /// Breakout rooms are told who is where.
+    Connected,
 }
 
 /// What is known of a person in a session, beyond each of their peers.
@@ -151,6 +153,7 @@ pub struct Room {
     deadlines: BTreeSet<(i64, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
+    connected_due: bool,
     suspended: bool,
 }
 
@@ -159,6 +162,8 @@ pub(crate) type Outcome = Result<(), Refusal>;
 
 /// How long a socket may stay open after its peer was removed: clients close it by themselves.
 const DETACHED_MS: i64 = 5_000;
+/// Breakout rooms are told of those who come and go at most so often.
+const CONNECTED_MS: i64 = 300;
 /// Viewers are counted at most so often.
 const COUNT_MS: i64 = 1_000;
 
@@ -213,6 +218,7 @@ impl Room {
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
             count_due: false,
+            connected_due: false,
             suspended: false,
         };
         for record in &past.peers {
@@ -461,6 +467,10 @@ impl Room {
                         None => {}
                     }
                 }
+                Deadline::Connected => {
+                    self.connected_due = false;
+                    turn.emit(Output::TellConnected);
+                }
                 Deadline::Count => {
                     self.count_due = false;
                     let seen = |(_, peer): &(Seat, &Peer)| {
@@ -487,6 +497,14 @@ impl Room {
         if !self.count_due {
             self.count_due = true;
             self.at(turn.now_ms + COUNT_MS, Deadline::Count);
+        }
+    }
+
+    /// Breakout rooms are told soon who has come or gone.
+    pub(crate) fn tell_connected_soon(&mut self, turn: &Turn<'_>) {
+        if self.meeting.is_connected() && !self.connected_due {
+            self.connected_due = true;
+            self.at(turn.now_ms + CONNECTED_MS, Deadline::Connected);
         }
     }
 

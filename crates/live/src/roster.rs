@@ -215,6 +215,7 @@ impl Room {
             peer: Some(self.peers[seat].info()),
         };
         turn.push(self.peers.watching(seat), event::JOIN_ROOM, &info);
+        self.tell_connected_soon(turn);
         if self.peers[seat].who.view == ViewType::Livestream {
             self.count_soon(turn);
         }
@@ -271,6 +272,7 @@ impl Room {
         if viewer {
             self.count_soon(turn);
         }
+        self.tell_connected_soon(turn);
         if self.peers.inside() == 0 {
             self.session_is_empty(left_ms);
         }

@@ -52,19 +52,45 @@ impl From<parlor_store::Error> for Failure {
     }
 }
 
-/// Does it, and answers with the frame for who asked.
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// The frame for who asked.
+    pub(crate) reply: Option<Bytes>,
+    /// What to tell rooms after that.
+    pub(crate) then: Vec<(MeetingId, Command)>,
+}
+
+impl From<Bytes> for Done {
+    fn from(reply: Bytes) -> Self {
+        Self {
+            reply: Some(reply),
+            then: Vec::new(),
+        }
+    }
+}
+
+/// Tells everybody in a meeting and its breakout rooms who is where.
+pub(crate) async fn tell_family(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId) {
+    let told = async { Family::of(parlor, app, meeting).await?.tell_all().await };
+    if let Err(Failure::Failed(error)) = told.await {
+        tracing::warn!(?error, %meeting, "breakout rooms could not be told who is where");
+    }
+}
+
+/// Does it.
 pub(crate) async fn perform(
     parlor: &Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
     task: &Delegated,
-) -> Option<Bytes> {
+) -> Done {
     let done = async {
         let family = Family::of(parlor, app, meeting).await?;
         family.perform(task).await
     };
     match done.await {
-        Ok(frame) => frame,
+        Ok(done) => done,
         Err(failure) => {
             let refusal = match failure {
                 Failure::Refused(refusal) => refusal,
@@ -73,7 +99,7 @@ pub(crate) async fn perform(
                     Refusal::new(500, "this could not be done")
                 }
             };
-            Some(error_frame(task.request.id.as_deref(), &refusal))
+            error_frame(task.request.id.as_deref(), &refusal).into()
         }
     }
 }
@@ -100,20 +126,20 @@ impl<'p> Family<'p> {
         })
     }
 
-    async fn perform(&self, task: &Delegated) -> Result<Option<Bytes>, Failure> {
+    async fn perform(&self, task: &Delegated) -> Result<Done, Failure> {
         let request = &task.request;
         match request.event {
-            event::GET_CONNECTED_ROOMS_DUMP => Ok(Some(reply(request, &self.dump().await))),
-            event::CREATE_CONNECTED_ROOMS => self.create(request).await.map(Some),
-            event::DELETE_CONNECTED_ROOMS => self.delete(request).await.map(Some),
-            event::MOVE_PEERS => self.transfer(request).await.map(Some),
-            event::BROADCAST_TO_ENTITY => self.broadcast(request).map(Some),
+            event::GET_CONNECTED_ROOMS_DUMP => Ok(reply(request, &self.dump().await).into()),
+            event::CREATE_CONNECTED_ROOMS => self.create(request).await,
+            event::DELETE_CONNECTED_ROOMS => self.delete(request).await,
+            event::MOVE_PEERS => self.transfer(request).await,
+            event::BROADCAST_TO_ENTITY => self.broadcast(request),
             event::KICK_ALL => {
                 for room in self.all().filter(|room| room.id != self.here) {
                     let live = &self.parlor.live;
                     live.tell(self.app, room.id, Command::KickAll);
                 }
-                Ok(None)
+                Ok(Done::default())
             }
             _ => Err(Refusal::new(501, "this cannot be delegated").into()),
         }
@@ -179,7 +205,7 @@ impl<'p> Family<'p> {
         Ok(())
     }
 
-    async fn create(&self, request: &Request) -> Result<Bytes, Failure> {
+    async fn create(&self, request: &Request) -> Result<Done, Failure> {
         let asked: CreateConnectedRoomsRequest = request.message()?;
         if asked.payloads.is_empty() || self.rooms.len() + asked.payloads.len() > ROOMS_MAX {
             let message = format!("a meeting has 1 to {ROOMS_MAX} breakout rooms");
@@ -195,10 +221,7 @@ impl<'p> Family<'p> {
             return Err(Refusal::new(400, message).into());
         }
         let made = meetings::make_rooms(self.parlor, self.app, self.parent.id, titles).await?;
-        for room in &made {
-            // A room that runs already has to learn whose it is.
-            self.refresh(room.id).await?;
-        }
+        live_records::tell_changed(self.parlor, self.app, self.parent.id).await?;
         self.tell_all().await?;
         let payloads = made.into_iter().map(|room| CreateRoomResponsePayload {
             id: Some(room.id.to_string()),
@@ -208,10 +231,10 @@ impl<'p> Family<'p> {
         let response = CreateConnectedRoomsResponse {
             payloads: payloads.collect(),
         };
-        Ok(reply(request, &response))
+        Ok(reply(request, &response).into())
     }
 
-    async fn delete(&self, request: &Request) -> Result<Bytes, Failure> {
+    async fn delete(&self, request: &Request) -> Result<Done, Failure> {
         let asked: DisableConnectedRoomsRequest = request.message()?;
         let named = |room: &&Room| {
             let id = room.id.to_string();
@@ -227,10 +250,11 @@ impl<'p> Family<'p> {
         let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
         meetings::disconnect(self.parlor, self.app, self.parent.id, &ids).await?;
         for id in ids {
-            self.refresh(id).await?;
+            live_records::tell_changed(self.parlor, self.app, id).await?;
             // Clients move people out first; whoever is still there goes.
             self.parlor.live.tell(self.app, id, Command::KickAll);
         }
+        live_records::tell_changed(self.parlor, self.app, self.parent.id).await?;
         self.tell_all().await?;
         let payloads = gone.into_iter().map(|room| DisableConnectedRoomPayload {
             id: Some(room.id.to_string()),
@@ -241,12 +265,12 @@ impl<'p> Family<'p> {
         let response = DisableConnectedRoomsResponse {
             payloads: payloads.collect(),
         };
-        Ok(reply(request, &response))
+        Ok(reply(request, &response).into())
     }
 
     /// Moves people: each becomes a participant of the destination, and their clients are sent
     /// there with a token for it.
-    async fn transfer(&self, request: &Request) -> Result<Bytes, Failure> {
+    async fn transfer(&self, request: &Request) -> Result<Done, Failure> {
         let asked: MovePeersBetweenRoomsRequest = request.message()?;
         let find = |id: Option<&String>| {
             let room = self
@@ -260,7 +284,7 @@ impl<'p> Family<'p> {
             let message = format!("at most {MOVED_MAX} people are moved at once");
             return Err(Refusal::new(400, message).into());
         }
-        let mut payloads = Vec::new();
+        let (mut payloads, mut then) = (Vec::new(), Vec::new());
         for moved in asked.participants {
             let participant = moved.id.as_deref().and_then(|id| id.parse().ok());
             let preset = match moved.preset_id.as_deref().filter(|id| !id.is_empty()) {
@@ -279,44 +303,19 @@ impl<'p> Family<'p> {
                 }
                 None => None,
             };
-            payloads.push(self.send_over(from, to, brought).await);
+            let (payload, transfer) = moved_to(to, brought);
+            payloads.push(payload);
+            then.extend(transfer.map(|command| (from, command)));
         }
-        self.tell_all().await?;
-        Ok(reply(request, &MovePeersBetweenRoomsResponse { payloads }))
-    }
-
-    async fn send_over(
-        &self,
-        from: MeetingId,
-        to: MeetingId,
-        brought: Option<(ParticipantId, (participants::Participant, String))>,
-    ) -> MovedPeer {
-        let Some((participant, (there, token))) = brought else {
-            return MovedPeer {
-                meeting_id: Some(to.to_string()),
-                custom_participant_id: None,
-                error: Some(ServiceError {
-                    // Clients look for this very word to tell failure from success.
-                    message: Some("error: there is no such participant or preset".to_owned()),
-                    code: Some("404".to_owned()),
-                }),
-            };
-        };
-        let command = Command::Transfer {
-            participant,
-            meeting: to,
-            token,
-        };
-        self.parlor.live.command(self.app, from, command).await;
-        MovedPeer {
-            meeting_id: Some(to.to_string()),
-            custom_participant_id: Some(there.custom_participant_id),
-            error: None,
-        }
+        let response = MovePeersBetweenRoomsResponse { payloads };
+        Ok(Done {
+            reply: Some(reply(request, &response)),
+            then,
+        })
     }
 
     /// A message of the app to other rooms; its reply is the sender's own copy.
-    fn broadcast(&self, request: &Request) -> Result<Bytes, Failure> {
+    fn broadcast(&self, request: &Request) -> Result<Done, Failure> {
         let message: BroadcastMessage = request.message()?;
         for id in &message.ids {
             let room = self.all().find(|room| room.id.to_string() == *id);
@@ -330,15 +329,39 @@ impl<'p> Family<'p> {
             };
             self.parlor.live.tell(self.app, room.id, push);
         }
-        Ok(reply(request, &message))
+        Ok(reply(request, &message).into())
     }
+}
 
-    async fn refresh(&self, id: MeetingId) -> Result<(), Failure> {
-        if let Some(facts) = live_records::meeting(self.parlor, self.app, id).await? {
-            self.parlor.live.tell(self.app, id, Command::Changed(facts));
-        }
-        Ok(())
-    }
+/// What the asker is told of somebody who was brought to another room, and what sends their clients
+/// there.
+fn moved_to(
+    to: MeetingId,
+    brought: Option<(ParticipantId, (participants::Participant, String))>,
+) -> (MovedPeer, Option<Command>) {
+    let Some((participant, (there, token))) = brought else {
+        let nobody = MovedPeer {
+            meeting_id: Some(to.to_string()),
+            custom_participant_id: None,
+            error: Some(ServiceError {
+                // Clients look for this very word to tell failure from success.
+                message: Some("error: there is no such participant or preset".to_owned()),
+                code: Some("404".to_owned()),
+            }),
+        };
+        return (nobody, None);
+    };
+    let moved = MovedPeer {
+        meeting_id: Some(to.to_string()),
+        custom_participant_id: Some(there.custom_participant_id),
+        error: None,
+    };
+    let transfer = Command::Transfer {
+        participant,
+        meeting: to,
+        token,
+    };
+    (moved, Some(transfer))
 }
 
 fn reply(request: &Request, message: &impl Message) -> Bytes {

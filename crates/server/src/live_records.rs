@@ -73,7 +73,9 @@ static DELETE_ENTRIES: Statement = Statement::new(
 );
 static MEETING: Statement = Statement::new(
     "live_records.meeting",
-    "SELECT m.title, m.status, m.settings, c.parent_id FROM meetings m
+    "SELECT m.title, m.status, m.settings, c.parent_id,
+       EXISTS (SELECT 1 FROM connected_meetings r WHERE r.app_id = m.app_id AND r.parent_id = m.id)
+     FROM meetings m
      LEFT JOIN connected_meetings c ON c.app_id = m.app_id AND c.meeting_id = m.id
      WHERE m.app_id = $1 AND m.id = $2",
 );
@@ -341,6 +343,7 @@ struct MeetingRow {
     active: bool,
     settings: MeetingSettings,
     parent: Option<Uuid>,
+    has_rooms: bool,
 }
 
 impl FromRow for MeetingRow {
@@ -353,6 +356,7 @@ impl FromRow for MeetingRow {
             active: status == "ACTIVE",
             settings,
             parent: row.take(3)?,
+            has_rooms: row.take(4)?,
         })
     }
 }
@@ -378,6 +382,7 @@ pub(crate) async fn meeting(
         persist_chat: row.settings.persist_chat,
         keep_alive_ms: i64::from(row.settings.session_keep_alive_time_in_secs) * 1000,
         parent: row.parent.map(MeetingId::from_uuid),
+        has_rooms: row.has_rooms,
     }))
 }
 

@@ -162,7 +162,9 @@ struct Talk {
 /// How a talk has ended.
 enum End {
     /// The client has closed, with a code for good or not.
-    Left { goodbye: bool },
+    Said { goodbye: bool },
+    /// The connection is gone.
+    Lost,
     /// The room wants the socket closed.
     Told(Closing),
     /// The room has dropped the socket: it does not read what it is sent.
@@ -174,7 +176,7 @@ impl Talk {
         let end = self.talk().await;
         let goodbye = matches!(
             end,
-            End::Left { goodbye: true } | End::Told(Closing::Final(_))
+            End::Said { goodbye: true } | End::Told(Closing::Final(_))
         );
         let letter = Letter::Closed {
             connection: self.connection,
@@ -183,8 +185,10 @@ impl Talk {
         // The room may be over.
         let _ = self.mailbox.send(letter).await;
         drop(self.mailbox);
-        if let End::Told(closing) = end {
-            farewell(self.socket, closing).await;
+        match end {
+            End::Told(closing) => farewell(self.socket, closing).await,
+            End::Said { .. } => ended(self.socket).await,
+            End::Lost | End::Dropped => {}
         }
     }
 
@@ -208,7 +212,7 @@ impl Talk {
                     let silent = heard.elapsed() > SILENCE;
                     let ping = Message::Text(PING_TEXT);
                     if silent || !self.write(ping).await {
-                        return End::Left { goodbye: false };
+                        return End::Lost;
                     }
                 }
             }
@@ -222,7 +226,7 @@ impl Talk {
             match next {
                 Some(Outgoing::Frame(frame)) => {
                     if !self.feed(Message::Binary(frame)).await {
-                        return Err(End::Left { goodbye: false });
+                        return Err(End::Lost);
                     }
                 }
                 Some(Outgoing::Close(closing)) => return Err(End::Told(closing)),
@@ -237,7 +241,7 @@ impl Talk {
         let flushed = futures_util::SinkExt::flush(&mut self.socket);
         match tokio::time::timeout(SILENCE, flushed).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(End::Left { goodbye: false }),
+            _ => Err(End::Lost),
         }
     }
 
@@ -256,18 +260,18 @@ impl Talk {
                 if self.write(Message::Text(PONG_TEXT)).await {
                     Ok(())
                 } else {
-                    Err(End::Left { goodbye: false })
+                    Err(End::Lost)
                 }
             }
             Some(Ok(Message::Close(frame))) => {
                 // 1001 is a page that was closed or left.
                 let code = frame.map(|frame| frame.code);
-                Err(End::Left {
+                Err(End::Said {
                     goodbye: matches!(code, Some(1000 | 1001)),
                 })
             }
             Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Err(_)) | None => Err(End::Left { goodbye: false }),
+            Some(Err(_)) | None => Err(End::Lost),
         }
     }
 
@@ -282,16 +286,21 @@ impl Talk {
     }
 }
 
-/// Closes a socket and waits a little for the client to do so too.
+/// Closes a socket.
 async fn farewell(mut socket: WebSocket, closing: Closing) {
     let frame = CloseFrame {
         code: closing.code(),
         reason: Utf8Bytes::from_static(closing.reason()),
     };
-    let ending = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
-        }
-    };
+    let said = socket.send(Message::Close(Some(frame)));
+    if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, said).await {
+        ended(socket).await;
+    }
+}
+
+/// Waits a little for the closing handshake: without its end the client takes the connection for
+/// lost.
+async fn ended(mut socket: WebSocket) {
+    let ending = async { while let Some(Ok(_)) = socket.recv().await {} };
     let _ = tokio::time::timeout(FAREWELL, ending).await;
 }

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use parlor_protocol::ids::AccountId;
+use parlor_live::{ChatMessage, EntryKind, PayloadType, PeerRecord, Record, SessionRecord};
+use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, PresetId, SessionId};
+use parlor_protocol::preset::ViewType;
 use parlor_server::api_tokens::NewToken;
 use parlor_server::parlor::{Limits, Parlor};
 use parlor_server::participants::join_token::Refused;
-use parlor_server::{accounts, api, api_tokens, apps, participants, signing_keys, sweeper};
+use parlor_server::{
+    accounts, api, api_tokens, apps, live_records, participants, signing_keys, sweeper,
+};
 use parlor_store::{FromRow, Place, Row, Statement};
 use parlor_testkit::Postgres;
 use serde_json::{Value, json};
@@ -171,6 +175,8 @@ on_both! {
     a_token_lives_until_it_expires_or_its_participant_goes
     a_rotated_key_still_verifies
     the_sweeper_leaves_nothing_of_a_deleted_app
+    the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app
+    a_link_to_a_chat_works_for_a_week
 }
 
 async fn a_remembered_answer_is_forgotten_after_a_day(server: Server) {
@@ -261,4 +267,144 @@ async fn the_sweeper_leaves_nothing_of_a_deleted_app(server: Server) {
     sweeper::sweep(&server.parlor).await.unwrap();
     sweeper::sweep(&server.parlor).await.unwrap();
     assert_eq!(server.rows().await, [0; 5]);
+}
+
+impl Server {
+    /// Keeps a live session of a meeting with everything that a session can have.
+    async fn hold(&self, meeting: &str, people: usize) -> SessionId {
+        let (clock, now_ms) = (&self.parlor.clock, self.parlor.clock.now_ms());
+        let id = || clock.new_id(now_ms);
+        let session = SessionId::from_uuid(id());
+        let mut records = vec![
+            Record::Session(SessionRecord {
+                id: session,
+                title: String::new(),
+                started_ms: now_ms,
+                ended_ms: None,
+                live: 1,
+                peak: 1,
+                total: 1,
+                consumed_ms: 0,
+            }),
+            Record::Entry {
+                session,
+                kind: EntryKind::Poll,
+                key: "poll".to_owned(),
+                value: Some(vec![1]),
+            },
+        ];
+        for _ in 0..people {
+            let (peer, participant) = (PeerId::from_uuid(id()), ParticipantId::from_uuid(id()));
+            records.push(Record::Peer(PeerRecord {
+                session,
+                peer,
+                participant,
+                custom_id: String::new(),
+                name: None,
+                picture: None,
+                preset: PresetId::from_uuid(id()),
+                preset_name: String::new(),
+                view: ViewType::GroupCall,
+                created_ms: now_ms,
+                joined_ms: now_ms,
+                entered_ms: now_ms,
+                left_ms: None,
+                consumed_ms: 0,
+            }));
+            records.push(Record::Chat(ChatMessage {
+                id: id(),
+                session,
+                peer,
+                participant,
+                name: String::new(),
+                kind: PayloadType::Text,
+                payload: "hello".to_owned(),
+                pinned: false,
+                edited: false,
+                targets: Vec::new(),
+                at_ms: now_ms,
+            }));
+        }
+        let (app, meeting) = (self.app.parse().unwrap(), meeting.parse().unwrap());
+        let unit = live_records::unit(app, meeting, now_ms, &records);
+        self.parlor.db.commit(unit).await.unwrap();
+        session
+    }
+
+    /// Sessions, peers, messages and entries that there are, and what the tallies add up to.
+    async fn session_rows(&self) -> [i64; 5] {
+        static COUNT: Statement = Statement::new(
+            "test.count_sessions",
+            "SELECT (SELECT COUNT(*) FROM sessions), (SELECT COUNT(*) FROM session_peers),
+                    (SELECT COUNT(*) FROM chat_messages), (SELECT COUNT(*) FROM session_entries),
+                    (SELECT CAST(COALESCE(SUM(added - removed), 0) AS BIGINT) FROM tallies)",
+        );
+        let rows = self.parlor.db.scan::<Row>(&COUNT, vec![]).await.unwrap();
+        std::array::from_fn(|column| rows[0].get(column).unwrap())
+    }
+}
+
+async fn the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app(server: Server) {
+    let (kept, gone) = (server.meeting().await, server.meeting().await);
+    // More than one step of the sweeper takes.
+    server.hold(&gone, 700).await;
+    server.hold(&kept, 3).await;
+    // Both meetings, and each session in the app's tally and in its meeting's.
+    assert_eq!(server.session_rows().await, [2, 703, 703, 2, 2 + 4]);
+    let path = format!("/{}/meetings/{gone}", server.app);
+    let deleted = server.send("DELETE", &path, json!({}), None).await;
+    assert_eq!(deleted.0, StatusCode::OK);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.session_rows().await, [1, 3, 3, 1, 1 + 2]);
+    // What its room had still to say comes too late, and is swept in the second pass.
+    server.hold(&gone, 1).await;
+    server.parlor.clock.advance_ms(DAY_MS);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.session_rows().await, [1, 3, 3, 1, 1 + 2]);
+    let path = format!("/apps/{}", server.app);
+    let deleted = server.send("DELETE", &path, json!({}), None).await;
+    assert_eq!(deleted.0, StatusCode::OK);
+    for _ in 0..3 {
+        sweeper::sweep(&server.parlor).await.unwrap();
+        server.parlor.clock.advance_ms(DAY_MS);
+    }
+    assert_eq!(server.session_rows().await, [0; 5]);
+}
+
+async fn a_link_to_a_chat_works_for_a_week(server: Server) {
+    let meeting = server.meeting().await;
+    let session = server.hold(&meeting, 1).await;
+    let path = format!("/{}/sessions/{session}/chat", server.app);
+    // In process there is no connection that would say which host it is.
+    let url = format!("/client/v4/accounts/{}/realtime/kit{path}", server.account);
+    let ask = async |url: &str| {
+        let request = Request::builder()
+            .uri(url)
+            .header("host", "parlor.example")
+            .header("authorization", format!("Bearer {SECRET}"))
+            .body(Body::empty())
+            .unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        (
+            status,
+            response.into_body().collect().await.unwrap().to_bytes(),
+        )
+    };
+    let (status, body) = ask(&url).await;
+    assert_eq!(status, StatusCode::OK);
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let link = body["data"]["chat_download_url"].as_str().unwrap();
+    let link = link.strip_prefix("http://parlor.example").unwrap();
+    signing_keys::rotate(&server.parlor.db, server.parlor.clock.now_ms())
+        .await
+        .unwrap();
+    server.parlor.clock.advance_ms(7 * DAY_MS - 60_000);
+    let (status, csv) = ask(link).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(csv.ends_with(b"Z\r\n"), "{csv:?}");
+    server.parlor.clock.advance_ms(60_000);
+    let (status, body) = ask(link).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(String::from_utf8_lossy(&body).contains("has expired"));
 }

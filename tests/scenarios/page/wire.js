@@ -34,7 +34,7 @@
     const { event, id, payload } = envelope(bytes);
     const isError = event === 65535 || event === 50331708;
     window.parlorSaw({
-      socket, direction, event, id, isBare: payload === undefined,
+      socket, direction, event, id, at: performance.now(), isBare: payload === undefined,
       refusal: isError && payload ? text.decode(payload).replace(/[^\x20-\x7e]+/g, " ").trim() : "",
     });
   }

@@ -84,6 +84,20 @@ scenario("who may switch moves themselves, to a room and back to the parent", { 
   await ada.stays(here, meeting.id, 500);
 });
 
+scenario("somebody is moved to a breakout room with another preset", { sees: [21, 23, 24] }, async (world) => {
+  const meeting = await world.parlor.meeting({ title: "Hall" });
+  const [ada, bob] = await world.people(meeting, CALL);
+  const [room] = await ada.do((m) => m.connectedMeetings.createMeetings([{ title: "Office" }]));
+  const host = (await world.parlor.ask("GET", "/presets?per_page=100")).find((one) => one.name === "group_call_host");
+  const moved = await ada.do((m, [from, to, ids]) => m.connectedMeetings.moveParticipantsWithCustomPreset(from, to, ids), [
+    meeting.id, room.id, [{ id: bob.userId, presetId: host.id }],
+  ]);
+  assert.equal(moved.success, true);
+  await bob.becomes((m) => [m.meta.meetingId, m.self.roomState, m.self.presetName, m.self.name, m.self.customParticipantId], [room.id, "joined", "group_call_host", "Bob", "person-1"]);
+  const gone = await ada.do((m, [from, to, id]) => m.connectedMeetings.moveParticipants(from, to, [id]).then(plain), [meeting.id, room.id, meeting.id]);
+  assert.equal(gone.success, false);
+});
+
 scenario("a broadcast goes to other meetings, and an end reaches the breakout rooms", { sees: [39, 31, 24] }, async (world) => {
   const meeting = await world.parlor.meeting({ title: "Main" });
   const [ada, bob] = await world.people(meeting, CALL);

@@ -108,9 +108,9 @@ const download = (_, link) => fetch(link).then(async (answer) => ({ status: answ
 scenario("files, pictures and messages of the app's own kind reach the others", { sees: [65537, 65539] }, async (world) => {
   const meeting = await world.parlor.meeting();
   const [ada, bob] = await world.people(meeting, CALL);
-  await ada.do((m) => m.chat.sendImageMessage(new File([new Uint8Array([137, 80, 78, 71])], "a picture.png", { type: "image/png" })));
+  await ada.do((m) => m.chat.sendImageMessage(new File([new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10, 0])], "a picture.png", { type: "image/png" })));
   const image = await bob.until((m) => plain(m.chat.messages.find((one) => one.type === "image")));
-  assert.deepEqual(await bob.do(download, image.link), { status: 200, type: "image/png", bytes: [137, 80, 78, 71] });
+  assert.deepEqual(await bob.do(download, image.link), { status: 200, type: "image/png", bytes: [137, 80, 78, 71, 13, 10, 26, 10, 0] });
 
   await ada.do((m) => m.chat.sendFileMessage(new File(["Grüße"], "Brief & Söhne.txt", { type: "text/plain" })));
   const file = await bob.until((m) => plain(m.chat.messages.find((one) => one.type === "file")));

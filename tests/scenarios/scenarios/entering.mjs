@@ -61,8 +61,8 @@ scenario("four people have the same roster, and search it", { sees: [...ENTERING
   const search = (m, [text, limit, offset]) => m.participants.getAllJoinedPeers(text, limit, offset).then((all) => all.map((one) => one.displayName ?? one.name).sort());
   assert.deepEqual(await ada.do(search, ["ce", 10, 0]), ["Cem"]);
   assert.deepEqual(await ada.do(search, ["nobody", 10, 0]), []);
-  const pages = [...await bob.do(search, ["", 3, 0]), ...await bob.do(search, ["", 3, 3])];
-  assert.deepEqual(pages.sort(), ["Ada", "Bob", "Cem", "Dee"]);
+  const pages = [...await bob.do(search, ["", 2, 0]), ...await bob.do(search, ["", 2, 2])];
+  assert.deepEqual(pages.sort(), ["Ada", "Cem", "Dee"]);
   const [eli] = await world.people(meeting, ["group_call_participant"], { enter: false });
   await eli.init();
   const early = await eli.do((m) => m.participants.getParticipantsInMeetingPreJoin().then(({ peers }) => peers.map((one) => one.displayName).sort()));

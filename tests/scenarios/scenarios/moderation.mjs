@@ -90,7 +90,7 @@ scenario("one person is pinned for all, also for late joiners", { sees: [5033166
   for (const one of [ada, bob]) await one.becomes(pinned, []);
 });
 
-scenario("permissions are changed in the call, are what others are told, and hold", { sees: [327680, 327681, 33, 12] }, async (world) => {
+scenario("permissions are changed in the call, are what others are told, and hold", { sees: [327680, 327681, 33, 65535] }, async (world) => {
   const meeting = await world.parlor.meeting();
   const [ada, bob] = await world.people(meeting, CALL);
   await ada.becomes((m) => names(m), ["Bob"]);

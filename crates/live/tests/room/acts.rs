@@ -813,7 +813,7 @@ impl Simulation {
             if place == Place::Invited || self.truth.peers[slot].socket.is_none() {
                 return;
             }
-            let Some((_, done)) = self.ask_kick(slot, event::KICK, &kick, should) else {
+            let Some((_, done)) = self.ask(slot, event::KICK, &kick, should) else {
                 return;
             };
             let victim = self.truth.peers[other].place;
@@ -822,16 +822,6 @@ impl Simulation {
             }
             self.settle(done);
         }
-    }
-
-    fn ask_kick(
-        &mut self,
-        slot: usize,
-        event: u32,
-        request: &impl prost::Message,
-        should: Result<Option<u32>, ()>,
-    ) -> Option<Done> {
-        self.ask(slot, event, request, should).map(|(_, done)| done)
     }
 
     fn kick_all(&mut self, slot: usize) {
@@ -979,7 +969,7 @@ impl Simulation {
             participant_id: self.truth.peer_id(other),
         };
         let should = when(may, event::PIN_PEER);
-        let Some((_, done)) = self.ask_media(slot, event::PIN_PEER, &pin, should) else {
+        let Some((_, done)) = self.ask(slot, event::PIN_PEER, &pin, should) else {
             return;
         };
         for inside in self.truth.insiders() {
@@ -988,17 +978,6 @@ impl Simulation {
             }
         }
         self.settle(done);
-    }
-
-    fn ask_media(
-        &mut self,
-        slot: usize,
-        event: u32,
-        request: &impl prost::Message,
-        should: Result<Option<u32>, ()>,
-    ) -> Option<((), Done)> {
-        self.ask(slot, event, request, should)
-            .map(|(_, done)| ((), done))
     }
 
     fn rename(&mut self, slot: usize, c: u8) {

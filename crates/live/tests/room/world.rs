@@ -42,6 +42,8 @@ pub(crate) struct Done {
     pub(crate) answers: Vec<Answer>,
     pub(crate) media: Vec<MediaOrder>,
     pub(crate) delegated: Vec<Delegated>,
+    /// How often connected meetings are told who is here.
+    pub(crate) told_connected: usize,
 }
 
 impl Done {
@@ -245,6 +247,7 @@ pub(crate) fn meeting() -> Meeting {
         persist_chat: false,
         keep_alive_ms: 60_000,
         parent: None,
+        has_rooms: false,
     }
 }
 
@@ -352,6 +355,7 @@ impl World {
             Output::Media(order) => done.media.push(order),
             Output::Answer(_, answer) => done.answers.push(answer),
             Output::Delegate(task) => done.delegated.push(*task),
+            Output::TellConnected => done.told_connected += 1,
         }
     }
 

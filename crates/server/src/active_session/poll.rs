@@ -29,7 +29,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 /// What to ask.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Question {
+struct Asking {
     /// The question.
     #[garde(length(chars, min = 1, max = TEXT_MAX))]
     question: String,
@@ -117,7 +117,7 @@ impl From<WirePoll> for Poll {
     }
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, Question>) -> Result<Data<Asked>, ApiError> {
+async fn answer(call: Call<OneMeeting, Nothing, Asking>) -> Result<Data<Asked>, ApiError> {
     let poll = NewPoll {
         question: call.body.question.clone(),
         options: call.body.options.clone(),

@@ -33,7 +33,7 @@ pub(super) static RUNNING: Statement = Statement::new(
     "SELECT day, 0, CAST(SUM(used) AS BIGINT)
      FROM (SELECT s.started_at / 86400000 AS day, CAST($4 AS BIGINT) - p.entered_at AS used FROM sessions s
            JOIN session_peers p ON p.app_id = s.app_id AND p.session_id = s.id AND p.left_at IS NULL
-           WHERE s.app_id = $1 AND s.ended_at IS NULL AND s.started_at >= $2 AND s.started_at < $3) d GROUP BY day",
+           WHERE s.app_id = $1 AND s.ended_at IS NULL AND s.started_at + 0 >= $2 AND s.started_at + 0 < $3) d GROUP BY day",
 );
 
 pub(super) fn endpoint() -> Endpoint {

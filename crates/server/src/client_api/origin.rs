@@ -23,7 +23,9 @@ pub(crate) fn origin(
         Some("http") => Scheme::Http,
         _ => scheme,
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let host = trusted("x-forwarded-host").or(host);
     let host = host
         .and_then(|host| host.parse::<Authority>().ok())

@@ -1,8 +1,6 @@
 //! What the records hold of a meeting when its room is opened.
 
-use parlor_live::{
-    ChatMessage, EntryKind, Meeting, Past, PayloadType, PeerRecord, SessionRecord,
-};
+use parlor_live::{ChatMessage, EntryKind, Meeting, Past, PayloadType, PeerRecord, SessionRecord};
 use parlor_protocol::ids::{AppId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_store::{Error, FromRow, Row, Statement, values};
 
@@ -18,7 +16,7 @@ static PEERS: Statement = Statement::new(
     "live_records.past_peers",
     "SELECT session_id, peer_id, participant_id, custom_participant_id, name, picture, preset_id, preset_name, view_type,
        created_at, joined_at, entered_at, left_at, consumed_ms
-     FROM session_peers WHERE app_id = $1 AND session_id = $2 AND left_at IS NULL ORDER BY joined_at, peer_id",
+     FROM session_peers WHERE app_id = $1 AND session_id = $2 ORDER BY joined_at, peer_id",
 );
 static ENTRIES: Statement = Statement::new(
     "live_records.past_entries",
@@ -115,8 +113,9 @@ impl FromRow for ChatRow {
             peer: PeerId::from_uuid(row.take(2)?),
             participant: ParticipantId::from_uuid(row.take(3)?),
             name: row.take(4)?,
-            kind: known
-                .ok_or_else(|| Error::Broken(format!("chat_messages: no kind has number {kind}")))?,
+            kind: known.ok_or_else(|| {
+                Error::Broken(format!("chat_messages: no kind has number {kind}"))
+            })?,
             payload: row.take(6)?,
             pinned: row.take(7)?,
             edited: row.take(8)?,
@@ -182,5 +181,9 @@ async fn chat(
 ) -> Result<Vec<ChatMessage>, Error> {
     key.push(i64::try_from(held).unwrap_or(i64::MAX).into());
     let rows = parlor.db.scan::<ChatRow>(statement, key).await?;
-    Ok(rows.into_iter().rev().map(|ChatRow(message)| message).collect())
+    Ok(rows
+        .into_iter()
+        .rev()
+        .map(|ChatRow(message)| message)
+        .collect())
 }

@@ -4,9 +4,7 @@ use futures_util::TryStreamExt;
 use parlor_live::{
     ChatMessage, EntryKind, Meeting, PayloadType, PeerRecord, Record, SessionRecord,
 };
-use parlor_protocol::ids::{
-    AppId, MeetingId, ParticipantId, PeerId, PresetId, SessionId,
-};
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
 use parlor_store::{Error, Place, Row, Statement, Unit, values};
 use parlor_testkit::Postgres;
@@ -63,6 +61,7 @@ impl Scene {
             active: true,
             persist_chat,
             keep_alive_ms: KEEP_ALIVE_MS,
+            has_rooms: false,
             parent: None,
         }
     }
@@ -176,9 +175,11 @@ async fn what_is_kept_once_or_twice_is_found_again() {
             let mut kinds: Vec<EntryKind> = past.entries.iter().map(|(kind, ..)| *kind).collect();
             kinds.sort();
             assert_eq!(kinds, EntryKind::ALL);
-            assert!(past.entries.iter().all(|(_, key, value)| {
-                key == "a\u{1f}b" && *value == [0, 1, 255]
-            }));
+            assert!(
+                past.entries
+                    .iter()
+                    .all(|(_, key, value)| { key == "a\u{1f}b" && *value == [0, 1, 255] })
+            );
             assert_eq!(past.last_alive_ms, scene.now_ms);
         }
         assert_eq!(tally(&scene, scene.app.uuid()).await, 1);
@@ -189,7 +190,10 @@ async fn what_is_kept_once_or_twice_is_found_again() {
 
 /// How many sessions the tally of an app or a meeting counts.
 async fn tally(scene: &Scene, of: Uuid) -> i64 {
-    static SUM: Statement = Statement::new("tests.tally", "SELECT CAST(COALESCE(SUM(added - removed), 0) AS BIGINT) FROM tallies WHERE app_id = $1 AND scope = $2");
+    static SUM: Statement = Statement::new(
+        "tests.tally",
+        "SELECT CAST(COALESCE(SUM(added - removed), 0) AS BIGINT) FROM tallies WHERE app_id = $1 AND scope = $2",
+    );
     let key = values![scene.app.uuid(), sessions_scope(of)];
     let rows = scene.parlor.db.read::<Row>(&SUM, key).await.unwrap();
     rows[0].get(0).unwrap()
@@ -278,7 +282,7 @@ async fn a_session_that_ended_leaves_only_what_persists() {
         let past = scene.past(true, 10).await;
         assert_eq!(past.session_id(), Some(next.id));
         assert!(past.peers.is_empty() && past.entries.is_empty());
-        assert_eq!(past.chat, [message.clone()]);
+        assert_eq!(past.chat, std::slice::from_ref(&message));
         assert!(scene.past(false, 10).await.chat.is_empty());
         let over = SessionRecord {
             ended_ms: Some(scene.now_ms + 2000),
@@ -295,7 +299,10 @@ async fn a_session_that_ended_leaves_only_what_persists() {
 }
 
 async fn entries(scene: &Scene) -> usize {
-    static ALL: Statement = Statement::new("tests.entries", "SELECT key FROM session_entries WHERE app_id = $1");
+    static ALL: Statement = Statement::new(
+        "tests.entries",
+        "SELECT key FROM session_entries WHERE app_id = $1",
+    );
     let key = values![scene.app.uuid()];
     let rows = scene.parlor.db.read::<Row>(&ALL, key).await.unwrap();
     rows.len()
@@ -454,6 +461,7 @@ async fn a_room_learns_what_its_meeting_is_set_to() {
         parlor.db.commit(unit).await.unwrap();
         let wanted = Meeting {
             keep_alive_ms: 90_000,
+            has_rooms: false,
             parent: Some(parent),
             ..scene.as_meeting(true)
         };

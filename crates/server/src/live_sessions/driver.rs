@@ -271,6 +271,11 @@ impl Driver {
                     }
                 }
                 Output::Delegate(task) => self.delegate(*task),
+                Output::TellConnected => {
+                    let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
+                    let telling = async move { breakout::tell_family(&parlor, app, meeting).await };
+                    self.parlor.live.spawn(telling);
+                }
             }
         }
     }
@@ -351,9 +356,14 @@ impl Driver {
         };
         let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
         self.parlor.live.spawn(async move {
-            if let Some(frame) = breakout::perform(&parlor, app, meeting, &task).await {
+            let done = breakout::perform(&parlor, app, meeting, &task).await;
+            if let Some(frame) = done.reply {
                 // The peer may have gone meanwhile.
                 let _ = socket.send(Outgoing::Frame(frame)).await;
+            }
+            // After the reply: who moves themselves away would not hear it any more.
+            for (meeting, command) in done.then {
+                parlor.live.command(app, meeting, command).await;
             }
         });
     }

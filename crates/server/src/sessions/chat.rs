@@ -117,11 +117,7 @@ async fn download(
     let text = signed_text(app, session, proof.expires);
     let is_ours = BASE64_URL_SAFE_NO_PAD
         .decode(&proof.signature)
-        .is_ok_and(|signature| {
-            parlor
-                .keys
-                .verify(&proof.key, text.as_bytes(), &signature)
-        });
+        .is_ok_and(|signature| parlor.keys.verify(&proof.key, text.as_bytes(), &signature));
     if !is_ours {
         return Err(ApiError::forbidden());
     }

@@ -63,10 +63,12 @@ static FILTERED_ASCENDING: Statement = Statement::new(
         "s.id"
     ),
 );
+// From here on `+ 0` keeps the engines from walking the app's sessions by their starts where
+// another index fits better.
 static CONSUMED_DESCENDING: Statement = Statement::new(
     "sessions.list_consumed_descending",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND id >= $3 AND id <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
            AND CASE WHEN ended_at IS NULL THEN CAST($7 AS BOOLEAN) ELSE CAST($8 AS BOOLEAN) END
          ORDER BY consumed_ms DESC, id DESC LIMIT $9 OFFSET $10",
         "s.consumed_ms DESC, s.id DESC"
@@ -75,7 +77,7 @@ static CONSUMED_DESCENDING: Statement = Statement::new(
 static CONSUMED_ASCENDING: Statement = Statement::new(
     "sessions.list_consumed_ascending",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND id >= $3 AND id <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
            AND CASE WHEN ended_at IS NULL THEN CAST($7 AS BOOLEAN) ELSE CAST($8 AS BOOLEAN) END
          ORDER BY consumed_ms, id LIMIT $9 OFFSET $10",
         "s.consumed_ms, s.id"
@@ -86,11 +88,15 @@ static COUNT: Statement = Statement::new(
     "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id >= $2 AND id <= $3 AND peak >= $4 AND peak <= $5
        AND CASE WHEN ended_at IS NULL THEN CAST($6 AS BOOLEAN) ELSE CAST($7 AS BOOLEAN) END",
 );
+static COUNT_BY_TIME: Statement = Statement::new(
+    "sessions.list_count_by_time",
+    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id >= $2 AND id <= $3",
+);
 /// Live sessions are few and found by an index of their own, then put in order.
 static LIVE: Statement = Statement::new(
     "sessions.list_live",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND id >= $3 AND id <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
          ORDER BY CASE WHEN CAST($7 AS BOOLEAN) THEN consumed_ms ELSE started_at END * CAST($8 AS BIGINT), id
          LIMIT $9 OFFSET $10",
         "CASE WHEN CAST($7 AS BOOLEAN) THEN s.consumed_ms ELSE s.started_at END * CAST($8 AS BIGINT), s.id"
@@ -98,12 +104,12 @@ static LIVE: Statement = Statement::new(
 );
 static LIVE_COUNT: Statement = Statement::new(
     "sessions.list_live_count",
-    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND id >= $2 AND id <= $3 AND peak >= $4 AND peak <= $5",
+    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5",
 );
 static OF_MEETING: Statement = Statement::new(
     "sessions.list_of_meeting",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND meeting_id = $11 AND id >= $3 AND id <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND meeting_id = $11 AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
            AND CASE WHEN ended_at IS NULL THEN CAST($7 AS BOOLEAN) ELSE CAST($8 AS BOOLEAN) END
          ORDER BY CASE WHEN CAST($9 AS BOOLEAN) THEN consumed_ms ELSE started_at END * CAST($10 AS BIGINT), id
          LIMIT $12 OFFSET $13",
@@ -112,7 +118,7 @@ static OF_MEETING: Statement = Statement::new(
 );
 static OF_MEETING_COUNT: Statement = Statement::new(
     "sessions.list_of_meeting_count",
-    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND meeting_id = $8 AND id >= $2 AND id <= $3 AND peak >= $4 AND peak <= $5
+    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND meeting_id = $8 AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5
        AND CASE WHEN ended_at IS NULL THEN CAST($6 AS BOOLEAN) ELSE CAST($7 AS BOOLEAN) END",
 );
 static SEARCH: Statement = Statement::new(
@@ -126,7 +132,7 @@ static SEARCH: Statement = Statement::new(
     ),
 );
 
-pub(super) static STATEMENTS: [&Statement; 14] = [
+pub(super) static STATEMENTS: [&Statement; 15] = [
     &WHOLE_DESCENDING,
     &WHOLE_ASCENDING,
     &MEETING_DESCENDING,
@@ -136,6 +142,7 @@ pub(super) static STATEMENTS: [&Statement; 14] = [
     &CONSUMED_DESCENDING,
     &CONSUMED_ASCENDING,
     &COUNT,
+    &COUNT_BY_TIME,
     &LIVE,
     &LIVE_COUNT,
     &OF_MEETING,
@@ -284,6 +291,18 @@ impl Filter {
         values![low, high, crowd.least, crowd.most]
     }
 
+    /// The ranges of starts and of peers, as parameters.
+    fn start_ranges(&self) -> Vec<Value> {
+        let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
+        let crowd = self.participants.unwrap_or(Crowd::ANY);
+        values![
+            ms(self.start_time).unwrap_or(i64::MIN),
+            ms(self.end_time).unwrap_or(i64::MAX),
+            crowd.least,
+            crowd.most
+        ]
+    }
+
     /// Whether live and ended sessions are wanted, as parameters.
     fn statuses(&self) -> Vec<Value> {
         values![
@@ -406,11 +425,11 @@ impl List<'_> {
     async fn of_meeting_filtered(&self, meeting: MeetingId) -> Result<Page<StoredSession>, Error> {
         let filter = self.filter;
         let mut counted = values![self.app.uuid()];
-        counted.extend(filter.ranges());
+        counted.extend(filter.start_ranges());
         counted.extend(filter.statuses());
         counted.push(meeting.uuid().into());
         let mut listed = values![self.app.uuid(), self.now_ms];
-        listed.extend(filter.ranges());
+        listed.extend(filter.start_ranges());
         listed.extend(filter.statuses());
         listed.extend(filter.order());
         listed.push(meeting.uuid().into());
@@ -420,7 +439,7 @@ impl List<'_> {
 
     async fn live(&self) -> Result<Page<StoredSession>, Error> {
         let mut listed = values![self.app.uuid(), self.now_ms];
-        listed.extend(self.filter.ranges());
+        listed.extend(self.filter.start_ranges());
         listed.extend(self.filter.order());
         let total = self.count_live().await?;
         self.page(&LIVE, listed, total).await
@@ -429,7 +448,10 @@ impl List<'_> {
     async fn filtered(&self) -> Result<Page<StoredSession>, Error> {
         let filter = self.filter;
         let mut listed = values![self.app.uuid(), self.now_ms];
-        listed.extend(filter.ranges());
+        listed.extend(match filter.sort_by {
+            SortBy::Created => filter.ranges(),
+            SortBy::Consumed => filter.start_ranges(),
+        });
         listed.extend(filter.statuses());
         let ascending = filter.sort_order == SortOrder::Ascending;
         let statement = match (filter.sort_by, ascending) {
@@ -438,20 +460,25 @@ impl List<'_> {
             (SortBy::Consumed, true) => &CONSUMED_ASCENDING,
             (SortBy::Consumed, false) => &CONSUMED_DESCENDING,
         };
-        let total = if filter.is_narrow() {
-            let mut counted = values![self.app.uuid()];
-            counted.extend(filter.ranges());
-            counted.extend(filter.statuses());
-            self.count(&COUNT, counted).await?
-        } else {
-            // Counting every row would take seconds where there are millions.
-            let first = Window::new(Some(1), Some(1));
-            let all = self.whole(first).await?.paging.total_count;
-            match filter.status {
-                None => all,
-                Some(_) => (all - self.count_live().await?).max(0),
-            }
-        };
+        let total =
+            if filter.participants.is_none() && filter.status.is_none() && filter.is_narrow() {
+                let (low, high) = filter.ids();
+                self.count(&COUNT_BY_TIME, values![self.app.uuid(), low, high])
+                    .await?
+            } else if filter.is_narrow() {
+                let mut counted = values![self.app.uuid()];
+                counted.extend(filter.ranges());
+                counted.extend(filter.statuses());
+                self.count(&COUNT, counted).await?
+            } else {
+                // Counting every row would take seconds where there are millions.
+                let first = Window::new(Some(1), Some(1));
+                let all = self.whole(first).await?.paging.total_count;
+                match filter.status {
+                    None => all,
+                    Some(_) => (all - self.count_live().await?).max(0),
+                }
+            };
         self.page(statement, listed, total).await
     }
 
@@ -487,7 +514,7 @@ impl List<'_> {
 
     async fn count_live(&self) -> Result<i64, Error> {
         let mut counted = values![self.app.uuid()];
-        counted.extend(self.filter.ranges());
+        counted.extend(self.filter.start_ranges());
         self.count(&LIVE_COUNT, counted).await
     }
 

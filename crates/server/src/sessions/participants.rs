@@ -1,5 +1,7 @@
 //! `GET …/sessions/{session_id}/participants`: who was in a session.
 
+use std::collections::HashMap;
+
 use garde::Validate;
 use http::Method;
 use parlor_protocol::ids::{AppId, SessionId};
@@ -69,16 +71,7 @@ static PEERS_AFTER: Statement = Statement::new(
         "ORDER BY p.joined_at, p.peer_id"
     ),
 );
-/// The same for people.
-static PEOPLE_AFTER: Statement = Statement::new(
-    "session_peers.people_after",
-    people_from!(
-        "SELECT * FROM session_peers WHERE app_id = $1 AND session_id = $2",
-        "AND (p.joined_at, p.peer_id) > ($4, $5) ORDER BY p.joined_at, p.peer_id LIMIT $6"
-    ),
-);
-
-pub(super) static STATEMENTS: [&Statement; 8] = [
+pub(super) static STATEMENTS: [&Statement; 7] = [
     &DESCENDING,
     &ASCENDING,
     &BY_DURATION,
@@ -86,7 +79,6 @@ pub(super) static STATEMENTS: [&Statement; 8] = [
     &COUNT,
     &COUNT_PEOPLE,
     &PEERS_AFTER,
-    &PEOPLE_AFTER,
 ];
 
 pub(super) fn endpoint() -> Endpoint {
@@ -236,37 +228,62 @@ async fn listed(
 /// have no index, and a session is not that large.
 async fn searched(
     parlor: &Parlor,
-    (app, session): (AppId, SessionId),
+    place: (AppId, SessionId),
     now_ms: i64,
     search: &str,
     filter: &Filter,
 ) -> Result<Page<StoredPeer>, Error> {
-    let statement = match filter.view {
-        View::Raw => &PEERS_AFTER,
-        View::Consolidated => &PEOPLE_AFTER,
-    };
-    let (mut found, mut after) = (Vec::new(), (i64::MIN, Uuid::nil()));
     let found_max = usize::try_from(SEARCH_MAX).expect("it is a small number");
-    loop {
-        let key = values![
-            app.uuid(),
-            session.uuid(),
-            now_ms,
-            after.0,
-            after.1,
-            CHUNK
-        ];
-        let read = parlor.db.scan::<StoredPeer>(statement, key).await?;
-        let Some(last) = read.last() else { break };
-        after = (last.joined_ms, last.peer.uuid());
-        found.extend(read.into_iter().filter(|peer| peer.matches(search)));
-        if found.len() >= found_max {
-            found.truncate(found_max);
-            break;
+    let mut found: Vec<StoredPeer> = Vec::new();
+    let mut people = HashMap::new();
+    let is_raw = filter.view == View::Raw;
+    walk(parlor, place, now_ms, |peer| {
+        if peer.matches(search) && (is_raw || !people.contains_key(&peer.participant)) {
+            people.insert(peer.participant, found.len());
+            found.push(peer);
         }
+        found.len() < found_max
+    })
+    .await?;
+    if !is_raw {
+        // All clients of those who were found, whatever these were called.
+        let mut whole: Vec<Option<StoredPeer>> = vec![None; found.len()];
+        walk(parlor, place, now_ms, |peer| {
+            if let Some(person) = people.get(&peer.participant) {
+                match &mut whole[*person] {
+                    Some(whole) => whole.add(&peer),
+                    first => *first = Some(peer),
+                }
+            }
+            true
+        })
+        .await?;
+        found = whole.into_iter().flatten().collect();
+        found.sort_by_key(|person| (person.joined_ms, person.peer));
     }
     if filter.sort_by == SortBy::Duration {
         found.sort_by_key(|peer| (peer.used_ms, peer.peer));
     }
     Ok(Window::new(filter.page_no, filter.per_page).cut(found, filter.sort_order))
+}
+
+/// Shows every peer of a session, in the order in which they joined, until `see` has seen enough.
+async fn walk(
+    parlor: &Parlor,
+    (app, session): (AppId, SessionId),
+    now_ms: i64,
+    mut see: impl FnMut(StoredPeer) -> bool,
+) -> Result<(), Error> {
+    let mut after = (i64::MIN, Uuid::nil());
+    loop {
+        let key = values![app.uuid(), session.uuid(), now_ms, after.0, after.1, CHUNK];
+        let read = parlor.db.scan::<StoredPeer>(&PEERS_AFTER, key).await?;
+        let Some(last) = read.last() else {
+            return Ok(());
+        };
+        after = (last.joined_ms, last.peer.uuid());
+        if !read.into_iter().all(&mut see) {
+            return Ok(());
+        }
+    }
 }

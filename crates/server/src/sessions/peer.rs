@@ -71,7 +71,7 @@ pub(super) static STATEMENTS: [&Statement; 2] = [&BY_ID, &BY_PARTICIPANT];
 #[derive(Debug, Clone)]
 pub(super) struct StoredPeer {
     pub(super) peer: PeerId,
-    participant: ParticipantId,
+    pub(super) participant: ParticipantId,
     custom_id: String,
     name: Option<String>,
     preset_name: String,
@@ -138,22 +138,24 @@ pub(super) struct SessionParticipant {
 
 /// What may happen to a peer.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum PeerEventName {
     /// Its socket opened.
-    PeerCreated,
+    #[serde(rename = "PEER_CREATED")]
+    Created,
     /// It joined.
-    PeerJoining,
+    #[serde(rename = "PEER_JOINING")]
+    Joining,
     /// It left.
-    PeerLeaving,
+    #[serde(rename = "PEER_LEAVING")]
+    Leaving,
 }
 
 impl PeerEventName {
     fn as_str(self) -> &'static str {
         match self {
-            Self::PeerCreated => "PEER_CREATED",
-            Self::PeerJoining => "PEER_JOINING",
-            Self::PeerLeaving => "PEER_LEAVING",
+            Self::Created => "PEER_CREATED",
+            Self::Joining => "PEER_JOINING",
+            Self::Leaving => "PEER_LEAVING",
         }
     }
 }
@@ -206,9 +208,9 @@ impl StoredPeer {
 
     fn events(&self, session: SessionId) -> Vec<PeerEvent> {
         let happened = [
-            (PeerEventName::PeerCreated, Some(self.created_ms), 0),
-            (PeerEventName::PeerJoining, Some(self.joined_ms), 0),
-            (PeerEventName::PeerLeaving, self.left_ms, self.used_ms),
+            (PeerEventName::Created, Some(self.created_ms), 0),
+            (PeerEventName::Joining, Some(self.joined_ms), 0),
+            (PeerEventName::Leaving, self.left_ms, self.used_ms),
         ];
         let event = |(name, at_ms, used_ms): (PeerEventName, Option<i64>, i64)| {
             let at = rfc3339(at_ms?);
@@ -226,6 +228,16 @@ impl StoredPeer {
             })
         };
         happened.into_iter().filter_map(event).collect()
+    }
+
+    /// Adds another client of the same person, that joined later.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.left_ms = self
+            .left_ms
+            .zip(other.left_ms)
+            .map(|(one, two)| one.max(two));
+        self.updated_ms = self.updated_ms.max(other.updated_ms);
+        self.used_ms += other.used_ms;
     }
 
     /// Whether a search finds it: a whole id, or a part of the name or the custom id.
@@ -281,10 +293,10 @@ mod tests {
     fn an_events_id_is_always_the_same_and_no_others() {
         let [session, other] = [1, 2].map(|id| SessionId::from_uuid(Uuid::from_u128(id)));
         let peer = PeerId::from_uuid(Uuid::from_u128(3));
-        let id = event_id(session, peer, PeerEventName::PeerJoining);
-        assert_eq!(id, event_id(session, peer, PeerEventName::PeerJoining));
+        let id = event_id(session, peer, PeerEventName::Joining);
+        assert_eq!(id, event_id(session, peer, PeerEventName::Joining));
         assert_eq!(id.get_version_num(), 8);
-        assert_ne!(id, event_id(other, peer, PeerEventName::PeerJoining));
-        assert_ne!(id, event_id(session, peer, PeerEventName::PeerLeaving));
+        assert_ne!(id, event_id(other, peer, PeerEventName::Joining));
+        assert_ne!(id, event_id(session, peer, PeerEventName::Leaving));
     }
 }

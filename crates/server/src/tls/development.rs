@@ -22,6 +22,10 @@ use super::{Certificates, LOOK, with_prefixes};
 use crate::config::Settings;
 use crate::parlor::Parlor;
 
+/// The authority's certificate, for people's browsers.
+const CERTIFICATE: &str = "ca.pem";
+/// Its key.
+const KEY: &str = "ca.key";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long the authority is good. Browsers have to be told of each new one by hand.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -87,17 +91,9 @@ struct Authority {
 impl Authority {
     /// Reads it, or makes it.
     fn open(folder: &Path, now_ms: i64) -> anyhow::Result<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-        // The certificate is written last, so one that is there has its key.
+        let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
         if !certificate.exists() {
-            let pair = KeyPair::generate()?;
-            let made = authority(&pair, now_ms)?.self_signed(&pair)?;
-            write(&key, 0o600, &pair.serialize_pem())?;
-            write(&certificate, 0o644, &made.pem())?;
+            make(folder, now_ms)?;
         }
         let pair = KeyPair::from_pem(&std::fs::read_to_string(&key)?)?;
         let pem = std::fs::read(&certificate)?;
@@ -128,18 +124,21 @@ impl Authority {
     }
 }
 
+/// Tells one key from others.
+fn tail(pair: &KeyPair) -> String {
+    let digest = digest::digest(&digest::SHA256, pair.der_bytes());
+    let tail = &digest.as_ref()[..4];
+    tail.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whom browsers see as the authority. Its name tells the authorities of several servers apart.
 fn authority(pair: &KeyPair, now_ms: i64) -> Result<CertificateParams, rcgen::Error> {
-    let key = digest::digest(&digest::SHA256, pair.der_bytes());
-    let tail: String = key.as_ref()[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("Parlor development CA {tail}"));
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Parlor development CA {}", tail(pair)),
+    );
     last(&mut params, now_ms, AUTHORITY_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -158,18 +157,32 @@ fn last(params: &mut CertificateParams, now_ms: i64, days: i64) {
     (params.not_before, params.not_after) = (day(-1), day(days));
 }
 
-/// Writes a file at once: whoever sees it sees all of it.
+/// Makes an authority, whole or not at all: of several servers that start at once on one directory
+/// one does, and the others take what it made.
+fn make(folder: &Path, now_ms: i64) -> anyhow::Result<()> {
+    let pair = KeyPair::generate()?;
+    let made = authority(&pair, now_ms)?.self_signed(&pair)?;
+    let beside = folder.with_extension(format!("{}.new", tail(&pair)));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&beside)?;
+    write(&beside.join(KEY), 0o600, &pair.serialize_pem())?;
+    write(&beside.join(CERTIFICATE), 0o644, &made.pem())?;
+    // A directory takes the place of none or of an empty one only.
+    let moved = std::fs::rename(&beside, folder);
+    let _ = std::fs::remove_dir_all(&beside);
+    match moved {
+        Err(_) if folder.join(CERTIFICATE).exists() => Ok(()),
+        moved => Ok(moved?),
+    }
+}
+
 fn write(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(mode)
-        .open(&beside)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.create_new(true).write(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(beside, path)
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -226,6 +239,23 @@ mod tests {
         let other = shown(&second, &before, "api.new.test").await.unwrap();
         assert_ne!(one[0], other[0]);
         assert_eq!(one[1], other[1]);
+    }
+
+    #[test]
+    fn servers_that_start_at_once_agree_on_the_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("tls");
+        let start = std::sync::Barrier::new(8);
+        let open = || {
+            start.wait();
+            Authority::open(&folder, 0).unwrap().certificate
+        };
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(made.windows(2).all(|pair| pair[0] == pair[1]));
+        assert_eq!(made[0], root(folder.parent().unwrap())[0]);
     }
 
     #[tokio::test]

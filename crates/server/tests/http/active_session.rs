@@ -34,7 +34,11 @@ async fn a_meeting_nobody_is_in_has_no_active_session(server: &Server) {
         for (action, body) in &posts {
             let path = format!("/active-session/{action}");
             let body = if body.is_null() { &json!({}) } else { *body };
-            place.post(&path, body).await.refused(404).is(&message, None);
+            place
+                .post(&path, body)
+                .await
+                .refused(404)
+                .is(&message, None);
         }
         let bare = place
             .send(reqwest::Method::POST, "/active-session/kick-all", None)
@@ -54,7 +58,10 @@ async fn a_request_must_name_somebody(server: &Server) {
             json!({ "participant_ids": null }),
         ] {
             let refusal = meeting.post(&path, &body).await.refused(400);
-            assert!(refusal.message.contains("must name somebody"), "{refusal:?}");
+            assert!(
+                refusal.message.contains("must name somebody"),
+                "{refusal:?}"
+            );
         }
         let strange = json!({ "participant_ids": ["ada"] });
         let refusal = meeting.post(&path, &strange).await.refused(404);
@@ -81,7 +88,10 @@ async fn a_poll_must_be_one(server: &Server) {
         (json!({ "question": "", "options": ["a"] }), "/question"),
         (json!({ "question": "?", "options": [] }), "/options"),
         (json!({ "question": "?", "options": [""] }), "/options/0"),
-        (json!({ "question": "?", "options": vec!["a"; 51] }), "/options"),
+        (
+            json!({ "question": "?", "options": vec!["a"; 51] }),
+            "/options",
+        ),
         (
             json!({ "question": "?".repeat(2001), "options": ["a"] }),
             "/question",
@@ -91,7 +101,10 @@ async fn a_poll_must_be_one(server: &Server) {
             "/anonymous",
         ),
     ] {
-        let refusal = meeting.post("/active-session/poll", &body).await.refused(400);
+        let refusal = meeting
+            .post("/active-session/poll", &body)
+            .await
+            .refused(400);
         assert_eq!(refusal.pointers, [Some(pointer.to_owned())], "{refusal:?}");
     }
 }

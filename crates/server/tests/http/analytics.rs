@@ -1,12 +1,12 @@
 //! `GET /analytics/daywise`.
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use parlor_live::Record;
+use parlor_server::clock::{Clock, rfc3339};
 use serde_json::{Value, json};
 
 use crate::on_both_databases;
 use crate::server::Server;
-use crate::sessions::{Rooms, assert_near};
+use crate::sessions::{MINUTE_MS, Rooms, assert_near};
 
 on_both_databases![
     sessions_are_counted_by_the_day_they_started,
@@ -16,8 +16,8 @@ on_both_databases![
 const DAY_MINUTES: i64 = 24 * 60;
 
 fn day(minutes_ago: i64) -> String {
-    let time = Timestamp::now() - minutes_ago.minutes();
-    time.to_zoned(TimeZone::UTC).date().to_string()
+    let at_ms = Clock::default().now_ms() - minutes_ago * MINUTE_MS;
+    rfc3339(at_ms).split('T').next().unwrap().to_owned()
 }
 
 async fn sessions_are_counted_by_the_day_they_started(server: &Server) {
@@ -58,8 +58,15 @@ async fn sessions_are_counted_by_the_day_they_started(server: &Server) {
 async fn days_are_read_as_they_are_meant(server: &Server) {
     let app = server.app().await;
     let get = async |query: &str| app.get(&format!("/analytics/daywise?{query}")).await;
-    let days = |stats: &Value| stats["session_stats"]["day_stats"].as_array().unwrap().len();
-    let one = get("start_date=2024-02-29&end_date=2024-02-29").await.data(200);
+    let days = |stats: &Value| {
+        stats["session_stats"]["day_stats"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    let one = get("start_date=2024-02-29&end_date=2024-02-29")
+        .await
+        .data(200);
     assert_eq!(
         one["session_stats"],
         json!({
@@ -80,5 +87,7 @@ async fn days_are_read_as_they_are_meant(server: &Server) {
     ] {
         get(query).await.refused(400);
     }
-    get("start_date=-009999-01-01&end_date=-009999-01-01").await.data(200);
+    get("start_date=-009999-01-01&end_date=-009999-01-01")
+        .await
+        .data(200);
 }

@@ -43,7 +43,7 @@ async fn every_planned_operation_answers_501(server: &Server) {
         }
     }
     println!("{asked} routes of planned operations");
-    assert!(asked > 80, "{asked}");
+    assert!(asked > 60, "{asked}");
 }
 
 async fn an_operation_is_either_built_or_planned(_: &Server) {
@@ -81,7 +81,8 @@ async fn an_operation_is_either_built_or_planned(_: &Server) {
             .collect();
         assert_eq!(mounts, contracted, "{}", operation.name);
     }
-    assert!((1..=21).all(|number| {
+    let mut built = (1..=25).chain([27]).chain(46..=51).chain([64]);
+    assert!(built.all(|number: u8| {
         let operation = contract::OPERATIONS
             .iter()
             .find(|operation| operation.number == number);

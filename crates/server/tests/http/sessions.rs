@@ -7,7 +7,6 @@ mod participants;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use parlor_live::{ChatMessage, PayloadType, PeerRecord, Record, SessionRecord};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
@@ -51,10 +50,11 @@ impl Rooms {
         let db = Db::open(&server.records(), Options::default(), Arc::new(()))
             .await
             .unwrap();
+        let clock = Clock::default();
         Self {
             app,
-            now_ms: Timestamp::now().as_millisecond(),
-            clock: Clock::default(),
+            now_ms: clock.now_ms(),
+            clock,
             db,
         }
     }
@@ -107,7 +107,13 @@ impl Rooms {
     }
 
     /// A peer that joined some minutes after the session began, and left some minutes later or is inside.
-    pub(crate) fn peer(&self, held: &Held, name: &str, joined: i64, stayed: Option<i64>) -> PeerRecord {
+    pub(crate) fn peer(
+        &self,
+        held: &Held,
+        name: &str,
+        joined: i64,
+        stayed: Option<i64>,
+    ) -> PeerRecord {
         let joined_ms = held.session.started_ms + joined * MINUTE_MS;
         let stayed_ms = stayed.map(|stayed| stayed * MINUTE_MS);
         PeerRecord {
@@ -165,5 +171,8 @@ pub(crate) fn page_of(name: &str, answer: &crate::answer::Answer) -> (Vec<Value>
 #[track_caller]
 pub(crate) fn assert_near(number: &Value, wanted: f64) {
     let number = number.as_f64().unwrap();
-    assert!((number - wanted).abs() < 0.5, "{number} is not near {wanted}");
+    assert!(
+        (number - wanted).abs() < 0.5,
+        "{number} is not near {wanted}"
+    );
 }

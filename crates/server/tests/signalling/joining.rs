@@ -215,7 +215,9 @@ async fn what_may_not_be_asked_before_joining_is_refused(server: &Server) {
     ];
     for (index, refused) in refusals.into_iter().enumerate() {
         let refused = refused.unwrap();
-        assert!((400..500).contains(&refused.code), "{index}: {refused}");
+        // A media error has no code.
+        let is_code = refused.code == 0 || (400..500).contains(&refused.code);
+        assert!(is_code, "{index}: {refused}");
         assert!(!refused.message.is_empty());
     }
     settle(&[&ada]).await;
@@ -225,11 +227,7 @@ async fn what_may_not_be_asked_before_joining_is_refused(server: &Server) {
         .filter(|frame| frame.id.is_none())
         .map(|frame| frame.event)
         .collect();
-    assert_eq!(
-        pushed,
-        [event::GET_WAITING_ROOM_REQUESTS],
-        "the reply to the own 33 alone"
-    );
+    assert_eq!(pushed, [0; 0], "others were told nothing");
     // And it may still join.
     bob.join().await.unwrap();
     assert_eq!(ada.roster().await.unwrap().len(), 2);
@@ -439,13 +437,15 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
         let person = json!({ "preset_name": "group_call_participant", "name": name });
         peers.push(Peer::enter(&meeting.add(person).await).await.unwrap());
     }
+    // The reply may leave out who asks (contract: signalling 6.3).
+    let watcher = meeting.host().await;
     let page = async |query: &str, limit, offset| {
         let request = RoomPeersInfoRequest {
             seach_query: query.to_owned(),
             limit,
             offset,
         };
-        let reply: RoomPeersInfoResponse = peers[3]
+        let reply: RoomPeersInfoResponse = watcher
             .ask(event::GET_ROOM_PEERS_INFO, &request)
             .await
             .unwrap();
@@ -476,10 +476,10 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
             limit,
             offset,
         };
-        let _ = peers[3]
+        let _ = watcher
             .ask::<RoomPeersInfoResponse>(event::GET_ROOM_PEERS_INFO, &request)
             .await;
-        peers[3].settle().await.unwrap();
+        watcher.settle().await.unwrap();
     }
 }
 

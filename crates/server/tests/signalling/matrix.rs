@@ -90,7 +90,9 @@ async fn refused(scene: &Scene, cell: &Cell) -> Result<(), String> {
     }
     match refusal {
         None => Err("was not refused".to_owned()),
+        // A media error has no code.
         Some(Refused { code: 403, message }) if !message.is_empty() => Ok(()),
+        Some(Refused { code: 0, message }) if message.contains("permission") => Ok(()),
         Some(other) => Err(format!("is refused for another reason: {other}")),
     }
 }

@@ -132,7 +132,7 @@ impl Meeting {
             "name": name, "config": { "view_type": view }, "permissions": permissions, "ui": {},
         });
         let made = self.post(&format!("{}/presets", self.app), &preset).await;
-        made.expect(201).unwrap();
+        made.expect(200).unwrap();
         name
     }
 
@@ -187,7 +187,12 @@ pub(crate) async fn say(peer: &Peer, text: &str) -> ChatMessage {
     peer.tell(event::SEND_MESSAGE_TO_ROOM, &request)
         .await
         .unwrap();
-    said(peer).await
+    loop {
+        let message = said(peer).await;
+        if message.peer_id == peer.id() && message.payload == text {
+            return message;
+        }
+    }
 }
 
 /// The next message to everybody that arrives here.

@@ -98,10 +98,7 @@ impl Received {
             },
             _ => Refused {
                 code: 0,
-                message: ErrorResponse::decode(payload).map_or_else(
-                    |error| format!("unreadable: {error}"),
-                    |error| error.error_message,
-                ),
+                message: media_error(payload),
             },
         };
         Some(refused)
@@ -157,4 +154,17 @@ impl Inbox {
             changed.await;
         }
     }
+}
+
+/// The text of a media error: JSON in some of them (contract: media 0).
+fn media_error(payload: Bytes) -> String {
+    let text = match ErrorResponse::decode(payload) {
+        Ok(error) => error.error_message,
+        Err(error) => return format!("unreadable: {error}"),
+    };
+    let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let described = json
+        .as_ref()
+        .and_then(|json| json["errorDescription"].as_str());
+    described.map_or(text.clone(), str::to_owned)
 }

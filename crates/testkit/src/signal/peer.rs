@@ -32,6 +32,7 @@ pub struct Peer {
     outgoing: mpsc::Sender<Message>,
     next_id: AtomicU64,
     is_deaf: Arc<AtomicBool>,
+    is_inside: AtomicBool,
     task: JoinHandle<()>,
 }
 
@@ -115,6 +116,7 @@ impl Peer {
             outgoing,
             next_id: AtomicU64::new(0),
             is_deaf,
+            is_inside: AtomicBool::new(false),
             task,
         }
     }
@@ -368,6 +370,7 @@ impl Peer {
         let request = self.identity.join_request();
         let reply: room::PeerInfoResponse = self.ask(event::JOIN_ROOM, &request).await?;
         let me = reply.peer.context("the reply to joinRoom names no peer")?;
+        self.is_inside.store(!me.waitlisted, Ordering::Relaxed);
         if self.identity.asks_who_waits {
             self.send(wire::bare_frame(
                 event::GET_WAITING_ROOM_REQUESTS,
@@ -378,7 +381,7 @@ impl Peer {
         let store = self.identity.store_request(PLUGINS);
         let (chat, polls, plugins, info, peers) = tokio::try_join!(
             self.ask_bare::<chat::GetChatMessagesResponse>(event::GET_MESSAGES),
-            self.ask_bare::<polls::GetPollsResponse>(event::GET_POLLS),
+            self.polls(),
             self.ask::<plugin::PluginStoreResponse>(event::STORE_GET_KEYS, &store),
             self.ask_bare::<room::RoomInfoResponse>(event::GET_ROOM_INFO),
             self.ask_bare::<room::RoomPeersInfoResponse>(event::GET_ROOM_PEERS_INFO),
@@ -399,14 +402,26 @@ impl Peer {
         })
     }
 
-    /// The ids of everybody inside, sorted.
+    /// The polls; none for those who may not see them, whose clients do not ask.
+    async fn polls(&self) -> Result<polls::GetPollsResponse> {
+        match self.ask_bare(event::GET_POLLS).await {
+            Err(error) if is_forbidden(&error) => Ok(polls::GetPollsResponse::default()),
+            other => other,
+        }
+    }
+
+    /// The ids of everybody inside, sorted: oneself too, whether the server lists one or not.
     ///
     /// # Errors
     /// When it is refused.
     pub async fn roster(&self) -> Result<Vec<String>> {
         let reply: room::RoomPeersInfoResponse = self.ask_bare(event::GET_ROOM_PEERS_INFO).await?;
         let mut ids: Vec<String> = reply.peers.into_iter().map(|peer| peer.peer_id).collect();
+        if self.is_inside.load(Ordering::Relaxed) {
+            ids.push(self.identity.peer.clone());
+        }
         ids.sort();
+        ids.dedup();
         Ok(ids)
     }
 
@@ -499,4 +514,9 @@ pub fn odd_frame(event: u32, id: Option<&str>, payload: Option<Bytes>) -> Messag
         metadata: None,
     };
     Message::Binary(envelope.encode_to_vec().into())
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.code == 403)
 }

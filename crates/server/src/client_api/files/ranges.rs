@@ -48,7 +48,15 @@ mod tests {
         for outside in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
             assert_eq!((asked(outside).is_some(), of(outside)), (true, None));
         }
-        for odd in ["", "bytes=", "bytes=-", "bytes=3-1", "bytes=0-1,3-4", "bytes=+1-2", "lines=1-2"] {
+        for odd in [
+            "",
+            "bytes=",
+            "bytes=-",
+            "bytes=3-1",
+            "bytes=0-1,3-4",
+            "bytes=+1-2",
+            "lines=1-2",
+        ] {
             assert_eq!(asked(odd), None, "{odd}");
         }
     }

@@ -74,7 +74,10 @@ impl Files {
     /// # Errors
     /// When it cannot be used.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let place = settings.storage.as_deref().filter(|place| !place.is_empty());
+        let place = settings
+            .storage
+            .as_deref()
+            .filter(|place| !place.is_empty());
         match place {
             Some(url) if url.starts_with("s3://") => s3(url, settings.storage_endpoint.as_deref()),
             Some(other) if other.contains("://") => {
@@ -195,7 +198,11 @@ impl Files {
                 range: Some(GetRange::Bounded(range.clone())),
                 ..GetOptions::default()
             };
-            let got = self.store.get_opts(&path, options).await.map_err(not_found)?;
+            let got = self
+                .store
+                .get_opts(&path, options)
+                .await
+                .map_err(not_found)?;
             return Ok(Found {
                 kind,
                 length: range.end - range.start,

@@ -27,10 +27,7 @@ async fn linked(server: &Server) -> (Rooms, String, String) {
     let data = rooms.app.get(&path).await.data(200);
     let url = data["chat_download_url"].as_str().unwrap();
     let expiry = data["chat_download_url_expiry"].as_str().unwrap();
-    let expiry_ms = expiry
-        .parse::<jiff::Timestamp>()
-        .unwrap()
-        .as_millisecond();
+    let expiry_ms = expiry.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     let days = (expiry_ms - rooms.now_ms) / (24 * 60 * super::MINUTE_MS);
     assert!((6..=7).contains(&days), "{days} days");
     let url = url.to_owned();

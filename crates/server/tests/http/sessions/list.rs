@@ -125,10 +125,7 @@ async fn sessions_are_filtered(server: &Server) {
     let cases = [
         (format!("associated_id={one}"), vec![&old]),
         (format!("meeting_id={two}"), vec![&live, &crowded]),
-        (
-            format!("associated_id={one}&meeting_id={two}"),
-            vec![&old],
-        ),
+        (format!("associated_id={one}&meeting_id={two}"), vec![&old]),
         ("status=LIVE".to_owned(), vec![&live]),
         ("status=ENDED".to_owned(), vec![&crowded, &old]),
         (format!("status=ENDED&meeting_id={two}"), vec![&crowded]),
@@ -159,7 +156,12 @@ async fn sessions_are_filtered(server: &Server) {
     }
     // Another app sees none of them.
     let other = Rooms::of(server).await;
-    for query in ["", "status=LIVE", &format!("meeting_id={one}"), "search=one"] {
+    for query in [
+        "",
+        "status=LIVE",
+        &format!("meeting_id={one}"),
+        "search=one",
+    ] {
         assert!(ids(&other, query).await.is_empty(), "{query}");
     }
 }
@@ -236,17 +238,19 @@ async fn wrong_parameters_of_the_list_are_named(server: &Server) {
         let quoted = format!("\"{name}\"");
         assert!(refusal.message.contains(&quoted), "{query}: {refusal:?}");
     }
-    for empty in ["page_no=", "search=", "participants=", "page_no=0&per_page=0"] {
+    for empty in [
+        "page_no=",
+        "search=",
+        "participants=",
+        "page_no=0&per_page=0",
+    ] {
         app.get(&format!("/sessions?{empty}")).await.data(200);
     }
 }
 
 async fn a_deleted_meeting_takes_its_sessions_along(server: &Server) {
     let rooms = Rooms::of(server).await;
-    let (gone, kept) = (
-        rooms.held("Gone", 30).await,
-        rooms.held("Kept", 20).await,
-    );
+    let (gone, kept) = (rooms.held("Gone", 30).await, rooms.held("Kept", 20).await);
     let peer = rooms.peer(&gone, "ada", 0, None);
     let message = rooms.message(&gone, "hello");
     let records = [Record::Peer(peer), Record::Chat(message)];

@@ -107,13 +107,13 @@ async fn a_person_with_several_clients_is_shown_once_when_asked(server: &Server)
         ("cyd", 6, None),
     ];
     let crowd = Crowd::of(server, &people).await;
-    assert_eq!(
-        crowd.names("sort_order=ASC").await,
-        "ada bob ada cyd cyd"
-    );
+    assert_eq!(crowd.names("sort_order=ASC").await, "ada bob ada cyd cyd");
     let (people, paging) = crowd.get("view=consolidated&sort_order=ASC").await;
     assert_eq!(paging["total_count"], 3);
-    let names: Vec<&Value> = people.iter().map(|person| &person["display_name"]).collect();
+    let names: Vec<&Value> = people
+        .iter()
+        .map(|person| &person["display_name"])
+        .collect();
     assert_eq!(names, ["ada", "bob", "cyd"]);
     assert_eq!(people[0]["id"], crowd.peers[0].peer.to_string());
     assert_eq!(people[0]["duration"], 12.0);
@@ -134,7 +134,11 @@ async fn a_person_with_several_clients_is_shown_once_when_asked(server: &Server)
 }
 
 async fn people_are_searched_for(server: &Server) {
-    let people = [("Ada Lovelace", 0, None), ("Bob_%", 1, None), ("ÄRGER", 2, None)];
+    let people = [
+        ("Ada Lovelace", 0, None),
+        ("Bob_%", 1, None),
+        ("ÄRGER", 2, None),
+    ];
     let crowd = Crowd::of(server, &people).await;
     for (search, wanted) in [
         ("love", "Ada Lovelace"),
@@ -168,9 +172,15 @@ async fn events_of_a_peer_have_stable_ids(server: &Server) {
     let events = |person: &Value| person["peer_events"].as_array().unwrap().clone();
     let (ada, bob) = (events(&people[0]), events(&people[1]));
     let names = |events: &[Value]| -> Vec<Value> {
-        events.iter().map(|event| event["event_name"].clone()).collect()
+        events
+            .iter()
+            .map(|event| event["event_name"].clone())
+            .collect()
     };
-    assert_eq!(names(&ada), ["PEER_CREATED", "PEER_JOINING", "PEER_LEAVING"]);
+    assert_eq!(
+        names(&ada),
+        ["PEER_CREATED", "PEER_JOINING", "PEER_LEAVING"]
+    );
     assert_eq!(names(&bob), ["PEER_CREATED", "PEER_JOINING"]);
     let leaving = &ada[2];
     assert_eq!(leaving["peer_id"], people[0]["id"]);

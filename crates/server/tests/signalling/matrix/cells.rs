@@ -14,7 +14,7 @@ use parlor_protocol::signal::socket::livestreaming::{
     DenyStageAccessRequest, GrantStageAccessRequest, LeaveStageRequest,
 };
 use parlor_protocol::signal::socket::plugin::{
-    PluginStoreDeleteKeysRequest, PluginStoreDeleteRequest, PluginStoreInsertKeysRequest, StoreKeys,
+    PluginStoreDeleteKeysRequest, PluginStoreInsertKeysRequest, StoreKeys,
 };
 use parlor_protocol::signal::socket::polls::{NewPollRequest, VotePollRequest};
 use parlor_protocol::signal::socket::preset::{
@@ -412,10 +412,6 @@ fn plugins() -> Vec<Cell> {
         store_name: PLUGINS.to_owned(),
         delete_keys: vec![store_key("board", None)],
     };
-    let drop = |scene: &Scene| PluginStoreDeleteRequest {
-        plugin_id: scene.meeting.id.clone(),
-        store_name: PLUGINS.to_owned(),
-    };
     vec![
         cell!(
             "plugins.can_start",
@@ -440,14 +436,6 @@ fn plugins() -> Vec<Cell> {
             no_close(),
             |scene| event::STORE_DELETE_KEYS,
             delete(scene)
-        ),
-        cell!(
-            "plugins.can_close",
-            "delete the store of plugins",
-            without("can_close"),
-            no_close(),
-            |scene| event::STORE_DELETE,
-            drop(scene)
         ),
     ]
 }
