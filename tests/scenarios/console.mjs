@@ -40,9 +40,13 @@ export class Consoles {
     else this.unexpected.push({ scenario: scenario.name, who, text: text.slice(0, 600) });
   }
 
-  /** What was not allowed in a scenario. */
+  /** What was not allowed in a scenario, each once, with who saw it. */
   of(scenario) {
-    return this.unexpected.filter((one) => one.scenario === scenario.name);
+    const seenBy = new Map();
+    for (const { who, text } of this.unexpected.filter((one) => one.scenario === scenario.name)) {
+      seenBy.set(text, [...(seenBy.get(text) ?? []), who]);
+    }
+    return [...seenBy].map(([text, all]) => `${[...new Set(all)].join(", ")} (${all.length} ×) ${text}`);
   }
 
   /** Lines about everything. */

@@ -37,6 +37,18 @@ export class World {
     this.frames = new Map();
     /** @type {Set<string>} what the server did on the wire that it must never do */
     this.faults = new Set();
+    /** @type {Map<number, number>} the slowest answer to a request, in milliseconds */
+    this.slowest = new Map();
+  }
+
+  /** What was wrong on the wire: no payload, no answer, or a refusal where none is meant to be. */
+  wireFaults() {
+    const persons = this.persons.filter(Boolean);
+    const isRefusing = this.scenario.sees.includes(65535) || this.scenario.sees.includes(50331708);
+    return [
+      ...this.faults, ...persons.flatMap((person) => person.unanswered()),
+      ...(isRefusing ? [] : persons.flatMap((person) => person.refusals.map(({ text }) => `${person.name} was refused: ${text}`))),
+    ];
   }
 
   page(file) {

@@ -227,6 +227,12 @@ impl Peer {
 
     /// The peer of a record, without a socket. What it may do is known when it comes back.
     pub(crate) fn restored(record: &PeerRecord, stage: StageType, lost_ms: i64) -> Self {
+        // Nobody is told of those who may never come back, or were hidden; not when their permissions
+        // are changed meanwhile either.
+        let permissions = Permissions {
+            hidden_participant: true,
+            ..Permissions::default()
+        };
         let who = Newcomer {
             peer: record.peer,
             participant: record.participant,
@@ -236,12 +242,7 @@ impl Peer {
             preset: record.preset,
             preset_name: record.preset_name.clone(),
             view: record.view,
-            permissions: Permissions::default(),
-        };
-        // Nobody is told of those who may never come back, or were hidden.
-        let permissions = Permissions {
-            hidden_participant: true,
-            ..Permissions::default()
+            permissions: permissions.clone(),
         };
         let mut peer = Self::new(who, permissions, record.created_ms);
         peer.place = Place::Inside;

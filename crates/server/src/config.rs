@@ -82,6 +82,9 @@ pub struct Settings {
     /// The ACME authority [default: Let's Encrypt]
     #[arg(long, global = true, env = "PARLOR_ACME_DIRECTORY", value_name = "URL")]
     pub acme_directory: Option<String>,
+    /// Certificate of the authority behind --acme-directory as PEM, when it is a private one
+    #[arg(long, global = true, env = "PARLOR_ACME_ROOT", value_name = "FILE")]
+    pub acme_root: Option<PathBuf>,
     /// UDP addresses of the media plane, separated by commas [default: 0.0.0.0:8789]
     #[arg(
         long,
@@ -292,6 +295,7 @@ impl Settings {
             acme_domain,
             acme_email,
             acme_directory,
+            acme_root,
             media_listen,
             media_address,
             media_transports,

@@ -47,6 +47,11 @@ impl Simulation {
     pub(crate) fn act(&mut self, (what, a, b, c): Act) {
         let slots = self.truth.peers.len();
         let (slot, other) = (usize::from(a) % slots, usize::from(b) % slots);
+        // Most acts need somebody inside.
+        if what >= 54 && self.truth.peers[slot].socket.is_none() && c % 4 > 0 {
+            self.come(slot);
+            self.join(slot);
+        }
         match what {
             0..24 => self.come(slot),
             24..54 => self.join(slot),
@@ -167,6 +172,7 @@ impl Simulation {
         if self.truth.peers[slot].socket.is_none() || place == Place::Rejected {
             return;
         }
+        self.clients[slot].invited = false;
         let may = self.truth.may_join(slot);
         let waits = place != Place::Inside && self.truth.must_wait(slot);
         let join = JoinRoomRequest::default();
@@ -958,7 +964,7 @@ impl Simulation {
         if slot != other && !self.truth.sees(slot, other) && self.truth.inside(other) {
             return;
         }
-        let hidden = self.truth.may(other).hidden_participant;
+        let hidden = self.truth.may(other).hidden_participant || self.truth.peers[other].unseen;
         let may = self.truth.inside(slot)
             && self.truth.may(slot).pin_participant
             && self.truth.inside(other);

@@ -205,10 +205,7 @@ impl Kept {
         chat.sort_by_key(|message| message.at_ms);
         let peers = self.peers.values().filter(|peer| here(&peer.session));
         Past {
-            peers: peers
-                .filter(|peer| peer.left_ms.is_none())
-                .cloned()
-                .collect(),
+            peers: peers.cloned().collect(),
             entries: (self.entries.iter())
                 .filter(|((of, _, _), _)| here(of))
                 .map(|((_, kind, key), value)| (*kind, key.clone(), value.clone()))

@@ -14,7 +14,7 @@ use crate::meetings::OneMeeting;
 /// The most options.
 const OPTIONS_MAX: usize = 50;
 /// The longest question or option, in characters.
-const TEXT_MAX: usize = 2000;
+const TEXT_MAX: usize = 500;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
@@ -34,7 +34,7 @@ struct Asking {
     #[garde(length(chars, min = 1, max = TEXT_MAX))]
     question: String,
     /// The answers to choose from.
-    #[garde(length(min = 1, max = OPTIONS_MAX), inner(length(chars, min = 1, max = TEXT_MAX)))]
+    #[garde(length(min = 2, max = OPTIONS_MAX), inner(length(chars, min = 1, max = TEXT_MAX)))]
     options: Vec<String>,
     /// Nobody learns who voted for what.
     #[garde(skip)]

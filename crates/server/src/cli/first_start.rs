@@ -117,6 +117,10 @@ Create a meeting and add a participant:
     -H 'Content-Type: application/json' \
     -d '{{"custom_participant_id": "me", "preset_name": "group_call_host", "name": "Me"}}'
 
+The answer holds a token. Join with it in a browser:
+
+  {origin}/meet?authToken=TOKEN
+
 "#
         )
     }

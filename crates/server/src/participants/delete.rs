@@ -22,7 +22,7 @@ pub(super) fn endpoint() -> Endpoint {
         .describe(
             "Delete a participant",
             "Removes the participant; every token of it stops working at once. Somebody who is connected stays until \
-             kicked, unless `drop` says otherwise, but may do nothing any more.",
+             they leave or are kicked, unless `drop` says otherwise, and cannot come back.",
         )
 }
 

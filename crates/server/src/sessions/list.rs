@@ -92,24 +92,30 @@ static COUNT_BY_TIME: Statement = Statement::new(
     "sessions.list_count_by_time",
     "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id >= $2 AND id <= $3",
 );
-/// Live sessions are few and found by an index of their own, then put in order.
+/// Live sessions are few and found by an index of their own, then put in order. Without the inner
+/// query and the bound on meetings, which lets everything through, SQLite would walk all sessions.
 static LIVE: Statement = Statement::new(
     "sessions.list_live",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND id IN
+           (SELECT id FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND meeting_id >= $9)
+           AND ended_at IS NULL AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
          ORDER BY CASE WHEN CAST($7 AS BOOLEAN) THEN consumed_ms ELSE started_at END * CAST($8 AS BIGINT), id
-         LIMIT $9 OFFSET $10",
+         LIMIT $10 OFFSET $11",
         "CASE WHEN CAST($7 AS BOOLEAN) THEN s.consumed_ms ELSE s.started_at END * CAST($8 AS BIGINT), s.id"
     ),
 );
 static LIVE_COUNT: Statement = Statement::new(
     "sessions.list_live_count",
-    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5",
+    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id IN
+       (SELECT id FROM sessions WHERE app_id = $1 AND ended_at IS NULL AND meeting_id >= $6)
+       AND ended_at IS NULL AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5",
 );
 static OF_MEETING: Statement = Statement::new(
     "sessions.list_of_meeting",
     sessions_from!(
-        "SELECT * FROM sessions WHERE app_id = $1 AND meeting_id = $11 AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
+        "SELECT * FROM sessions WHERE app_id = $1 AND id IN
+           (SELECT id FROM sessions WHERE app_id = $1 AND meeting_id = $11) AND started_at + 0 >= $3 AND started_at + 0 <= $4 AND peak >= $5 AND peak <= $6
            AND CASE WHEN ended_at IS NULL THEN CAST($7 AS BOOLEAN) ELSE CAST($8 AS BOOLEAN) END
          ORDER BY CASE WHEN CAST($9 AS BOOLEAN) THEN consumed_ms ELSE started_at END * CAST($10 AS BIGINT), id
          LIMIT $12 OFFSET $13",
@@ -118,7 +124,8 @@ static OF_MEETING: Statement = Statement::new(
 );
 static OF_MEETING_COUNT: Statement = Statement::new(
     "sessions.list_of_meeting_count",
-    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND meeting_id = $8 AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5
+    "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id IN
+       (SELECT id FROM sessions WHERE app_id = $1 AND meeting_id = $8) AND started_at + 0 >= $2 AND started_at + 0 <= $3 AND peak >= $4 AND peak <= $5
        AND CASE WHEN ended_at IS NULL THEN CAST($6 AS BOOLEAN) ELSE CAST($7 AS BOOLEAN) END",
 );
 static SEARCH: Statement = Statement::new(
@@ -441,6 +448,7 @@ impl List<'_> {
         let mut listed = values![self.app.uuid(), self.now_ms];
         listed.extend(self.filter.start_ranges());
         listed.extend(self.filter.order());
+        listed.push(Uuid::nil().into());
         let total = self.count_live().await?;
         self.page(&LIVE, listed, total).await
     }
@@ -515,6 +523,7 @@ impl List<'_> {
     async fn count_live(&self) -> Result<i64, Error> {
         let mut counted = values![self.app.uuid()];
         counted.extend(self.filter.start_ranges());
+        counted.push(Uuid::nil().into());
         self.count(&LIVE_COUNT, counted).await
     }
 

@@ -1,9 +1,14 @@
 //! Certificates from an ACME authority (RFC 8555) such as Let's Encrypt, by TLS-ALPN-01 (RFC 8737)
 //! on the HTTPS port itself: the authority connects to port 443 of each name.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_acme::caches::DirCache;
 use rustls_acme::{AcmeConfig, UseChallenge};
 
@@ -17,6 +22,12 @@ const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Certificates> {
     let folder = settings.data_dir().join("acme");
+    // Keys will be in it, with the mode that the process gives its files.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
     let directory = settings.acme_directory.as_deref().unwrap_or(DIRECTORY);
     anyhow::ensure!(
         directory.starts_with("https://"),
@@ -26,7 +37,11 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
         .acme_email
         .iter()
         .map(|email| format!("mailto:{email}"));
-    let mut state = AcmeConfig::new(names)
+    let config = match &settings.acme_root {
+        None => AcmeConfig::new(names),
+        Some(root) => AcmeConfig::new_with_client_config(names, trusting(root)?),
+    };
+    let mut state = config
         .contact(contact)
         .directory(directory)
         .challenge_type(UseChallenge::TlsAlpn01)
@@ -53,4 +68,18 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
         protocols: vec![ACME.to_vec()],
         upkeep: Box::pin(upkeep),
     })
+}
+
+/// A client that trusts a private authority and no other.
+fn trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+    let failed =
+        |error: &dyn std::fmt::Display| anyhow::anyhow!("--acme-root {}: {error}", root.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(root).map_err(|error| failed(&error))? {
+        let certificate = certificate.map_err(|error| failed(&error))?;
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    anyhow::ensure!(!roots.is_empty(), failed(&"it holds no certificate"));
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    Ok(Arc::new(config.with_no_client_auth()))
 }

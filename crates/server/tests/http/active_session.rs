@@ -83,21 +83,28 @@ async fn a_request_must_name_somebody(server: &Server) {
 async fn a_poll_must_be_one(server: &Server) {
     let meeting = server.app().await.meeting().await;
     for (body, pointer) in [
-        (json!({ "options": ["a"] }), "/question"),
+        (json!({ "options": ["a", "b"] }), "/question"),
         (json!({ "question": "?" }), "/options"),
-        (json!({ "question": "", "options": ["a"] }), "/question"),
+        (
+            json!({ "question": "", "options": ["a", "b"] }),
+            "/question",
+        ),
         (json!({ "question": "?", "options": [] }), "/options"),
-        (json!({ "question": "?", "options": [""] }), "/options/0"),
+        (json!({ "question": "?", "options": ["only"] }), "/options"),
+        (
+            json!({ "question": "?", "options": ["a", ""] }),
+            "/options/1",
+        ),
         (
             json!({ "question": "?", "options": vec!["a"; 51] }),
             "/options",
         ),
         (
-            json!({ "question": "?".repeat(2001), "options": ["a"] }),
+            json!({ "question": "?".repeat(2001), "options": ["a", "b"] }),
             "/question",
         ),
         (
-            json!({ "question": "?", "options": ["a"], "anonymous": "no" }),
+            json!({ "question": "?", "options": ["a", "b"], "anonymous": "no" }),
             "/anonymous",
         ),
     ] {
