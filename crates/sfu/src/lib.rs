@@ -22,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,8 +97,8 @@ pub enum Error {
     /// As many transports as there may be, or as many offers waiting. Worth another try later.
     #[error("the media plane is full")]
     Full,
-    /// The media plane is stopping or has stopped.
-    #[error("the media plane has stopped")]
+    /// The media plane has stopped, or a later order was done first.
+    #[error("the media plane has stopped, or the transport is not wanted any more")]
     Stopped,
 }
 
@@ -122,6 +123,7 @@ pub struct Stats {
 pub struct Media {
     commands: mpsc::UnboundedSender<Command>,
     waiting: Arc<Semaphore>,
+    claims: Arc<AtomicU64>,
     counters: Arc<Counters>,
     local_addrs: Arc<[SocketAddr]>,
 }
@@ -139,6 +141,7 @@ impl Media {
         let media = Self {
             commands,
             waiting: Arc::new(Semaphore::new(WAITING_BYTES)),
+            claims: Arc::default(),
             counters,
             local_addrs: local_addrs.into(),
         };
@@ -148,48 +151,46 @@ impl Media {
     /// Answers an offer with a new transport. It takes the place of the member's older one of
     /// that direction, which is freed; a bad offer leaves the older one as it is.
     ///
-    /// The offer is read here and now, which takes the calling thread about half a millisecond.
-    /// Orders are carried out in the order of the calls, not of the awaits: a [`Media::close`]
-    /// after this call closes this transport too, even if nobody has awaited it yet. If nobody
-    /// waits for the answer any more when its turn comes, nothing is opened.
+    /// The offer is read where the answer is awaited, which takes that thread about half a
+    /// millisecond; who calls is not kept. Orders count in the order of the calls all the same: a
+    /// [`Media::close`] or another `open` of that direction after this call comes after it, and if
+    /// it is done first, this one is [`Error::Stopped`]. If nobody waits for the answer any more
+    /// when its turn comes, nothing is opened.
     ///
     /// # Errors
     /// See [`Error`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a signature that would let the offer be read elsewhere"
-    )]
     pub fn open(
         &self,
         member: Member,
         direction: Direction,
         offer: String,
     ) -> impl Future<Output = Result<Opened, Error>> + Send + use<> {
-        let answer = self.order(member, direction, &offer);
-        async move { answer?.await.unwrap_or(Err(Error::Stopped)) }
-    }
-
-    fn order(
-        &self,
-        member: Member,
-        direction: Direction,
-        offer: &str,
-    ) -> Result<oneshot::Receiver<Result<Opened, Error>>, Error> {
-        let bytes = u32::try_from(offer.len()).unwrap_or(u32::MAX);
-        let offer = Offer::read(offer).map_err(Error::BadOffer)?;
-        let waits = Arc::clone(&self.waiting)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| Error::Full)?;
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Open {
+        let claim = self.claims.fetch_add(1, Ordering::Relaxed);
+        let claimed = self.commands.send(Command::Claim {
             member,
             direction,
-            offer,
-            reply,
-            waits,
-        };
-        self.commands.send(command).map_err(|_| Error::Stopped)?;
-        Ok(answer)
+            claim,
+        });
+        let (commands, waiting) = (self.commands.clone(), Arc::clone(&self.waiting));
+        async move {
+            claimed.map_err(|_| Error::Stopped)?;
+            let bytes = u32::try_from(offer.len()).unwrap_or(u32::MAX);
+            let waits = waiting
+                .try_acquire_many_owned(bytes)
+                .map_err(|_| Error::Full)?;
+            let offer = Offer::read(&offer).map_err(Error::BadOffer)?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Open {
+                member,
+                direction,
+                claim,
+                offer,
+                reply,
+                waits,
+            };
+            commands.send(command).map_err(|_| Error::Stopped)?;
+            answer.await.unwrap_or(Err(Error::Stopped))
+        }
     }
 
     /// Frees everything of a member. Not an error if there is nothing.

@@ -1,5 +1,6 @@
 //! The thread that owns the sockets and the engine behind them.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +28,16 @@ const DATAGRAM_BYTES: usize = 2048;
 
 /// What the thread is asked to do.
 pub(crate) enum Command {
+    /// An offer is being read; its place among the orders is here.
+    Claim {
+        member: Member,
+        direction: Direction,
+        claim: u64,
+    },
     Open {
         member: Member,
         direction: Direction,
+        claim: u64,
         offer: Offer,
         reply: oneshot::Sender<Result<Opened, Error>>,
         /// Held until the offer's memory is free.
@@ -115,6 +123,7 @@ pub(crate) fn start(
         inbox,
         counters,
         stats: Stats::default(),
+        claims: HashMap::new(),
     };
     let thread = thread::Builder::new()
         .name("media-0".to_owned())
@@ -128,6 +137,8 @@ struct Shard {
     inbox: mpsc::UnboundedReceiver<Command>,
     counters: Arc<Counters>,
     stats: Stats,
+    /// The latest order of each member and direction that is still being read.
+    claims: HashMap<(Member, Direction), u64>,
 }
 
 impl Shard {
@@ -157,13 +168,25 @@ impl Shard {
 
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Claim {
+                member,
+                direction,
+                claim,
+            } => {
+                self.claims.insert((member, direction), claim);
+            }
             Command::Open {
                 member,
                 direction,
+                claim,
                 offer,
                 reply,
                 waits,
             } => {
+                if self.claims.get(&(member, direction)) != Some(&claim) {
+                    return;
+                }
+                self.claims.remove(&(member, direction));
                 if reply.is_closed() {
                     return;
                 }
@@ -174,7 +197,12 @@ impl Shard {
                 // If nobody waits any more, the transport is freed when it does not connect.
                 let _ = reply.send(opened);
             }
-            Command::Close(member) => self.engine.close(member),
+            Command::Close(member) => {
+                for direction in [Direction::Publish, Direction::Receive] {
+                    self.claims.remove(&(member, direction));
+                }
+                self.engine.close(member);
+            }
             Command::Stop => {}
         }
     }

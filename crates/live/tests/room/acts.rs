@@ -51,6 +51,7 @@ impl Simulation {
         if what >= 54 && self.truth.peers[slot].socket.is_none() && c % 4 > 0 {
             self.come(slot);
             self.join(slot);
+            self.follow();
         }
         match what {
             0..24 => self.come(slot),
@@ -809,22 +810,24 @@ impl Simulation {
 
     fn kick(&mut self, slot: usize, other: usize) {
         let may = self.truth.inside(slot) && self.truth.may(slot).kick_participant;
-        let place = self.truth.peers[other].place;
         let kick = RemoveParticipantsRequest {
             peer_ids: vec![self.truth.peer_id(other)],
         };
         for _ in 0..2 {
             // Who kicks itself has no socket the second time.
             let should = if may { Ok(None) } else { Err(()) };
-            if place == Place::Invited || self.truth.peers[slot].socket.is_none() {
+            if self.truth.peers[slot].socket.is_none() {
                 return;
             }
             let Some((_, done)) = self.ask(slot, event::KICK, &kick, should) else {
                 return;
             };
             let victim = self.truth.peers[other].place;
-            if matches!(victim, Place::Inside | Place::Waiting) {
+            if !matches!(victim, Place::Gone | Place::Lobby) {
                 self.thrown_out(&[other], event::KICK, &done);
+                // Whoever was let in once has to be let in again.
+                let person = self.truth.peers[other].person;
+                self.truth.people[person].admitted = false;
             }
             self.settle(done);
         }

@@ -73,7 +73,7 @@ async fn every_kind_of_error_has_the_documented_shape(server: &Server) {
         (
             "error_501",
             501,
-            meeting.post("/active-session/kick-all", &json!({})).await,
+            meeting.post("/active-livestream/stop", &json!({})).await,
         ),
     ];
     for (name, status, answer) in errors {

@@ -148,7 +148,12 @@ fn orders_are_carried_out_in_the_order_of_the_calls() {
     for _ in 0..20 {
         let opening = media.open(member(1), Direction::Publish, offer.clone());
         media.close(member(1));
-        assert!(wait(opening).is_ok());
+        assert_eq!(wait(opening), Err(Error::Stopped));
+        let older = media.open(member(1), Direction::Publish, offer.clone());
+        let newer = media.open(member(1), Direction::Publish, offer.clone());
+        assert_eq!(wait(older), Err(Error::Stopped));
+        assert!(wait(newer).is_ok());
+        media.close(member(1));
         until("closed", &media, |stats| stats.open_transports == 0);
     }
 }

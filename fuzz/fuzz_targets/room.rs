@@ -1,0 +1,623 @@
+//! A room that is told anything by several clients, dies, and is opened again from its records.
+//!
+//! The input is a script: a byte that says what happens, a byte that says to whom, and what it needs.
+#![no_main]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use parlor_live::{
+    At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaOrder, Meeting, NewPoll,
+    Newcomer, Output, Past, PeerRecord, Person, Record, Room, SessionRecord, Ticket,
+};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
+use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
+use parlor_protocol::signal::media::edge;
+use parlor_protocol::signal::socket::{chat, livestreaming, plugin, polls, preset, room};
+use parlor_protocol::signal::{Envelope, event};
+use prost::Message;
+use uuid::Uuid;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut world = World::new();
+    let mut script = Script(bytes);
+    while let Some(act) = script.byte() {
+        world.act(act, &mut script);
+    }
+});
+
+/// What is left of the input.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// A byte, or nought when there is none.
+    fn any(&mut self) -> u8 {
+        self.byte().unwrap_or_default()
+    }
+
+    fn bytes(&mut self) -> &'a [u8] {
+        let length = usize::from(self.any()).min(self.0.len());
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+
+    fn text(&mut self) -> String {
+        String::from_utf8_lossy(self.bytes()).into_owned()
+    }
+}
+
+/// People, each with other permissions.
+const PEOPLE: u8 = 6;
+/// Clients of each of them.
+const CLIENTS: u8 = 2;
+
+/// The records, as a database would hold them.
+#[derive(Default)]
+struct Kept {
+    session: Option<SessionRecord>,
+    peers: BTreeMap<PeerId, PeerRecord>,
+    chat: BTreeMap<Uuid, ChatMessage>,
+    entries: BTreeMap<(EntryKind, String), Vec<u8>>,
+}
+
+struct World {
+    room: Room,
+    now_ms: i64,
+    next_id: u128,
+    next_connection: u64,
+    /// Sockets that are open, and whose they are.
+    open: BTreeMap<ConnectionId, u8>,
+    kept: Kept,
+}
+
+impl World {
+    fn new() -> Self {
+        let (mut next_id, now_ms) = (1, 1_700_000_000_000);
+        let room = open(Past::default(), now_ms, &mut next_id);
+        let (open, kept) = (BTreeMap::new(), Kept::default());
+        Self {
+            room,
+            now_ms,
+            next_id,
+            next_connection: 0,
+            open,
+            kept,
+        }
+    }
+
+    fn act(&mut self, act: u8, script: &mut Script<'_>) {
+        let whom = script.any();
+        let connections: Vec<ConnectionId> = self.open.keys().copied().collect();
+        let connection = connections
+            .get(usize::from(whom) % connections.len().max(1))
+            .copied();
+        match (act % 16, connection) {
+            (0 | 1, _) => self.arrive(whom),
+            (2, Some(connection)) => {
+                self.open.remove(&connection);
+                self.tell(Input::Closed {
+                    connection,
+                    goodbye: act & 16 != 0,
+                });
+            }
+            (3, _) => {
+                self.now_ms += i64::from(whom) * i64::from(script.any()) * 10;
+                self.tell(Input::Tick);
+                let wakes_later = self.room.wake_at().is_none_or(|at_ms| at_ms > self.now_ms);
+                assert!(
+                    wakes_later,
+                    "a room that has just ticked must not ask for it again"
+                );
+            }
+            (4, _) => self.command(whom, script),
+            (5, _) => self.crash(),
+            (6, Some(connection)) => self.frame(connection, Bytes::copy_from_slice(script.bytes())),
+            (7, Some(connection)) => {
+                let (number, _) = event::ALL[usize::from(script.any()) % event::ALL.len()];
+                let payload = Bytes::copy_from_slice(script.bytes());
+                self.request(connection, number, payload);
+            }
+            (_, Some(connection)) => {
+                let (number, payload) = sensible(&self.kept, script);
+                self.request(connection, number, payload.into());
+            }
+            _ => {}
+        }
+    }
+
+    fn arrive(&mut self, whom: u8) {
+        if self.open.len() > 20 {
+            return;
+        }
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let who = Box::new(newcomer(whom % PEOPLE, whom / PEOPLE % CLIENTS));
+        self.open.insert(connection, whom);
+        self.tell(Input::Opened { connection, who });
+        self.request(connection, event::JOIN_ROOM, Bytes::new());
+    }
+
+    fn request(&mut self, connection: ConnectionId, number: u32, payload: Bytes) {
+        let envelope = Envelope {
+            event: number,
+            id: Some("id".to_owned()),
+            payload: Some(payload),
+            metadata: None,
+        };
+        self.frame(connection, envelope.encode_to_vec().into());
+    }
+
+    fn frame(&mut self, connection: ConnectionId, bytes: Bytes) {
+        if self.open.contains_key(&connection) {
+            self.tell(Input::Frame { connection, bytes });
+        }
+    }
+
+    fn command(&mut self, which: u8, script: &mut Script<'_>) {
+        let person = |script: &mut Script<'_>| match script.any() {
+            255 => Person::CustomId(script.text()),
+            number => Person::Id(user(number % PEOPLE)),
+        };
+        let command = match which % 10 {
+            0 => Command::Who,
+            1 => Command::Kick(vec![person(script), person(script)]),
+            2 => Command::KickAll,
+            3 => Command::Mute(vec![person(script)]),
+            4 => Command::MuteAll {
+                allow_unmute: script.any() % 2 == 0,
+            },
+            5 => Command::Poll(NewPoll {
+                question: script.text(),
+                options: vec![script.text(), script.text()],
+                anonymous: script.any() % 2 == 0,
+                hide_votes: false,
+            }),
+            6 => Command::Removed {
+                participant: user(script.any() % PEOPLE),
+                drop: script.any() % 2 == 0,
+            },
+            7 => {
+                let mut changed = meeting();
+                changed.active = script.any() % 2 == 0;
+                changed.title = script.text();
+                Command::Changed(changed)
+            }
+            8 => Command::Push {
+                event: event::TRANSCRIPT,
+                payload: Bytes::copy_from_slice(script.bytes()),
+            },
+            _ => Command::Transfer {
+                participant: user(script.any() % PEOPLE),
+                meeting: MeetingId::from_uuid(Uuid::from_u128(7)),
+                token: script.text(),
+            },
+        };
+        self.tell(Input::Command {
+            ticket: Ticket(1),
+            command,
+        });
+    }
+
+    /// The process dies; whoever was there has no socket any more.
+    fn crash(&mut self) {
+        self.open.clear();
+        let kept = &self.kept;
+        let past = Past {
+            session: kept.session.clone(),
+            peers: kept.peers.values().cloned().collect(),
+            entries: kept
+                .entries
+                .iter()
+                .map(|((kind, key), value)| (*kind, key.clone(), value.clone()))
+                .collect(),
+            chat: kept.chat.values().cloned().collect(),
+            last_alive_ms: self.now_ms,
+        };
+        self.room = open(past, self.now_ms, &mut self.next_id);
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut out = Vec::new();
+        let next_id = &mut self.next_id;
+        let mut ids = || draw(next_id);
+        let mut at = At {
+            now_ms: self.now_ms,
+            ids: &mut ids,
+        };
+        self.room.handle(&mut at, input, &mut out);
+        let mut transports = Vec::new();
+        for output in out {
+            self.check(output, &mut transports);
+        }
+        for (connection, request) in transports {
+            let outcome = Ok(("t".to_owned(), "v=0".to_owned()));
+            self.tell(Input::Transport {
+                connection,
+                request,
+                outcome,
+            });
+        }
+    }
+
+    fn check(
+        &mut self,
+        output: Output,
+        transports: &mut Vec<(ConnectionId, parlor_live::Request)>,
+    ) {
+        match output {
+            Output::Send { to, frame } => {
+                let envelope = Envelope::decode(frame).expect("a frame can be read");
+                assert!(envelope.payload.is_some(), "clients fail without a payload");
+                assert!(!to.is_empty());
+                let distinct: BTreeSet<&ConnectionId> = to.iter().collect();
+                assert_eq!(distinct.len(), to.len(), "one copy for each");
+                for connection in &to {
+                    assert!(
+                        self.open.contains_key(connection),
+                        "{connection:?} is closed"
+                    );
+                }
+            }
+            Output::Close { connection, .. } => {
+                let was_open = self.open.remove(&connection);
+                assert!(was_open.is_some(), "{connection:?} was closed before");
+            }
+            Output::Keep(record) => self.keep(record),
+            Output::Media(MediaOrder::Open {
+                connection,
+                request,
+                ..
+            }) => {
+                transports.push((connection, request));
+            }
+            Output::Media(MediaOrder::Close { .. })
+            | Output::Answer(..)
+            | Output::Delegate(_)
+            | Output::TellConnected => {}
+        }
+    }
+
+    fn keep(&mut self, record: Record) {
+        let live = self.kept.session.as_ref().map(|session| session.id);
+        match record {
+            Record::Session(session) => {
+                assert!(
+                    session.live <= session.peak && session.peak <= session.total,
+                    "{session:?}"
+                );
+                assert!(session.live >= 0 && session.consumed_ms >= 0, "{session:?}");
+                assert!(
+                    live.is_none_or(|live| live == session.id),
+                    "one live session"
+                );
+                if let Some(ended_ms) = session.ended_ms {
+                    assert!(
+                        session.live == 0 && ended_ms >= session.started_ms,
+                        "{session:?}"
+                    );
+                    let open = self.kept.peers.values().find(|peer| peer.left_ms.is_none());
+                    assert!(
+                        open.is_none(),
+                        "{open:?} is inside a session that has ended"
+                    );
+                    self.kept = Kept::default();
+                } else {
+                    self.kept.session = Some(session);
+                }
+            }
+            Record::Peer(peer) => {
+                let is_in_order = peer
+                    .left_ms
+                    .is_none_or(|left_ms| left_ms >= peer.entered_ms);
+                assert!(is_in_order && peer.entered_ms >= peer.joined_ms, "{peer:?}");
+                self.kept.peers.insert(peer.peer, peer);
+            }
+            Record::Chat(message) => {
+                assert_eq!(
+                    live,
+                    Some(message.session),
+                    "a message of a session that is not live"
+                );
+                self.kept.chat.insert(message.id, message);
+            }
+            Record::ChatDeleted(id) => {
+                self.kept.chat.remove(&id);
+            }
+            Record::Entry {
+                kind,
+                key,
+                value: Some(value),
+                ..
+            } => {
+                self.kept.entries.insert((kind, key), value);
+            }
+            Record::Entry {
+                kind,
+                key,
+                value: None,
+                ..
+            } => {
+                self.kept.entries.remove(&(kind, key));
+            }
+        }
+    }
+}
+
+fn draw(next_id: &mut u128) -> Uuid {
+    *next_id += 1;
+    Uuid::from_u128(*next_id)
+}
+
+fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
+    let mut ids = || draw(next_id);
+    let limits = Limits {
+        peers: 10,
+        chat_held: 8,
+        polls: 4,
+        ..Limits::default()
+    };
+    Room::open(
+        meeting(),
+        limits,
+        past,
+        &mut At {
+            now_ms,
+            ids: &mut ids,
+        },
+    )
+}
+
+fn meeting() -> Meeting {
+    Meeting {
+        id: MeetingId::from_uuid(Uuid::from_u128(1 << 100)),
+        title: "T".to_owned(),
+        active: true,
+        persist_chat: false,
+        keep_alive_ms: 60_000,
+        parent: None,
+        has_rooms: false,
+    }
+}
+
+fn user(person: u8) -> ParticipantId {
+    ParticipantId::from_uuid(Uuid::from_u128((1 << 101) | u128::from(person)))
+}
+
+fn client(person: u8, number: u8) -> PeerId {
+    let id = (1 << 102) | (u128::from(person) << 8) | u128::from(number);
+    PeerId::from_uuid(Uuid::from_u128(id))
+}
+
+fn newcomer(person: u8, number: u8) -> Newcomer {
+    let host = Permissions {
+        accept_waiting_requests: true,
+        can_accept_production_requests: true,
+        can_change_participant_permissions: true,
+        kick_participant: true,
+        pin_participant: true,
+        ..Permissions::default()
+    };
+    let viewer = Permissions {
+        stage_enabled: true,
+        stage_access: Some(MediaPermission::CanRequest),
+        ..Permissions::default()
+    };
+    let (view, permissions) = match person {
+        0 => (ViewType::GroupCall, host),
+        1 => (ViewType::GroupCall, Permissions::default()),
+        2 => (
+            ViewType::GroupCall,
+            Permissions {
+                waiting_room_type: WaitingRoomType::SkipOnAccept,
+                ..Permissions::default()
+            },
+        ),
+        3 => (ViewType::Webinar, viewer),
+        4 => (ViewType::Livestream, viewer),
+        _ => (
+            ViewType::GroupCall,
+            Permissions {
+                hidden_participant: true,
+                ..Permissions::default()
+            },
+        ),
+    };
+    Newcomer {
+        peer: client(person, number),
+        participant: user(person),
+        custom_id: format!("c{person}"),
+        name: Some(format!("P{person}")),
+        picture: None,
+        preset: PresetId::from_uuid(Uuid::from_u128(9)),
+        preset_name: "p".to_owned(),
+        view,
+        permissions,
+    }
+}
+
+/// A request that names people, messages and polls that there are.
+fn sensible(kept: &Kept, script: &mut Script<'_>) -> (u32, Vec<u8>) {
+    let which = script.any();
+    let person = script.any() % PEOPLE;
+    let peer = client(person, script.any() % CLIENTS).to_string();
+    let user = user(person).to_string();
+    let said = kept
+        .chat
+        .keys()
+        .next_back()
+        .map(Uuid::to_string)
+        .unwrap_or_default();
+    let polls = kept
+        .entries
+        .keys()
+        .filter(|(kind, _)| *kind == EntryKind::Poll);
+    let poll_id = polls.last().map(|(_, key)| key.clone()).unwrap_or_default();
+    let store_keys = |script: &mut Script<'_>| {
+        vec![plugin::StoreKeys {
+            store_key: script.text(),
+            payload: Some(script.text().into()),
+        }]
+    };
+    match which % 19 {
+        0 => (
+            event::SEND_MESSAGE_TO_ROOM,
+            chat::SendChatMessageToRoomRequest {
+                payload_type: i32::from(script.any() % 5),
+                payload: script.text(),
+            }
+            .encode_to_vec(),
+        ),
+        1 => (
+            event::SEND_MESSAGE_TO_PEERS,
+            chat::SendChatMessageToPeersRequest {
+                peer_ids: vec![peer],
+                payload_type: 0,
+                payload: script.text(),
+            }
+            .encode_to_vec(),
+        ),
+        2 => (
+            event::EDIT_MESSAGE,
+            chat::EditChatMessageRequest {
+                chat_id: said,
+                payload_type: Some(0),
+                payload: Some(script.text()),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        3 => (
+            event::DELETE_MESSAGE,
+            chat::DeleteChatMessageRequest {
+                chat_id: said,
+                channel_id: None,
+            }
+            .encode_to_vec(),
+        ),
+        4 => (
+            event::PIN_MESSAGE,
+            chat::PinChatMessageRequest {
+                chat_id: said,
+                pinned: script.any() % 2 == 0,
+                channel_id: None,
+            }
+            .encode_to_vec(),
+        ),
+        5 => (
+            event::CREATE_POLL,
+            polls::NewPollRequest {
+                question: script.text(),
+                options: vec![script.text(), script.text()],
+                anonymous: script.any() % 2 == 0,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        6 => (
+            event::VOTE_POLL,
+            polls::VotePollRequest {
+                poll_id,
+                index: script.any().into(),
+            }
+            .encode_to_vec(),
+        ),
+        7 => (
+            event::STORE_INSERT_KEYS,
+            plugin::PluginStoreInsertKeysRequest {
+                plugin_id: meeting().id.to_string(),
+                store_name: script.text(),
+                insert_keys: store_keys(script),
+            }
+            .encode_to_vec(),
+        ),
+        8 => (
+            event::STORE_DELETE_KEYS,
+            plugin::PluginStoreDeleteKeysRequest {
+                plugin_id: meeting().id.to_string(),
+                store_name: script.text(),
+                delete_keys: store_keys(script),
+            }
+            .encode_to_vec(),
+        ),
+        9 => (
+            event::KICK,
+            room::RemoveParticipantsRequest {
+                peer_ids: vec![peer],
+            }
+            .encode_to_vec(),
+        ),
+        10 => (
+            event::ACCEPT_WAITING_ROOM_REQUESTS,
+            room::AcceptWaitingRoomRequests {
+                user_ids: vec![user],
+            }
+            .encode_to_vec(),
+        ),
+        11 => (
+            event::DENY_WAITING_ROOM_REQUESTS,
+            room::DenyWaitingRoomRequests {
+                user_ids: vec![user],
+            }
+            .encode_to_vec(),
+        ),
+        12 => (
+            event::GRANT_STAGE_ACCESS,
+            livestreaming::GrantStageAccessRequest {
+                user_ids: vec![user],
+            }
+            .encode_to_vec(),
+        ),
+        13 => (
+            event::DENY_STAGE_ACCESS,
+            livestreaming::DenyStageAccessRequest {
+                user_ids: vec![user],
+            }
+            .encode_to_vec(),
+        ),
+        14 => (
+            event::LEAVE_STAGE,
+            livestreaming::LeaveStageRequest {
+                user_ids: vec![user],
+            }
+            .encode_to_vec(),
+        ),
+        15 => (
+            event::PIN_PEER,
+            edge::GlobalPeerPinningRequest {
+                participant_id: peer,
+            }
+            .encode_to_vec(),
+        ),
+        16 => (
+            event::BROADCAST_TO_ENTITY,
+            room::BroadcastMessage {
+                r#type: script.text(),
+                ids: vec![peer],
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        17 => {
+            let patch = preset::PresetUpdates::decode(script.bytes()).ok();
+            let update = preset::UpdatePeerPreset {
+                user_ids: user,
+                patch,
+            };
+            (
+                event::UPDATE_USER_PRESET,
+                preset::UpdatePeersPresetRequest {
+                    update_peers_presets: vec![update],
+                }
+                .encode_to_vec(),
+            )
+        }
+        _ => (event::JOIN_ROOM, Vec::new()),
+    }
+}
