@@ -3,6 +3,9 @@
 //! The input is a script: a byte that says what happens, a byte that says to whom, and what it needs.
 #![no_main]
 
+#[path = "room/requests.rs"]
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -12,8 +15,6 @@ use parlor_live::{
 };
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
-use parlor_protocol::signal::media::edge;
-use parlor_protocol::signal::socket::{chat, livestreaming, plugin, polls, preset, room};
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
@@ -39,6 +40,10 @@ impl<'a> Script<'a> {
     /// A byte, or nought when there is none.
     fn any(&mut self) -> u8 {
         self.byte().unwrap_or_default()
+    }
+
+    fn flag(&mut self) -> bool {
+        self.any() & 1 == 0
     }
 
     fn bytes(&mut self) -> &'a [u8] {
@@ -125,7 +130,7 @@ impl World {
                 self.request(connection, number, payload);
             }
             (_, Some(connection)) => {
-                let (number, payload) = sensible(&self.kept, script);
+                let (number, payload) = requests::sensible(&self.kept, script);
                 self.request(connection, number, payload.into());
             }
             _ => {}
@@ -171,21 +176,21 @@ impl World {
             2 => Command::KickAll,
             3 => Command::Mute(vec![person(script)]),
             4 => Command::MuteAll {
-                allow_unmute: script.any() % 2 == 0,
+                allow_unmute: script.flag(),
             },
             5 => Command::Poll(NewPoll {
                 question: script.text(),
                 options: vec![script.text(), script.text()],
-                anonymous: script.any() % 2 == 0,
+                anonymous: script.flag(),
                 hide_votes: false,
             }),
             6 => Command::Removed {
                 participant: user(script.any() % PEOPLE),
-                drop: script.any() % 2 == 0,
+                drop: script.flag(),
             },
             7 => {
                 let mut changed = meeting();
-                changed.active = script.any() % 2 == 0;
+                changed.active = script.flag();
                 changed.title = script.text();
                 Command::Changed(changed)
             }
@@ -439,185 +444,5 @@ fn newcomer(person: u8, number: u8) -> Newcomer {
         preset_name: "p".to_owned(),
         view,
         permissions,
-    }
-}
-
-/// A request that names people, messages and polls that there are.
-fn sensible(kept: &Kept, script: &mut Script<'_>) -> (u32, Vec<u8>) {
-    let which = script.any();
-    let person = script.any() % PEOPLE;
-    let peer = client(person, script.any() % CLIENTS).to_string();
-    let user = user(person).to_string();
-    let said = kept
-        .chat
-        .keys()
-        .next_back()
-        .map(Uuid::to_string)
-        .unwrap_or_default();
-    let polls = kept
-        .entries
-        .keys()
-        .filter(|(kind, _)| *kind == EntryKind::Poll);
-    let poll_id = polls.last().map(|(_, key)| key.clone()).unwrap_or_default();
-    let store_keys = |script: &mut Script<'_>| {
-        vec![plugin::StoreKeys {
-            store_key: script.text(),
-            payload: Some(script.text().into()),
-        }]
-    };
-    match which % 19 {
-        0 => (
-            event::SEND_MESSAGE_TO_ROOM,
-            chat::SendChatMessageToRoomRequest {
-                payload_type: i32::from(script.any() % 5),
-                payload: script.text(),
-            }
-            .encode_to_vec(),
-        ),
-        1 => (
-            event::SEND_MESSAGE_TO_PEERS,
-            chat::SendChatMessageToPeersRequest {
-                peer_ids: vec![peer],
-                payload_type: 0,
-                payload: script.text(),
-            }
-            .encode_to_vec(),
-        ),
-        2 => (
-            event::EDIT_MESSAGE,
-            chat::EditChatMessageRequest {
-                chat_id: said,
-                payload_type: Some(0),
-                payload: Some(script.text()),
-                ..Default::default()
-            }
-            .encode_to_vec(),
-        ),
-        3 => (
-            event::DELETE_MESSAGE,
-            chat::DeleteChatMessageRequest {
-                chat_id: said,
-                channel_id: None,
-            }
-            .encode_to_vec(),
-        ),
-        4 => (
-            event::PIN_MESSAGE,
-            chat::PinChatMessageRequest {
-                chat_id: said,
-                pinned: script.any() % 2 == 0,
-                channel_id: None,
-            }
-            .encode_to_vec(),
-        ),
-        5 => (
-            event::CREATE_POLL,
-            polls::NewPollRequest {
-                question: script.text(),
-                options: vec![script.text(), script.text()],
-                anonymous: script.any() % 2 == 0,
-                ..Default::default()
-            }
-            .encode_to_vec(),
-        ),
-        6 => (
-            event::VOTE_POLL,
-            polls::VotePollRequest {
-                poll_id,
-                index: script.any().into(),
-            }
-            .encode_to_vec(),
-        ),
-        7 => (
-            event::STORE_INSERT_KEYS,
-            plugin::PluginStoreInsertKeysRequest {
-                plugin_id: meeting().id.to_string(),
-                store_name: script.text(),
-                insert_keys: store_keys(script),
-            }
-            .encode_to_vec(),
-        ),
-        8 => (
-            event::STORE_DELETE_KEYS,
-            plugin::PluginStoreDeleteKeysRequest {
-                plugin_id: meeting().id.to_string(),
-                store_name: script.text(),
-                delete_keys: store_keys(script),
-            }
-            .encode_to_vec(),
-        ),
-        9 => (
-            event::KICK,
-            room::RemoveParticipantsRequest {
-                peer_ids: vec![peer],
-            }
-            .encode_to_vec(),
-        ),
-        10 => (
-            event::ACCEPT_WAITING_ROOM_REQUESTS,
-            room::AcceptWaitingRoomRequests {
-                user_ids: vec![user],
-            }
-            .encode_to_vec(),
-        ),
-        11 => (
-            event::DENY_WAITING_ROOM_REQUESTS,
-            room::DenyWaitingRoomRequests {
-                user_ids: vec![user],
-            }
-            .encode_to_vec(),
-        ),
-        12 => (
-            event::GRANT_STAGE_ACCESS,
-            livestreaming::GrantStageAccessRequest {
-                user_ids: vec![user],
-            }
-            .encode_to_vec(),
-        ),
-        13 => (
-            event::DENY_STAGE_ACCESS,
-            livestreaming::DenyStageAccessRequest {
-                user_ids: vec![user],
-            }
-            .encode_to_vec(),
-        ),
-        14 => (
-            event::LEAVE_STAGE,
-            livestreaming::LeaveStageRequest {
-                user_ids: vec![user],
-            }
-            .encode_to_vec(),
-        ),
-        15 => (
-            event::PIN_PEER,
-            edge::GlobalPeerPinningRequest {
-                participant_id: peer,
-            }
-            .encode_to_vec(),
-        ),
-        16 => (
-            event::BROADCAST_TO_ENTITY,
-            room::BroadcastMessage {
-                r#type: script.text(),
-                ids: vec![peer],
-                ..Default::default()
-            }
-            .encode_to_vec(),
-        ),
-        17 => {
-            let patch = preset::PresetUpdates::decode(script.bytes()).ok();
-            let update = preset::UpdatePeerPreset {
-                user_ids: user,
-                patch,
-            };
-            (
-                event::UPDATE_USER_PRESET,
-                preset::UpdatePeersPresetRequest {
-                    update_peers_presets: vec![update],
-                }
-                .encode_to_vec(),
-            )
-        }
-        _ => (event::JOIN_ROOM, Vec::new()),
     }
 }

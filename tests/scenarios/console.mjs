@@ -28,12 +28,14 @@ export class Consoles {
       const kind = message.type();
       if (kind !== "error" && kind !== "warning") return;
       const { url } = message.location();
-      this.judge(scenario, who, kind, `${kind}: ${message.text()}${url ? ` (${url.replace(/\?.*/, "")})` : ""}`);
+      this.judge(scenario, who, kind, `${kind}: ${message.text()}${url ? ` (${url})` : ""}`);
     });
     page.on("pageerror", (error) => this.judge(scenario, who, "exception", `exception: ${error?.stack ?? error}`));
   }
 
-  judge(scenario, who, kind, text) {
+  judge(scenario, who, kind, told) {
+    // Queries hold tokens.
+    const text = told.replace(/\?[^\s')]*/g, "");
     this.counts[kind] += 1;
     const allowance = [...(scenario.allows ?? []), ...EVERYWHERE].find((one) => one.text.test(text));
     if (allowance) this.allowed.set(allowance, (this.allowed.get(allowance) ?? 0) + 1);

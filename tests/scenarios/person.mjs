@@ -74,7 +74,7 @@ export class Person {
   /** `RealtimeKitClient.init`. Microphone and camera are off unless `options.defaults` says otherwise. */
   async init(options = {}) {
     const all = { authToken: this.token, baseURI: this.base, defaults: { audio: false, video: false }, ...options };
-    await this.page.evaluate((given) => window.enter(given), all);
+    await this.world.door.pass(() => this.page.evaluate((given) => window.enter(given), all));
     return this;
   }
 

@@ -26,7 +26,35 @@ export function scenario(name, about, play) {
 
 const NAMES = ["Ada", "Bob", "Cem", "Dee", "Eli"];
 
+/** Lets so many through at once; the others wait. */
+class Door {
+  constructor(width) {
+    this.free = width;
+    this.waiting = [];
+  }
+
+  async pass(run) {
+    if (this.free > 0) this.free -= 1;
+    else await new Promise((resolve) => { this.waiting.push(resolve); });
+    try {
+      return await run();
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.free += 1;
+    }
+  }
+}
+
+/**
+ * How many may start an SDK at once. It gives up after three seconds, and more of them than there
+ * are processors only make each other late.
+ */
+const STARTING = new Door(3);
+
 export class World {
+  door = STARTING;
+
   /** @param {object} shared parlor, browser, site, and who watches consoles @param {Scenario} scenario */
   constructor(shared, scenario) {
     Object.assign(this, shared);

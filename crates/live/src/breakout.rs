@@ -49,18 +49,18 @@ impl Room {
             _ => {}
         }
         let delegated = self.delegated(asked);
-        turn.emit(Output::Delegate(delegated));
+        turn.emit(Output::Delegate(Box::new(delegated)));
         Ok(())
     }
 
     /// Passes a request on to the server.
-    pub(crate) fn delegated(&self, asked: &Asked<'_>) -> Box<Delegated> {
+    pub(crate) fn delegated(&self, asked: &Asked<'_>) -> Delegated {
         let peer = &self.peers[asked.seat];
-        Box::new(Delegated {
+        Delegated {
             peer: peer.id(),
             participant: peer.user(),
             connection: asked.connection,
             request: asked.request.clone(),
-        })
+        }
     }
 }

@@ -37,7 +37,7 @@ impl Room {
                 return Err(Refusal::forbidden("can_alter_connected_meetings"));
             }
             let delegated = self.delegated(asked);
-            turn.emit(Output::Delegate(delegated));
+            turn.emit(Output::Delegate(Box::new(delegated)));
             return Ok(());
         }
         let named = named::<PeerId>(&message.ids);

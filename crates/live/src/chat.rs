@@ -172,6 +172,10 @@ impl Chat {
 
 impl Room {
     /// `getMessages`: the latest, oldest first.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "handlers of the event table have one shape"
+    )]
     pub(crate) fn chat_history(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let mut messages: Vec<_> = self
             .readable(asked.seat)

@@ -133,11 +133,11 @@ impl Allowance {
         if rate.count == 0 {
             return true;
         }
-        let (now_us, per_us) = (now_ms * 1000, i64::from(rate.per_ms) * 1000);
-        let cost_us = per_us / i64::from(rate.count);
+        let (time_us, period) = (now_ms * 1000, i64::from(rate.per_ms) * 1000);
+        let cost_us = period / i64::from(rate.count);
         // A clock that was set back must not silence a peer for as long.
-        let paid_us = self.paid_us.clamp(now_us, now_us + per_us) + cost_us;
-        if paid_us > now_us + per_us {
+        let paid_us = self.paid_us.clamp(time_us, time_us + period) + cost_us;
+        if paid_us > time_us + period {
             return false;
         }
         self.paid_us = paid_us;

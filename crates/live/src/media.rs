@@ -72,6 +72,10 @@ impl Room {
     }
 
     /// Clients prepare their media before they join the room, those who will have to wait as well.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "handlers of the event table have one shape"
+    )]
     fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         // Again after a reconnect: what it published is gone from the client.
         self.stop_media(turn, asked.seat);
@@ -166,6 +170,10 @@ impl Room {
         Ok(())
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "handlers of the event table have one shape"
+    )]
     fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.stop_media(turn, asked.seat);
         let peer = self.peers[asked.seat].id();

@@ -41,7 +41,7 @@ impl Room {
         let request: KickAllPeersRequest = asked.request.message()?;
         if request.propagate_kick_across_rooms {
             let delegated = self.delegated(asked);
-            turn.emit(Output::Delegate(delegated));
+            turn.emit(Output::Delegate(Box::new(delegated)));
         }
         self.everybody_out(turn);
         Ok(())

@@ -78,6 +78,10 @@ pub(crate) struct Peer {
 }
 
 /// The time of a peer in a session.
+#[expect(
+    clippy::struct_field_names,
+    reason = "each is a time in milliseconds, and says so"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stay {
     pub(crate) joined_ms: i64,

@@ -177,7 +177,7 @@ impl Room {
             }
             let person = update.user_ids.parse::<ParticipantId>();
             let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
-            people.push((person, update.patch.clone().unwrap_or_default()));
+            people.push((person, update.patch.unwrap_or_default()));
         }
         for (person, _) in &people {
             if !self.peers.iter().any(|(_, peer)| peer.user() == *person) {
@@ -210,13 +210,13 @@ impl Room {
         if standing.patch.merge(encoded.as_slice()).is_err() {
             return;
         }
-        let whole = standing.patch.clone();
+        let whole = standing.patch;
         let kept = Some(whole.encode_to_vec());
         self.keep_entry(turn, EntryKind::Permissions, person.to_string(), kept);
         let update = UpdatePeersPresetResponse {
             update_peers_presets: vec![UpdatePeerPreset {
                 user_ids: person.to_string(),
-                patch: Some(patch.clone()),
+                patch: Some(*patch),
             }],
         };
         for seat in self.peers.seats(|peer| peer.user() == person) {
@@ -231,10 +231,10 @@ impl Room {
 
     /// From now on the peer may do this.
     pub(crate) fn set_permissions(&mut self, turn: &mut Turn<'_>, seat: Seat, now: Permissions) {
-        let decided = self.peers[seat].permissions.accept_waiting_requests;
+        let before = self.peers[seat].permissions.accept_waiting_requests;
         let decides = now.accept_waiting_requests;
         self.change(turn, seat, |peer| peer.permissions = now);
-        if decides && !decided && self.peers[seat].is_inside() {
+        if decides && !before && self.peers[seat].is_inside() {
             self.privileged_entered(turn);
         }
     }

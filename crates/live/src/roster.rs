@@ -318,6 +318,10 @@ impl Room {
     }
 
     /// `getRoomInfo`.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "handlers of the event table have one shape"
+    )]
     pub(crate) fn room_info(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         // Before the first join nothing has started; clients keep the first time they are told.
         let live = self.session.live;

@@ -27,7 +27,7 @@ type StoreName = (String, String);
 /// Every store of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
-    stores: BTreeMap<StoreName, BTreeMap<String, PluginStoreItem>>,
+    by_name: BTreeMap<StoreName, BTreeMap<String, PluginStoreItem>>,
     keys: usize,
     bytes: usize,
 }
@@ -45,7 +45,7 @@ impl Stores {
     }
 
     fn set(&mut self, name: &StoreName, item: PluginStoreItem) {
-        let store = self.stores.entry(name.clone()).or_default();
+        let store = self.by_name.entry(name.clone()).or_default();
         self.bytes += item.payload.len();
         match store.insert(item.store_key.clone(), item) {
             Some(old) => self.bytes -= old.payload.len(),
@@ -54,12 +54,12 @@ impl Stores {
     }
 
     fn remove(&mut self, name: &StoreName, key: &str) -> Option<PluginStoreItem> {
-        let store = self.stores.get_mut(name)?;
+        let store = self.by_name.get_mut(name)?;
         let item = store.remove(key)?;
         self.keys -= 1;
         self.bytes -= item.payload.len();
         if store.is_empty() {
-            self.stores.remove(name);
+            self.by_name.remove(name);
         }
         Some(item)
     }
@@ -85,7 +85,7 @@ impl Room {
             return Err(Refusal::new(429, "too many reads of stores: slow down"));
         }
         let name = (request.plugin_id, request.store_name);
-        let store = self.stores.stores.get(&name);
+        let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
         let wanted = |key: &str| {
             request.get_keys.is_empty() || request.get_keys.iter().any(|one| one.store_key == key)
@@ -205,11 +205,11 @@ impl Room {
     }
 
     fn has_room_for(&self, name: &StoreName, keys: &[StoreKeys]) -> Outcome {
-        let store = self.stores.stores.get(name);
+        let store = self.stores.by_name.get(name);
         let new = keys
             .iter()
             .filter(|key| store.is_none_or(|store| !store.contains_key(&key.store_key)));
-        if store.is_none() && self.stores.stores.len() >= self.limits.store_count {
+        if store.is_none() && self.stores.by_name.len() >= self.limits.store_count {
             return Err(Refusal::new(409, "this session has too many stores"));
         }
         if self.stores.keys + new.count() > self.limits.store_keys {

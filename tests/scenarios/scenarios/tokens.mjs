@@ -15,7 +15,7 @@ async function initFails(person, token) {
   return person.fails((_, given) => window.enter(given), { authToken: token, baseURI: person.base, defaults: { audio: false, video: false } });
 }
 
-scenario("a token that is no token, forged or another's is refused", { sees: [], allows: [REFUSED(401), { text: /token/i, reason: "the SDK complains about a token of the wrong form" }] }, async (world) => {
+scenario("a token that is no token, forged or another's is refused", { sees: [], allows: [REFUSED(401), { text: /Invalid auth token provided/, reason: "the SDK complains about a token of the wrong form" }] }, async (world) => {
   const meeting = await world.parlor.meeting();
   const person = await world.person(meeting, { preset_name: "group_call_host" });
   const [head, claims, signature] = person.token.split(".");

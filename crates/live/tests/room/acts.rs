@@ -274,7 +274,7 @@ impl Simulation {
 
     fn say(&mut self, slot: usize, c: u8) {
         let chat = &self.truth.may(slot).chat.public;
-        let image = c % 4 == 0;
+        let image = c.is_multiple_of(4);
         let may = chat.can_send && if image { chat.files } else { chat.text };
         let payload = if image {
             format!("https://files.test/{c}.png")
@@ -524,8 +524,8 @@ impl Simulation {
     }
 
     fn write_store(&mut self, slot: usize, b: u8, c: u8) {
-        let (deletes, off) = (c % 4 == 0, c % 4 == 1);
-        let plugin = b % 3 == 0;
+        let (deletes, off) = (c.is_multiple_of(4), c % 4 == 1);
+        let plugin = b.is_multiple_of(3);
         let (store, key) = (
             if plugin { PLUGINS } else { STORE },
             format!("key {}", b % 5),
@@ -570,7 +570,7 @@ impl Simulation {
     }
 
     fn broadcast(&mut self, slot: usize, other: usize, c: u8) {
-        let spotlight = c % 4 == 0;
+        let spotlight = c.is_multiple_of(4);
         let message = BroadcastMessage {
             r#type: if spotlight { "spotlight" } else { "hands" }.to_owned(),
             payload: Bytes::from_static(b"{}"),
@@ -579,7 +579,7 @@ impl Simulation {
             broadcast_type: None,
         };
         let may = self.truth.inside(slot) && (!spotlight || self.truth.may(slot).can_spotlight);
-        let all = c % 2 == 0;
+        let all = c.is_multiple_of(2);
         let event = if all {
             event::BROADCAST_MESSAGE
         } else {
@@ -854,7 +854,7 @@ impl Simulation {
     fn change_permissions(&mut self, slot: usize, other: usize, c: u8) {
         let person = self.truth.peers[other].person;
         let right = RIGHTS[usize::from(c >> 1) % RIGHTS.len()];
-        let on = c % 2 == 0;
+        let on = c.is_multiple_of(2);
         let Some(set) = right.patch else { return };
         let slots = self.truth.slots_of(person);
         let unseen = slots.iter().any(|slot| self.truth.peers[*slot].unseen);
@@ -1021,7 +1021,7 @@ impl Simulation {
                 match answer {
                     Answer::NoSession => assert!(!live),
                     Answer::Nobody(name) => {
-                        assert!(live && those.is_empty() && name == who.to_string())
+                        assert!(live && those.is_empty() && name == who.to_string());
                     }
                     Answer::People(people) => {
                         assert!(live && people == [who] && !those.is_empty());
@@ -1054,7 +1054,7 @@ impl Simulation {
                 let new = NewPoll {
                     question: "Which?".to_owned(),
                     options: (0..OPTIONS).map(|option| format!("{option}")).collect(),
-                    anonymous: b % 2 == 0,
+                    anonymous: b.is_multiple_of(2),
                     hide_votes: false,
                 };
                 let (answer, done) = self.world.command(Command::Poll(new));
@@ -1062,7 +1062,7 @@ impl Simulation {
                     Answer::Poll(poll) => self.truth.polls.push(PollTruth {
                         id: poll.poll_id,
                         creator: None,
-                        anonymous: b % 2 == 0,
+                        anonymous: b.is_multiple_of(2),
                         votes: Vec::new(),
                     }),
                     other => assert_eq!(other, Answer::NoSession),
@@ -1077,7 +1077,7 @@ impl Simulation {
                     .1
             }
             9 => {
-                let (drop, of) = (b % 2 == 0, self.truth.slots_of(person));
+                let (drop, of) = (b.is_multiple_of(2), self.truth.slots_of(person));
                 let (_, done) = self.world.command(Command::Removed {
                     participant: who,
                     drop,
@@ -1156,7 +1156,7 @@ impl Simulation {
         let Some(socket) = self.truth.peers[slot].socket else {
             return;
         };
-        let done = if c % 2 == 0 {
+        let done = if c.is_multiple_of(2) {
             let bytes = Bytes::from(vec![0xFF; usize::from(c)]);
             self.world.take(Input::Frame {
                 connection: socket,
@@ -1188,7 +1188,7 @@ impl Simulation {
 
     /// The server goes down, at once or in good order, and another comes up.
     fn crash(&mut self, c: u8) {
-        if c % 2 == 0 {
+        if c.is_multiple_of(2) {
             let (_, done) = self.world.command(Command::Suspend);
             assert!(done.kept.is_empty() && done.closed.iter().all(|(_, how)| how.code() == 1012));
             let here = self

@@ -288,7 +288,7 @@ fn taken_away(cell: &Cell, these: &[crate::people::Right], needs: &str) -> usize
     assert!(
         !call
             .world
-            .ask(host, event::UPDATE_USER_PRESET, &update(ME, patch.clone()))
+            .ask(host, event::UPDATE_USER_PRESET, &update(ME, patch))
             .refused()
     );
     refused(&mut call, cell, needs);

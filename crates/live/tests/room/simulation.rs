@@ -153,28 +153,25 @@ impl Simulation {
         let asked = self.world.ask(from, event, message);
         let replied = asked.replies.first().map(|reply| reply.event);
         self.seen.insert((event, should.is_ok()));
-        match should {
-            Ok(expected) => {
-                assert_eq!(
-                    replied, expected,
-                    "the reply to {event}: {:?}",
-                    asked.replies
-                );
-                Some((asked.replies.into_iter().next(), asked.done))
-            }
-            Err(()) => {
-                assert!(asked.refused(), "{event} was not refused: {asked:?}");
-                let done = &asked.done;
-                assert_eq!(
-                    done.frames.len(),
-                    1,
-                    "somebody learns of a refusal: {done:?}"
-                );
-                let nothing = done.kept.is_empty() && done.media.is_empty();
-                assert!(nothing && done.delegated.is_empty() && done.closed.is_empty());
-                self.settle(asked.done);
-                None
-            }
+        if let Ok(expected) = should {
+            assert_eq!(
+                replied, expected,
+                "the reply to {event}: {:?}",
+                asked.replies
+            );
+            Some((asked.replies.into_iter().next(), asked.done))
+        } else {
+            assert!(asked.refused(), "{event} was not refused: {asked:?}");
+            let done = &asked.done;
+            assert_eq!(
+                done.frames.len(),
+                1,
+                "somebody learns of a refusal: {done:?}"
+            );
+            let nothing = done.kept.is_empty() && done.media.is_empty();
+            assert!(nothing && done.delegated.is_empty() && done.closed.is_empty());
+            self.settle(asked.done);
+            None
         }
     }
 

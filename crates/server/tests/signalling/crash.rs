@@ -85,7 +85,7 @@ async fn a_kill_makes_no_lie_of_what_was_told(like: &Server) {
         }
         drop(peers);
         server.start_again().await;
-        let restarted = jiff::Timestamp::now().as_millisecond();
+        let restarted = parlor_server::clock::Clock::default().now_ms();
         meeting = meeting.moved_to(&server);
         let (returning, lost) = people.split_at(TALKERS / 2);
         let back = come_back(&meeting, returning).await;
