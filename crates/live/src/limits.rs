@@ -62,8 +62,10 @@ pub struct Limits {
     pub broadcasts: Rate,
     /// Bytes of a broadcast.
     pub broadcast_bytes: usize,
-    /// Operations on stores, of each kind.
+    /// Changes of stores, setting and removing each.
     pub stores: Rate,
+    /// Reads of stores: more, because clients read on every join and reconnect, all they have.
+    pub store_reads: Rate,
     /// Stores of a room.
     pub store_count: usize,
     /// Keys of all stores together.
@@ -106,6 +108,7 @@ impl Default for Limits {
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,
             stores: Rate::per_second(5),
+            store_reads: Rate::per_second(30),
             store_count: 200,
             store_keys: 10_000,
             store_value_bytes: 64 * 1024,

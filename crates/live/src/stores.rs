@@ -78,7 +78,7 @@ impl Room {
     /// plugins first; what else is in stores, those who would have to wait do not learn.
     pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: PluginStoreGetKeysRequest = asked.request.message()?;
-        let rate = self.limits.stores;
+        let rate = self.limits.store_reads;
         let waits = !self.looks_in(asked.seat);
         let peer = &mut self.peers[asked.seat];
         if !peer.left.store_reads.take(rate, turn.now_ms) {

@@ -14,7 +14,6 @@ use uuid::Uuid;
 pub(crate) struct Right {
     pub(crate) name: &'static str,
     pub(crate) set: fn(&mut Permissions, bool),
-    pub(crate) get: fn(&Permissions) -> bool,
     /// `None` when a call cannot change it.
     pub(crate) patch: Option<fn(&mut PresetUpdates, bool)>,
 }
@@ -25,7 +24,6 @@ macro_rules! rights {
         pub(crate) const RIGHTS: &[Right] = &[$(Right {
             name: $name,
             set: |may, on| may.$($field).+ = on,
-            get: |may| may.$($field).+,
             patch: rights!(@patch $($patch)?),
         }),*];
     };

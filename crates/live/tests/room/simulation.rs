@@ -121,6 +121,7 @@ impl Simulation {
             chat_files: none,
             broadcasts: none,
             stores: none,
+            store_reads: none,
             poll_rate: none,
             permission_updates: none,
             ..Limits::default()
