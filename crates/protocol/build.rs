@@ -3,7 +3,19 @@
 use std::path::Path;
 
 const FILES: [&str; 13] = [
-    "ai", "api", "chat", "common", "media", "media_edge", "message", "polls", "preset", "recording", "room", "stage", "store",
+    "ai",
+    "api",
+    "chat",
+    "common",
+    "media",
+    "media_edge",
+    "message",
+    "polls",
+    "preset",
+    "recording",
+    "room",
+    "stage",
+    "store",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

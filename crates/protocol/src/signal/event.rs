@@ -196,5 +196,7 @@ events! {
 
 /// The name of an event, for logs and metrics.
 pub fn name(event: u32) -> Option<&'static str> {
-    ALL.iter().find(|(number, _)| *number == event).map(|(_, name)| *name)
+    ALL.iter()
+        .find(|(number, _)| *number == event)
+        .map(|(_, name)| *name)
 }

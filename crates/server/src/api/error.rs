@@ -104,7 +104,10 @@ impl ApiError {
     /// 416: a range that lies outside of the file.
     pub(crate) fn outside() -> Self {
         let message = "the file has no bytes in this range";
-        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, vec![Problem::new(message)])
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            vec![Problem::new(message)],
+        )
     }
 
     /// 403: good credentials that do not reach this far. The text is the same whether the

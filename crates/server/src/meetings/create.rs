@@ -31,7 +31,13 @@ pub(super) fn plan(
     settings: &MeetingSettings,
     now_ms: i64,
 ) -> Unit {
-    let row = values![app.uuid(), id.uuid(), title, now_ms, settings_json(settings)];
+    let row = values![
+        app.uuid(),
+        id.uuid(),
+        title,
+        now_ms,
+        settings_json(settings)
+    ];
     let unit = unit.exactly_one(&INSERT, row);
     let unit = count_added(unit, app, app.uuid(), |_| 1);
     words::add(unit, app, id, title)

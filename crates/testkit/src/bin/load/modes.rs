@@ -183,7 +183,9 @@ async fn quiet(seen: &Shared) {
 
 fn cpu_since(process: Option<Process>, before: Option<Duration>) -> Result<Option<Duration>> {
     let now = process.map(Process::cpu).transpose()?;
-    Ok(now.zip(before).map(|(now, before)| now.saturating_sub(before)))
+    Ok(now
+        .zip(before)
+        .map(|(now, before)| now.saturating_sub(before)))
 }
 
 /// Bots that live until their ends are dropped.
