@@ -9,6 +9,7 @@
 //! | `participant_details` | who the caller is, and what they may do |
 //! | `ice_servers`, `active_livestream` | what the SDK asks for on its way into a meeting |
 //! | `chat_upload`, `files`, `links` | files of chats: permission, bytes, signed links |
+//! | `transcript` | the captions so far: none in this version |
 //! | `telemetry`, `location` | what the SDK reports about itself, and asks about its place |
 //! | `cors`, `origin` | pages of other origins; what this server is called from outside |
 
@@ -22,6 +23,7 @@ pub(crate) mod location;
 mod origin;
 mod participant_details;
 mod telemetry;
+mod transcript;
 
 pub use files::Files;
 pub use ice_servers::IceServer;
@@ -132,7 +134,13 @@ pub(crate) fn calls() -> Vec<ClientCall> {
             get(),
             "/v2/meetings/{meeting_id}/active-transcript",
             "activeTranscript",
-            handler!(no_transcript),
+            handler!(transcript::answer),
+        ),
+        C::new(
+            get(),
+            transcript::EMPTY,
+            "emptyTranscript",
+            handler!(transcript::empty),
         ),
         C::new(
             post(),
@@ -217,10 +225,4 @@ async fn not_built(parlor: &Parlor, request: Request) -> Result<Response, ApiErr
     Err(ApiError::not_built(
         "recordings and livestreams from a client",
     ))
-}
-
-/// Nothing is transcribed in this version, so no meeting has a transcript.
-async fn no_transcript(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
-    visitor(parlor, request.headers()).await?;
-    Err(ApiError::missing("transcript"))
 }
