@@ -25,10 +25,12 @@ pub(super) struct Named {
     /// Participants' ids.
     #[garde(inner(length(max = PEOPLE_MAX), inner(length(chars, min = 1, max = CUSTOM_ID_MAX))))]
     #[serde(default)]
+    #[schemars(extend("maxItems" = PEOPLE_MAX, "items" = {"type": "string", "minLength": 1, "maxLength": CUSTOM_ID_MAX}))]
     participant_ids: Option<Vec<String>>,
     /// The caller's own ids of participants.
     #[garde(inner(length(max = PEOPLE_MAX), inner(length(chars, min = 1, max = CUSTOM_ID_MAX))))]
     #[serde(default)]
+    #[schemars(extend("maxItems" = PEOPLE_MAX, "items" = {"type": "string", "minLength": 1, "maxLength": CUSTOM_ID_MAX}))]
     custom_participant_ids: Option<Vec<String>>,
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn done<Q, B>(
     answer: Answer,
 ) -> Result<Done, ApiError> {
     let Answer::People(ids) = answer else {
-        return Err(unexpected(&answer));
+        return Err(unexpected());
     };
     let (parlor, meeting) = (&call.parlor, call.path.meeting_id);
     let mut affected = Vec::with_capacity(ids.len());

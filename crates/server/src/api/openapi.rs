@@ -245,17 +245,21 @@ impl Describer {
         operation
     }
 
+    /// Whether an absent body, which is read as an empty object, lacks something.
     fn needs_fields(&self, schema: &Value) -> bool {
         let name = schema["$ref"]
             .as_str()
             .and_then(|path| path.rsplit('/').next())
             .unwrap_or_default();
-        let fields = self
-            .input
-            .definitions()
-            .get(name)
-            .and_then(|schema| schema["required"].as_array());
-        fields.is_some_and(|fields| !fields.is_empty())
+        let needs = |schema: &Value| {
+            let fields = schema["required"].as_array();
+            fields.is_some_and(|fields| !fields.is_empty())
+        };
+        let schema = self.input.definitions().get(name);
+        schema.is_some_and(|schema| {
+            let choices = schema["anyOf"].as_array();
+            needs(schema) || choices.is_some_and(|choices| choices.iter().all(needs))
+        })
     }
 
     fn parameters(&mut self, endpoint: &Endpoint, path: &str) -> Vec<Value> {
