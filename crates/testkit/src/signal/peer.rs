@@ -410,18 +410,18 @@ impl Peer {
         }
     }
 
-    /// The ids of everybody inside, sorted: oneself too, whether the server lists one or not.
+    /// The ids of everybody inside, sorted: oneself too, whether the server lists one or not. Whoever
+    /// is listed twice is here twice.
     ///
     /// # Errors
     /// When it is refused.
     pub async fn roster(&self) -> Result<Vec<String>> {
         let reply: room::RoomPeersInfoResponse = self.ask_bare(event::GET_ROOM_PEERS_INFO).await?;
         let mut ids: Vec<String> = reply.peers.into_iter().map(|peer| peer.peer_id).collect();
-        if self.is_inside.load(Ordering::Relaxed) {
+        if self.is_inside.load(Ordering::Relaxed) && !ids.contains(&self.identity.peer) {
             ids.push(self.identity.peer.clone());
         }
         ids.sort();
-        ids.dedup();
         Ok(ids)
     }
 

@@ -88,7 +88,8 @@ async fn join(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Joins at a rate that does not wait for answers; a join counts from when it was due.
+/// Joins at a rate that does not wait for answers; a join counts from when its socket
+/// begins to open: the timer that starts it is up to a millisecond late.
 async fn storm(
     title: &str,
     people: Vec<Identity>,
@@ -106,6 +107,7 @@ async fn storm(
         #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
         let due = began + Duration::from_secs_f64(number as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
+        let opening = Instant::now();
         let (seen, results, mut stopped) = (Rc::clone(&seen), results.clone(), stopped.clone());
         tokio::task::spawn_local(async move {
             let entering = async {
@@ -114,7 +116,7 @@ async fn storm(
                 anyhow::Ok((bot, entered))
             };
             let outcome = entering.await;
-            let took = due.elapsed();
+            let took = opening.elapsed();
             match outcome {
                 Ok((mut bot, entered)) => {
                     let _ = results.try_send(Ok((took, entered.peers)));
