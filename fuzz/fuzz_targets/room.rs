@@ -122,7 +122,7 @@ impl World {
                 );
             }
             (4, _) => self.command(whom, script),
-            (5, _) => self.crash(),
+            (5, _) => self.restart(act & 16 != 0),
             (6, Some(connection)) => self.frame(connection, Bytes::copy_from_slice(script.bytes())),
             (7, Some(connection)) => {
                 let (number, _) = event::ALL[usize::from(script.any()) % event::ALL.len()];
@@ -170,7 +170,7 @@ impl World {
             255 => Person::CustomId(script.text()),
             number => Person::Id(user(number % PEOPLE)),
         };
-        let command = match which % 10 {
+        let command = match which % 11 {
             0 => Command::Who,
             1 => Command::Kick(vec![person(script), person(script)]),
             2 => Command::KickAll,
@@ -198,6 +198,7 @@ impl World {
                 event: event::TRANSCRIPT,
                 payload: Bytes::copy_from_slice(script.bytes()),
             },
+            10 => Command::Gone,
             _ => Command::Transfer {
                 participant: user(script.any() % PEOPLE),
                 meeting: MeetingId::from_uuid(Uuid::from_u128(7)),
@@ -210,8 +211,15 @@ impl World {
         });
     }
 
-    /// The process dies; whoever was there has no socket any more.
-    fn crash(&mut self) {
+    /// The process stops or dies; whoever was there has no socket any more.
+    fn restart(&mut self, in_good_order: bool) {
+        if in_good_order {
+            self.tell(Input::Command {
+                ticket: Ticket(1),
+                command: Command::Suspend,
+            });
+            assert!(self.open.is_empty(), "{:?} are left open", self.open);
+        }
         self.open.clear();
         let kept = &self.kept;
         let past = Past {
@@ -230,6 +238,13 @@ impl World {
 
     fn tell(&mut self, input: Input) {
         let mut out = Vec::new();
+        let (asker, answers) = match &input {
+            Input::Frame { connection, .. } | Input::Transport { connection, .. } => {
+                (Some(*connection), 0)
+            }
+            Input::Command { .. } => (None, 1),
+            Input::Opened { .. } | Input::Closed { .. } | Input::Tick => (None, 0),
+        };
         let next_id = &mut self.next_id;
         let mut ids = || draw(next_id);
         let mut at = At {
@@ -237,12 +252,23 @@ impl World {
             ids: &mut ids,
         };
         self.room.handle(&mut at, input, &mut out);
+        let answered = out.iter().filter(|one| matches!(one, Output::Answer(..)));
+        assert_eq!(answered.count(), answers, "{out:?}");
+        let replies: Vec<_> = out.iter().filter_map(replied_to).collect();
+        let expected = asker.filter(|_| !replies.is_empty());
+        assert!(
+            replies.iter().copied().eq(expected),
+            "{asker:?} asked, {replies:?} got a reply"
+        );
         let mut transports = Vec::new();
         for output in out {
             self.check(output, &mut transports);
         }
         for (connection, request) in transports {
-            let outcome = Ok(("t".to_owned(), "v=0".to_owned()));
+            let outcome = match request.payload.len() % 2 {
+                0 => Ok(("t".to_owned(), "v=0".to_owned())),
+                _ => Err("the offer is wrong".to_owned()),
+            };
             self.tell(Input::Transport {
                 connection,
                 request,
@@ -257,7 +283,7 @@ impl World {
         transports: &mut Vec<(ConnectionId, parlor_live::Request)>,
     ) {
         match output {
-            Output::Send { to, frame } => {
+            Output::Send { to, frame, .. } => {
                 let envelope = Envelope::decode(frame).expect("a frame can be read");
                 assert!(envelope.payload.is_some(), "clients fail without a payload");
                 assert!(!to.is_empty());
@@ -285,7 +311,7 @@ impl World {
             Output::Media(MediaOrder::Close { .. })
             | Output::Answer(..)
             | Output::Delegate(_)
-            | Output::TellConnected => {}
+            | Output::TellConnected { .. } => {}
         }
     }
 
@@ -355,6 +381,17 @@ impl World {
     }
 }
 
+/// Who gets a reply; pushes have no id.
+fn replied_to(output: &Output) -> Option<ConnectionId> {
+    let Output::Send { to, frame, .. } = output else {
+        return None;
+    };
+    let envelope = Envelope::decode(frame.clone()).expect("a frame can be read");
+    envelope.id?;
+    assert_eq!(to.len(), 1, "a reply is for one");
+    to.first().copied()
+}
+
 fn draw(next_id: &mut u128) -> Uuid {
     *next_id += 1;
     Uuid::from_u128(*next_id)
@@ -388,6 +425,7 @@ fn meeting() -> Meeting {
         keep_alive_ms: 60_000,
         parent: None,
         has_rooms: false,
+        version: 0,
     }
 }
 

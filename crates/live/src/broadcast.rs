@@ -6,6 +6,7 @@ use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
 
 use crate::frame::named;
 use crate::output::{Output, Refusal};
+use crate::peer::sees;
 use crate::room::{Asked, Outcome, Room, Turn};
 
 /// The type of the message that moves everybody's view.
@@ -14,7 +15,9 @@ const SPOTLIGHT: &str = "spotlight";
 impl Room {
     /// `broadcastMessage`: to everybody; the sender's reply is its own copy.
     pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let message = self.broadcast_of(turn, asked)?;
+        let mut message = self.broadcast_of(turn, asked)?;
+        // They say nothing here, and everybody would be sent them.
+        message.ids.clear();
         let me = self.peers[asked.seat].id();
         let others = self
             .peers
@@ -41,9 +44,10 @@ impl Room {
             return Ok(());
         }
         let named = named::<PeerId>(&message.ids);
+        let me = &self.peers[asked.seat];
         let to = self
             .peers
-            .sockets(|peer| peer.is_inside() && named.contains(&peer.id()));
+            .sockets(|peer| named.contains(&peer.id()) && (peer.id() == me.id() || sees(me, peer)));
         turn.push(to, event::BROADCAST_TO_ENTITY, &message);
         Ok(())
     }
@@ -54,7 +58,7 @@ impl Room {
         asked: &Asked<'_>,
     ) -> Result<BroadcastMessage, Refusal> {
         let rate = self.limits.broadcasts;
-        let peer = &mut self.peers[asked.seat];
+        let peer = &self.peers[asked.seat];
         if !peer.is_inside() {
             return Err(Refusal::new(403, "join the meeting first"));
         }
@@ -62,10 +66,11 @@ impl Room {
         if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {
             return Err(Refusal::forbidden("can_spotlight"));
         }
-        if message.payload.len() > self.limits.broadcast_bytes {
+        if asked.request.payload.len() > self.limits.broadcast_bytes {
             return Err(Refusal::new(413, "this message is too large"));
         }
-        if !peer.left.broadcasts.take(rate, turn.now_ms) {
+        let left = self.peers.left(asked.seat);
+        if !left.broadcasts.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many broadcasts: slow down"));
         }
         Ok(message)

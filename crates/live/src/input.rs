@@ -32,12 +32,19 @@ pub struct Meeting {
     pub parent: Option<MeetingId>,
     /// It has breakout rooms.
     pub has_rooms: bool,
+    /// Grows with every change of it, so that of two the later one is known.
+    pub version: i64,
 }
 
 impl Meeting {
     /// Others are told who is in it: it is a breakout room, or has some.
     pub(crate) fn is_connected(&self) -> bool {
         self.parent.is_some() || self.has_rooms
+    }
+
+    /// The meeting that its breakout rooms, and those it is one of, belong to.
+    pub(crate) fn family(&self) -> MeetingId {
+        self.parent.unwrap_or(self.id)
     }
 }
 
@@ -112,8 +119,11 @@ pub enum Command {
         /// Whether they are thrown out as well.
         drop: bool,
     },
-    /// The meeting was changed.
+    /// The meeting was changed. What is older than what the room knows is ignored.
     Changed(Meeting),
+    /// The meeting was deleted: remove everybody, those who have not joined as well, end the session
+    /// and take nobody in any more.
+    Gone,
     /// Send a push to everybody inside (recordings, livestreams, captions, other rooms' messages).
     Push {
         /// The event.

@@ -46,7 +46,7 @@ pub use input::{
 };
 pub use limits::{Limits, Rate};
 pub use output::{
-    Answer, Closing, Delegated, EntryKind, MediaOrder, Output, PeerRecord, Present, Record,
+    Answer, Closing, Delegated, EntryKind, MediaOrder, Output, Pace, PeerRecord, Present, Record,
     Refusal, SessionRecord,
 };
 pub use room::{At, Room};

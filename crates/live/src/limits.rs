@@ -27,7 +27,8 @@ impl Rate {
     }
 }
 
-/// The bounds of a room. Rates are for each peer, and those of the official client (contract: signalling, 6.6).
+/// The bounds of a room. Rates are for each person, with all their peers and for as long as the room
+/// lives, and those of the official client (contract: signalling, 6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// A peer whose socket broke is kept for so long, in milliseconds.
@@ -40,8 +41,19 @@ pub struct Limits {
     pub peers_per_person: usize,
     /// Bytes of a frame.
     pub frame_bytes: usize,
+    /// Sockets that open, of new peers and of those who come back.
+    pub openings: Rate,
     /// Frames of any kind.
     pub frames: Rate,
+    /// What has no rate of its own and reaches others, each of them: the stage, votes, pins, media.
+    pub changes: Rate,
+    /// What has no rate of its own and reads much: the roster, polls, lists of those who ask or wait.
+    pub reads: Rate,
+    /// So many peers come into somebody's sight, or go out of it, are told one by one.
+    pub one_by_one: usize,
+    /// Bytes of what is read at once of the chat, where the rest is in the pages behind it, and of
+    /// one store and of all polls, which are always read as a whole.
+    pub reply_bytes: usize,
     /// Messages.
     pub chat: Rate,
     /// Messages with files or pictures.
@@ -58,6 +70,8 @@ pub struct Limits {
     pub chat_history: usize,
     /// Messages of a page.
     pub chat_page: usize,
+    /// Reads of the history, of pages and of what is searched for: each looks at all that is held.
+    pub chat_reads: Rate,
     /// Broadcasts.
     pub broadcasts: Rate,
     /// Bytes of a broadcast.
@@ -72,7 +86,7 @@ pub struct Limits {
     pub store_keys: usize,
     /// Bytes of a value.
     pub store_value_bytes: usize,
-    /// Bytes of all values together.
+    /// Bytes of all stores together.
     pub store_bytes: usize,
     /// Polls of a session.
     pub polls: usize,
@@ -84,6 +98,8 @@ pub struct Limits {
     pub poll_rate: Rate,
     /// Changes of others' permissions.
     pub permission_updates: Rate,
+    /// Reads of who is in which breakout room.
+    pub breakout_reads: Rate,
     /// Characters of a display name.
     pub name: usize,
 }
@@ -96,7 +112,22 @@ impl Default for Limits {
             peers: 10_000,
             peers_per_person: 20,
             frame_bytes: 1 << 20,
-            frames: Rate::per_second(100),
+            openings: Rate::per_minute(120),
+            // A person with many tabs comes back with all of them at once.
+            frames: Rate {
+                count: 500,
+                per_ms: 5_000,
+            },
+            changes: Rate {
+                count: 100,
+                per_ms: 10_000,
+            },
+            reads: Rate {
+                count: 100,
+                per_ms: 10_000,
+            },
+            one_by_one: 200,
+            reply_bytes: 4 << 20,
             chat: Rate::per_minute(180),
             chat_files: Rate::per_minute(20),
             chat_text: 2000,
@@ -105,6 +136,7 @@ impl Default for Limits {
             chat_held_bytes: 16 << 20,
             chat_history: 1000,
             chat_page: 500,
+            chat_reads: Rate::per_second(10),
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,
             stores: Rate::per_second(5),
@@ -118,12 +150,13 @@ impl Default for Limits {
             poll_text: 500,
             poll_rate: Rate::per_minute(30),
             permission_updates: Rate::per_minute(1000),
+            breakout_reads: Rate::per_second(5),
             name: 256,
         }
     }
 }
 
-/// What is left of a [`Rate`]: the generic cell rate algorithm, one number for each peer and rate.
+/// What is left of a [`Rate`]: the generic cell rate algorithm, one number for each person and rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// When everything that was taken is paid for, in microseconds.

@@ -7,14 +7,12 @@ use parlor_protocol::signal::media::edge::{
     GlobalPeerPinningRequest, HostMediaControlForAllPeerRequest,
     HostMediaControlForAllPeerResponse, HostMediaControlForPeerRequest,
     HostMediaControlForPeerResponse, PeerDisplayNameEditRequest, PeerDisplayNameEditResponse,
-    PeerJoinBroadcastResponse, PeerJoinCompleteResponse, PeerLeaveBroadcastResponse,
-    PeerLeaveResponse, RoomParticipants, SelectedPeersResponse,
+    PeerJoinBroadcastResponse, PeerJoinCompleteResponse, PeerJoinRequest,
+    PeerLeaveBroadcastResponse, PeerLeaveResponse, RoomParticipants, SelectedPeersResponse,
 };
 use parlor_protocol::signal::media::{
     CreateTransportRequest, CreateTransportResponse, SessionDescription, Target,
 };
-use parlor_protocol::signal::socket::room::GetWaitingRoomRequests;
-use prost::Message;
 
 use crate::input::{ConnectionId, Request};
 use crate::output::{MediaOrder, Output, Record, Refusal};
@@ -36,15 +34,19 @@ fn success() -> String {
     "success".to_owned()
 }
 
-/// An answer that clients wait for and do not read.
-fn empty() -> impl Message {
-    GetWaitingRoomRequests::default()
-}
-
 impl Room {
     /// Every media event. Refusals go out as the media plane's own error.
     pub(crate) fn media(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) {
-        let outcome = match asked.request.event {
+        if let Err(refusal) = self.carry_out(turn, asked) {
+            let id = asked.request.id.as_deref();
+            let frame = media_error(asked.request.event, id, &refusal.message);
+            turn.send(vec![asked.connection], frame);
+        }
+    }
+
+    fn carry_out(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.within_rates(turn, asked)?;
+        match asked.request.event {
             event::MEDIA_JOIN => self.media_join(turn, asked),
             event::CREATE_TRANSPORT => self.create_transport(turn, asked),
             event::MEDIA_JOIN_COMPLETE => self.media_join_complete(turn, asked),
@@ -63,24 +65,20 @@ impl Room {
             | event::UPDATE_SIMULCAST
             | event::RENEGOTIATE => Err(Refusal::new(501, "this server does not carry media yet")),
             _ => Err(Refusal::new(501, "this server does not know this event")),
-        };
-        if let Err(refusal) = outcome {
-            let id = asked.request.id.as_deref();
-            let frame = media_error(asked.request.event, id, &refusal.message);
-            turn.send(vec![asked.connection], frame);
         }
     }
 
     /// Clients prepare their media before they join the room, those who will have to wait as well.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "handlers of the event table have one shape"
-    )]
     fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        // Again after a reconnect: what it published is gone from the client.
-        self.stop_media(turn, asked.seat);
-        self.peers[asked.seat].media = MediaState::Preparing;
-        asked.reply(turn, &empty());
+        let request: PeerJoinRequest = asked.request.message()?;
+        let peer = &self.peers[asked.seat];
+        let ready = peer.is_inside() && peer.media == MediaState::Complete;
+        // After a reconnect it goes on with the transports that it has.
+        if !(request.prejoined && ready) {
+            self.stop_media(turn, asked.seat);
+            self.peers[asked.seat].media = MediaState::Preparing;
+        }
+        asked.reply(turn, &());
         Ok(())
     }
 
@@ -147,7 +145,7 @@ impl Room {
         if !self.peers[seat].is_inside() {
             return Err(Refusal::new(403, "join the meeting first"));
         }
-        self.peers[seat].media = MediaState::Complete;
+        let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
         let me = &self.peers[seat];
         let others = self.peers.iter().map(|(_, peer)| peer);
         let others = others.filter(|peer| peer.media == MediaState::Complete && sees(me, peer));
@@ -165,8 +163,11 @@ impl Room {
             max_preferred_streams: 0,
         };
         asked.reply(turn, &response);
-        let to = self.media_watching(seat);
-        turn.push(to, event::MEDIA_PEER_JOINED, &described(me));
+        // Clients forget what a peer publishes when they are told again that it came.
+        if was != MediaState::Complete {
+            let to = self.media_watching(seat);
+            turn.push(to, event::MEDIA_PEER_JOINED, &described(me));
+        }
         Ok(())
     }
 
@@ -222,7 +223,7 @@ impl Room {
             Some(seen.id())
         };
         self.pinned = pinned;
-        asked.reply(turn, &empty());
+        asked.reply(turn, &());
         let push = GlobalPeerPinningBroadcastResponse {
             participant_id: request.participant_id,
         };

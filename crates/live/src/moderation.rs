@@ -14,8 +14,8 @@ use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferP
 use crate::frame::named;
 use crate::input::Person;
 use crate::output::{Answer, Output, Refusal};
-use crate::peer::{Peer, Place};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::peer::{Peer, Place, Seat};
+use crate::room::{Asked, Door, Outcome, Room, Turn};
 
 impl Room {
     /// `kick`. Clients send it twice, and must not be answered on the same event: whoever receives
@@ -39,7 +39,9 @@ impl Room {
     pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_kick(asked)?;
         let request: KickAllPeersRequest = asked.request.message()?;
-        if request.propagate_kick_across_rooms {
+        // Clients always ask for it, so those who may not are not refused what they may.
+        let may = &self.peers[asked.seat].permissions.connected_meetings;
+        if request.propagate_kick_across_rooms && may.can_alter_connected_meetings {
             let delegated = self.delegated(asked);
             turn.emit(Output::Delegate(Box::new(delegated)));
         }
@@ -57,9 +59,13 @@ impl Room {
     }
 
     fn everybody_out(&mut self, turn: &mut Turn<'_>) -> usize {
-        let inside = self.peers.inside();
         let everybody = self.peers.seats(|peer| peer.place != Place::Lobby);
-        self.throw_out(turn, &everybody, event::KICK_ALL);
+        self.out_and_over(turn, &everybody)
+    }
+
+    fn out_and_over(&mut self, turn: &mut Turn<'_>, seats: &[Seat]) -> usize {
+        let inside = self.peers.inside();
+        self.throw_out(turn, seats, event::KICK_ALL);
         self.end_session(turn, turn.now_ms);
         inside
     }
@@ -84,6 +90,13 @@ impl Room {
         } else {
             Answer::NoSession
         }
+    }
+
+    /// The meeting was deleted: everybody goes, those who have not joined too, and nobody comes.
+    pub(crate) fn gone_for_good(&mut self, turn: &mut Turn<'_>) -> Answer {
+        self.door = Door::Deleted;
+        let everybody = self.peers.seats(|_| true);
+        Answer::Count(self.out_and_over(turn, &everybody))
     }
 
     /// A participant was deleted. Whoever is connected stays, unless they are dropped too.

@@ -1,14 +1,15 @@
 //! What a room wants done.
 
 use bytes::Bytes;
-use parlor_protocol::ids::{ParticipantId, PeerId, PresetId, SessionId};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::socket::polls::Poll;
 
 use crate::ChatMessage;
 use crate::input::{ConnectionId, Request, Ticket};
 
-/// One thing to do. Outputs are done in order; what follows a [`Output::Keep`] waits for it.
+/// One thing to do. Outputs are done in order; what follows a [`Output::Keep`] waits for it. Of each
+/// input, what is to be kept comes first.
 #[derive(Debug)]
 pub enum Output {
     /// Send a binary frame to these sockets.
@@ -17,6 +18,8 @@ pub enum Output {
         to: Vec<ConnectionId>,
         /// What.
         frame: Bytes,
+        /// How soon.
+        pace: Pace,
     },
     /// Close a socket, after what was sent to it.
     Close {
@@ -33,8 +36,22 @@ pub enum Output {
     Answer(Ticket, Answer),
     /// Do what needs the records or other rooms, and answer the peer.
     Delegate(Box<Delegated>),
-    /// Somebody has come or gone: tell the meeting's breakout rooms, or those of its parent.
-    TellConnected,
+    /// Somebody has come or gone: tell everybody in this meeting and its breakout rooms, of which
+    /// this room is one.
+    TellConnected {
+        /// The meeting that the breakout rooms belong to.
+        parent: MeetingId,
+    },
+}
+
+/// How soon a frame must be on its way. Frames to one socket keep their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once.
+    Now,
+    /// It may wait some milliseconds for others to be sent with it: what many people are told of
+    /// each who comes and goes.
+    Soon,
 }
 
 /// Why a socket is closed, as a WebSocket close code and reason (RFC 6455, 7.4).
@@ -235,6 +252,8 @@ pub struct Present {
     pub picture: Option<String>,
     /// The preset.
     pub preset: PresetId,
+    /// Everybody may be told of them: they are neither hidden nor the audience of a livestream.
+    pub shown: bool,
 }
 
 /// What came of a [`crate::Command`].

@@ -43,19 +43,24 @@ pub(crate) enum MediaState {
 /// What is left of each rate.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowances {
+    pub(crate) openings: Allowance,
     pub(crate) frames: Allowance,
+    pub(crate) changes: Allowance,
+    pub(crate) reads: Allowance,
     pub(crate) chat: Allowance,
     pub(crate) chat_files: Allowance,
+    pub(crate) chat_reads: Allowance,
     pub(crate) broadcasts: Allowance,
     pub(crate) store_reads: Allowance,
     pub(crate) store_writes: Allowance,
     pub(crate) store_deletes: Allowance,
     pub(crate) polls: Allowance,
     pub(crate) permission_updates: Allowance,
+    pub(crate) breakout_reads: Allowance,
 }
 
 /// One client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) who: Newcomer,
     /// What it may do now: the preset with what was changed since.
@@ -68,13 +73,17 @@ pub(crate) struct Peer {
     /// Since when its socket is new and it has not joined again: its client may not know that it is
     /// inside.
     pub(crate) reopened_ms: Option<i64>,
+    /// When its line broke for the first time since it joined: its stay ends then, unless it joins
+    /// again.
+    pub(crate) absent_ms: Option<i64>,
+    /// When it was turned away.
+    pub(crate) rejected_ms: i64,
     pub(crate) place: Place,
     pub(crate) stage: StageType,
     pub(crate) media: MediaState,
     pub(crate) created_ms: i64,
     /// Its stay in this session, once it has joined.
     pub(crate) stay: Option<Stay>,
-    pub(crate) left: Allowances,
 }
 
 /// The time of a peer in a session.
@@ -113,12 +122,13 @@ impl Peer {
             connection: None,
             lost_ms: None,
             reopened_ms: None,
+            absent_ms: None,
+            rejected_ms: 0,
             place: Place::Lobby,
             stage: StageType::OffStage,
             media: MediaState::Out,
             created_ms: now_ms,
             stay: None,
-            left: Allowances::default(),
             who,
         }
     }
@@ -205,6 +215,7 @@ impl Peer {
             name: Some(self.name.clone()),
             picture: self.who.picture.clone(),
             preset: self.who.preset,
+            shown: !self.permissions.hidden_participant && !self.is_audience(),
         }
     }
 
@@ -230,11 +241,13 @@ impl Peer {
     }
 
     /// The peer of a record, without a socket. What it may do is known when it comes back.
-    pub(crate) fn restored(record: &PeerRecord, stage: StageType, lost_ms: i64) -> Self {
+    pub(crate) fn restored(record: &PeerRecord, stage: Option<StageType>, lost_ms: i64) -> Self {
         // Nobody is told of those who may never come back, or were hidden; not when their permissions
         // are changed meanwhile either.
         let permissions = Permissions {
             hidden_participant: true,
+            // Where it stands is kept of those who have a stage.
+            stage_enabled: stage.is_some(),
             ..Permissions::default()
         };
         let who = Newcomer {
@@ -250,8 +263,8 @@ impl Peer {
         };
         let mut peer = Self::new(who, permissions, record.created_ms);
         peer.place = Place::Inside;
-        peer.stage = stage;
-        peer.lost_ms = Some(lost_ms);
+        peer.stage = stage.unwrap_or(StageType::OnStage);
+        (peer.lost_ms, peer.absent_ms) = (Some(lost_ms), Some(lost_ms));
         peer.stay = Some(Stay::of(record));
         peer
     }
@@ -271,7 +284,10 @@ pub(crate) fn sees(viewer: &Peer, subject: &Peer) -> bool {
 pub(crate) struct Peers {
     by_seat: BTreeMap<Seat, Peer>,
     by_id: HashMap<PeerId, Seat>,
+    by_person: HashMap<ParticipantId, Vec<Seat>>,
     by_connection: HashMap<ConnectionId, Seat>,
+    /// Kept when a person has gone: whoever comes back has what is left.
+    left: HashMap<ParticipantId, Allowances>,
     next: u64,
     inside: usize,
 }
@@ -295,6 +311,7 @@ impl Peers {
         self.next += 1;
         self.inside += usize::from(peer.is_inside());
         self.by_id.insert(peer.id(), seat);
+        self.by_person.entry(peer.user()).or_default().push(seat);
         self.by_seat.insert(seat, peer);
         seat
     }
@@ -302,6 +319,12 @@ impl Peers {
     pub(crate) fn remove(&mut self, seat: Seat) -> Option<Peer> {
         let peer = self.by_seat.remove(&seat)?;
         self.by_id.remove(&peer.id());
+        if let Some(seats) = self.by_person.get_mut(&peer.user()) {
+            seats.retain(|other| *other != seat);
+            if seats.is_empty() {
+                self.by_person.remove(&peer.user());
+            }
+        }
         self.inside -= usize::from(peer.is_inside());
         if let Some(connection) = peer.connection {
             self.by_connection.remove(&connection);
@@ -339,6 +362,21 @@ impl Peers {
         self.by_id.get(&peer).copied()
     }
 
+    /// The seats of a person, in the order in which they came.
+    pub(crate) fn seats_of(&self, person: ParticipantId) -> &[Seat] {
+        self.by_person.get(&person).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is left of a person's rates.
+    pub(crate) fn left_of(&mut self, person: ParticipantId) -> &mut Allowances {
+        self.left.entry(person).or_default()
+    }
+
+    /// What is left of the rates of the person on a seat.
+    pub(crate) fn left(&mut self, seat: Seat) -> &mut Allowances {
+        self.left_of(self[seat].user())
+    }
+
     /// The seat of a peer by the text of its id.
     pub(crate) fn seat_named(&self, peer: &str) -> Option<Seat> {
         self.seat_of(peer.parse().ok()?)
@@ -364,6 +402,10 @@ impl Peers {
 
     /// The sockets of the peers that `which` picks.
     pub(crate) fn sockets(&self, which: impl Fn(&Peer) -> bool) -> Vec<ConnectionId> {
+        // When everybody is thrown out nobody hears of the others.
+        if self.by_connection.is_empty() {
+            return Vec::new();
+        }
         let picked = self.by_seat.values().filter(|peer| which(peer));
         picked.filter_map(|peer| peer.connection).collect()
     }

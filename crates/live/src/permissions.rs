@@ -11,13 +11,15 @@ use parlor_protocol::signal::socket::preset::{
     UpdatePeersPresetRequest, UpdatePeersPresetResponse,
 };
 use parlor_protocol::signal::socket::room as wire_room;
+use parlor_protocol::signal::socket::room::StageType;
 use prost::Message;
 use serde_json::json;
 
 use crate::frame::named;
 use crate::output::{EntryKind, Refusal};
-use crate::peer::Seat;
+use crate::peer::{Peer, Seat};
 use crate::room::{Asked, Outcome, Room, Turn};
+use crate::roster::first_stage;
 
 /// The permissions with what was changed about them. Fields that a patch does not set stay.
 pub(crate) fn patched(permissions: &Permissions, patch: &PresetUpdates) -> Permissions {
@@ -132,6 +134,18 @@ fn set_media(field: &mut MediaKindPermission, patch: Option<&wire::StreamPermiss
     };
 }
 
+/// A patch without the fields that say nothing: merged, they would take back what was said before.
+fn said(mut patch: PresetUpdates) -> PresetUpdates {
+    patch.waiting_room_type = patch.waiting_room_type.filter(|kind| *kind != 0);
+    if let Some(media) = &mut patch.media {
+        let kinds = [&mut media.audio, &mut media.video, &mut media.screenshare];
+        for kind in kinds.into_iter().flatten() {
+            kind.can_produce = kind.can_produce.filter(|asked| *asked != 0);
+        }
+    }
+    patch
+}
+
 impl Room {
     /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
     pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
@@ -166,13 +180,14 @@ impl Room {
     pub(crate) fn update_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: UpdatePeersPresetRequest = asked.request.message()?;
         let rate = self.limits.permission_updates;
-        let me = &mut self.peers[asked.seat];
+        let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.can_change_participant_permissions {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
         let mut people = Vec::new();
         for update in &request.update_peers_presets {
-            if !me.left.permission_updates.take(rate, turn.now_ms) {
+            let left = self.peers.left(asked.seat);
+            if !left.permission_updates.take(rate, turn.now_ms) {
                 return Err(Refusal::new(429, "too many permission updates: slow down"));
             }
             let person = update.user_ids.parse::<ParticipantId>();
@@ -180,7 +195,7 @@ impl Room {
             people.push((person, update.patch.unwrap_or_default()));
         }
         for (person, _) in &people {
-            if !self.peers.iter().any(|(_, peer)| peer.user() == *person) {
+            if self.peers.seats_of(*person).is_empty() {
                 return Err(Refusal::new(404, "there is no such user here"));
             }
         }
@@ -206,7 +221,7 @@ impl Room {
         let standing = self.people.entry(person).or_default();
         // Later fields win, and messages are merged field by field: what protobuf means by decoding
         // one message over another.
-        let encoded = patch.encode_to_vec();
+        let encoded = said(*patch).encode_to_vec();
         if standing.patch.merge(encoded.as_slice()).is_err() {
             return;
         }
@@ -219,7 +234,7 @@ impl Room {
                 patch: Some(*patch),
             }],
         };
-        for seat in self.peers.seats(|peer| peer.user() == person) {
+        for seat in self.peers.seats_of(person).to_vec() {
             let now = patched(&self.peers[seat].who.permissions, &whole);
             self.set_permissions(turn, seat, now);
             if by != Some(seat) {
@@ -230,12 +245,34 @@ impl Room {
     }
 
     /// From now on the peer may do this.
-    pub(crate) fn set_permissions(&mut self, turn: &mut Turn<'_>, seat: Seat, now: Permissions) {
+    fn set_permissions(&mut self, turn: &mut Turn<'_>, seat: Seat, now: Permissions) {
+        self.turn_into(turn, seat, |peer| peer.permissions = now);
+    }
+
+    /// From now on the peer is somebody who may do something else.
+    pub(crate) fn turn_into(
+        &mut self,
+        turn: &mut Turn<'_>,
+        seat: Seat,
+        change: impl FnOnce(&mut Peer),
+    ) {
         let before = self.peers[seat].permissions.accept_waiting_requests;
-        let decides = now.accept_waiting_requests;
-        self.change(turn, seat, |peer| peer.permissions = now);
-        if decides && !before && self.peers[seat].is_inside() {
+        let asks = |peer: &Peer| peer.stage == StageType::RequestedStage;
+        let asked = asks(&self.peers[seat]);
+        self.change(turn, seat, |peer| {
+            let staged = peer.has_stage();
+            change(peer);
+            if peer.has_stage() != staged && peer.is_inside() {
+                peer.stage = first_stage(peer);
+            }
+        });
+        if asked && !asks(&self.peers[seat]) {
+            self.tell_stage_requests(turn);
+        }
+        let peer = &self.peers[seat];
+        if peer.permissions.accept_waiting_requests && !before && peer.is_inside() {
             self.privileged_entered(turn);
         }
+        self.admit_if_free(turn, seat);
     }
 }

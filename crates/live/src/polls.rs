@@ -1,5 +1,8 @@
 //! Polls (contract: signalling, section 6.7).
 
+use std::collections::BTreeSet;
+
+use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::{
     GetPollsResponse, NewPollRequest, Poll, PollOption, PollVote, UpdatePollResponse,
@@ -7,23 +10,50 @@ use parlor_protocol::signal::socket::polls::{
 };
 use prost::Message;
 
-use crate::input::NewPoll;
+use crate::input::{ConnectionId, NewPoll};
 use crate::limits::Limits;
 use crate::output::{Answer, EntryKind, Refusal};
 use crate::peer::Peer;
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+
+/// Votes are told at most so often: each change of a poll is the whole of it, to everybody.
+const VOTES_MS: i64 = 300;
 
 /// The polls of a session, oldest first, with every vote.
 #[derive(Debug, Default)]
-pub(crate) struct Polls(Vec<Poll>);
+pub(crate) struct Polls {
+    all: Vec<Poll>,
+    /// The bytes of all, which clients read in one reply.
+    bytes: usize,
+    /// The places of those with votes that only the voters were told of.
+    voted: BTreeSet<usize>,
+}
 
 impl Polls {
     pub(crate) fn restore(&mut self, encoded: &[u8]) {
         if let Ok(poll) = Poll::decode(encoded) {
             // Ids are drawn in the order of time.
-            let at = self.0.partition_point(|other| other.poll_id < poll.poll_id);
-            self.0.insert(at, poll);
+            let at = self
+                .all
+                .partition_point(|other| other.poll_id < poll.poll_id);
+            self.bytes += poll.encoded_len();
+            self.all.insert(at, poll);
         }
+    }
+
+    /// Puts a poll in the place of one that was there, or of none.
+    fn put(&mut self, at: usize, poll: Poll, limits: &Limits) -> Outcome {
+        let old = self.all.get(at).map_or(0, Message::encoded_len);
+        let bytes = self.bytes - old + poll.encoded_len();
+        if bytes > limits.reply_bytes {
+            return Err(Refusal::new(409, "the polls of this session are full"));
+        }
+        self.bytes = bytes;
+        match self.all.get_mut(at) {
+            Some(place) => *place = poll,
+            None => self.all.push(poll),
+        }
+        Ok(())
     }
 }
 
@@ -80,11 +110,12 @@ impl Room {
             hide_votes: request.hide_votes,
         };
         checked(&self.limits, &new)?;
-        if !self.peers[asked.seat].left.polls.take(rate, turn.now_ms) {
+        if !self.peers.left(asked.seat).polls.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many polls: slow down"));
         }
         let poll = self.add_poll(turn, new, name, user)?;
-        self.tell_poll(turn, event::CREATE_POLL, &poll, Some(asked));
+        self.tell_poll(turn, event::CREATE_POLL, &poll, Some(asked.connection));
+        self.reply_poll(turn, asked, &poll);
         Ok(())
     }
 
@@ -112,11 +143,8 @@ impl Room {
         }
         let user = me.user().to_string();
         let polls = if me.is_inside() {
-            self.polls
-                .0
-                .iter()
-                .map(|poll| seen_by(poll, &user))
-                .collect()
+            let polls = self.polls.all.iter();
+            polls.map(|poll| seen_by(poll, &user)).collect()
         } else {
             Vec::new()
         };
@@ -135,10 +163,11 @@ impl Room {
             return Err(Refusal::forbidden("polls.can_view"));
         }
         let (user, name) = (me.user().to_string(), me.name.clone());
-        let mut polls = self.polls.0.iter_mut();
-        let poll = polls
-            .find(|poll| poll.poll_id == request.poll_id)
+        let mut polls = self.polls.all.iter();
+        let at = polls
+            .position(|poll| poll.poll_id == request.poll_id)
             .ok_or_else(|| Refusal::new(404, "there is no such poll"))?;
+        let mut poll = self.polls.all[at].clone();
         if poll.votes.contains(&user) {
             return Err(Refusal::new(409, "you have voted already"));
         }
@@ -152,10 +181,21 @@ impl Room {
             name,
         });
         poll.votes.push(user);
-        let poll = poll.clone();
+        self.polls.put(at, poll.clone(), &self.limits)?;
         self.keep_poll(turn, &poll);
-        self.tell_poll(turn, event::VOTE_POLL, &poll, Some(asked));
+        self.reply_poll(turn, asked, &poll);
+        if self.polls.voted.is_empty() {
+            self.at(turn.now_ms + VOTES_MS, Deadline::Votes);
+        }
+        self.polls.voted.insert(at);
         Ok(())
+    }
+
+    /// Everybody learns how polls stand that were voted on.
+    pub(crate) fn tell_votes(&mut self, turn: &mut Turn<'_>) {
+        for at in std::mem::take(&mut self.polls.voted) {
+            self.tell_poll(turn, event::VOTE_POLL, &self.polls.all[at], None);
+        }
     }
 
     fn add_poll(
@@ -165,7 +205,8 @@ impl Room {
         created_by: String,
         created_by_user_id: String,
     ) -> Result<Poll, Refusal> {
-        if self.polls.0.len() >= self.limits.polls {
+        let count = self.polls.all.len();
+        if count >= self.limits.polls {
             return Err(Refusal::new(409, "this session has too many polls"));
         }
         let options = new.options.into_iter().map(|text| PollOption {
@@ -184,7 +225,7 @@ impl Room {
             anonymous: new.anonymous,
             votes: Vec::new(),
         };
-        self.polls.0.push(poll.clone());
+        self.polls.put(count, poll.clone(), &self.limits)?;
         self.keep_poll(turn, &poll);
         Ok(poll)
     }
@@ -194,33 +235,29 @@ impl Room {
         self.keep_entry(turn, EntryKind::Poll, poll.poll_id.clone(), kept);
     }
 
-    /// Everybody who may see polls learns of a change, who made it included.
-    fn tell_poll(&self, turn: &mut Turn<'_>, event: u32, poll: &Poll, asked: Option<&Asked<'_>>) {
-        let creator = |peer: &Peer| peer.user().to_string() == poll.created_by_user_id;
-        let asking = asked.map(|asked| asked.connection);
+    /// Who changed a poll gets it as a reply.
+    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, poll: &Poll) {
+        let poll = Some(seen_by(poll, &self.peers[asked.seat].user().to_string()));
+        asked.reply(turn, &UpdatePollResponse { poll });
+    }
+
+    /// Everybody who may see polls learns of a change, but who has it from a reply.
+    fn tell_poll(&self, turn: &mut Turn<'_>, event: u32, poll: &Poll, but: Option<ConnectionId>) {
+        let creator = poll.created_by_user_id.parse::<ParticipantId>().ok();
+        let all = |peer: &Peer| !poll.anonymous || Some(peer.user()) == creator;
         let views = |peer: &Peer| {
             let here = peer.is_inside() && peer.permissions.polls.can_view;
-            here && (peer.connection != asking || asking.is_none())
+            here && (but.is_none() || peer.connection != but)
         };
-        let whole = UpdatePollResponse {
-            poll: Some(poll.clone()),
-        };
-        let stripped = UpdatePollResponse {
-            poll: Some(stripped(poll)),
-        };
-        if poll.anonymous {
-            let (creators, others) = (
-                self.peers.sockets(|peer| views(peer) && creator(peer)),
-                self.peers.sockets(|peer| views(peer) && !creator(peer)),
-            );
-            turn.push(creators, event, &whole);
-            turn.push(others, event, &stripped);
-        } else {
-            turn.push(self.peers.sockets(views), event, &whole);
+        let whole = self.peers.sockets(|peer| views(peer) && all(peer));
+        if !whole.is_empty() {
+            let poll = Some(poll.clone());
+            turn.push(whole, event, &UpdatePollResponse { poll });
         }
-        if let Some(asked) = asked {
-            let mine = !poll.anonymous || creator(&self.peers[asked.seat]);
-            asked.reply_on(turn, event, if mine { &whole } else { &stripped });
+        let less = self.peers.sockets(|peer| views(peer) && !all(peer));
+        if !less.is_empty() {
+            let poll = Some(stripped(poll));
+            turn.push(less, event, &UpdatePollResponse { poll });
         }
     }
 }

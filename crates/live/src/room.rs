@@ -15,7 +15,7 @@ use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
 use crate::output::{
-    Answer, Closing, EntryKind, Output, PeerRecord, Record, Refusal, SessionRecord,
+    Answer, Closing, EntryKind, Output, Pace, PeerRecord, Record, Refusal, SessionRecord,
 };
 use crate::peer::{Peer, Peers, Place, Seat, Stay};
 use crate::polls::Polls;
@@ -51,7 +51,8 @@ impl Turn<'_> {
 
     pub(crate) fn send(&mut self, to: Vec<ConnectionId>, frame: Bytes) {
         if !to.is_empty() {
-            self.emit(Output::Send { to, frame });
+            let pace = Pace::Now;
+            self.emit(Output::Send { to, frame, pace });
         }
     }
 
@@ -59,6 +60,14 @@ impl Turn<'_> {
     pub(crate) fn push(&mut self, to: Vec<ConnectionId>, event: u32, message: &impl Message) {
         if !to.is_empty() {
             self.send(to, frame::frame(event, None, message));
+        }
+    }
+
+    /// Sends a push that may wait a little.
+    pub(crate) fn push_soon(&mut self, to: Vec<ConnectionId>, event: u32, message: &impl Message) {
+        if !to.is_empty() {
+            let (frame, pace) = (frame::frame(event, None, message), Pace::Soon);
+            self.emit(Output::Send { to, frame, pace });
         }
     }
 }
@@ -98,6 +107,10 @@ pub(crate) enum Deadline {
     Count,
     /// Breakout rooms are told who is where.
     Connected,
+    /// Everybody is told how polls stand.
+    Votes,
+    /// Those who decide are told who waits.
+    WaitingList,
 }
 
 /// What is known of a person in a session, beyond each of their peers.
@@ -133,6 +146,18 @@ pub(crate) struct Session {
     pub(crate) record: SessionRecord,
     pub(crate) live: bool,
     pub(crate) empty_since: Option<i64>,
+    /// When the latest stay ended: those whose line broke are given up after others have left.
+    pub(crate) left_ms: i64,
+}
+
+/// Whether a room takes anybody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    /// The meeting was deleted.
+    Deleted,
+    /// The server stops: nothing happens in the room any more.
+    Suspended,
 }
 
 /// A meeting with people in it.
@@ -154,16 +179,24 @@ pub struct Room {
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
     connected_due: bool,
-    suspended: bool,
+    /// The list of those who wait was told a moment ago; and whether it has changed since.
+    list_told: Option<bool>,
+    pub(crate) door: Door,
 }
 
 /// What can be refused.
 pub(crate) type Outcome = Result<(), Refusal>;
 
+/// Why sockets close whose peers were thrown out, if their clients do not close them.
+const REMOVED: Closing = Closing::Final("you are no longer in this meeting");
+/// Why sockets close when the server stops.
+const RESTARTS: Closing = Closing::Again("the server restarts");
 /// How long a socket may stay open after its peer was removed: clients close it by themselves.
 const DETACHED_MS: i64 = 5_000;
 /// Breakout rooms are told of those who come and go at most so often.
 const CONNECTED_MS: i64 = 300;
+/// Those who decide get the list of those who wait at most so often: it is complete each time.
+const LIST_MS: i64 = 200;
 /// Viewers are counted at most so often.
 const COUNT_MS: i64 = 1_000;
 
@@ -199,12 +232,15 @@ impl Room {
         }
         let live = past.session.is_some();
         let record = past.session.unwrap_or_else(|| next(at, &meeting));
+        let left_ms = past.peers.iter().filter_map(|peer| peer.left_ms).max();
+        let started_ms = record.started_ms;
         let mut room = Self {
             chat: Chat::new(past.chat, &limits),
             session: Session {
                 record,
                 live,
                 empty_since: None,
+                left_ms: left_ms.unwrap_or(started_ms),
             },
             meeting,
             limits,
@@ -219,7 +255,8 @@ impl Room {
             detached: BTreeSet::new(),
             count_due: false,
             connected_due: false,
-            suspended: false,
+            list_told: None,
+            door: Door::Open,
         };
         for record in &past.peers {
             if record.left_ms.is_some() {
@@ -230,28 +267,34 @@ impl Room {
                 .last_alive_ms
                 .clamp(record.entered_ms, at.now_ms.max(record.entered_ms));
             let stage = stages.get(&record.peer.to_string()).copied();
-            let stage = stage.unwrap_or(StageType::OnStage);
             let seat = room.peers.add(Peer::restored(record, stage, lost_ms));
             room.at(at.now_ms + room.limits.grace_ms, Deadline::Grace(seat));
         }
         if room.peers.is_empty() {
-            let started = room.session.record.started_ms;
-            room.session_is_empty(past.last_alive_ms.clamp(started, at.now_ms.max(started)));
+            room.session_is_empty();
         }
         room
     }
 
     /// Takes one input and appends what is to be done.
     pub fn handle(&mut self, at: &mut At<'_>, input: Input, out: &mut Vec<Output>) {
+        let begun = out.len();
         let turn = &mut Turn {
             now_ms: at.now_ms,
             ids: &mut *at.ids,
-            out,
+            out: &mut *out,
         };
-        if self.suspended {
+        if self.door == Door::Suspended {
             // Sockets close now, and nobody has left.
-            if let Input::Command { ticket, .. } = input {
-                turn.emit(Output::Answer(ticket, Answer::NoSession));
+            match input {
+                Input::Command { ticket, .. } => {
+                    turn.emit(Output::Answer(ticket, Answer::NoSession));
+                }
+                Input::Opened { connection, .. } => turn.emit(Output::Close {
+                    connection,
+                    closing: RESTARTS,
+                }),
+                _ => {}
             }
             return;
         }
@@ -271,17 +314,21 @@ impl Room {
             Input::Tick => {}
         }
         self.tick(turn);
+        // Nobody is told of a change before it is kept, in whatever order handlers come to it.
+        out[begun..].sort_by_key(|output| !matches!(output, Output::Keep(_)));
     }
 
     /// When to call with [`Input::Tick`] at the latest, Unix milliseconds.
     pub fn wake_at(&self) -> Option<i64> {
-        let next = self.deadlines.first().filter(|_| !self.suspended);
+        let next = self.deadlines.first();
+        let next = next.filter(|_| self.door != Door::Suspended);
         next.map(|(at_ms, _)| *at_ms)
     }
 
     /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
     pub fn is_over(&self) -> bool {
-        self.suspended || (self.peers.is_empty() && self.detached.is_empty() && !self.session.live)
+        let empty = self.peers.is_empty() && self.detached.is_empty();
+        self.door == Door::Suspended || (empty && !self.session.live)
     }
 
     pub(crate) fn at(&mut self, at_ms: i64, deadline: Deadline) {
@@ -292,18 +339,23 @@ impl Room {
         let Some(seat) = self.peers.seat_at(connection) else {
             return;
         };
-        let large = bytes.len() > self.limits.frame_bytes;
-        let request = if large {
+        // Whatever it holds, a frame counts.
+        let rate = self.limits.frames;
+        let in_time = self.peers.left(seat).frames.take(rate, turn.now_ms);
+        let request = if bytes.len() > self.limits.frame_bytes {
             Err(Refusal::new(413, "this frame is too large"))
         } else {
             frame::read(bytes)
         };
         let request = match request {
             Ok(request) => request,
-            Err(refusal) => return turn.send(vec![connection], error_frame(None, &refusal)),
+            Err(refusal) if in_time => {
+                return turn.send(vec![connection], error_frame(None, &refusal));
+            }
+            // Nobody waits for an answer to what cannot be read.
+            Err(_) => return,
         };
-        let rate = self.limits.frames;
-        let outcome = if self.peers[seat].left.frames.take(rate, turn.now_ms) {
+        let outcome = if in_time {
             let asked = Asked {
                 seat,
                 connection,
@@ -323,7 +375,13 @@ impl Room {
 
     /// Every event a client may send. What is not listed here is refused, never ignored.
     fn request(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        match asked.request.event {
+        let number = asked.request.event;
+        if number >> 24 == 3 {
+            self.media(turn, asked);
+            return Ok(());
+        }
+        self.within_rates(turn, asked)?;
+        match number {
             event::JOIN_ROOM => self.join(turn, asked),
             event::GET_ROOM_INFO => self.room_info(turn, asked),
             event::GET_ROOM_PEERS_INFO => self.roster(turn, asked),
@@ -372,10 +430,6 @@ impl Room {
             | event::DELETE_CONNECTED_ROOMS
             | event::MOVE_PEERS => self.breakout(turn, asked),
 
-            number if number >> 24 == 3 => {
-                self.media(turn, asked);
-                Ok(())
-            }
             number => {
                 let name = event::name(number).unwrap_or("unknown");
                 Err(Refusal::new(
@@ -383,6 +437,45 @@ impl Room {
                     format!("this server does not take the event {number} ({name}) from clients"),
                 ))
             }
+        }
+    }
+
+    /// What has no rate of its own has that of its kind: what reaches others, each of them, and what
+    /// reads much.
+    pub(crate) fn within_rates(&mut self, turn: &Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let left = self.peers.left(asked.seat);
+        let (left, rate) = match asked.request.event {
+            event::GET_ROOM_PEERS_INFO
+            | event::GET_WAITING_ROOM_REQUESTS
+            | event::GET_STAGE_REQUESTS
+            | event::GET_ROOM_STAGE_STATE
+            | event::GET_USER_PRESETS
+            | event::GET_POLLS => (&mut left.reads, self.limits.reads),
+            event::ACCEPT_WAITING_ROOM_REQUESTS
+            | event::DENY_WAITING_ROOM_REQUESTS
+            | event::REQUEST_STAGE_ACCESS
+            | event::CANCEL_STAGE_REQUEST
+            | event::GRANT_STAGE_ACCESS
+            | event::DENY_STAGE_ACCESS
+            | event::JOIN_STAGE
+            | event::LEAVE_STAGE
+            | event::DELETE_MESSAGE
+            | event::PIN_MESSAGE
+            | event::VOTE_POLL
+            | event::MEDIA_JOIN
+            | event::CREATE_TRANSPORT
+            | event::MEDIA_JOIN_COMPLETE
+            | event::MEDIA_LEAVE
+            | event::PIN_PEER
+            | event::CHANGE_DISPLAY_NAME
+            | event::HOST_CONTROL_PEER
+            | event::HOST_CONTROL_ALL => (&mut left.changes, self.limits.changes),
+            _ => return Ok(()),
+        };
+        if left.take(rate, turn.now_ms) {
+            Ok(())
+        } else {
+            Err(Refusal::new(429, "too many requests: slow down"))
         }
     }
 
@@ -401,12 +494,17 @@ impl Room {
             Command::Poll(poll) => self.poll_from_outside(turn, poll),
             Command::Removed { participant, drop } => self.remove_person(turn, participant, drop),
             Command::Changed(meeting) => {
+                // Two changes may be told in the other order.
+                if meeting.version < self.meeting.version {
+                    return turn.emit(Output::Answer(ticket, Answer::Done));
+                }
                 self.meeting = meeting;
                 if let Some(since) = self.session.empty_since {
                     self.at(since + self.meeting.keep_alive_ms, Deadline::Empty);
                 }
                 Answer::Done
             }
+            Command::Gone => self.gone_for_good(turn),
             Command::Push { event, payload } => {
                 let inside = self.peers.sockets(Peer::is_inside);
                 let envelope = parlor_protocol::signal::Envelope {
@@ -425,13 +523,18 @@ impl Room {
             } => self.transfer(turn, participant, meeting, token),
             Command::Suspend => {
                 for connection in self.peers.sockets(|_| true) {
-                    let closing = Closing::Again("the server restarts");
                     turn.emit(Output::Close {
                         connection,
-                        closing,
+                        closing: RESTARTS,
                     });
                 }
-                self.suspended = true;
+                for connection in std::mem::take(&mut self.detached) {
+                    turn.emit(Output::Close {
+                        connection,
+                        closing: REMOVED,
+                    });
+                }
+                self.door = Door::Suspended;
                 Answer::Done
             }
         };
@@ -440,7 +543,7 @@ impl Room {
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
         while let Some((at_ms, deadline)) = self.deadlines.first().copied() {
-            if at_ms > turn.now_ms || self.suspended {
+            if at_ms > turn.now_ms || self.door == Door::Suspended {
                 break;
             }
             self.deadlines.pop_first();
@@ -448,10 +551,9 @@ impl Room {
                 Deadline::Grace(seat) => self.grace_over(turn, seat),
                 Deadline::Detached(connection) => {
                     if self.detached.remove(&connection) {
-                        let closing = Closing::Final("you are no longer in this meeting");
                         turn.emit(Output::Close {
                             connection,
-                            closing,
+                            closing: REMOVED,
                         });
                     }
                 }
@@ -469,7 +571,14 @@ impl Room {
                 }
                 Deadline::Connected => {
                     self.connected_due = false;
-                    turn.emit(Output::TellConnected);
+                    let parent = self.meeting.family();
+                    turn.emit(Output::TellConnected { parent });
+                }
+                Deadline::Votes => self.tell_votes(turn),
+                Deadline::WaitingList => {
+                    if self.list_told.take() == Some(true) {
+                        self.waiting_list_changed(turn);
+                    }
                 }
                 Deadline::Count => {
                     self.count_due = false;
@@ -497,6 +606,17 @@ impl Room {
         if !self.count_due {
             self.count_due = true;
             self.at(turn.now_ms + COUNT_MS, Deadline::Count);
+        }
+    }
+
+    /// Those who decide are told who waits: at once, and then of all that changes in a while.
+    pub(crate) fn waiting_list_changed(&mut self, turn: &mut Turn<'_>) {
+        if let Some(changed) = &mut self.list_told {
+            *changed = true;
+        } else {
+            self.list_told = Some(false);
+            self.at(turn.now_ms + LIST_MS, Deadline::WaitingList);
+            self.tell_waiting_list(turn);
         }
     }
 
@@ -561,7 +681,8 @@ impl Room {
     }
 
     /// Nobody is inside any more, since the last one has left.
-    pub(crate) fn session_is_empty(&mut self, since_ms: i64) {
+    pub(crate) fn session_is_empty(&mut self) {
+        let since_ms = self.session.left_ms;
         if self.session.live && self.session.empty_since.is_none() {
             self.session.empty_since = Some(since_ms);
             self.at(since_ms + self.meeting.keep_alive_ms, Deadline::Empty);
@@ -587,6 +708,7 @@ impl Room {
             record,
             live: false,
             empty_since: None,
+            left_ms: 0,
         };
         if !self.meeting.persist_chat {
             self.chat.clear();

@@ -3,9 +3,8 @@
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
-    GetPeerInfoRequest, GetWaitingRoomRequests, JoinRoomRequest, Peer as PeerInfo,
-    PeerInfoResponse, PeerStatusUpdate, Room as RoomInfo, RoomInfoResponse, RoomPeersInfoRequest,
-    RoomPeersInfoResponse, StageType,
+    GetPeerInfoRequest, JoinRoomRequest, Peer as PeerInfo, PeerInfoResponse, PeerStatusUpdate,
+    Room as RoomInfo, RoomInfoResponse, RoomPeersInfoRequest, RoomPeersInfoResponse, StageType,
 };
 
 use crate::input::{ConnectionId, Newcomer};
@@ -13,15 +12,14 @@ use crate::media::described;
 use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
-use crate::room::{Asked, Deadline, Gone, Outcome, Room, Turn};
+use crate::room::{Asked, Deadline, Door, Gone, Outcome, Room, Turn};
 
 impl Room {
     /// A socket opened: of somebody new, or of a peer that comes back.
     pub(crate) fn opened(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, who: Newcomer) {
         let seat = match self.seat_for(turn, who) {
             Ok(seat) => seat,
-            Err(reason) => {
-                let closing = Closing::Final(reason);
+            Err(closing) => {
                 turn.emit(Output::Close {
                     connection,
                     closing,
@@ -46,29 +44,40 @@ impl Room {
     }
 
     /// The seat of a peer that comes back, or one for somebody new.
-    fn seat_for(&mut self, turn: &mut Turn<'_>, who: Newcomer) -> Result<Seat, &'static str> {
+    fn seat_for(&mut self, turn: &mut Turn<'_>, who: Newcomer) -> Result<Seat, Closing> {
+        // Their token was checked before the meeting was deleted.
+        if self.door == Door::Deleted {
+            return Err(Closing::Final("this meeting is gone"));
+        }
+        let (left, rate) = (self.peers.left_of(who.participant), self.limits.openings);
+        if !left.openings.take(rate, turn.now_ms) {
+            return Err(Closing::Again("this person connects too often"));
+        }
+        let theirs = Closing::Final("this peer id is somebody else's");
         let permissions = self.permissions_of(&who);
         if let Some(seat) = self.peers.seat_of(who.peer) {
             if self.peers[seat].user() != who.participant {
-                return Err("this peer id is somebody else's");
+                return Err(theirs);
             }
-            self.set_permissions(turn, seat, permissions);
+            self.turn_into(turn, seat, |peer| {
+                (peer.permissions, peer.who) = (permissions, who);
+            });
             let peer = &mut self.peers[seat];
-            peer.who = who;
             peer.reopened_ms = peer.is_inside().then_some(turn.now_ms);
+            // Its older socket may still be open, and is closed now.
+            peer.absent_ms.get_or_insert(turn.now_ms);
             return Ok(seat);
         }
-        let mine = |peer: &Peer| peer.user() == who.participant;
         if self.peers.len() >= self.limits.peers {
-            return Err("this meeting is full");
+            return Err(Closing::Final("this meeting is full"));
         }
-        if self.peers.seats(mine).len() >= self.limits.peers_per_person {
-            return Err("this person is here too often");
+        if self.peers.seats_of(who.participant).len() >= self.limits.peers_per_person {
+            return Err(Closing::Final("this person is here too often"));
         }
         let mut peer = Peer::new(who, permissions, turn.now_ms);
         if let Some(gone) = self.gone.get(&peer.id()) {
             if gone.participant != peer.user() {
-                return Err("this peer id is somebody else's");
+                return Err(theirs);
             }
             // It goes on with what it had: a session has one record of each peer.
             peer.created_ms = gone.created_ms;
@@ -95,6 +104,7 @@ impl Room {
         self.peers.disconnect(seat);
         let peer = &mut self.peers[seat];
         peer.lost_ms = Some(turn.now_ms);
+        peer.absent_ms.get_or_insert(turn.now_ms);
         // Those who have not joined keep their transports over a gap as well.
         if goodbye || peer.place == Place::Rejected {
             self.depart(turn, seat);
@@ -119,7 +129,9 @@ impl Room {
                 }
             }
             (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => self.leave(turn, seat),
-            (None, Place::Rejected) => {
+            (None, Place::Rejected)
+                if peer.rejected_ms + self.limits.rejected_ms <= turn.now_ms =>
+            {
                 if let Some(connection) = peer.connection {
                     let closing = Closing::Final("you were not let in");
                     turn.emit(Output::Close {
@@ -149,7 +161,7 @@ impl Room {
             }
         }
         let peer = &mut self.peers[seat];
-        peer.reopened_ms = None;
+        (peer.reopened_ms, peer.absent_ms) = (None, None);
         let peer = Some(peer.info());
         asked.reply(turn, &PeerInfoResponse { peer });
         Ok(())
@@ -209,12 +221,14 @@ impl Room {
         (stay.entered_ms, stay.left_ms) = (turn.now_ms, None);
         self.session.record.total += i64::from(first);
         self.keep_peer(turn, seat);
-        self.keep_stage(turn, seat);
+        if self.peers[seat].has_stage() {
+            self.keep_stage(turn, seat);
+        }
         self.keep_session(turn);
         let info = PeerInfoResponse {
             peer: Some(self.peers[seat].info()),
         };
-        turn.push(self.peers.watching(seat), event::JOIN_ROOM, &info);
+        turn.push_soon(self.peers.watching(seat), event::JOIN_ROOM, &info);
         self.tell_connected_soon(turn);
         if self.peers[seat].who.view == ViewType::Livestream {
             self.count_soon(turn);
@@ -226,20 +240,19 @@ impl Room {
 
     /// The peer is outside from now on; its socket may stay.
     pub(crate) fn leave(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let was = self.peers[seat].place;
+        if was != Place::Inside {
+            self.peers[seat].media = MediaState::Out;
+            self.peers.put(seat, Place::Lobby);
+            if was == Place::Waiting {
+                self.waiting_list_changed(turn);
+            }
+            return;
+        }
         let watching = self.peers.watching(seat);
         let media_watching = self.media_watching(seat);
         let had_media = self.peers[seat].media == MediaState::Complete;
         self.peers[seat].media = MediaState::Out;
-        match self.peers[seat].place {
-            Place::Inside => {}
-            was => {
-                self.peers.put(seat, Place::Lobby);
-                if was == Place::Waiting {
-                    self.tell_waiting_list(turn);
-                }
-                return;
-            }
-        }
         self.peers.put(seat, Place::Lobby);
         let peer = &mut self.peers[seat];
         let info = peer.info();
@@ -247,7 +260,7 @@ impl Room {
         let asked_for_stage = peer.stage == StageType::RequestedStage;
         peer.stage = StageType::OffStage;
         let (id, viewer) = (peer.id(), peer.who.view == ViewType::Livestream);
-        let mut left_ms = peer.lost_ms.unwrap_or(turn.now_ms);
+        let mut left_ms = peer.absent_ms.take().unwrap_or(turn.now_ms);
         if let Some(stay) = &mut peer.stay {
             // A clock that was set back must not make time inside negative.
             left_ms = left_ms.max(stay.entered_ms);
@@ -255,6 +268,7 @@ impl Room {
             stay.consumed_ms += left_ms - stay.entered_ms;
             self.session.record.consumed_ms += left_ms - stay.entered_ms;
         }
+        self.session.left_ms = self.session.left_ms.max(left_ms);
         if self.pinned == Some(id) {
             self.pinned = None;
         }
@@ -262,7 +276,7 @@ impl Room {
         self.keep_entry(turn, EntryKind::Stage, id.to_string(), None);
         self.keep_session(turn);
         let gone = PeerInfoResponse { peer: Some(info) };
-        turn.push(watching, event::LEAVE_ROOM, &gone);
+        turn.push_soon(watching, event::LEAVE_ROOM, &gone);
         if had_media {
             self.tell_media_left(turn, seat, media_watching);
         }
@@ -274,7 +288,7 @@ impl Room {
         }
         self.tell_connected_soon(turn);
         if self.peers.inside() == 0 {
-            self.session_is_empty(left_ms);
+            self.session_is_empty();
         }
     }
 
@@ -308,7 +322,7 @@ impl Room {
         for seat in seats {
             self.depart(turn, *seat);
         }
-        turn.push(sockets, event, &GetWaitingRoomRequests::default());
+        turn.push(sockets, event, &());
     }
 
     fn keep_peer(&self, turn: &mut Turn<'_>, seat: Seat) {
@@ -377,18 +391,32 @@ impl Room {
         Ok(())
     }
 
-    /// Changes a peer, and tells those for whom it comes into sight or goes out of it; and the peer
-    /// itself whom it sees now, or sees no more.
+    /// Changes a peer, and tells those for whom it comes into sight or goes out of it, or who see it
+    /// take another place on the stage; and the peer itself whom it sees now, or sees no more.
     pub(crate) fn change(
         &mut self,
         turn: &mut Turn<'_>,
         seat: Seat,
         change: impl FnOnce(&mut Peer),
     ) {
-        let (watched, saw) = self.sights(seat);
+        let sight = |peer: &Peer| {
+            let hidden = peer.permissions.hidden_participant;
+            (hidden, peer.is_audience(), peer.stage)
+        };
         let stage = self.peers[seat].stage;
-        change(&mut self.peers[seat]);
+        let mut changed = self.peers[seat].clone();
+        change(&mut changed);
+        if sight(&changed) == sight(&self.peers[seat]) {
+            self.peers[seat] = changed;
+            return;
+        }
+        let (watched, saw) = self.sights(seat);
+        self.peers[seat] = changed;
         let (watching, sees) = self.sights(seat);
+        let moves = self.peers[seat].stage != stage;
+        if moves {
+            self.keep_stage(turn, seat);
+        }
         let appears = self.sockets_of(&watching, &watched);
         let vanishes = self.sockets_of(&watched, &watching);
         let subject = &self.peers[seat];
@@ -397,6 +425,14 @@ impl Room {
         };
         turn.push(appears, event::JOIN_ROOM, &info);
         turn.push(vanishes, event::LEAVE_ROOM, &info);
+        if moves {
+            let still = watching
+                .iter()
+                .filter(|it| watched.binary_search(it).is_ok());
+            let told = still.filter_map(|viewer| self.peers[*viewer].connection);
+            let status = self.stage_status(seat);
+            turn.push(told.collect(), event::PEER_STAGE_STATUS_UPDATE, &status);
+        }
         if subject.media == MediaState::Complete {
             let new = without(&watching, &watched);
             let ready = new.filter(|viewer| self.peers[**viewer].media == MediaState::Complete);
@@ -409,15 +445,27 @@ impl Room {
             return;
         };
         // On its way up the stage a client asks for the whole roster itself.
-        if subject.stage == stage {
-            for other in without(&sees, &saw) {
-                let peer = Some(self.peers[*other].info());
-                turn.push(vec![socket], event::JOIN_ROOM, &PeerInfoResponse { peer });
-            }
+        if !moves {
+            self.tell_one_by_one(turn, socket, event::JOIN_ROOM, without(&sees, &saw));
         }
-        for other in without(&saw, &sees) {
-            let peer = Some(self.peers[*other].info());
-            turn.push(vec![socket], event::LEAVE_ROOM, &PeerInfoResponse { peer });
+        self.tell_one_by_one(turn, socket, event::LEAVE_ROOM, without(&saw, &sees));
+    }
+
+    /// Tells a socket of these peers. Of too many it is told nothing: a client takes a frame for each,
+    /// and they would be more than may wait for it. It learns of them when it asks for the roster.
+    fn tell_one_by_one<'s>(
+        &self,
+        turn: &mut Turn<'_>,
+        socket: ConnectionId,
+        event: u32,
+        those: impl Iterator<Item = &'s Seat>,
+    ) {
+        let those: Vec<&Seat> = those.collect();
+        if those.len() <= self.limits.one_by_one {
+            for seat in those {
+                let peer = Some(self.peers[*seat].info());
+                turn.push(vec![socket], event, &PeerInfoResponse { peer });
+            }
         }
     }
 
@@ -447,14 +495,12 @@ impl Room {
         }
     }
 
-    /// Keeps where a peer stands with the stage; where everybody starts is not kept.
-    pub(crate) fn keep_stage(&self, turn: &mut Turn<'_>, seat: Seat) {
+    /// Keeps where a peer stands with the stage, if the call has one for it.
+    fn keep_stage(&self, turn: &mut Turn<'_>, seat: Seat) {
         let peer = &self.peers[seat];
-        if peer.has_stage() {
-            let stage = u8::try_from(i32::from(peer.stage)).unwrap_or_default();
-            let key = peer.id().to_string();
-            self.keep_entry(turn, EntryKind::Stage, key, Some(vec![stage]));
-        }
+        let stage = u8::try_from(i32::from(peer.stage)).unwrap_or_default();
+        let kept = peer.has_stage().then(|| vec![stage]);
+        self.keep_entry(turn, EntryKind::Stage, peer.id().to_string(), kept);
     }
 }
 
@@ -464,7 +510,7 @@ fn without<'s>(these: &'s [Seat], but: &'s [Seat]) -> impl Iterator<Item = &'s S
 }
 
 /// Where a peer stands with the stage when it joins (contract: signalling, 6.8).
-fn first_stage(peer: &Peer) -> StageType {
+pub(crate) fn first_stage(peer: &Peer) -> StageType {
     if !peer.has_stage() {
         return StageType::OnStage;
     }

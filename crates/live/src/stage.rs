@@ -178,20 +178,7 @@ impl Room {
 
     /// Moves a peer and tells the others.
     fn set_stage(&mut self, turn: &mut Turn<'_>, seat: Seat, stage: StageType) {
-        if self.peers[seat].stage == stage {
-            return;
-        }
-        // Those who lose sight of it learn first that it is off the stage.
-        let before = self.peers.watching(seat);
         self.change(turn, seat, |peer| peer.stage = stage);
-        self.keep_stage(turn, seat);
-        let mut told = self.peers.watching(seat);
-        told.retain(|socket| before.contains(socket));
-        turn.push(
-            told,
-            event::PEER_STAGE_STATUS_UPDATE,
-            &self.stage_status(seat),
-        );
     }
 
     /// The peer, if it is inside and the call has a stage for it.

@@ -1,6 +1,6 @@
 //! Key-value stores that the people in a meeting share (contract: signalling, section 6.9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parlor_protocol::signal::event;
@@ -24,10 +24,17 @@ const NAME_BYTES: usize = 256;
 /// Plugin id and store name.
 type StoreName = (String, String);
 
-/// Every store of a session.
+/// One store.
+#[derive(Debug, Default)]
+struct Store {
+    items: BTreeMap<String, PluginStoreItem>,
+    bytes: usize,
+}
+
+/// Every store of a session. Sizes are those on the wire, names and authors included.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
-    by_name: BTreeMap<StoreName, BTreeMap<String, PluginStoreItem>>,
+    by_name: BTreeMap<StoreName, Store>,
     keys: usize,
     bytes: usize,
 }
@@ -46,19 +53,24 @@ impl Stores {
 
     fn set(&mut self, name: &StoreName, item: PluginStoreItem) {
         let store = self.by_name.entry(name.clone()).or_default();
-        self.bytes += item.payload.len();
-        match store.insert(item.store_key.clone(), item) {
-            Some(old) => self.bytes -= old.payload.len(),
+        let size = item.encoded_len();
+        (self.bytes, store.bytes) = (self.bytes + size, store.bytes + size);
+        match store.items.insert(item.store_key.clone(), item) {
+            Some(old) => {
+                let size = old.encoded_len();
+                (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
+            }
             None => self.keys += 1,
         }
     }
 
     fn remove(&mut self, name: &StoreName, key: &str) -> Option<PluginStoreItem> {
         let store = self.by_name.get_mut(name)?;
-        let item = store.remove(key)?;
+        let item = store.items.remove(key)?;
+        let size = item.encoded_len();
+        (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
         self.keys -= 1;
-        self.bytes -= item.payload.len();
-        if store.is_empty() {
+        if store.items.is_empty() {
             self.by_name.remove(name);
         }
         Some(item)
@@ -80,19 +92,17 @@ impl Room {
         let request: PluginStoreGetKeysRequest = asked.request.message()?;
         let rate = self.limits.store_reads;
         let waits = !self.looks_in(asked.seat);
-        let peer = &mut self.peers[asked.seat];
-        if !peer.left.store_reads.take(rate, turn.now_ms) {
+        let left = self.peers.left(asked.seat);
+        if !left.store_reads.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many reads of stores: slow down"));
         }
         let name = (request.plugin_id, request.store_name);
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
-        let wanted = |key: &str| {
-            request.get_keys.is_empty() || request.get_keys.iter().any(|one| one.store_key == key)
-        };
-        let items = store.into_iter().flatten();
+        let wanted: BTreeSet<&str> = request.get_keys.iter().map(|key| &*key.store_key).collect();
+        let items = store.into_iter().flat_map(|store| &store.items);
         let items = items
-            .filter(|(key, _)| wanted(key))
+            .filter(|(key, _)| wanted.is_empty() || wanted.contains(&***key))
             .map(|(_, item)| item.clone());
         let response = PluginStoreResponse {
             store_items: items.collect(),
@@ -109,19 +119,24 @@ impl Room {
         let rate = self.limits.stores;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.insert_keys, true)?;
-        let peer = &mut self.peers[asked.seat];
-        if !peer.left.store_writes.take(rate, turn.now_ms) {
+        let left = self.peers.left(asked.seat);
+        if !left.store_writes.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many changes of stores: slow down"));
         }
-        self.has_room_for(&name, &request.insert_keys)?;
         let peer_id = self.peers[asked.seat].id().to_string();
-        let items = request.insert_keys.into_iter().map(|key| PluginStoreItem {
-            timestamp: turn.now_ms.to_string(),
-            peer_id: peer_id.clone(),
-            store_key: key.store_key,
-            payload: key.payload.unwrap_or_else(|| Bytes::from_static(b"{}")),
+        let items = request.insert_keys.into_iter().map(|key| {
+            let item = PluginStoreItem {
+                timestamp: turn.now_ms.to_string(),
+                peer_id: peer_id.clone(),
+                store_key: key.store_key.clone(),
+                payload: key.payload.unwrap_or_else(|| Bytes::from_static(b"{}")),
+            };
+            (key.store_key, item)
         });
-        let store_items: Vec<PluginStoreItem> = items.collect();
+        // A key that is named twice is set once: a small request must not become a large push.
+        let items: BTreeMap<String, PluginStoreItem> = items.collect();
+        self.has_room_for(&name, &items)?;
+        let store_items: Vec<PluginStoreItem> = items.into_values().collect();
         for item in &store_items {
             self.stores.set(&name, item.clone());
             let key = kept_key(&name, &item.store_key);
@@ -138,11 +153,11 @@ impl Room {
         let rate = self.limits.stores;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.delete_keys, false)?;
-        let peer = &mut self.peers[asked.seat];
-        if !peer.left.store_deletes.take(rate, turn.now_ms) {
+        let left = self.peers.left(asked.seat);
+        if !left.store_deletes.take(rate, turn.now_ms) {
             return Err(Refusal::new(429, "too many changes of stores: slow down"));
         }
-        let peer_id = peer.id().to_string();
+        let peer_id = self.peers[asked.seat].id().to_string();
         let mut store_items = Vec::new();
         for key in request.delete_keys {
             if let Some(item) = self.stores.remove(&name, &key.store_key) {
@@ -204,26 +219,26 @@ impl Room {
         Ok(())
     }
 
-    fn has_room_for(&self, name: &StoreName, keys: &[StoreKeys]) -> Outcome {
-        let store = self.stores.by_name.get(name);
-        let new = keys
-            .iter()
-            .filter(|key| store.is_none_or(|store| !store.contains_key(&key.store_key)));
-        if store.is_none() && self.stores.by_name.len() >= self.limits.store_count {
+    fn has_room_for(&self, name: &StoreName, items: &BTreeMap<String, PluginStoreItem>) -> Outcome {
+        let (stores, limits) = (&self.stores, &self.limits);
+        let store = stores.by_name.get(name);
+        if store.is_none() && stores.by_name.len() >= limits.store_count {
             return Err(Refusal::new(409, "this session has too many stores"));
         }
-        if self.stores.keys + new.count() > self.limits.store_keys {
-            return Err(Refusal::new(
-                409,
-                "the stores of this session hold too many keys",
-            ));
+        let replaced = |key: &String| store.and_then(|store| store.items.get(key));
+        let old: Vec<&PluginStoreItem> = items.keys().filter_map(replaced).collect();
+        if stores.keys + items.len() - old.len() > limits.store_keys {
+            let message = "the stores of this session hold too many keys";
+            return Err(Refusal::new(409, message));
         }
-        let bytes = keys
-            .iter()
-            .filter_map(|key| key.payload.as_ref())
-            .map(Bytes::len);
-        if self.stores.bytes + bytes.sum::<usize>() > self.limits.store_bytes {
+        let old: usize = old.iter().map(|item| item.encoded_len()).sum();
+        let new: usize = items.values().map(Message::encoded_len).sum();
+        if stores.bytes - old + new > limits.store_bytes {
             return Err(Refusal::new(409, "the stores of this session are full"));
+        }
+        // Clients read a store as a whole, in one reply.
+        if store.map_or(0, |store| store.bytes) - old + new > limits.reply_bytes {
+            return Err(Refusal::new(409, "this store is full"));
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Room {
     pub(crate) fn wait(&mut self, turn: &mut Turn<'_>, seat: Seat) {
         if self.peers[seat].place != Place::Waiting {
             self.peers.put(seat, Place::Waiting);
-            self.tell_waiting_list(turn);
+            self.waiting_list_changed(turn);
         }
     }
 
@@ -59,7 +59,7 @@ impl Room {
         for seat in self.waiting_among(&request.user_ids) {
             self.admit(turn, seat);
         }
-        self.tell_waiting_list(turn);
+        self.waiting_list_changed(turn);
         Ok(())
     }
 
@@ -72,16 +72,13 @@ impl Room {
                 continue;
             }
             self.peers.put(seat, Place::Rejected);
+            self.peers[seat].rejected_ms = turn.now_ms;
             let to = Vec::from_iter(self.peers[seat].connection);
-            turn.push(
-                to,
-                event::WAITING_ROOM_REQUEST_DENIED,
-                &GetWaitingRoomRequests::default(),
-            );
+            turn.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
             let until = turn.now_ms + self.limits.rejected_ms;
             self.at(until, Deadline::Grace(seat));
         }
-        self.tell_waiting_list(turn);
+        self.waiting_list_changed(turn);
         Ok(())
     }
 
@@ -97,18 +94,25 @@ impl Room {
         for seat in waiting {
             self.admit(turn, seat);
         }
-        self.tell_waiting_list(turn);
+        self.waiting_list_changed(turn);
+    }
+
+    /// A peer that waits is let in once it need not wait any more.
+    pub(crate) fn admit_if_free(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        if self.peers[seat].place == Place::Waiting && !self.must_wait(seat) {
+            self.admit(turn, seat);
+            self.waiting_list_changed(turn);
+        }
     }
 
     fn admit(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let user = self.peers[seat].user();
-        self.people.entry(user).or_default().admitted = true;
-        self.keep_entry(
-            turn,
-            EntryKind::Admitted,
-            user.to_string(),
-            Some(Vec::new()),
-        );
+        // Before the session there is nothing to keep it with, and nobody who could take it back.
+        if self.session.live {
+            let user = self.peers[seat].user();
+            self.people.entry(user).or_default().admitted = true;
+            let kept = Some(Vec::new());
+            self.keep_entry(turn, EntryKind::Admitted, user.to_string(), kept);
+        }
         self.peers.put(seat, Place::Invited);
         self.invite(turn, seat);
     }
@@ -126,11 +130,7 @@ impl Room {
     /// Tells a peer that it was let in; its client joins again.
     pub(crate) fn invite(&self, turn: &mut Turn<'_>, seat: Seat) {
         let to = Vec::from_iter(self.peers[seat].connection);
-        turn.push(
-            to,
-            event::WAITING_ROOM_REQUEST_ACCEPTED,
-            &GetWaitingRoomRequests::default(),
-        );
+        turn.push(to, event::WAITING_ROOM_REQUEST_ACCEPTED, &());
     }
 
     fn must_decide(&self, asked: &Asked<'_>) -> Outcome {

@@ -63,10 +63,9 @@ fn refused(Refusal { code, message }: Refusal) -> ApiError {
     }
 }
 
-/// The 500 of a room that answers another question.
-fn unexpected(answer: &Answer) -> ApiError {
-    // What it says is about people, who have no place in a log.
-    let _ = answer;
+/// The 500 of a room that answers another question. What it says is about people, who have no place
+/// in a log.
+fn unexpected() -> ApiError {
     ApiError::internal("a room gave the answer to another question")
 }
 

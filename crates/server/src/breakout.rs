@@ -1,17 +1,20 @@
 //! Breakout rooms: what a room has found to be allowed, and what needs the records and other rooms
 //! (contract: signalling, 6.11).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
-use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
+use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
     BroadcastMessage, ConnectedMeetingDump, ConnectedMeetingPeer, CreateConnectedRoomsRequest,
     CreateConnectedRoomsResponse, CreateRoomResponsePayload, DisableConnectedRoomPayload,
     DisableConnectedRoomsRequest, DisableConnectedRoomsResponse, GetConnectedRoomsDumpResponse,
-    MovePeersBetweenRoomsRequest, MovePeersBetweenRoomsResponse, MovedPeer, ServiceError,
+    MovePeerPayload, MovePeersBetweenRoomsRequest, MovePeersBetweenRoomsResponse, MovedPeer,
+    ServiceError,
 };
 use prost::Message;
 
@@ -19,7 +22,7 @@ use crate::api::ApiError;
 use crate::live_records;
 use crate::meetings::{self, Room};
 use crate::parlor::Parlor;
-use crate::participants;
+use crate::participants::{self, Passage};
 
 /// Breakout rooms of one meeting.
 const ROOMS_MAX: usize = 100;
@@ -70,12 +73,64 @@ impl From<Bytes> for Done {
     }
 }
 
-/// Tells everybody in a meeting and its breakout rooms who is where.
-pub(crate) async fn tell_family(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId) {
-    let told = async { Family::of(parlor, app, meeting).await?.tell_all().await };
-    if let Err(Failure::Failed(error)) = told.await {
-        tracing::warn!(?error, %meeting, "breakout rooms could not be told who is where");
+/// Meetings whose breakout rooms are being told who is where.
+///
+/// One task tells those of a meeting, so that what it has read later is also told later. Whether
+/// something has changed since it began is all that must be remembered for it.
+#[derive(Default)]
+pub(crate) struct Telling(Mutex<HashMap<(AppId, MeetingId), bool>>);
+
+impl Telling {
+    /// Something has changed. Whether nobody tells of it yet.
+    fn begin(&self, family: (AppId, MeetingId)) -> bool {
+        match self.families().entry(family) {
+            Entry::Occupied(mut changed) => {
+                changed.insert(true);
+                false
+            }
+            Entry::Vacant(new) => {
+                new.insert(false);
+                true
+            }
+        }
     }
+
+    /// A round of telling is over. Whether something has changed since it began.
+    fn again(&self, family: (AppId, MeetingId)) -> bool {
+        let mut families = self.families();
+        let again = families.get_mut(&family).is_some_and(std::mem::take);
+        if !again {
+            families.remove(&family);
+        }
+        again
+    }
+
+    fn families(&self) -> MutexGuard<'_, HashMap<(AppId, MeetingId), bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells everybody in a meeting and its breakout rooms who is where: soon, and as it is then.
+pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
+    if !parlor.telling.begin((app, parent)) {
+        return;
+    }
+    let telling = Arc::clone(parlor);
+    parlor.live.spawn(async move {
+        loop {
+            match Family::of(&telling, app, parent).await {
+                Ok(family) => family.tell_all().await,
+                Err(Failure::Failed(error)) => {
+                    tracing::warn!(?error, %parent, "breakout rooms could not be told who is where");
+                }
+                // The meeting is gone, and nobody is left to be told.
+                Err(Failure::Refused(_)) => {}
+            }
+            if !telling.telling.again((app, parent)) {
+                return;
+            }
+        }
+    });
 }
 
 /// Does it.
@@ -132,7 +187,7 @@ impl<'p> Family<'p> {
             event::GET_CONNECTED_ROOMS_DUMP => Ok(reply(request, &self.dump().await).into()),
             event::CREATE_CONNECTED_ROOMS => self.create(request).await,
             event::DELETE_CONNECTED_ROOMS => self.delete(request).await,
-            event::MOVE_PEERS => self.transfer(request).await,
+            event::MOVE_PEERS => self.transfer(task).await,
             event::BROADCAST_TO_ENTITY => self.broadcast(request),
             event::KICK_ALL => {
                 for room in self.all().filter(|room| room.id != self.here) {
@@ -163,7 +218,7 @@ impl<'p> Family<'p> {
     }
 
     async fn dump_of(&self, room: &Room) -> ConnectedMeetingDump {
-        // Without breakout rooms the roster says who is here, and this is asked on every join.
+        // Without breakout rooms the roster says who is here.
         let present = if self.rooms.is_empty() {
             Vec::new()
         } else {
@@ -177,7 +232,9 @@ impl<'p> Family<'p> {
                 _ => Vec::new(),
             }
         };
-        let participants = present.into_iter().map(|peer| ConnectedMeetingPeer {
+        // Everybody gets the same, so nobody is in it whom somebody is not told of.
+        let shown = present.into_iter().filter(|peer| peer.shown);
+        let participants = shown.map(|peer| ConnectedMeetingPeer {
             id: Some(peer.participant.to_string()),
             display_name: peer.name,
             custom_participant_id: Some(peer.custom_id),
@@ -192,17 +249,21 @@ impl<'p> Family<'p> {
     }
 
     /// Everybody in the family learns how it is now.
-    async fn tell_all(&self) -> Result<(), Failure> {
-        let now = Family::of(self.parlor, self.app, self.parent.id).await?;
-        let payload: Bytes = now.dump().await.encode_to_vec().into();
-        for room in now.all() {
+    async fn tell_all(&self) {
+        let payload: Bytes = self.dump().await.encode_to_vec().into();
+        for room in self.all() {
             let push = Command::Push {
                 event: event::GET_CONNECTED_ROOMS_DUMP,
                 payload: payload.clone(),
             };
             self.parlor.live.tell(self.app, room.id, push);
         }
-        Ok(())
+    }
+
+    /// The parent's breakout rooms were changed, which cannot fail any more: everybody learns of it.
+    async fn changed(&self) {
+        live_records::tell_changed(self.parlor, self.app, self.parent.id).await;
+        tell_family(self.parlor, self.app, self.parent.id);
     }
 
     async fn create(&self, request: &Request) -> Result<Done, Failure> {
@@ -221,8 +282,7 @@ impl<'p> Family<'p> {
             return Err(Refusal::new(400, message).into());
         }
         let made = meetings::make_rooms(self.parlor, self.app, self.parent.id, titles).await?;
-        live_records::tell_changed(self.parlor, self.app, self.parent.id).await?;
-        self.tell_all().await?;
+        self.changed().await;
         let payloads = made.into_iter().map(|room| CreateRoomResponsePayload {
             id: Some(room.id.to_string()),
             title: Some(room.title),
@@ -250,12 +310,11 @@ impl<'p> Family<'p> {
         let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
         meetings::disconnect(self.parlor, self.app, self.parent.id, &ids).await?;
         for id in ids {
-            live_records::tell_changed(self.parlor, self.app, id).await?;
+            live_records::tell_changed(self.parlor, self.app, id).await;
             // Clients move people out first; whoever is still there goes.
             self.parlor.live.tell(self.app, id, Command::KickAll);
         }
-        live_records::tell_changed(self.parlor, self.app, self.parent.id).await?;
-        self.tell_all().await?;
+        self.changed().await;
         let payloads = gone.into_iter().map(|room| DisableConnectedRoomPayload {
             id: Some(room.id.to_string()),
             status: Some("INACTIVE".to_owned()),
@@ -270,8 +329,8 @@ impl<'p> Family<'p> {
 
     /// Moves people: each becomes a participant of the destination, and their clients are sent
     /// there with a token for it.
-    async fn transfer(&self, request: &Request) -> Result<Done, Failure> {
-        let asked: MovePeersBetweenRoomsRequest = request.message()?;
+    async fn transfer(&self, task: &Delegated) -> Result<Done, Failure> {
+        let asked: MovePeersBetweenRoomsRequest = task.request.message()?;
         let find = |id: Option<&String>| {
             let room = self
                 .all()
@@ -284,34 +343,87 @@ impl<'p> Family<'p> {
             let message = format!("at most {MOVED_MAX} people are moved at once");
             return Err(Refusal::new(400, message).into());
         }
-        let (mut payloads, mut then) = (Vec::new(), Vec::new());
-        for moved in asked.participants {
+        // Who asks is another participant in each room, and the same person.
+        let me = if to == self.parent.id {
+            let me = participants::by_id(self.parlor, self.app, self.here, task.participant);
+            let deleted = || Refusal::new(403, "this participant was deleted");
+            Some(me.await?.ok_or_else(deleted)?)
+        } else {
+            None
+        };
+        let barred = me.as_ref().map(|me| &*me.custom_participant_id);
+        let passage = |moved: &MovePeerPayload| {
+            let preset = moved.preset_id.as_deref().filter(|id| !id.is_empty());
+            let preset = preset.map(str::parse).transpose();
+            let preset = preset.map_err(|_| Refusal::new(400, "preset_id must be a UUID"))?;
+            // No record has an id that cannot be read.
             let participant = moved.id.as_deref().and_then(|id| id.parse().ok());
-            let preset = match moved.preset_id.as_deref().filter(|id| !id.is_empty()) {
-                None => None,
-                Some(id) => Some(
-                    id.parse()
-                        .map_err(|_| Refusal::new(400, "preset_id must be a UUID"))?,
-                ),
-            };
-            let brought = match participant {
-                Some(participant) => {
-                    let path = (from, to);
-                    participants::bring(self.parlor, self.app, path, participant, preset)
-                        .await?
-                        .map(|brought| (participant, brought))
-                }
-                None => None,
-            };
-            let (payload, transfer) = moved_to(to, brought);
+            Ok(participant.map(|participant| Passage {
+                participant,
+                preset,
+                barred,
+            }))
+        };
+        let passages: Result<Vec<_>, Refusal> = asked.participants.iter().map(passage).collect();
+        let (mut payloads, mut then) = (Vec::new(), Vec::new());
+        for passage in passages? {
+            let (payload, transfer) = self.bring((from, to), passage).await;
             payloads.push(payload);
             then.extend(transfer.map(|command| (from, command)));
         }
         let response = MovePeersBetweenRoomsResponse { payloads };
         Ok(Done {
-            reply: Some(reply(request, &response)),
+            reply: Some(reply(&task.request, &response)),
             then,
         })
+    }
+
+    /// What the asker is told of somebody who is moved, and what sends their clients there. Others
+    /// were moved before, so a failure is this one's only.
+    async fn bring(
+        &self,
+        path: (MeetingId, MeetingId),
+        passage: Option<Passage<'_>>,
+    ) -> (MovedPeer, Option<Command>) {
+        let (_, meeting) = path;
+        let moved = MovedPeer {
+            meeting_id: Some(meeting.to_string()),
+            custom_participant_id: None,
+            error: None,
+        };
+        let brought = match passage {
+            None => Ok(None),
+            Some(passage) => {
+                let brought = participants::bring(self.parlor, self.app, path, passage).await;
+                brought.map(|brought| brought.map(|there| (passage.participant, there)))
+            }
+        };
+        // Clients look for the word "error" to tell failure from success.
+        let failed = |code: &str, message: &str| ServiceError {
+            message: Some(format!("error: {message}")),
+            code: Some(code.to_owned()),
+        };
+        let error = match brought {
+            Ok(Some((participant, (there, token)))) => {
+                let moved = MovedPeer {
+                    custom_participant_id: Some(there.custom_participant_id),
+                    ..moved
+                };
+                let transfer = Command::Transfer {
+                    participant,
+                    meeting,
+                    token,
+                };
+                return (moved, Some(transfer));
+            }
+            Ok(None) => failed("404", "there is no such participant or preset"),
+            Err(error) => {
+                tracing::warn!(?error, %meeting, "somebody could not be moved to a breakout room");
+                failed("500", "this could not be done")
+            }
+        };
+        let error = Some(error);
+        (MovedPeer { error, ..moved }, None)
     }
 
     /// A message of the app to other rooms; its reply is the sender's own copy.
@@ -333,37 +445,26 @@ impl<'p> Family<'p> {
     }
 }
 
-/// What the asker is told of somebody who was brought to another room, and what sends their clients
-/// there.
-fn moved_to(
-    to: MeetingId,
-    brought: Option<(ParticipantId, (participants::Participant, String))>,
-) -> (MovedPeer, Option<Command>) {
-    let Some((participant, (there, token))) = brought else {
-        let nobody = MovedPeer {
-            meeting_id: Some(to.to_string()),
-            custom_participant_id: None,
-            error: Some(ServiceError {
-                // Clients look for this very word to tell failure from success.
-                message: Some("error: there is no such participant or preset".to_owned()),
-                code: Some("404".to_owned()),
-            }),
-        };
-        return (nobody, None);
-    };
-    let moved = MovedPeer {
-        meeting_id: Some(to.to_string()),
-        custom_participant_id: Some(there.custom_participant_id),
-        error: None,
-    };
-    let transfer = Command::Transfer {
-        participant,
-        meeting: to,
-        token,
-    };
-    (moved, Some(transfer))
-}
-
 fn reply(request: &Request, message: &impl Message) -> Bytes {
     frame(request.event, request.id.as_deref(), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_changes_while_a_family_is_told_is_told_in_one_round_after_it() {
+        let id = uuid::Uuid::from_u128;
+        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
+        let other = (family.0, MeetingId::from_uuid(id(3)));
+        let telling = Telling::default();
+        assert!(telling.begin(family) && telling.begin(other));
+        // They are being told: nobody else begins to.
+        assert!(!telling.begin(family) && !telling.begin(family));
+        assert!(telling.again(family) && !telling.again(family));
+        // It is over, so the next change begins anew.
+        assert!(telling.begin(family));
+        assert!(!telling.again(other));
+    }
 }

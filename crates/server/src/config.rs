@@ -207,6 +207,14 @@ pub struct Settings {
     /// Largest file of a chat in bytes [default: 104857600]
     #[arg(long, global = true, env = "PARLOR_UPLOAD_BYTES", value_name = "BYTES")]
     pub upload_bytes: Option<u64>,
+    /// Files a minute that each participant may upload, 0 for no limit [default: 20]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UPLOADS_PER_MINUTE",
+        value_name = "COUNT"
+    )]
+    pub uploads_per_minute: Option<u32>,
     /// Seconds that the link to a file lives when the client does not say [default: 604800, 7 days]
     #[arg(
         long,
@@ -303,6 +311,7 @@ impl Settings {
             storage,
             storage_endpoint,
             upload_bytes,
+            uploads_per_minute,
             file_life_secs,
             file_life_max_secs,
             trust_forwarded,
@@ -394,6 +403,9 @@ impl Settings {
                 .unwrap_or(default.requests_per_minute),
             reject_existing: self.reject_existing.unwrap_or(default.reject_existing),
             upload_bytes: self.upload_bytes.unwrap_or(default.upload_bytes),
+            uploads_per_minute: self
+                .uploads_per_minute
+                .unwrap_or(default.uploads_per_minute),
             file_life_secs: self.file_life_secs.unwrap_or(default.file_life_secs),
             file_life_max_secs: self
                 .file_life_max_secs
@@ -457,6 +469,7 @@ impl Settings {
                 .as_ref()
                 .map(|servers| vec!["(hidden)".to_owned(); servers.len()]),
             upload_bytes: Some(limits.upload_bytes),
+            uploads_per_minute: Some(limits.uploads_per_minute),
             file_life_secs: Some(limits.file_life_secs),
             file_life_max_secs: Some(limits.file_life_max_secs),
             trust_forwarded: Some(self.trust_forwarded.unwrap_or_default()),

@@ -27,6 +27,7 @@ pub mod presets;
 pub mod serve;
 mod sessions;
 mod signalling;
+mod signed_links;
 pub mod signing_keys;
 pub mod sweeper;
 pub mod telemetry;

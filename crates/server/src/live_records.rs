@@ -74,7 +74,7 @@ static DELETE_ENTRIES: Statement = Statement::new(
 static MEETING: Statement = Statement::new(
     "live_records.meeting",
     "SELECT m.title, m.status, m.settings, c.parent_id,
-       EXISTS (SELECT 1 FROM connected_meetings r WHERE r.app_id = m.app_id AND r.parent_id = m.id)
+       EXISTS (SELECT 1 FROM connected_meetings r WHERE r.app_id = m.app_id AND r.parent_id = m.id), m.version
      FROM meetings m
      LEFT JOIN connected_meetings c ON c.app_id = m.app_id AND c.meeting_id = m.id
      WHERE m.app_id = $1 AND m.id = $2",
@@ -344,6 +344,7 @@ struct MeetingRow {
     settings: MeetingSettings,
     parent: Option<Uuid>,
     has_rooms: bool,
+    version: i64,
 }
 
 impl FromRow for MeetingRow {
@@ -357,6 +358,7 @@ impl FromRow for MeetingRow {
             settings,
             parent: row.take(3)?,
             has_rooms: row.take(4)?,
+            version: row.take(5)?,
         })
     }
 }
@@ -383,18 +385,18 @@ pub(crate) async fn meeting(
         keep_alive_ms: i64::from(row.settings.session_keep_alive_time_in_secs) * 1000,
         parent: row.parent.map(MeetingId::from_uuid),
         has_rooms: row.has_rooms,
+        version: row.version,
     }))
 }
 
-/// Tells the meeting's room, if one runs, how the meeting is now.
-///
-/// # Errors
-/// When the database fails. The change itself was made.
-pub(crate) async fn tell_changed(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<(), Error> {
-    if let Some(meeting) = meeting(parlor, app, id).await? {
-        parlor.live.tell(app, id, Command::Changed(meeting));
+/// Tells the meeting's room, if one runs, how the meeting is now. The change itself was made, so a
+/// database that fails meanwhile is no failure of it.
+pub(crate) async fn tell_changed(parlor: &Parlor, app: AppId, id: MeetingId) {
+    match meeting(parlor, app, id).await {
+        Ok(Some(meeting)) => parlor.live.tell(app, id, Command::Changed(meeting)),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, meeting = %id, "a room could not be told of a change"),
     }
-    Ok(())
 }
 
 struct OpenRow(AppId, MeetingId);

@@ -1,20 +1,27 @@
 //! The rooms that run in this process: one task for each live meeting, and the way to it.
 //!
 //! A room starts with the first socket of its meeting, or when the server finds an open session in
-//! the records at its start. Its task ends when nobody is connected and no session is live.
+//! the records at its start. Its task ends when nobody is connected and no session is live. A room
+//! that fails is read anew from the records a little later, whether somebody comes back or not: its
+//! session must end some day.
 
 mod driver;
+mod outbox;
+
+pub(crate) use outbox::{Inbox, Outbox, Outgoing, outbox};
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parlor_live::{Answer, Closing, Command, ConnectionId, Newcomer, Request};
+use futures_util::FutureExt;
+use parlor_live::{Answer, Command, ConnectionId, Newcomer, Request};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,21 +35,17 @@ const BEAT: Duration = Duration::from_secs(5);
 /// How long rooms may take to let go of their sockets when the server stops.
 const SUSPEND: Duration = Duration::from_secs(10);
 
-/// What is sent to a socket.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    /// A binary frame.
-    Frame(Bytes),
-    /// Close, after what was sent before.
-    Close(Closing),
-}
+/// After a room has failed, before it is read anew.
+const RETRY: Duration = Duration::from_secs(5);
+/// Rooms that are read from the records at once.
+const OPENING: usize = 32;
 
 /// What is sent to a room's task.
 pub(crate) enum Letter {
     Opened {
         connection: ConnectionId,
         who: Box<Newcomer>,
-        socket: mpsc::Sender<Outgoing>,
+        socket: Outbox,
     },
     Frame {
         connection: ConnectionId,
@@ -67,13 +70,24 @@ pub(crate) enum Letter {
 pub(crate) type Mailbox = mpsc::Sender<Letter>;
 
 /// The rooms that run.
-#[derive(Default)]
 pub struct LiveSessions {
     rooms: Mutex<HashMap<(AppId, MeetingId), Mailbox>>,
     connections: AtomicU64,
     tasks: TaskTracker,
-    stopping: AtomicBool,
     stop: CancellationToken,
+    opening: Semaphore,
+}
+
+impl Default for LiveSessions {
+    fn default() -> Self {
+        Self {
+            rooms: Mutex::default(),
+            connections: AtomicU64::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            opening: Semaphore::new(OPENING),
+        }
+    }
 }
 
 impl LiveSessions {
@@ -110,6 +124,15 @@ impl LiveSessions {
         }
     }
 
+    /// Tells every room of an app that runs, and does not wait.
+    pub fn tell_app(&self, app: AppId, command: &Command) {
+        let of_app = |(owner, meeting): &(AppId, MeetingId)| (*owner == app).then_some(*meeting);
+        let meetings: Vec<MeetingId> = self.rooms().keys().filter_map(of_app).collect();
+        for meeting in meetings {
+            self.tell(app, meeting, command.clone());
+        }
+    }
+
     /// How many rooms run.
     pub fn count(&self) -> usize {
         self.rooms().len()
@@ -139,10 +162,13 @@ impl LiveSessions {
     }
 
     /// Closes every socket so that clients come back, and ends every task; nobody has left.
-    pub async fn suspend(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        self.stop.cancel();
-        let mailboxes: Vec<Mailbox> = self.rooms().values().cloned().collect();
+    pub async fn suspend(&self, parlor: &Parlor) {
+        let mailboxes: Vec<Mailbox> = {
+            let rooms = self.rooms();
+            // Under the lock: no room starts from here on.
+            self.stop.cancel();
+            rooms.values().cloned().collect()
+        };
         for mailbox in mailboxes {
             let letter = Letter::Command {
                 command: Command::Suspend,
@@ -157,6 +183,10 @@ impl LiveSessions {
         {
             tracing::warn!(open = self.tasks.len(), "rooms took too long to stop");
         }
+        // Those who do not come back were here until now.
+        if let Err(error) = live_records::beat(parlor).await {
+            tracing::warn!(%error, "no last sign of life could be written");
+        }
     }
 
     /// The room of a meeting; it is started if it does not run. `None` when the server stops.
@@ -166,17 +196,21 @@ impl LiveSessions {
         app: AppId,
         meeting: MeetingId,
     ) -> Option<Mailbox> {
-        if self.stopping.load(Ordering::SeqCst) {
+        let mut rooms = self.rooms();
+        if self.stop.is_cancelled() {
             return None;
         }
-        let mut rooms = self.rooms();
-        let mailbox = rooms.entry((app, meeting)).or_insert_with(|| {
-            let (mailbox, letters) = mpsc::channel(LETTERS);
-            let driver = driver::run(Arc::clone(parlor), app, meeting, letters);
-            self.tasks.spawn(driver);
-            mailbox
-        });
-        Some(mailbox.clone())
+        let running = rooms
+            .get(&(app, meeting))
+            .filter(|mailbox| !mailbox.is_closed());
+        if let Some(mailbox) = running {
+            return Some(mailbox.clone());
+        }
+        let (mailbox, letters) = mpsc::channel(LETTERS);
+        rooms.insert((app, meeting), mailbox.clone());
+        self.tasks
+            .spawn(run(Arc::clone(parlor), app, meeting, letters));
+        Some(mailbox)
     }
 
     /// An id for a socket.
@@ -200,9 +234,12 @@ impl LiveSessions {
         alone
     }
 
-    /// Removes a room that has failed. Whoever is on the way to it finds its box closed.
-    fn drop_room(&self, app: AppId, meeting: MeetingId) {
-        self.rooms().remove(&(app, meeting));
+    /// Removes a room that takes no letters any more, unless another has taken its place.
+    fn forget(&self, app: AppId, meeting: MeetingId) {
+        let mut rooms = self.rooms();
+        if rooms.get(&(app, meeting)).is_some_and(Mailbox::is_closed) {
+            rooms.remove(&(app, meeting));
+        }
     }
 
     fn running(&self, app: AppId, meeting: MeetingId) -> Option<Mailbox> {
@@ -211,5 +248,23 @@ impl LiveSessions {
 
     fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<(AppId, MeetingId), Mailbox>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the room of a meeting until it is over; when it fails, another takes its place.
+async fn run(parlor: Arc<Parlor>, app: AppId, meeting: MeetingId, letters: mpsc::Receiver<Letter>) {
+    let room = driver::run(Arc::clone(&parlor), app, meeting, letters);
+    // Whatever a panic has left half done is dropped with the room.
+    let ended = AssertUnwindSafe(room).catch_unwind().await;
+    parlor.live.forget(app, meeting);
+    match ended {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => tracing::error!(%error, %meeting, "a room has failed"),
+        Err(_) => tracing::error!(%meeting, "a room has panicked"),
+    }
+    let pause = tokio::time::sleep(RETRY);
+    if parlor.live.stop.run_until_cancelled(pause).await.is_some() {
+        // It ends by itself when there is no session.
+        drop(parlor.live.enter(&parlor, app, meeting));
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlor_protocol::ids::AccountId;
-use parlor_protocol::ids::AppId;
+use parlor_protocol::ids::{AccountId, AppId, ParticipantId, TokenId};
 use parlor_sfu::Media;
 use parlor_store::{Db, Error, Migration, Options, Place, Statement};
 use uuid::Uuid;
 
 use crate::api::{self, Rates, paging::Ranks};
 use crate::api_tokens::ApiToken;
+use crate::breakout::Telling;
 use crate::cache::Cache;
 use crate::client_api::{Files, IceServer};
 use crate::clock::Clock;
@@ -52,6 +52,8 @@ pub struct Limits {
     pub reject_existing: bool,
     /// Largest file of a chat, in bytes.
     pub upload_bytes: u64,
+    /// Files a minute that each participant may upload; 0 is no limit.
+    pub uploads_per_minute: u32,
     /// Life of a link to a file when the client does not say, in seconds.
     pub file_life_secs: u64,
     /// Longest life of a link to a file, in seconds.
@@ -77,6 +79,7 @@ impl Default for Limits {
             requests_per_minute: 0,
             reject_existing: false,
             upload_bytes: 100 * 1024 * 1024,
+            uploads_per_minute: 20,
             file_life_secs: 7 * 24 * 60 * 60,
             file_life_max_secs: 366 * 24 * 60 * 60,
             room: parlor_live::Limits::default(),
@@ -130,8 +133,10 @@ pub struct Parlor {
     pub(crate) process: Uuid,
     /// What clients are told and believed. None of it is needed to serve the REST API.
     pub edge: Edge,
+    pub(crate) telling: Telling,
     pub(crate) presets: Parsed,
-    pub(crate) rates: Rates,
+    pub(crate) rates: Rates<TokenId>,
+    pub(crate) uploads: Rates<ParticipantId>,
     pub(crate) ranks: Ranks,
     pub(crate) tokens: Cache<[u8; 32], Arc<ApiToken>>,
     pub(crate) owners: Cache<AppId, AccountId>,
@@ -160,11 +165,13 @@ impl Parlor {
             clock,
             keys,
             rates: Rates::new(limits.requests_per_minute),
+            uploads: Rates::new(limits.uploads_per_minute),
             limits,
             metrics,
             live: LiveSessions::default(),
             process,
             edge: Edge::default(),
+            telling: Telling::default(),
             presets: Parsed::default(),
             ranks: Ranks::default(),
             tokens: Cache::default(),

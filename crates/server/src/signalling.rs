@@ -3,6 +3,7 @@
 //! A client that is refused at the HTTP level tries again fifty times. So every socket is accepted,
 //! and one that must not come back is closed with 1000.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::any;
-use parlor_live::{Closing, Newcomer};
+use parlor_live::{Closing, Newcomer, Pace};
 use parlor_protocol::ids::{MeetingId, PeerId};
 use parlor_store::Error;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use crate::live_sessions::{Letter, Mailbox, Outgoing};
+use crate::live_sessions::{Inbox, Letter, Mailbox, Outgoing, outbox};
 use crate::parlor::Parlor;
 use crate::participants::{self, Joining};
 
@@ -28,14 +30,16 @@ const PING: Duration = Duration::from_secs(12);
 const SILENCE: Duration = Duration::from_secs(40);
 /// How long a client gets to close its side.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// Frames that may wait for a client that reads slowly.
-const QUEUE: usize = 1024;
+/// How long frames that are not urgent wait for others: what is written together costs one system
+/// call, here and for the client.
+const GATHER: Duration = Duration::from_millis(10);
 /// Bytes of frames that are written together.
 const WRITE_BYTES: usize = 16 * 1024;
-/// Bytes that may wait to be written.
-const WRITE_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes that are read at once. Most frames are smaller, and there are many sockets.
 const READ_BYTES: usize = 2 * 1024;
+
+/// The room has failed: another takes its place.
+const ANEW: Closing = Closing::Again("the meeting is read anew");
 
 /// What the server says to see whether a client is there, and what it says back.
 const PING_TEXT: Utf8Bytes = Utf8Bytes::from_static("2");
@@ -67,7 +71,6 @@ async fn upgrade(
     socket
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(WRITE_MAX_BYTES)
         .max_message_size(parlor.limits.room.frame_bytes)
         .max_frame_size(parlor.limits.room.frame_bytes)
         .on_upgrade(move |socket| async move {
@@ -84,7 +87,7 @@ async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters)
     };
     let (app, meeting) = (joining.claims.org_id, joining.claims.meeting_id);
     let connection = parlor.live.connection();
-    let (outgoing, inbox) = mpsc::channel(QUEUE);
+    let (outgoing, inbox) = outbox();
     let mut letter = Letter::Opened {
         connection,
         who: Box::new(newcomer(peer, joining)),
@@ -100,6 +103,7 @@ async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters)
                 let talk = Talk {
                     socket,
                     inbox,
+                    unsent: false,
                     mailbox,
                     connection,
                 };
@@ -154,7 +158,9 @@ fn newcomer(peer: PeerId, joining: Joining) -> Newcomer {
 /// A socket and its room.
 struct Talk {
     socket: WebSocket,
-    inbox: mpsc::Receiver<Outgoing>,
+    inbox: Inbox,
+    /// Something was fed to the socket and not flushed.
+    unsent: bool,
     mailbox: Mailbox,
     connection: parlor_live::ConnectionId,
 }
@@ -196,20 +202,43 @@ impl Talk {
         let mut pings = interval_at(Instant::now() + PING, PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut gathered = pin!(sleep(GATHER));
+        // A frame that the room has no place for yet: nothing more is read meanwhile.
+        let mut unread = None;
+        let mailbox = self.mailbox.clone();
         loop {
             tokio::select! {
-                outgoing = self.inbox.recv() => match self.say(outgoing).await {
-                    Ok(()) => {}
-                    Err(end) => return end,
-                },
-                incoming = self.socket.recv() => {
-                    heard = Instant::now();
-                    if let Err(end) = self.hear(incoming).await {
+                outgoing = self.inbox.next() => {
+                    let waited = self.unsent;
+                    if let Err(end) = self.say(outgoing).await {
+                        return end;
+                    }
+                    if self.unsent && !waited {
+                        gathered.as_mut().reset(Instant::now() + GATHER);
+                    }
+                }
+                () = &mut gathered, if self.unsent => {
+                    if let Err(end) = self.flush().await {
                         return end;
                     }
                 }
+                incoming = self.socket.recv(), if unread.is_none() => {
+                    heard = Instant::now();
+                    match self.hear(incoming).await {
+                        Ok(rest) => unread = rest,
+                        Err(end) => return end,
+                    }
+                }
+                place = mailbox.reserve(), if unread.is_some() => {
+                    let Ok(place) = place else {
+                        return End::Told(ANEW);
+                    };
+                    if let Some(letter) = unread.take() {
+                        place.send(letter);
+                    }
+                }
                 _ = pings.tick() => {
-                    let silent = heard.elapsed() > SILENCE;
+                    let silent = unread.is_none() && heard.elapsed() > SILENCE;
                     let ping = Message::Text(PING_TEXT);
                     if silent || !self.write(ping).await {
                         return End::Lost;
@@ -222,9 +251,12 @@ impl Talk {
     /// Sends what has been waiting, all of it in one go.
     async fn say(&mut self, first: Option<Outgoing>) -> Result<(), End> {
         let mut next = first;
+        let mut urgent = false;
         loop {
             match next {
-                Some(Outgoing::Frame(frame)) => {
+                Some(Outgoing::Frame(frame, pace)) => {
+                    urgent |= pace == Pace::Now;
+                    self.unsent = true;
                     if !self.feed(Message::Binary(frame)).await {
                         return Err(End::Lost);
                     }
@@ -232,12 +264,17 @@ impl Talk {
                 Some(Outgoing::Close(closing)) => return Err(End::Told(closing)),
                 None => return Err(End::Dropped),
             }
-            match self.inbox.try_recv() {
+            match self.inbox.ready() {
                 Ok(outgoing) => next = Some(outgoing),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => return Err(End::Dropped),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(End::Dropped),
             }
         }
+        if urgent { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.unsent = false;
         let flushed = futures_util::SinkExt::flush(&mut self.socket);
         match tokio::time::timeout(SILENCE, flushed).await {
             Ok(Ok(())) => Ok(()),
@@ -245,20 +282,27 @@ impl Talk {
         }
     }
 
-    async fn hear(&mut self, incoming: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    /// Passes on what the client has said; answers with what the room has no place for.
+    async fn hear(
+        &mut self,
+        incoming: Option<Result<Message, axum::Error>>,
+    ) -> Result<Option<Letter>, End> {
         match incoming {
             Some(Ok(Message::Binary(bytes))) => {
                 let letter = Letter::Frame {
                     connection: self.connection,
                     bytes,
                 };
-                let sent = self.mailbox.send(letter).await;
-                sent.map_err(|_| End::Told(Closing::Again("the meeting is read anew")))
+                match self.mailbox.try_send(letter) {
+                    Ok(()) => Ok(None),
+                    Err(TrySendError::Full(letter)) => Ok(Some(letter)),
+                    Err(TrySendError::Closed(_)) => Err(End::Told(ANEW)),
+                }
             }
             // Clients that ping by themselves.
             Some(Ok(Message::Text(text))) if text == PING_TEXT => {
                 if self.write(Message::Text(PONG_TEXT)).await {
-                    Ok(())
+                    Ok(None)
                 } else {
                     Err(End::Lost)
                 }
@@ -270,7 +314,7 @@ impl Talk {
                     goodbye: matches!(code, Some(1000 | 1001)),
                 })
             }
-            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Ok(None),
             Some(Err(_)) | None => Err(End::Lost),
         }
     }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlor_protocol::ids::AppId;
+use parlor_live::Command;
+use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -142,6 +143,7 @@ pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
         "the signing keys could not be read",
         async |parlor| {
             parlor.rates.forget_idle();
+            parlor.uploads.forget_idle();
             parlor.keys.refresh(&parlor.db).await
         },
     );
@@ -205,6 +207,9 @@ async fn gone(parlor: &Parlor, unit: Unit) -> Result<usize, Error> {
 }
 
 async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<(), Error> {
+    // Its room was told at once, unless it was the command line that has deleted it.
+    let (owner, id) = (AppId::from_uuid(app), MeetingId::from_uuid(meeting));
+    parlor.live.tell(owner, id, Command::Gone);
     for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES, &CHAT] {
         let some = || Unit::default().then(statement, values![app, meeting]);
         while gone(parlor, some()).await? > 0 {}
@@ -224,6 +229,8 @@ async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<(), Error>
 }
 
 async fn app(parlor: &Parlor, purge: &Purge, now_ms: i64) -> Result<(), Error> {
+    let owner = AppId::from_uuid(purge.app);
+    parlor.live.tell_app(owner, &Command::Gone);
     let spread = || {
         Unit::default()
             .then(&SPREAD, values![purge.app, now_ms])

@@ -265,7 +265,9 @@ fn nobody_learns_who_voted_in_an_anonymous_poll_of_the_rest_api() {
     };
     let voted = world.ask(two, event::VOTE_POLL, &vote);
     let mine: UpdatePollResponse = voted.reply(event::VOTE_POLL);
-    let theirs: UpdatePollResponse = voted.done.one(one, event::VOTE_POLL);
+    assert_eq!(voted.done.frames.len(), 1);
+    // Others learn of all the votes of a moment at once.
+    let theirs: UpdatePollResponse = world.pass(300).one(one, event::VOTE_POLL);
     for poll in [mine, theirs] {
         let poll = poll.poll.expect("a poll");
         assert_eq!(

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use parlor_live::{Answer, Command, ConnectionId, Limits, Newcomer};
-use parlor_protocol::preset::ViewType;
+use parlor_protocol::preset::{MediaPermission, ViewType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
     GlobalPeerPinningRequest, HostMediaControlForAllPeerRequest, KickAllPeersRequest,
@@ -17,11 +17,13 @@ use parlor_protocol::signal::socket::livestreaming::GrantStageAccessRequest;
 use parlor_protocol::signal::socket::plugin::{PluginStoreInsertKeysRequest, StoreKeys};
 use parlor_protocol::signal::socket::polls::{NewPollRequest, VotePollRequest};
 use parlor_protocol::signal::socket::preset::{
-    PresetUpdates, UpdatePeerPreset, UpdatePeersPresetRequest,
+    MediaPermissionUpdate, PresetUpdates, ReadPeersPresetResponse, StreamPermission,
+    StreamPermissionType, UpdatePeerPreset, UpdatePeersPresetRequest,
 };
 use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, BroadcastMessage, BroadcastType, CreateConnectedRoomsRequest,
-    MovePeerPayload, MovePeersBetweenRoomsRequest, RemoveParticipantsRequest,
+    GetWaitingRoomRequests, MovePeerPayload, MovePeersBetweenRoomsRequest,
+    RemoveParticipantsRequest,
 };
 use prost::Message;
 
@@ -94,15 +96,15 @@ fn whisper(to: u8) -> SendChatMessageToPeersRequest {
 }
 
 /// What is tried, and what it needs.
-struct Cell {
+struct Case {
     needs: &'static [&'static str],
     event: u32,
     request: fn(&Call) -> Vec<u8>,
 }
 
-macro_rules! cells {
+macro_rules! cases {
     ($($needs:expr, $event:ident, $request:expr;)*) => {
-        const CELLS: &[Cell] = &[$(Cell {
+        const CASES: &[Case] = &[$(Case {
             needs: &$needs,
             event: event::$event,
             request: |call| {
@@ -150,7 +152,7 @@ fn edit(chat_id: &str) -> EditChatMessageRequest {
     }
 }
 
-cells! {
+cases! {
     ["chat.public.can_send", "chat.public.text"], SEND_MESSAGE_TO_ROOM, |_| text();
     ["chat.public.can_send", "chat.public.files"], SEND_MESSAGE_TO_ROOM, |_| SendChatMessageToRoomRequest { payload_type: 1, payload: PICTURE.to_owned() };
     ["chat.public.files"], SEND_MESSAGE_TO_ROOM, |_| SendChatMessageToRoomRequest { payload_type: 2, payload: format!("{{\"link\":\"{PICTURE}\"}}") };
@@ -193,7 +195,7 @@ cells! {
     ["disable_participant_screensharing"], HOST_CONTROL_ALL, |_| HostMediaControlForAllPeerRequest { audio: true, video: true, screen_share: true };
 }
 
-fn update(n: u8, patch: PresetUpdates) -> UpdatePeersPresetRequest {
+pub(crate) fn update(n: u8, patch: PresetUpdates) -> UpdatePeersPresetRequest {
     UpdatePeersPresetRequest {
         update_peers_presets: vec![UpdatePeerPreset {
             user_ids: user(n).to_string(),
@@ -203,37 +205,37 @@ fn update(n: u8, patch: PresetUpdates) -> UpdatePeersPresetRequest {
 }
 
 /// A message that is encoded already.
-fn encoded(cell: &Cell, call: &Call) -> parlor_protocol::signal::Envelope {
+fn encoded(case: &Case, call: &Call) -> parlor_protocol::signal::Envelope {
     parlor_protocol::signal::Envelope {
-        event: cell.event,
+        event: case.event,
         id: Some("asked".to_owned()),
-        payload: Some((cell.request)(call).into()),
+        payload: Some((case.request)(call).into()),
         metadata: None,
     }
 }
 
-fn send(call: &mut Call, cell: &Cell) -> crate::world::Done {
-    let bytes = encoded(cell, call).encode_to_vec().into();
+fn send(call: &mut Call, case: &Case) -> crate::world::Done {
+    let bytes = encoded(case, call).encode_to_vec().into();
     call.world.take(parlor_live::Input::Frame {
         connection: call.me,
         bytes,
     })
 }
 
-fn refused(call: &mut Call, cell: &Cell, why: &str) {
+fn refused(call: &mut Call, case: &Case, why: &str) {
     let (kept, polls) = (format!("{:?}", call.world.kept), call.poll.clone());
-    let done = send(call, cell);
+    let done = send(call, case);
     assert_eq!(
         done.frames.len(),
         1,
         "{} without {why}: {done:?}",
-        cell.event
+        case.event
     );
     let frame = &done.frames[0];
     assert!(
         frame.is_error() && frame.to == call.me,
         "{} without {why}: {frame:?}",
-        cell.event
+        case.event
     );
     assert_eq!(frame.id.as_deref(), Some("asked"));
     assert!(done.kept.is_empty() && done.delegated.is_empty() && done.media.is_empty());
@@ -247,33 +249,33 @@ fn me() -> Newcomer {
 
 #[test]
 fn nothing_is_done_without_the_permission_that_it_needs() {
-    let mut cells = 0;
-    for cell in CELLS {
+    let mut checks = 0;
+    for case in CASES {
         let mut allowed = call(me());
-        let done = send(&mut allowed, cell);
+        let done = send(&mut allowed, case);
         let error = done.frames.iter().find(|frame| frame.is_error());
         assert!(
             error.is_none(),
             "{} with every permission: {error:?}",
-            cell.event
+            case.event
         );
-        for needs in cell.needs {
+        for needs in case.needs {
             let these: Vec<_> = needs.split('+').map(right).collect();
             let mut who = me();
             for right in &these {
                 (right.set)(&mut who.permissions, false);
             }
-            refused(&mut call(who), cell, needs);
-            cells += 1;
-            cells += taken_away(cell, &these, needs);
+            refused(&mut call(who), case, needs);
+            checks += 1;
+            checks += taken_away(case, &these, needs);
         }
     }
-    println!("{cells} cells");
-    assert!(cells > 80);
+    println!("{checks} checks");
+    assert!(checks > 80);
 }
 
 /// The same, with the permissions taken during the call, by the host.
-fn taken_away(cell: &Cell, these: &[crate::people::Right], needs: &str) -> usize {
+fn taken_away(case: &Case, these: &[crate::people::Right], needs: &str) -> usize {
     let mut patch = PresetUpdates::default();
     let mut who = me();
     for right in these {
@@ -291,10 +293,10 @@ fn taken_away(cell: &Cell, these: &[crate::people::Right], needs: &str) -> usize
             .ask(host, event::UPDATE_USER_PRESET, &update(ME, patch))
             .refused()
     );
-    refused(&mut call, cell, needs);
+    refused(&mut call, case, needs);
     // A reconnect does not bring it back.
     call.me = call.world.connect(&me_without(these)).0;
-    refused(&mut call, cell, needs);
+    refused(&mut call, case, needs);
     2
 }
 
@@ -309,10 +311,10 @@ fn me_without(these: &[crate::people::Right]) -> Newcomer {
 #[test]
 fn nothing_is_done_for_those_who_have_not_joined() {
     let open = [event::GET_POLLS];
-    for cell in CELLS.iter().filter(|cell| !open.contains(&cell.event)) {
+    for case in CASES.iter().filter(|case| !open.contains(&case.event)) {
         let mut call = call(somebody(3, ViewType::Webinar, all()));
         call.me = call.world.connect(&me()).0;
-        refused(&mut call, cell, "a join");
+        refused(&mut call, case, "a join");
     }
 }
 
@@ -353,4 +355,151 @@ fn private_messages_do_not_reach_those_who_may_not_receive_them() {
             .ask(me, event::SEND_MESSAGE_TO_PEERS, &whisper(2))
             .refused()
     );
+}
+
+#[test]
+fn only_those_who_alter_breakout_rooms_end_the_meeting_in_all_of_them() {
+    let request = KickAllPeersRequest {
+        propagate_kick_across_rooms: true,
+    };
+    for may in [true, false] {
+        let mut who = me();
+        (right("can_alter_connected_meetings").set)(&mut who.permissions, may);
+        let mut call = call(who);
+        let done = call.world.ask(call.me, event::KICK_ALL, &request).done;
+        assert_eq!(done.delegated.len(), usize::from(may));
+        // Here it ends in any case.
+        assert!(call.world.kept.live().is_none());
+        assert_eq!(done.events(call.host), [event::KICK_ALL]);
+    }
+}
+
+#[test]
+fn a_preset_is_named_for_those_who_are_moved_only_by_those_who_may_change_permissions() {
+    let preset = Some("0197f3a0-0000-7000-8000-0000000000fe".to_owned());
+    let here = crate::world::meeting().id.to_string();
+    for may in [true, false] {
+        let mut who = me();
+        (right("can_change_participant_permissions").set)(&mut who.permissions, may);
+        let mut call = call(who);
+        let mut code = |to: &str, moved: u8, preset_id: Option<String>| {
+            let mut request = move_me(Some(to.to_owned()));
+            request.participants[0].id = Some(user(moved).to_string());
+            request.participants[0].preset_id = preset_id;
+            let asked = call.world.ask(call.me, event::MOVE_PEERS, &request);
+            let delegated = asked.done.delegated.len();
+            (asked.replies.first().map(|_| asked.code()), delegated)
+        };
+        let done = (None, 1);
+        let named = if may { done } else { (Some(403), 0) };
+        let away = user(9).to_string();
+        for moved in [ME, 2] {
+            assert_eq!(code(&away, moved, preset.clone()), named);
+            assert_eq!(code(&away, moved, None), done);
+            assert_eq!(code(&away, moved, Some(String::new())), done);
+            assert_eq!(code(&here, moved, preset.clone()), (Some(400), 0));
+        }
+    }
+}
+
+#[test]
+fn a_message_to_some_peers_does_not_reach_those_whom_its_sender_does_not_see() {
+    let mut hidden = me();
+    hidden.permissions.hidden_participant = true;
+    let mut call = call(hidden);
+    let message = BroadcastMessage {
+        r#type: "hello".to_owned(),
+        ids: [0, ME, 2].map(|n| peer(n, 0).to_string()).to_vec(),
+        ..BroadcastMessage::default()
+    };
+    let event = event::BROADCAST_TO_ENTITY;
+    let done = call.world.ask(call.host, event, &message).done;
+    assert!(done.events(call.me).is_empty());
+    // Its sender is among those it named.
+    assert_eq!(done.frames.len(), 2);
+    let done = call.world.ask(call.me, event, &message).done;
+    assert_eq!(done.frames.len(), 3);
+}
+
+fn can_speak(call: &mut Call) -> MediaPermission {
+    let request = AcceptWaitingRoomRequests {
+        user_ids: users(ME),
+    };
+    let read: ReadPeersPresetResponse = call
+        .world
+        .ask(call.host, event::GET_USER_PRESETS, &request)
+        .reply(event::GET_USER_PRESETS);
+    let preset: serde_json::Value =
+        serde_json::from_slice(&read.peer_presets[0].preset).expect("JSON");
+    let said = preset["permissions"]["media"]["audio"]["can_produce"].clone();
+    serde_json::from_value(said).expect("a permission")
+}
+
+#[test]
+fn a_change_that_says_nothing_takes_nothing_back() {
+    let mut call = call(me());
+    for (said, then) in [
+        (
+            StreamPermissionType::NotAllowed,
+            MediaPermission::NotAllowed,
+        ),
+        (StreamPermissionType::None, MediaPermission::NotAllowed),
+        (
+            StreamPermissionType::CanRequest,
+            MediaPermission::CanRequest,
+        ),
+    ] {
+        let patch = PresetUpdates {
+            media: Some(MediaPermissionUpdate {
+                audio: Some(StreamPermission {
+                    can_produce: Some(said.into()),
+                    can_consume: None,
+                }),
+                ..MediaPermissionUpdate::default()
+            }),
+            waiting_room_type: Some(0),
+            ..PresetUpdates::default()
+        };
+        let asked = call
+            .world
+            .ask(call.host, event::UPDATE_USER_PRESET, &update(ME, patch));
+        assert!(!asked.refused());
+        assert_eq!(can_speak(&mut call), then);
+    }
+}
+
+#[test]
+fn whoever_need_not_wait_any_more_is_let_in() {
+    let mut call = call(me());
+    let mut who = crate::people::waiting(3, parlor_protocol::preset::WaitingRoomType::SkipOnAccept);
+    let (socket, _) = call.world.connect(&who);
+    call.world.ask(socket, event::JOIN_ROOM, &());
+    let nothing = PresetUpdates {
+        can_record: Some(true),
+        ..PresetUpdates::default()
+    };
+    let decides = PresetUpdates {
+        accept_waiting_requests: Some(true),
+        ..PresetUpdates::default()
+    };
+    for (patch, invited) in [(nothing, 0), (decides, 1)] {
+        let asked = call
+            .world
+            .ask(call.host, event::UPDATE_USER_PRESET, &update(3, patch));
+        let told = asked.done.of(socket, event::WAITING_ROOM_REQUEST_ACCEPTED);
+        assert_eq!(told.len(), invited);
+    }
+    let list: GetWaitingRoomRequests = call
+        .world
+        .pass(200)
+        .one(call.host, event::GET_WAITING_ROOM_REQUESTS);
+    assert!(list.requests.is_empty());
+    // The same when they come back with another preset, before anybody is inside as well.
+    let mut world = World::new(Limits::default());
+    let (socket, _) = world.connect(&who);
+    world.ask(socket, event::JOIN_ROOM, &());
+    who.permissions = all();
+    let (socket, done) = world.connect(&who);
+    assert_eq!(done.events(socket), [event::WAITING_ROOM_REQUEST_ACCEPTED]);
+    assert!(done.kept.is_empty());
 }

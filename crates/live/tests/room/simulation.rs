@@ -23,6 +23,8 @@ const CLIENTS: u8 = 2;
 const PEOPLE: u8 = 6;
 const RUNS: u32 = 1500;
 const STEPS: usize = 80;
+/// How long those who decide may not know that somebody waits.
+const LIST_MS: i64 = 200;
 
 /// What clients may do or not: every run of the test has to see both.
 const DONE_AND_REFUSED: &[u32] = &[
@@ -73,6 +75,8 @@ pub(crate) struct Simulation {
     /// Whose each socket is, or was until its peer was thrown out.
     pub(crate) sockets: BTreeMap<ConnectionId, usize>,
     before: Vec<(bool, Option<ConnectionId>)>,
+    /// Who waits, and from when on those who decide know it.
+    waiting: (BTreeSet<String>, i64),
     /// What was asked, and whether it was done.
     seen: BTreeSet<(u32, bool)>,
 }
@@ -116,11 +120,15 @@ impl Simulation {
             per_ms: 0,
         };
         let limits = Limits {
+            openings: none,
             frames: none,
+            changes: none,
+            reads: none,
             chat: none,
             chat_files: none,
             broadcasts: none,
             stores: none,
+            chat_reads: none,
             store_reads: none,
             poll_rate: none,
             permission_updates: none,
@@ -136,6 +144,7 @@ impl Simulation {
             before: truth.slots().map(|_| (false, None)).collect(),
             truth,
             sockets: BTreeMap::new(),
+            waiting: (BTreeSet::new(), 0),
             seen: BTreeSet::new(),
         }
     }
@@ -171,13 +180,13 @@ impl Simulation {
             );
             let nothing = done.kept.is_empty() && done.media.is_empty();
             assert!(nothing && done.delegated.is_empty() && done.closed.is_empty());
-            self.settle(asked.done);
+            self.settle(&asked.done);
             None
         }
     }
 
     /// Clients take what they were sent, and everything is compared. The truth has changed already.
-    pub(crate) fn settle(&mut self, done: Done) {
+    pub(crate) fn settle(&mut self, done: &Done) {
         let now_ms = self.world.now_ms;
         self.truth.expire(now_ms);
         for frame in &done.frames {
@@ -201,12 +210,23 @@ impl Simulation {
                 "{:?} gets {frame:?}",
                 peer.place
             );
-            self.clients[slot].receive(&peer.who.peer.to_string(), frame);
+            let of_polls = matches!(frame.event, event::CREATE_POLL | event::VOTE_POLL);
+            assert!(
+                !of_polls || frame.id.is_some() || self.truth.may(slot).polls.can_view,
+                "{slot} may not see polls, and gets {frame:?}"
+            );
+            self.clients[slot].receive(&peer.id, frame);
         }
         for (socket, _) in &done.closed {
             let slot = self.sockets.remove(socket).expect("a socket of a client");
             if self.truth.peers[slot].socket == Some(*socket) {
-                assert_eq!(self.truth.peers[slot].place, Place::Rejected);
+                let peer = &self.truth.peers[slot];
+                assert_eq!(peer.place, Place::Rejected);
+                let since_ms = now_ms - peer.rejected_ms;
+                assert!(
+                    since_ms >= self.world.limits.rejected_ms,
+                    "{slot} goes early"
+                );
                 self.truth.leave(slot, Place::Gone, now_ms);
             }
         }
@@ -220,6 +240,10 @@ impl Simulation {
             let stays = peer.socket.is_some() && self.clients[slot].out;
             assert!(!stays, "{slot} was told to go, and is {:?}", peer.place);
             self.before[slot] = (peer.place == Place::Inside, peer.socket);
+        }
+        let waiting = self.truth.waiting();
+        if waiting != self.waiting.0 {
+            self.waiting = (waiting, now_ms + LIST_MS);
         }
         self.check_records();
         self.check_clients();
@@ -349,6 +373,9 @@ impl Simulation {
         assert_eq!(polls.len(), truth.polls.len(), "the polls of {slot}");
         for poll in &truth.polls {
             let seen = &polls[&poll.id];
+            if poll.told_ms > self.world.now_ms {
+                continue;
+            }
             let voters: Vec<_> = poll
                 .votes
                 .iter()
@@ -377,7 +404,9 @@ impl Simulation {
                 .collect();
             assert_eq!(*store, there, "the store of {slot}");
         }
-        if let Some(waiting) = client.waiting.as_ref().filter(|_| truth.decides(slot)) {
+        let told = self.waiting.1 <= self.world.now_ms;
+        let list = client.waiting.as_ref();
+        if let Some(waiting) = list.filter(|_| told && truth.decides(slot)) {
             assert_eq!(*waiting, truth.waiting(), "the waiting list of {slot}");
         }
     }
@@ -418,6 +447,8 @@ fn runner(runs: u32) -> TestRunner {
         cases: runs,
         failure_persistence: None,
         max_shrink_iters: 4000,
+        // On a busy machine a failure should be told before the runner's time is over.
+        max_shrink_time: 20_000,
         ..Config::default()
     };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))

@@ -18,10 +18,13 @@ pub(crate) enum Place {
 
 #[derive(Debug)]
 pub(crate) struct PeerTruth {
+    /// As text, which is asked for all the time.
+    pub(crate) id: String,
     pub(crate) who: Newcomer,
     pub(crate) person: usize,
     pub(crate) place: Place,
     pub(crate) socket: Option<ConnectionId>,
+    /// When its line broke for the first time since it joined.
     pub(crate) lost_ms: Option<i64>,
     /// When it is given up if it does not come back.
     pub(crate) due_ms: Option<i64>,
@@ -35,6 +38,8 @@ pub(crate) struct PeerTruth {
 
 #[derive(Debug)]
 pub(crate) struct PersonTruth {
+    /// As text, which is asked for all the time.
+    pub(crate) id: String,
     pub(crate) preset: Permissions,
     pub(crate) may: Permissions,
     pub(crate) admitted: bool,
@@ -60,6 +65,8 @@ pub(crate) struct PollTruth {
     pub(crate) anonymous: bool,
     /// Person and option.
     pub(crate) votes: Vec<(usize, usize)>,
+    /// From when on everybody knows them.
+    pub(crate) told_ms: i64,
 }
 
 /// The options of every poll in the simulation.
@@ -89,6 +96,7 @@ impl Truth {
                 let n = u8::try_from(person).expect("few people");
                 who.peer = crate::people::peer(n, client);
                 peers.push(PeerTruth {
+                    id: who.peer.to_string(),
                     who,
                     person,
                     place: Place::Gone,
@@ -102,6 +110,7 @@ impl Truth {
                 });
             }
             people.push(PersonTruth {
+                id: preset.participant.to_string(),
                 may: preset.permissions.clone(),
                 preset: preset.permissions,
                 admitted: false,
@@ -150,15 +159,16 @@ impl Truth {
     pub(crate) fn must_wait(&self, slot: usize) -> bool {
         let peer = &self.peers[slot];
         let may = self.may(slot);
-        if self.people[peer.person].admitted || peer.place == Place::Invited {
+        if self.people[peer.person].admitted
+            || peer.place == Place::Invited
+            || may.accept_waiting_requests
+        {
             return false;
         }
         match may.waiting_room_type {
             WaitingRoomType::Skip => false,
             WaitingRoomType::SkipOnAccept => true,
-            WaitingRoomType::OnPrivilegedUserEntry => {
-                !may.accept_waiting_requests && !self.slots().any(|slot| self.decides(slot))
-            }
+            WaitingRoomType::OnPrivilegedUserEntry => !self.slots().any(|slot| self.decides(slot)),
         }
     }
 
@@ -242,9 +252,9 @@ impl Truth {
         let peer = &mut self.peers[slot];
         let left_ms = peer.lost_ms.unwrap_or(now_ms);
         peer.place = to;
-        (peer.due_ms, peer.unseen) = (None, false);
+        (peer.due_ms, peer.unseen, peer.lost_ms) = (None, false, None);
         if to == Place::Gone {
-            (peer.socket, peer.lost_ms) = (None, None);
+            peer.socket = None;
         }
         if was_inside {
             let stay = peer.stays.last_mut().expect("it had entered");
@@ -309,7 +319,7 @@ impl Truth {
             .iter()
             .filter(|peer| peer.place == Place::Waiting);
         waiting
-            .map(|peer| peer.who.participant.to_string())
+            .map(|peer| self.people[peer.person].id.clone())
             .collect()
     }
 
@@ -320,11 +330,11 @@ impl Truth {
     }
 
     pub(crate) fn user(&self, person: usize) -> String {
-        crate::people::user(u8::try_from(person).expect("few people")).to_string()
+        self.people[person].id.clone()
     }
 
     pub(crate) fn peer_id(&self, slot: usize) -> String {
-        self.peers[slot].who.peer.to_string()
+        self.peers[slot].id.clone()
     }
 
     pub(crate) fn consumed_ms(&self, slot: usize) -> i64 {

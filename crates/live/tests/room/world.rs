@@ -245,6 +245,7 @@ pub(crate) fn meeting() -> Meeting {
         keep_alive_ms: 60_000,
         parent: None,
         has_rooms: false,
+        version: 0,
     }
 }
 
@@ -308,6 +309,11 @@ impl World {
             use std::fmt::Write;
             writeln!(tape, "{outputs:?}").expect("a String takes everything");
         }
+        let kept = |output: &Output| matches!(output, Output::Keep(_));
+        assert!(
+            outputs.iter().rev().is_sorted_by_key(kept),
+            "somebody is told before it is kept: {outputs:?}"
+        );
         let mut done = Done::default();
         for output in outputs {
             self.see(&mut done, output);
@@ -317,7 +323,7 @@ impl World {
 
     fn see(&mut self, done: &mut Done, output: Output) {
         match output {
-            Output::Send { to, frame } => {
+            Output::Send { to, frame, .. } => {
                 let envelope = Envelope::decode(frame).expect("a frame is an envelope");
                 let payload = envelope.payload.expect("every frame has a payload");
                 assert!(!to.is_empty(), "a frame for nobody: {}", envelope.event);
@@ -352,7 +358,7 @@ impl World {
             Output::Media(order) => done.media.push(order),
             Output::Answer(_, answer) => done.answers.push(answer),
             Output::Delegate(task) => done.delegated.push(*task),
-            Output::TellConnected => done.told_connected += 1,
+            Output::TellConnected { .. } => done.told_connected += 1,
         }
     }
 

@@ -41,6 +41,6 @@ async fn answer(call: Call<OneMeeting>) -> Result<Data<KickedAll>, ApiError> {
             };
             remembered(&call, Data(reply)).await
         }
-        other => Err(unexpected(&other)),
+        _ => Err(unexpected()),
     }
 }

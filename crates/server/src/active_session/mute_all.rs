@@ -53,6 +53,6 @@ async fn answer(call: Call<OneMeeting, Nothing, Muting>) -> Result<Data<MutedAll
             };
             remembered(&call, Data(reply)).await
         }
-        other => Err(unexpected(&other)),
+        _ => Err(unexpected()),
     }
 }

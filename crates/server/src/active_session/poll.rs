@@ -132,6 +132,6 @@ async fn answer(call: Call<OneMeeting, Nothing, Asking>) -> Result<Data<Asked>, 
             };
             remembered(&call, Data(reply)).await
         }
-        other => Err(unexpected(&other)),
+        _ => Err(unexpected()),
     }
 }

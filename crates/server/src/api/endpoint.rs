@@ -304,7 +304,7 @@ where
     let (parts, body) = request.into_parts();
     let params = PathParams(&params);
     let (caller, account, app) = admit(&parlor, surface, &params, &parts.headers).await?;
-    let quota = parlor.rates.take(&caller)?;
+    let quota = parlor.rates.take(&caller.token.id)?;
     let outcome = async {
         let path = P::from_path(&params)?;
         let query = parse_query(parts.uri.query().unwrap_or_default())?;

@@ -1,5 +1,6 @@
-//! How often a token may call, if the server says so. Counted by each node for itself.
+//! How often somebody may do something, if the server says so. Counted by each node for itself.
 
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -8,24 +9,21 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parlor_protocol::ids::TokenId;
 
-use super::auth::Caller;
 use super::error::ApiError;
 
-type Limiter =
-    RateLimiter<TokenId, DashMapStateStore<TokenId>, DefaultClock, StateInformationMiddleware>;
+type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// The limit on requests of one token.
-#[derive(Clone, Default)]
-pub struct Rates {
-    limiter: Option<Arc<Limiter>>,
+/// The limit on what each `K`, a token or a person, does.
+#[derive(Clone)]
+pub struct Rates<K: Hash + Eq + Clone> {
+    limiter: Option<Arc<Limiter<K>>>,
     per_minute: u32,
 }
 
-/// What is left of a token's quota.
+/// What is left of a quota.
 #[derive(Debug)]
-pub(super) struct Remaining {
+pub(crate) struct Remaining {
     requests: u32,
     per_minute: u32,
 }
@@ -33,7 +31,7 @@ pub(super) struct Remaining {
 static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-impl Rates {
+impl<K: Hash + Eq + Clone> Rates<K> {
     /// Allows so many requests a minute, at once or spread; 0 is no limit.
     pub fn new(per_minute: u32) -> Self {
         let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
@@ -44,15 +42,15 @@ impl Rates {
         }
     }
 
-    /// Takes one request from a token's quota; `None` when there is no limit.
+    /// Takes one request from somebody's quota; `None` when there is no limit.
     ///
     /// # Errors
     /// 429 with the time until the next one.
-    pub(super) fn take(&self, caller: &Caller) -> Result<Option<Remaining>, ApiError> {
+    pub(crate) fn take(&self, whose: &K) -> Result<Option<Remaining>, ApiError> {
         let Some(limiter) = &self.limiter else {
             return Ok(None);
         };
-        match limiter.check_key(&caller.token.id) {
+        match limiter.check_key(whose) {
             Ok(state) => {
                 let requests = state.remaining_burst_capacity();
                 Ok(Some(Remaining {
@@ -71,7 +69,7 @@ impl Rates {
         }
     }
 
-    /// Forgets tokens that have their whole quota again.
+    /// Forgets those who have their whole quota again.
     pub fn forget_idle(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();

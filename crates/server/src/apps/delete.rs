@@ -1,6 +1,7 @@
 //! `DELETE …/apps/{app_id}`: delete an app and all that is in it. An extension.
 
 use http::Method;
+use parlor_live::Command;
 use parlor_protocol::ids::{AccountId, AppId};
 use parlor_store::{Error, FromRow, Statement, Unit, values};
 
@@ -44,6 +45,9 @@ pub(crate) async fn delete(
         );
     let committed = parlor.db.commit(unit).await;
     parlor.owners.forget(&app);
+    if committed.is_ok() {
+        parlor.live.tell_app(app, &Command::Gone);
+    }
     match committed {
         Ok(rows) => rows
             .into_iter()

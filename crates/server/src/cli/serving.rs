@@ -74,7 +74,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
     tracing::info!("stopping: no new connections, the open requests are finished");
     stop.cancel();
     // Before the sockets are waited for: this is what closes them.
-    parlor.live.suspend().await;
+    parlor.live.suspend(&parlor).await;
     serving.await?;
     media.stop();
     if tokio::task::spawn_blocking(move || media_thread.join())

@@ -4,6 +4,7 @@
 use axum::extract::Request;
 use axum::response::Response;
 use garde::Validate;
+use parlor_live::{Answer, Command};
 use parlor_protocol::ids::MeetingId;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use super::links::{File, Right};
 use super::{json, origin, visitor};
 use crate::api::{ApiError, Problem, parse_body, read_body};
 use crate::parlor::Parlor;
+use crate::participants::Joining;
 
 /// How long there is to put the file, in seconds.
 const PUT_SECS: i64 = 15 * 60;
@@ -39,6 +41,10 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
     let (parts, body) = request.into_parts();
     let joining = visitor(parlor, &parts.headers).await?;
     let wanted: Wanted = parse_body(&read_body(parlor, body).await?)?;
+    if !joining.meeting_active && !is_inside(parlor, &joining).await {
+        let message = "Access denied: this meeting is inactive, and this participant is not in it";
+        return Err(ApiError::denied(message));
+    }
     let chat = &joining.preset.permissions.chat;
     if !(chat.public.files || chat.private.files) {
         let message = "Access denied: this participant's preset does not allow files in the chat";
@@ -52,6 +58,7 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
         let message = "BAD_REQUEST: \"expiry\" must be greater than or equal to 1";
         return Err(ApiError::invalid(vec![Problem::at("/expiry", message)]));
     }
+    parlor.uploads.take(&joining.participant.id)?;
     let limits = &parlor.limits;
     let life_secs = wanted.expiry.unwrap_or(limits.file_life_secs);
     let life_secs = life_secs.min(limits.file_life_max_secs);
@@ -70,6 +77,17 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
         "get_location": link(Right::Get, life_secs),
         "put_location": link(Right::Put, PUT_SECS),
     }})))
+}
+
+/// Whether somebody is in the meeting. Those who are stay in one that has become inactive.
+async fn is_inside(parlor: &Parlor, joining: &Joining) -> bool {
+    let (app, meeting) = (joining.claims.org_id, joining.claims.meeting_id);
+    let answer = parlor.live.command(app, meeting, Command::Who).await;
+    let Answer::Who(_, present) = answer else {
+        return false;
+    };
+    let me = joining.participant.id;
+    present.iter().any(|peer| peer.participant == me)
 }
 
 /// A name without a path, without what is not to be seen, and short; its ending stays, because

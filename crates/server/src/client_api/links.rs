@@ -1,17 +1,11 @@
-//! Signed links to files of chats: whoever has one may do what it says until it expires, with no
-//! other credentials, because the SDK sends none.
-//!
-//! They are signed with the keys that sign join tokens, so every node takes the links of every
-//! other, and after a restart. What is signed starts with words that no token starts with.
+//! Signed links to files of chats. The SDK sends no other credentials.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use parlor_protocol::ids::{AppId, MeetingId};
-use url::form_urlencoded::{Serializer, parse};
 use uuid::Uuid;
 
 use crate::api::ApiError;
 use crate::parlor::Parlor;
+use crate::signed_links;
 
 /// What a link is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,28 +27,19 @@ pub(super) struct File {
 }
 
 impl File {
-    fn signed_text(&self, right: Right, expires: i64) -> String {
+    fn right_to_it(&self, right: Right) -> String {
         let Self {
             app,
             meeting,
             id,
             name,
         } = self;
-        format!("parlor file v1\n{right:?}\n{app}\n{meeting}\n{id}\n{expires}\n{name}")
+        format!("file {right:?}\n{app}\n{meeting}\n{id}\n{name}")
     }
 
     /// A link that is good until a time in Unix seconds.
     pub(super) fn link(&self, parlor: &Parlor, origin: &str, right: Right, expires: i64) -> String {
-        let key = parlor.keys.current();
-        let signature = key.sign(self.signed_text(right, expires).as_bytes());
-        let proof = Serializer::new(String::new())
-            .append_pair("expires", &expires.to_string())
-            .append_pair("key", &key.id)
-            .append_pair(
-                "signature",
-                &BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()),
-            )
-            .finish();
+        let proof = signed_links::proof(parlor, &self.right_to_it(right), expires);
         let Self {
             app, meeting, id, ..
         } = self;
@@ -72,33 +57,7 @@ impl File {
         right: Right,
         query: &str,
     ) -> Result<(), ApiError> {
-        let given = |name: &str| {
-            let found = parse(query.as_bytes()).find(|(known, _)| known == name);
-            found.map(|(_, value)| value.into_owned())
-        };
-        let forged = || ApiError::denied("Access denied: this link was not made by this server");
-        let (Some(expires), Some(key), Some(signature)) =
-            (given("expires"), given("key"), given("signature"))
-        else {
-            return Err(forged());
-        };
-        let expires: i64 = expires.parse().map_err(|_| forged())?;
-        let signature = BASE64_URL_SAFE_NO_PAD
-            .decode(signature)
-            .map_err(|_| forged())?;
-        let now_ms = parlor.clock.now_ms();
-        parlor
-            .keys
-            .find(&parlor.db, Some(key.clone()), now_ms)
-            .await?;
-        let signed = self.signed_text(right, expires);
-        if !parlor.keys.verify(&key, signed.as_bytes(), &signature) {
-            return Err(forged());
-        }
-        if now_ms / 1000 >= expires {
-            return Err(ApiError::denied("Access denied: this link has expired"));
-        }
-        Ok(())
+        signed_links::check(parlor, &self.right_to_it(right), query).await
     }
 }
 

@@ -66,8 +66,12 @@ impl DumpRow {
     }
 }
 
+/// What people wrote, as a cell. A spreadsheet would run a formula: what it might take for one begins
+/// with an apostrophe instead.
 fn quoted(field: &str) -> String {
-    format!("\"{}\"", field.replace('"', "\"\""))
+    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let defused = if formula { "'" } else { "" };
+    format!("\"{defused}{}\"", field.replace('"', "\"\""))
 }
 
 /// Whether a session has messages that were for everybody.
@@ -115,5 +119,13 @@ mod tests {
     #[test]
     fn quotes_are_doubled_and_lines_stay_inside() {
         assert_eq!(quoted("a \"b\",\r\nc"), "\"a \"\"b\"\",\r\nc\"");
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
+            assert_eq!(quoted(formula), format!("\"'{formula}\""));
+        }
+        assert_eq!(quoted("a=1"), "\"a=1\"");
     }
 }

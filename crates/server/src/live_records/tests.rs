@@ -63,6 +63,7 @@ impl Scene {
             keep_alive_ms: KEEP_ALIVE_MS,
             has_rooms: false,
             parent: None,
+            version: 1,
         }
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parlor_live::{
-    Answer, At, Closing, ConnectionId, Delegated, Input, MediaOrder, Output, Record, Room, Ticket,
+    Answer, At, Closing, ConnectionId, Delegated, Input, MediaOrder, Output, Pace, Record, Room,
+    Ticket,
 };
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_sfu::{Direction, Member};
@@ -19,12 +20,15 @@ use parlor_store::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{Letter, Outgoing};
+use super::{Letter, Outbox, Outgoing};
 use crate::parlor::Parlor;
 use crate::{breakout, live_records};
 
 /// Letters that are handled before their records are committed together.
 const BATCH: usize = 256;
+/// What the room may want done while a commit is under way: less than a socket's queue holds. With
+/// more, letters wait, and sockets with them.
+const BACKLOG: usize = 512;
 /// How long a commit is tried again before the room gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks whether a room that is over may go.
@@ -33,32 +37,30 @@ const LINGER: Duration = Duration::from_millis(50);
 type Commit = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Runs the room of a meeting until it is over.
+///
+/// # Errors
+/// When the meeting cannot be read, or what happened in it cannot be kept. Its sockets were closed,
+/// so that clients come back.
 pub(super) async fn run(
     parlor: Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
     letters: mpsc::Receiver<Letter>,
-) {
-    let gone = parlor.metrics.room_opened();
-    let room = match open(&parlor, app, meeting).await {
-        Ok(Some(room)) => room,
+) -> Result<(), Error> {
+    let _open = parlor.metrics.room_opened();
+    let (room, waiting) = match open(&parlor, app, meeting).await {
+        Ok(Some(opened)) => opened,
         Ok(None) => {
-            return turn_away(
-                &parlor,
-                app,
-                meeting,
-                letters,
-                Closing::Final("this meeting is gone"),
-            );
+            turn_away(letters, Closing::Final("this meeting is gone"));
+            return Ok(());
         }
         Err(error) => {
-            tracing::error!(%error, %meeting, "a room could not be opened");
-            let closing = Closing::Again("the meeting cannot be read now");
-            return turn_away(&parlor, app, meeting, letters, closing);
+            turn_away(letters, Closing::Again("the meeting cannot be read now"));
+            return Err(error);
         }
     };
     let driver = Driver {
-        parlor,
+        parlor: Arc::clone(&parlor),
         app,
         meeting,
         room,
@@ -66,42 +68,46 @@ pub(super) async fn run(
         sockets: HashMap::new(),
         answers: HashMap::new(),
         tickets: 0,
-        waiting: Vec::new(),
+        waiting,
         held: Vec::new(),
         commit: None,
     };
-    driver.run().await;
-    drop(gone);
+    driver.run().await
 }
 
-async fn open(parlor: &Parlor, app: AppId, meeting: MeetingId) -> Result<Option<Room>, Error> {
+/// The room as the records left it, and what it wants done first.
+async fn open(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+) -> Result<Option<(Room, Vec<Output>)>, Error> {
+    let _turn = parlor.live.opening.acquire().await;
     let Some(meeting) = live_records::meeting(parlor, app, meeting).await? else {
         return Ok(None);
     };
     let limits = parlor.limits.room.clone();
     let past = live_records::past(parlor, app, &meeting, limits.chat_held).await?;
+    // Written again as it is, so that this process is the last one in which the session was live.
+    let session = past.session.clone().map(Record::Session);
     let now_ms = parlor.clock.now_ms();
     let mut at = At {
         now_ms,
         ids: &mut || parlor.clock.new_id(now_ms),
     };
-    Ok(Some(Room::open(meeting, limits, past, &mut at)))
+    let room = Room::open(meeting, limits, past, &mut at);
+    Ok(Some((
+        room,
+        session.map(Output::Keep).into_iter().collect(),
+    )))
 }
 
-/// Closes the sockets of those who came to a room that cannot be opened.
-fn turn_away(
-    parlor: &Parlor,
-    app: AppId,
-    meeting: MeetingId,
-    mut letters: mpsc::Receiver<Letter>,
-    closing: Closing,
-) {
-    parlor.live.drop_room(app, meeting);
+/// Closes the sockets of those who came to a room that cannot go on.
+fn turn_away(mut letters: mpsc::Receiver<Letter>, closing: Closing) {
     letters.close();
     while let Ok(letter) = letters.try_recv() {
         if let Letter::Opened { socket, .. } = letter {
             // A socket whose sender is dropped is closed as well, and comes back.
-            let _ = socket.try_send(Outgoing::Close(closing));
+            let _ = socket.put(Outgoing::Close(closing));
         }
     }
 }
@@ -112,7 +118,7 @@ struct Driver {
     meeting: MeetingId,
     room: Room,
     letters: mpsc::Receiver<Letter>,
-    sockets: HashMap<ConnectionId, mpsc::Sender<Outgoing>>,
+    sockets: HashMap<ConnectionId, Outbox>,
     answers: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: u64,
     /// What the room wants done, not begun.
@@ -123,27 +129,31 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<(), Error> {
+        self.begin();
         loop {
             let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
             if over && self.may_go() {
-                return;
+                return Ok(());
             }
             let wake = self.sleep(over);
             tokio::select! {
                 committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
                     self.commit = None;
                     if let Err(error) = committed {
-                        tracing::error!(%error, meeting = %self.meeting, "a room is given up: what happened in it cannot be kept");
-                        return self.give_up();
+                        self.give_up();
+                        return Err(error);
                     }
                     let held = std::mem::take(&mut self.held);
                     self.perform(held);
                 }
-                letter = self.letters.recv() => {
-                    let Some(letter) = letter else { return };
+                letter = self.letters.recv(), if self.waiting.len() < BACKLOG => {
+                    let Some(letter) = letter else { return Ok(()) };
                     self.take(letter);
                     for _ in 0..BATCH {
+                        if self.waiting.len() >= BACKLOG {
+                            break;
+                        }
                         let Ok(letter) = self.letters.try_recv() else { break };
                         self.take(letter);
                     }
@@ -229,18 +239,23 @@ impl Driver {
         if self.commit.is_some() || self.waiting.is_empty() {
             return;
         }
+        let mut rest = std::mem::take(&mut self.waiting);
+        let first = rest
+            .iter()
+            .position(|output| matches!(output, Output::Keep(_)));
+        let Some(first) = first else {
+            return self.perform(rest);
+        };
+        // What comes before the first record need not wait for it.
+        let kept = rest.split_off(first);
+        self.perform(rest);
         let mut records = Vec::new();
-        let mut rest = Vec::new();
-        for output in std::mem::take(&mut self.waiting) {
+        for output in kept {
             match output {
                 Output::Keep(record) => records.push(record),
-                other => rest.push(other),
+                other => self.held.push(other),
             }
         }
-        if records.is_empty() {
-            return self.perform(rest);
-        }
-        self.held = rest;
         let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
         self.commit = Some(Box::pin(keep(parlor, app, meeting, records)));
     }
@@ -248,9 +263,9 @@ impl Driver {
     fn perform(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
-                Output::Send { to, frame } => {
+                Output::Send { to, frame, pace } => {
                     for connection in to {
-                        self.send(connection, &frame);
+                        self.send(connection, &frame, pace);
                     }
                 }
                 Output::Close {
@@ -259,7 +274,7 @@ impl Driver {
                 } => {
                     // A socket that takes no more is closed by the loss of its sender.
                     if let Some(socket) = self.sockets.remove(&connection) {
-                        let _ = socket.try_send(Outgoing::Close(closing));
+                        let _ = socket.put(Outgoing::Close(closing));
                     }
                 }
                 Output::Keep(_) => {}
@@ -271,20 +286,18 @@ impl Driver {
                     }
                 }
                 Output::Delegate(task) => self.delegate(*task),
-                Output::TellConnected => {
-                    let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
-                    let telling = async move { breakout::tell_family(&parlor, app, meeting).await };
-                    self.parlor.live.spawn(telling);
+                Output::TellConnected { parent } => {
+                    breakout::tell_family(&self.parlor, self.app, parent);
                 }
             }
         }
     }
 
-    fn send(&mut self, connection: ConnectionId, frame: &Bytes) {
+    fn send(&mut self, connection: ConnectionId, frame: &Bytes, pace: Pace) {
         let Some(socket) = self.sockets.get(&connection) else {
             return;
         };
-        if socket.try_send(Outgoing::Frame(frame.clone())).is_err() {
+        if !socket.put(Outgoing::Frame(frame.clone(), pace)) {
             // It does not read, or has gone. A socket whose sender is dropped is closed without a
             // goodbye, so its client comes back and asks for everything anew.
             self.parlor.metrics.socket_overflowed();
@@ -359,7 +372,7 @@ impl Driver {
             let done = breakout::perform(&parlor, app, meeting, &task).await;
             if let Some(frame) = done.reply {
                 // The peer may have gone meanwhile.
-                let _ = socket.send(Outgoing::Frame(frame)).await;
+                let _ = socket.put(Outgoing::Frame(frame, Pace::Now));
             }
             // After the reply: who moves themselves away would not hear it any more.
             for (meeting, command) in done.then {
@@ -371,12 +384,11 @@ impl Driver {
     /// Nothing that was not kept has been told to anybody: clients come back to a room that is read
     /// from the records.
     fn give_up(mut self) {
-        self.parlor.live.drop_room(self.app, self.meeting);
         let closing = Closing::Again("the meeting is read anew");
         for (_, socket) in self.sockets.drain() {
-            let _ = socket.try_send(Outgoing::Close(closing));
+            let _ = socket.put(Outgoing::Close(closing));
         }
-        turn_away(&self.parlor, self.app, self.meeting, self.letters, closing);
+        turn_away(self.letters, closing);
     }
 }
 

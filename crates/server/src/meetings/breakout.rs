@@ -3,7 +3,7 @@
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 
-use super::{create, find};
+use super::{create, find, missing};
 use crate::api::ApiError;
 use crate::parlor::Parlor;
 
@@ -35,8 +35,21 @@ static CLOSE: Statement = Statement::new(
     "UPDATE meetings SET status = 'INACTIVE', updated_at = $3, version = version + 1 WHERE app_id = $1 AND id = $2",
 );
 
-pub(super) static STATEMENTS: [&Statement; 6] =
-    [&CONNECT, &ROOMS, &PARENT, &SELF, &DISCONNECT, &CLOSE];
+/// Rooms that run are told of changes in the order of versions, and to have breakout rooms is one.
+static TOUCH: Statement = Statement::new(
+    "connected_meetings.touch",
+    "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id = $2",
+);
+
+pub(super) static STATEMENTS: [&Statement; 7] = [
+    &CONNECT,
+    &ROOMS,
+    &PARENT,
+    &SELF,
+    &DISCONNECT,
+    &CLOSE,
+    &TOUCH,
+];
 
 /// A meeting of a family, by what people need of it.
 #[derive(Debug, Clone)]
@@ -91,7 +104,9 @@ pub(crate) async fn make_rooms(
 ) -> Result<Vec<Room>, ApiError> {
     let settings = find(parlor, app, parent).await?.meeting.settings;
     let now_ms = parlor.clock.now_ms();
-    let mut unit = Unit::default().keyed(parent.uuid().as_u64_pair().1);
+    let mut unit = Unit::default()
+        .keyed(parent.uuid().as_u64_pair().1)
+        .exactly_one(&TOUCH, values![app.uuid(), parent.uuid()]);
     let mut rooms = Vec::new();
     for title in titles {
         let id = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
@@ -100,8 +115,11 @@ pub(crate) async fn make_rooms(
         unit = unit.then(&CONNECT, row);
         rooms.push(Room { id, title });
     }
-    parlor.db.commit(unit).await?;
-    Ok(rooms)
+    match parlor.db.commit(unit).await {
+        Ok(_) => Ok(rooms),
+        Err(Error::WrongCount { .. }) => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes breakout rooms: their meetings stay in the records, and nobody joins them any more.
@@ -115,7 +133,9 @@ pub(crate) async fn disconnect(
     rooms: &[MeetingId],
 ) -> Result<(), Error> {
     let now_ms = parlor.clock.now_ms();
-    let mut unit = Unit::default().keyed(parent.uuid().as_u64_pair().1);
+    let mut unit = Unit::default()
+        .keyed(parent.uuid().as_u64_pair().1)
+        .then(&TOUCH, values![app.uuid(), parent.uuid()]);
     for room in rooms {
         unit = unit
             .then(&DISCONNECT, values![app.uuid(), parent.uuid(), room.uuid()])

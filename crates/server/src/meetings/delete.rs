@@ -33,7 +33,7 @@ async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
     let unit = count_removed(unit, app, app.uuid());
     match call.parlor.db.commit(words::remove(unit, app, id)).await {
         Ok(_) => {
-            call.parlor.live.tell(app, id, Command::KickAll);
+            call.parlor.live.tell(app, id, Command::Gone);
             Ok(Data(meeting))
         }
         Err(Error::WrongCount { .. }) => Err(missing()),

@@ -21,6 +21,6 @@ async fn answer(call: Call<OneMeeting, Nothing, NewMeeting>) -> Result<Data<Meet
     };
     let (parlor, app, id) = (&call.parlor, call.app, call.path.meeting_id);
     let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
-    live_records::tell_changed(parlor, app, id).await?;
+    live_records::tell_changed(parlor, app, id).await;
     Ok(Data(meeting))
 }

@@ -80,7 +80,7 @@ async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Mee
         Ok(())
     };
     let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
-    live_records::tell_changed(parlor, app, id).await?;
+    live_records::tell_changed(parlor, app, id).await;
     if call.query.kick && patch.status == Some(MeetingStatus::Inactive) {
         parlor.live.tell(app, id, Command::KickAll);
     }

@@ -1,31 +1,26 @@
 //! `GET …/sessions/{session_id}/chat`: a link to what was said, and the link's other end.
-//!
-//! The link is signed with the key that signs join tokens, so any node may answer it and no state
-//! is kept of it. What is signed starts with words that no token starts with.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query};
+use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{Method, header};
 use parlor_protocol::ids::{AppId, SessionId};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{OneSession, find};
 use crate::api::{ApiError, Call, Data, Endpoint, Problem};
-use crate::client_api;
 use crate::clock::rfc3339;
 use crate::live_records::{chat_csv, has_chat};
 use crate::parlor::Parlor;
+use crate::{client_api, signed_links};
 
-/// How long a link works.
-const LIFE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// How long a link works, in seconds.
+const LIFE_SECS: i64 = 7 * 24 * 60 * 60;
 /// Where links lead.
 const DOWNLOAD: &str = "/downloads/{app_id}/sessions/{session_id}/chat.csv";
 
@@ -54,16 +49,8 @@ struct ChatLink {
     chat_download_url_expiry: String,
 }
 
-/// What a link proves itself with.
-#[derive(Deserialize)]
-struct Proof {
-    expires: i64,
-    key: String,
-    signature: String,
-}
-
-fn signed_text(app: AppId, session: SessionId, expires_ms: i64) -> String {
-    format!("parlor chat download v1\n{app}\n{session}\n{expires_ms}")
+fn right_to_it(app: AppId, session: SessionId) -> String {
+    format!("chat of a session\n{app}\n{session}")
 }
 
 async fn answer(call: Call<OneSession>) -> Result<Data<ChatLink>, ApiError> {
@@ -73,20 +60,15 @@ async fn answer(call: Call<OneSession>) -> Result<Data<ChatLink>, ApiError> {
         let message = "Error: resource not found: no chat in this session";
         return Err(ApiError::not_found(Problem::new(message)));
     }
-    let expires = call.now_ms + LIFE_MS;
-    let key = parlor.keys.current();
-    let signature = key.sign(signed_text(app, session, expires).as_bytes());
-    let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref());
+    let expires = call.now_ms / 1000 + LIFE_SECS;
+    let proof = signed_links::proof(parlor, &right_to_it(app, session), expires);
     let path = DOWNLOAD
         .replace("{app_id}", &app.to_string())
         .replace("{session_id}", &session.to_string());
     let origin = client_api::origin(parlor, &call.headers, &call.extensions)?;
     Ok(Data(ChatLink {
-        chat_download_url: format!(
-            "{origin}{path}?expires={expires}&key={}&signature={signature}",
-            key.id
-        ),
-        chat_download_url_expiry: rfc3339(expires),
+        chat_download_url: format!("{origin}{path}?{proof}"),
+        chat_download_url_expiry: rfc3339(expires * 1000),
     }))
 }
 
@@ -106,25 +88,14 @@ pub(crate) fn download_router(parlor: &Arc<Parlor>) -> Router {
 async fn download(
     parlor: Arc<Parlor>,
     path: Result<Path<(AppId, SessionId)>, axum::extract::rejection::PathRejection>,
-    query: Result<Query<Proof>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let (Ok(Path((app, session))), Ok(Query(proof))) = (path, query) else {
+    let Ok(Path((app, session))) = path else {
         return Err(ApiError::missing("download"));
     };
+    let query = query.unwrap_or_default();
+    signed_links::check(&parlor, &right_to_it(app, session), &query).await?;
     let now_ms = parlor.clock.now_ms();
-    let key = Some(proof.key.clone());
-    parlor.keys.find(&parlor.db, key, now_ms).await?;
-    let text = signed_text(app, session, proof.expires);
-    let is_ours = BASE64_URL_SAFE_NO_PAD
-        .decode(&proof.signature)
-        .is_ok_and(|signature| parlor.keys.verify(&proof.key, text.as_bytes(), &signature));
-    if !is_ours {
-        return Err(ApiError::forbidden());
-    }
-    if proof.expires <= now_ms {
-        let message = "Error: resource not found: this link has expired; ask for another one";
-        return Err(ApiError::not_found(Problem::new(message)));
-    }
     // The session, its meeting or its app may be gone since.
     crate::apps::owner(&parlor, app)
         .await?

@@ -1,7 +1,8 @@
 //! Certificates from an ACME authority (RFC 8555) such as Let's Encrypt, by TLS-ALPN-01 (RFC 8737)
 //! on the HTTPS port itself: the authority connects to port 443 of each name.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +23,7 @@ const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Certificates> {
     let folder = settings.data_dir().join("acme");
-    // Keys will be in it, with the mode that the process gives its files.
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
+    keep_to_ourselves(&folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
     let directory = settings.acme_directory.as_deref().unwrap_or(DIRECTORY);
     anyhow::ensure!(
         directory.starts_with("https://"),
@@ -70,6 +66,17 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
     })
 }
 
+/// Makes the folder of keys, or takes an older one from everybody else: the keys in it are written
+/// with the mode that the process gives its files.
+fn keep_to_ourselves(folder: &Path) -> std::io::Result<()> {
+    let mode = 0o700;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(mode))
+}
+
 /// A client that trusts a private authority and no other.
 fn trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     let failed =
@@ -82,4 +89,22 @@ fn trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     anyhow::ensure!(!roots.is_empty(), failed(&"it holds no certificate"));
     let config = ClientConfig::builder().with_root_certificates(roots);
     Ok(Arc::new(config.with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_looks_into_the_folder_of_keys_even_an_older_one() {
+        let data = tempfile::tempdir().unwrap();
+        let older = data.path().join("older");
+        std::fs::create_dir(&older).unwrap();
+        std::fs::set_permissions(&older, Permissions::from_mode(0o755)).unwrap();
+        for folder in [older, data.path().join("new")] {
+            keep_to_ourselves(&folder).unwrap();
+            let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
+    }
 }

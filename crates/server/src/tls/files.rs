@@ -1,7 +1,8 @@
 //! A certificate from files, read again when they change: who renews them need not tell us.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -70,26 +71,28 @@ impl Watched {
 }
 
 pub(super) fn open(certificate: &Path, key: &Path) -> anyhow::Result<Certificates> {
-    let mut watched = Watched::open(certificate, key)?;
+    let watched = Watched::open(certificate, key)?;
     let resolver = Arc::clone(&watched.current);
-    let upkeep = async move {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let looking = tokio::task::spawn_blocking(move || {
-                watched.look();
-                watched
-            });
-            let Ok(looked) = looking.await else {
-                return;
-            };
-            watched = looked;
-        }
-    };
+    let watched = Arc::new(Mutex::new(watched));
     Ok(Certificates {
         resolver,
         protocols: Vec::new(),
-        upkeep: Box::pin(upkeep),
+        upkeep: Box::pin(keep_looking(LOOK, move || {
+            // Half of a look has changed nothing.
+            let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            watched.look();
+        })),
     })
+}
+
+/// Looks for ever, whatever becomes of one look.
+async fn keep_looking(every: Duration, look: impl Fn() + Clone + Send + 'static) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = tokio::task::spawn_blocking(look.clone()).await {
+            tracing::error!(%error, "looking at the TLS certificate has failed; it is tried again");
+        }
+    }
 }
 
 /// Files may be looked at between the writing of one and of the other: what is in use stays then.
@@ -181,6 +184,20 @@ mod tests {
         write(&second);
         watched.look();
         assert_eq!(shown(&opened, &roots, "a.test").await.unwrap(), roots[1..]);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_not_the_last() {
+        let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
+        let looking = keep_looking(Duration::from_millis(1), move || {
+            looked.send(()).unwrap();
+            panic!("a look has failed");
+        });
+        let looking = tokio::spawn(looking);
+        for _ in 0..3 {
+            looks.recv().await.unwrap();
+        }
+        looking.abort();
     }
 
     #[test]

@@ -12,6 +12,7 @@ on_both_databases![
     links_lead_to_the_host_that_was_asked,
     whoever_may_send_no_files_gets_no_link,
     a_link_is_for_the_meeting_of_the_token,
+    a_meeting_that_is_inactive_takes_no_files,
     what_is_asked_for_is_checked,
     a_link_is_good_for_what_it_says_and_nothing_else,
     a_link_expires,
@@ -104,6 +105,28 @@ async fn whoever_may_send_no_files_gets_no_link(server: &Server) {
     let ada = server.added(&preset, json!({})).await;
     let message = ask(server, &ada, json!({})).await.refused(403);
     assert!(message.contains("files"), "{message}");
+}
+
+#[tokio::test]
+async fn everybody_gets_so_many_links_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on(folder.path(), &["--uploads-per-minute", "3"]).await;
+    let (ada, bob) = (server.host().await, server.host().await);
+    for _ in 0..3 {
+        ask(&server, &ada, json!({})).await.data();
+    }
+    ask(&server, &ada, json!({})).await.refused(429);
+    ask(&server, &bob, json!({})).await.data();
+}
+
+async fn a_meeting_that_is_inactive_takes_no_files(server: &Server) {
+    let ada = server.host().await;
+    let path = format!("/meetings/{}", ada.meeting);
+    for (status, answer) in [("INACTIVE", 403), ("ACTIVE", 200)] {
+        let change = json!({ "status": status });
+        server.rest(Method::PATCH, &path, &change).await;
+        assert_eq!(ask(server, &ada, json!({})).await.status, answer);
+    }
 }
 
 async fn a_link_is_for_the_meeting_of_the_token(server: &Server) {

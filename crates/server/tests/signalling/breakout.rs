@@ -1,5 +1,7 @@
 //! Breakout rooms: connected meetings (contract: signalling 6.11).
 
+use std::time::Duration;
+
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
     BroadcastMessage, BroadcastType, CreateConnectedRoomsRequest, CreateConnectedRoomsResponse,
@@ -7,9 +9,10 @@ use parlor_protocol::signal::socket::room::{
     DisableRoomPayload, GetConnectedRoomsDumpResponse, MovePeerPayload,
     MovePeersBetweenRoomsRequest, TransferPeer,
 };
-use parlor_testkit::signal::{self, Identity, Peer};
+use parlor_testkit::signal::{self, Identity, Peer, Refused};
+use serde_json::{Value, json};
 
-use crate::meeting::settle;
+use crate::meeting::{Meeting, settle};
 use crate::on_both_databases;
 use crate::server::{Server, until};
 
@@ -17,6 +20,10 @@ on_both_databases![
     rooms_are_made_listed_and_removed,
     people_are_moved_and_come_back,
     nobody_is_moved_out_of_a_strange_meeting,
+    whoever_comes_back_is_what_the_records_say_by_now,
+    whoever_was_deleted_does_not_bring_themselves_back,
+    the_hidden_are_not_listed,
+    of_a_malformed_request_nobody_is_moved,
 ];
 
 /// Makes breakout rooms and answers their ids.
@@ -42,10 +49,19 @@ pub(crate) async fn make(host: &Peer, titles: &[&str]) -> Vec<String> {
 
 /// The rooms by title, and the custom ids of those in them.
 async fn dump(peer: &Peer) -> Vec<(String, Vec<String>)> {
-    let dump: GetConnectedRoomsDumpResponse = peer
-        .ask_bare(event::GET_CONNECTED_ROOMS_DUMP)
-        .await
-        .unwrap();
+    let dump: GetConnectedRoomsDumpResponse = loop {
+        match peer.ask_bare(event::GET_CONNECTED_ROOMS_DUMP).await {
+            // It may not be asked as often as a test asks whether it is true yet.
+            Err(error)
+                if error
+                    .downcast_ref::<Refused>()
+                    .is_some_and(|no| no.code == 429) =>
+            {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answer => break answer.unwrap(),
+        }
+    };
     let parent = dump.parent_meeting.expect("the SDK fails without it");
     let mut rooms: Vec<_> = [parent]
         .into_iter()
@@ -227,4 +243,113 @@ async fn nobody_is_moved_out_of_a_strange_meeting(server: &Server) {
     settle(&[&ada, &victim]).await;
     assert!(victim.untaken(&[event::TRANSFER_PEER]).is_empty());
     assert!(ada.untaken(&[event::TRANSFER_PEER]).is_empty());
+}
+
+/// A host who has moved themselves to a breakout room; and, as the second, somebody else who stays.
+async fn gone_to_a_room(meeting: &Meeting) -> (Peer, Peer, String) {
+    let (ada, bob) = (meeting.host().await, meeting.host().await);
+    let room = make(&ada, &["Red"]).await.remove(0);
+    let there = movement(&meeting.id, &room, &[bob.user()]);
+    bob.ask_on(event::MOVE_PEERS, event::MOVE_PEERS, &there)
+        .await
+        .unwrap();
+    let transfer: TransferPeer = bob.push(event::TRANSFER_PEER).await.unwrap();
+    let inside = Peer::enter(&transferred(bob.identity(), &transfer))
+        .await
+        .unwrap();
+    bob.close(1000).await.unwrap();
+    (inside, ada, room)
+}
+
+/// Asks to be moved back oneself, as the participant that one is in the room.
+async fn move_back(meeting: &Meeting, room: &str, inside: &Peer) -> String {
+    let path = format!("{}/meetings/{room}/participants", meeting.app);
+    let listed = meeting.get(&path).await.expect(200).unwrap();
+    let me = listed.as_array().unwrap()[0]["id"].as_str().unwrap();
+    let back = movement(room, &meeting.id, &[me]);
+    let reply = inside
+        .ask_on(event::MOVE_PEERS, event::MOVE_PEERS, &back)
+        .await
+        .unwrap();
+    String::from_utf8_lossy(&reply.payload.unwrap()).into_owned()
+}
+
+async fn person_of(meeting: &Meeting, custom_id: &str) -> Option<Value> {
+    let path = meeting.path(&format!("/participants/custom:{custom_id}"));
+    let found = meeting.get(&path).await;
+    (found.status == 200).then(|| found.body["data"].clone())
+}
+
+async fn whoever_comes_back_is_what_the_records_say_by_now(server: &Server) {
+    let meeting = server.meeting().await;
+    let (bob, _ada, room) = gone_to_a_room(&meeting).await;
+    let custom_id = bob.identity().custom_id.clone();
+    let path = meeting.path(&format!("/participants/custom:{custom_id}"));
+    let demoted = json!({ "preset_name": "group_call_participant" });
+    meeting.patch(&path, &demoted).await.expect(200).unwrap();
+    let said = move_back(&meeting, &room, &bob).await;
+    assert!(!said.contains("error"), "{said}");
+    let transfer: TransferPeer = bob.push(event::TRANSFER_PEER).await.unwrap();
+    let back = Peer::enter(&transferred(bob.identity(), &transfer))
+        .await
+        .unwrap();
+    let person = person_of(&meeting, &custom_id).await.unwrap();
+    assert_eq!(person["preset_name"], "group_call_participant");
+    let rooms = CreateConnectedRoomsRequest::default();
+    let refused = back.refused(event::CREATE_CONNECTED_ROOMS, &rooms).await;
+    assert_eq!(refused.unwrap().code, 403);
+}
+
+async fn whoever_was_deleted_does_not_bring_themselves_back(server: &Server) {
+    let meeting = server.meeting().await;
+    let (bob, _ada, room) = gone_to_a_room(&meeting).await;
+    let custom_id = bob.identity().custom_id.clone();
+    let path = meeting.path(&format!("/participants/custom:{custom_id}"));
+    meeting.delete(&path).await.expect(200).unwrap();
+    let said = move_back(&meeting, &room, &bob).await;
+    assert!(said.contains("error"), "{said}");
+    settle(&[&bob]).await;
+    assert!(bob.untaken(&[event::TRANSFER_PEER]).is_empty());
+    assert_eq!(person_of(&meeting, &custom_id).await, None);
+}
+
+async fn the_hidden_are_not_listed(server: &Server) {
+    let meeting = server.meeting().await;
+    let ada = meeting.host().await;
+    make(&ada, &["Red"]).await;
+    let eve = meeting
+        .person_who(json!({ "hidden_participant": true }))
+        .await;
+    let eve = Peer::enter(&eve).await.unwrap();
+    let bob = meeting.participant().await;
+    let expected: Vec<String> = [&ada, &bob]
+        .iter()
+        .map(|peer| peer.identity().custom_id.clone())
+        .collect();
+    for peer in [&ada, &eve] {
+        assert_eq!(dump(peer).await[0].1, expected);
+    }
+    // And what everybody is told after somebody has come says the same.
+    let told = until("everybody is told", async || {
+        let pushed = bob.untaken(&[event::GET_CONNECTED_ROOMS_DUMP]);
+        pushed.last().cloned()
+    })
+    .await;
+    let told: GetConnectedRoomsDumpResponse = told.message().unwrap();
+    assert_eq!(told.parent_meeting.unwrap().participants.len(), 2);
+}
+
+async fn of_a_malformed_request_nobody_is_moved(server: &Server) {
+    let meeting = server.meeting().await;
+    let (ada, bob) = (meeting.host().await, meeting.participant().await);
+    let room = make(&ada, &["Red"]).await.remove(0);
+    let mut request = movement(&meeting.id, &room, &[bob.user(), ada.user()]);
+    request.participants[1].preset_id = Some("the best one".to_owned());
+    let refused = ada.refused(event::MOVE_PEERS, &request).await.unwrap();
+    assert_eq!(refused.code, 400);
+    settle(&[&bob]).await;
+    assert!(bob.untaken(&[event::TRANSFER_PEER]).is_empty());
+    let path = format!("{}/meetings/{room}/participants", meeting.app);
+    let listed = meeting.get(&path).await.expect(200).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 0);
 }

@@ -23,6 +23,7 @@ on_both_databases![
     a_message_is_pinned,
     a_private_message_cannot_be_touched_from_outside,
     history_is_read_in_pages,
+    a_long_history_is_read_in_parts,
     what_breaks_clients_is_refused,
     a_late_joiner_reads_what_was_said,
     chat_ends_with_its_session_unless_it_persists,
@@ -361,6 +362,75 @@ async fn history_is_read_in_pages(server: &Server) {
             .await;
         ada.settle().await.unwrap();
     }
+}
+
+async fn a_long_history_is_read_in_parts(server: &Server) {
+    const MESSAGES: usize = 150;
+    const REPLY_BYTES: usize = 4 << 20;
+    let meeting = server.meeting().await;
+    let ada = meeting.host().await;
+    for index in 0..MESSAGES {
+        let message = format!("{index} {}", "x".repeat(60_000));
+        let request = SendChatMessageToRoomRequest {
+            payload_type: 3,
+            payload: json!({ "message": message }).to_string(),
+        };
+        ada.tell(event::SEND_MESSAGE_TO_ROOM, &request)
+            .await
+            .unwrap();
+        // In goes, so that the limit on frames is not met.
+        if index % 50 == 49 {
+            ada.settle().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+        }
+    }
+    let fits = |messages: &[ChatMessage]| {
+        let bytes = messages.iter().map(prost::Message::encoded_len);
+        let bytes: usize = bytes.sum();
+        assert!(
+            (REPLY_BYTES - 64 * 1024..=REPLY_BYTES).contains(&bytes),
+            "{bytes}"
+        );
+    };
+    let carol = Peer::open(&meeting.person("group_call_participant").await)
+        .await
+        .unwrap();
+    let latest = carol.join().await.unwrap().chat;
+    fits(&latest);
+    let newest = latest.last().unwrap();
+    assert!(newest.payload.starts_with("{\"message\":\"149 "));
+    // The rest is in the pages behind.
+    let (mut seen, mut first) = (latest.len(), latest[0].created_at_ms.unwrap());
+    loop {
+        let request = GetPaginatedChatMessageRoomRequest {
+            time_stamp: first - 1,
+            size: 500,
+            reversed: true,
+            ..GetPaginatedChatMessageRoomRequest::default()
+        };
+        let page: GetPaginatedChatMessageRoomResponse = carol
+            .ask(event::GET_PAGINATED_MESSAGES, &request)
+            .await
+            .unwrap();
+        seen += page.messages.len();
+        first = page.messages.last().unwrap().created_at_ms.unwrap();
+        if !page.next {
+            break;
+        }
+        fits(&page.messages);
+    }
+    assert_eq!(seen, MESSAGES);
+    let request = SearchChatMessagesRequest {
+        time_stamp: 0,
+        size: 500,
+        search_term: "xxx".to_owned(),
+        ..SearchChatMessagesRequest::default()
+    };
+    let found: GetChatMessagesResponse = carol
+        .ask(event::SEARCH_CHANNEL_MESSAGES, &request)
+        .await
+        .unwrap();
+    fits(&found.messages);
 }
 
 async fn what_breaks_clients_is_refused(server: &Server) {

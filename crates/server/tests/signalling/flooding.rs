@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::{chat, plugin, polls, room};
-use parlor_testkit::signal::{Peer, Refused};
+use parlor_testkit::signal::{Peer, Refused, wire};
 
 use crate::meeting::{say, settle};
 use crate::on_both_databases;
@@ -13,8 +13,11 @@ use crate::server::Server;
 on_both_databases![
     too_many_messages_are_refused,
     too_many_files_are_refused,
+    too_many_reads_of_the_chat_are_refused,
     too_many_broadcasts_are_refused,
     too_many_writes_to_stores_are_refused,
+    a_key_that_is_named_often_is_set_once,
+    a_store_holds_no_more_than_one_reply,
     too_many_polls_are_refused,
     a_flood_of_frames_slows_nobody_else,
     whoever_does_not_read_is_let_go,
@@ -85,6 +88,29 @@ async fn too_many_files_are_refused(server: &Server) {
     );
 }
 
+async fn too_many_reads_of_the_chat_are_refused(server: &Server) {
+    let meeting = server.meeting().await;
+    let mallory = meeting.participant().await;
+    // Its own join has read once.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let page = |_| chat::GetPaginatedChatMessageRoomRequest {
+        size: 50,
+        ..chat::GetPaginatedChatMessageRoomRequest::default()
+    };
+    let refused = excess(&mallory, event::GET_PAGINATED_MESSAGES, 30, page).await;
+    assert!(
+        (10..=20).contains(&refused),
+        "10 a second: {refused} of 30 refused"
+    );
+    // The history and the search are of the same kind.
+    let search = |_| chat::SearchChatMessagesRequest::default();
+    let refused = excess(&mallory, event::SEARCH_CHANNEL_MESSAGES, 15, search).await;
+    assert!(refused >= 3, "{refused} of 15 refused");
+    let history = |_| room::RoomPeersInfoRequest::default();
+    let refused = excess(&mallory, event::GET_MESSAGES, 15, history).await;
+    assert!(refused >= 3, "{refused} of 15 refused");
+}
+
 async fn too_many_broadcasts_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let (mallory, ada) = (meeting.participant().await, meeting.host().await);
@@ -119,6 +145,66 @@ async fn too_many_writes_to_stores_are_refused(server: &Server) {
         (10..=15).contains(&refused),
         "5 a second: {refused} of 20 refused"
     );
+}
+
+/// Changes of the store `notes`.
+fn notes(meeting: &str, keys: Vec<plugin::StoreKeys>) -> plugin::PluginStoreInsertKeysRequest {
+    plugin::PluginStoreInsertKeysRequest {
+        plugin_id: meeting.to_owned(),
+        store_name: "notes".to_owned(),
+        insert_keys: keys,
+    }
+}
+
+async fn a_key_that_is_named_often_is_set_once(server: &Server) {
+    let meeting = server.meeting().await;
+    let mallory = meeting.participant().await;
+    let key = |value: String| plugin::StoreKeys {
+        store_key: "k".to_owned(),
+        payload: Some(value.into()),
+    };
+    for _ in 0..2 {
+        let keys = (0..20_000).map(|index| key(index.to_string()));
+        let request = notes(&meeting.id, keys.collect());
+        let reply: plugin::PluginStoreResponse = mallory
+            .ask(event::STORE_INSERT_KEYS, &request)
+            .await
+            .unwrap();
+        assert_eq!(reply.store_items.len(), 1, "a small request, a large push");
+        assert_eq!(&*reply.store_items[0].payload, b"19999");
+    }
+}
+
+async fn a_store_holds_no_more_than_one_reply(server: &Server) {
+    const REPLY_BYTES: usize = 4 << 20;
+    let meeting = server.meeting().await;
+    let ada = meeting.host().await;
+    let value = vec![b'1'; 60_000];
+    let some = |number: usize| {
+        let keys = (0..15).map(|index| plugin::StoreKeys {
+            store_key: format!("{number} {index}"),
+            payload: Some(value.clone().into()),
+        });
+        notes(&meeting.id, keys.collect())
+    };
+    for number in 0..4 {
+        let insert = some(number);
+        let _: plugin::PluginStoreResponse =
+            ada.ask(event::STORE_INSERT_KEYS, &insert).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = ada.refused(event::STORE_INSERT_KEYS, &some(4)).await;
+    assert_eq!(refused.unwrap().code, 409);
+    // What is there can be set again, and is read as a whole.
+    let _: plugin::PluginStoreResponse = ada.ask(event::STORE_INSERT_KEYS, &some(3)).await.unwrap();
+    let all = plugin::PluginStoreGetKeysRequest {
+        plugin_id: meeting.id.clone(),
+        store_name: "notes".to_owned(),
+        get_keys: Vec::new(),
+    };
+    let all: plugin::PluginStoreResponse = ada.ask(event::STORE_GET_KEYS, &all).await.unwrap();
+    assert_eq!(all.store_items.len(), 60);
+    assert!(prost::Message::encoded_len(&all) <= REPLY_BYTES);
 }
 
 async fn too_many_polls_are_refused(server: &Server) {
@@ -170,33 +256,56 @@ async fn a_flood_of_frames_slows_nobody_else(server: &Server) {
 }
 
 async fn whoever_does_not_read_is_let_go(server: &Server) {
+    // More than the queue of a socket holds, and the buffers of the system.
+    const MESSAGES: usize = 1000;
+    // A socket that takes nothing is given up after 40 s, and then its peer's time runs out.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let arguments = ["--reconnect-grace-secs", "1", "--chat-per-minute", "0"];
+    let server = Server::beside(server, &arguments).await;
+    let overflowed = async || {
+        let metrics = reqwest::get(format!("{}/metrics", server.origin())).await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        let mut lines = metrics.lines();
+        let counted = lines.find_map(|line| line.strip_prefix("parlor_sockets_overflowed_total "));
+        counted.expect("it is counted").to_owned()
+    };
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     let sleeper = meeting.person("group_call_participant").await;
     // The bare socket: joined, and never read from again.
-    let mut socket = parlor_testkit::signal::wire::open(&sleeper).await.unwrap();
-    let join = parlor_testkit::signal::wire::frame(event::JOIN_ROOM, "j", &sleeper.join_request());
-    parlor_testkit::signal::wire::send(&mut socket, join)
-        .await
-        .unwrap();
+    let mut socket = wire::open(&sleeper).await.unwrap();
+    let join = wire::frame(event::JOIN_ROOM, "j", &sleeper.join_request());
+    wire::send(&mut socket, join).await.unwrap();
     ada.push_frame(event::JOIN_ROOM).await.unwrap();
-    let mut slowest = Duration::ZERO;
-    let payload = vec![b' '; 60_000];
-    for index in 0..40_u64 {
-        let message = room::BroadcastMessage {
-            r#type: "large".to_owned(),
-            payload: payload.clone().into(),
-            timestamp: index,
-            ..room::BroadcastMessage::default()
-        };
+    let large = chat::SendChatMessageToRoomRequest {
+        payload_type: 3,
+        payload: serde_json::json!({ "message": "x".repeat(60_000) }).to_string(),
+    };
+    let (mut slowest, mut said) = (Duration::ZERO, 0);
+    while overflowed().await == "0" {
+        assert!(said < MESSAGES, "the queue of whoever sleeps has no end");
         let began = Instant::now();
-        ada.tell(event::BROADCAST_MESSAGE, &message).await.unwrap();
+        for _ in 0..20 {
+            ada.tell(event::SEND_MESSAGE_TO_ROOM, &large).await.unwrap();
+        }
         ada.settle().await.unwrap();
+        ada.forget();
+        said += 20;
         slowest = slowest.max(began.elapsed());
         tokio::time::sleep(Duration::from_millis(210)).await;
     }
     assert!(
-        slowest < Duration::from_secs(1),
+        slowest < Duration::from_secs(2),
         "one who sleeps held up the room for {slowest:?}"
     );
+    let began = Instant::now();
+    let left = loop {
+        if let Some(left) = ada.untaken(&[event::LEAVE_ROOM]).pop() {
+            break left.message::<room::PeerInfoResponse>().unwrap();
+        }
+        assert!(began.elapsed() < PATIENCE, "whoever sleeps is still there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(left.peer.unwrap().peer_id, sleeper.peer);
+    assert_eq!(overflowed().await, "1", "nobody else was let go");
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::PeerInfoResponse;
+use parlor_testkit::server::ACCOUNT_ID;
 use parlor_testkit::signal::{Identity, Peer, Refused};
 use serde_json::json;
 
@@ -16,7 +17,9 @@ on_both_databases![
     a_deleted_participant_stays_until_it_leaves,
     a_deleted_participant_is_dropped_when_asked,
     an_inactive_meeting_takes_nobody_in_and_throws_nobody_out,
-    a_deleted_meeting_ends,
+    a_deleted_meeting_ends_for_those_on_the_setup_screen_too,
+    a_deleted_app_ends_its_meetings_at_once,
+    an_app_that_the_command_line_deletes_ends_its_meetings,
     a_participant_with_another_preset_joins_with_it,
     a_refreshed_token_joins_beside_the_older_one,
 ];
@@ -97,6 +100,15 @@ async fn may_not_join(person: &Identity) {
     assert!(refused == Some(403) || closed == Some(1000), "{error:#}");
 }
 
+/// Asks for links for a file; the status.
+async fn asks_for_links(server: &Server, person: &Identity) -> u16 {
+    let url = format!("{}/v2/meetings/chat-upload", server.origin());
+    let body = json!({ "roomUUID": person.meeting, "filename": "a.txt" });
+    let request = reqwest::Client::new().post(url).json(&body);
+    let answer = request.bearer_auth(&person.token).send().await.unwrap();
+    answer.status().as_u16()
+}
+
 async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
@@ -109,6 +121,9 @@ async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Serv
     may_not_join(&late).await;
     settle(&[&ada, &bob]).await;
     say(&ada, "we go on").await;
+    // Those who are inside send files as well, nobody else.
+    assert_eq!(asks_for_links(server, ada.identity()).await, 200);
+    assert_eq!(asks_for_links(server, &late).await, 403);
     // A socket that breaks is no new join.
     let back = Peer::open(&bob.cut().await).await.unwrap();
     back.rejoin().await.unwrap();
@@ -135,16 +150,64 @@ async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Serv
     .await;
 }
 
-async fn a_deleted_meeting_ends(server: &Server) {
-    let meeting = server.meeting().await;
-    let ada = meeting.host().await;
-    let person = ada.identity().in_another_tab();
-    let gone = meeting.delete(&meeting.path("")).await;
-    if gone.status == 405 || gone.status == 404 {
-        return;
+/// Somebody inside, and somebody on the setup screen.
+async fn inside_and_outside(meeting: &Meeting) -> [Peer; 2] {
+    let person = meeting.person("group_call_participant").await;
+    [meeting.host().await, Peer::open(&person).await.unwrap()]
+}
+
+/// Whoever is connected is put out, and nobody joins.
+async fn have_to_go(peers: &[Peer; 2]) {
+    for peer in peers {
+        peer.push_frame(event::KICK_ALL).await.unwrap();
     }
-    ada.push_frame(event::KICK_ALL).await.unwrap();
-    is_turned_away(&person).await;
+    let [_, outside] = peers;
+    // Whoever was on the setup screen clicks "join" now: the room does not know them any more.
+    let request = outside.identity().join_request();
+    let _ = outside.tell(event::JOIN_ROOM, &request).await;
+    for peer in peers {
+        assert_eq!(peer.closed().await.unwrap().code, Some(1000));
+        is_turned_away(&peer.identity().in_another_tab()).await;
+    }
+    let joined = outside.received();
+    let joined = joined
+        .iter()
+        .filter(|frame| frame.event == event::JOIN_ROOM);
+    assert_eq!(joined.count(), 0);
+}
+
+async fn a_deleted_meeting_ends_for_those_on_the_setup_screen_too(server: &Server) {
+    let meeting = server.meeting().await;
+    let peers = inside_and_outside(&meeting).await;
+    let gone = meeting.delete(&meeting.path("")).await;
+    gone.expect(200).unwrap();
+    have_to_go(&peers).await;
+}
+
+async fn a_deleted_app_ends_its_meetings_at_once(server: &Server) {
+    let meeting = server.meeting().await;
+    let other = server.meeting().await;
+    let bystander = other.host().await;
+    let peers = inside_and_outside(&meeting).await;
+    let (kit, id) = meeting.app.rsplit_once('/').unwrap();
+    let gone = meeting.delete(&format!("{kit}/apps/{id}")).await;
+    gone.expect(200).unwrap();
+    let answered = Instant::now();
+    let pushed = peers[0].push_frame(event::KICK_ALL).await.unwrap();
+    let late = pushed.at.saturating_duration_since(answered);
+    assert!(late < AT_ONCE, "{late:?}");
+    peers[0].closed().await.unwrap();
+    peers[1].push_frame(event::KICK_ALL).await.unwrap();
+    is_turned_away(&peers[1].identity().in_another_tab()).await;
+    settle(&[&bystander]).await;
+}
+
+async fn an_app_that_the_command_line_deletes_ends_its_meetings(server: &Server) {
+    let meeting = server.meeting().await;
+    let peers = inside_and_outside(&meeting).await;
+    let (_, id) = meeting.app.rsplit_once('/').unwrap();
+    server.run(&["app", "delete", id, "--account", ACCOUNT_ID]);
+    have_to_go(&peers).await;
 }
 
 async fn a_participant_with_another_preset_joins_with_it(server: &Server) {

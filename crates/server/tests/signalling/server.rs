@@ -25,6 +25,7 @@ pub(crate) struct Server {
     parlor: Parlor,
     builder: Builder,
     database: Option<String>,
+    folder: PathBuf,
     _own_folder: Option<tempfile::TempDir>,
     _sweeper: Option<Child>,
 }
@@ -86,6 +87,7 @@ impl Server {
             parlor: builder.start().await.unwrap(),
             builder,
             database,
+            folder,
             _own_folder: None,
             _sweeper: None,
         }
@@ -105,6 +107,18 @@ impl Server {
     /// Starts it again, on the same records and another port.
     pub(crate) async fn start_again(&mut self) {
         self.parlor = self.builder.start().await.unwrap();
+    }
+
+    /// Runs the command line on its records.
+    pub(crate) fn run(&self, arguments: &[&str]) {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).env_clear();
+        command.env("PARLOR_DATA_DIR", &self.folder);
+        if let Some(url) = &self.database {
+            command.env("PARLOR_DATABASE", url);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
     /// Where it listens.

@@ -7,7 +7,7 @@ use parlor_protocol::signal::media::edge::KickAllPeersRequest;
 use parlor_testkit::signal::Peer;
 use serde_json::{Value, json};
 
-use crate::meeting::say;
+use crate::meeting::{say, settle};
 use crate::on_both_databases;
 use crate::server::{Server, until};
 
@@ -144,12 +144,12 @@ async fn whoever_only_waits_is_not_in_the_session(server: &Server) {
         .await;
     let waiting = Peer::enter(&person).await.unwrap();
     // Who waits begins no session, and a bare socket neither.
-    let _bare = Peer::open(&meeting.person("group_call_participant").await)
+    let bare = Peer::open(&meeting.person("group_call_participant").await)
         .await
         .unwrap();
-    if let Some(session) = meeting.active_session().await {
-        assert_eq!(session["live_participants"], 0, "{session}");
-    }
+    settle(&[&waiting, &bare]).await;
+    assert_eq!(meeting.active_session().await, None);
+    assert!(meeting.sessions().await.is_empty());
     let ada = meeting.host().await;
     let session = meeting.active_session().await.unwrap();
     let rows = meeting.peers_of(session["id"].as_str().unwrap()).await;

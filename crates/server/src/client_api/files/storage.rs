@@ -16,6 +16,7 @@ use object_store::{
     WriteMultipart,
 };
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::kinds::{Kind, TELLING_BYTES};
 use super::ranges;
@@ -36,6 +37,8 @@ const PARTS_AT_ONCE: usize = 2;
 const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the whole of a file may take, however steadily it comes.
 const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Bytes a second at which a file has to come on average: whoever is slower holds up others.
+const PACE_BYTES: u64 = 16 * 1024;
 /// Bytes of a body that is not wanted which are still read, so that its sender hears why.
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
@@ -52,7 +55,7 @@ pub struct Files {
 pub(super) struct Bounds {
     /// Bytes.
     pub(super) bytes: u64,
-    /// Between two pieces of it.
+    /// Between two pieces of it, and how far it may stay behind its pace.
     pub(super) pause: Duration,
 }
 
@@ -152,15 +155,22 @@ impl Files {
         let upload = self.store.put_multipart(path).await;
         let upload = upload.map_err(|error| failed(&error))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part_bytes);
-        let mut written = 0;
+        let (mut written, mut waited) = (0, Duration::ZERO);
         let refused = loop {
-            let frame = match tokio::time::timeout(bounds.pause, body.frame()).await {
+            let asked = Instant::now();
+            let next = tokio::time::timeout(bounds.pause, body.frame()).await;
+            // Only for the sender, not for the storage.
+            waited += asked.elapsed();
+            let frame = match next {
                 Err(_) => break ApiError::too_slow(),
                 Ok(None) => {
                     upload.finish().await.map_err(|error| failed(&error))?;
                     return Ok(written);
                 }
                 Ok(Some(Err(_))) => break ApiError::bad_request("the request body broke off"),
+                Ok(Some(Ok(_))) if waited > bounds.pause + paced(written) => {
+                    break ApiError::too_slow();
+                }
                 Ok(Some(Ok(frame))) => frame,
             };
             let Ok(bytes) = frame.into_data() else {
@@ -224,6 +234,11 @@ impl Files {
     }
 }
 
+/// How long so many bytes may take.
+fn paced(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / PACE_BYTES)
+}
+
 /// The name that a sender gave is no part of it.
 fn path(file: &File) -> Path {
     let File {
@@ -252,15 +267,19 @@ pub(super) fn too_large(limit: u64) -> ApiError {
     ApiError::too_large(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Reads some of a body that is not wanted.
-pub(super) async fn drain(mut body: Body, pause: Duration) {
-    let mut read = 0;
-    while read < DRAINED_BYTES {
-        match tokio::time::timeout(pause, body.frame()).await {
-            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
-            _ => return,
+/// Reads some of a body that is not wanted, for so long at most.
+pub(super) async fn drain(mut body: Body, time: Duration) {
+    let reading = async {
+        let mut read = 0;
+        while read < DRAINED_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
         }
-    }
+    };
+    // It was worth a try.
+    let _ = tokio::time::timeout(time, reading).await;
 }
 
 fn directory(folder: &std::path::Path) -> anyhow::Result<Files> {
@@ -309,4 +328,52 @@ fn s3(url: &str, endpoint: Option<&str>) -> anyhow::Result<Files> {
 #[cfg(not(feature = "s3"))]
 fn s3(_: &str, _: Option<&str>) -> anyhow::Result<Files> {
     anyhow::bail!("--storage: this build has no S3 (cargo feature `s3`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use parlor_protocol::ids::{AppId, MeetingId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Writes what comes in pieces of so many bytes, one every 50 ms; the status and how long
+    /// it took.
+    async fn written(piece: usize, pieces: usize) -> (Result<u64, u16>, Duration) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = directory(folder.path()).unwrap();
+        let file = File {
+            app: AppId::from_uuid(Uuid::nil()),
+            meeting: MeetingId::from_uuid(Uuid::nil()),
+            id: Uuid::nil(),
+            name: "a".into(),
+        };
+        let coming = stream::iter(0..pieces).then(move |_| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok::<_, std::io::Error>(vec![0; piece])
+        });
+        let bounds = Bounds {
+            bytes: 1 << 30,
+            pause: Duration::from_millis(200),
+        };
+        let began = Instant::now();
+        let written = files.write(&file, Body::from_stream(coming), bounds).await;
+        let written = written.map_err(|error| error.into_response().status().as_u16());
+        (written, began.elapsed())
+    }
+
+    #[tokio::test]
+    async fn whoever_trickles_a_file_is_let_go_soon() {
+        let (written, took) = written(1, 1000).await;
+        assert_eq!(written, Err(408));
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_line_takes_its_time() {
+        let (written, took) = written(8 * 1024, 30).await;
+        assert_eq!(written, Ok(30 * 8 * 1024));
+        assert!(took >= Duration::from_millis(1500), "{took:?}");
+    }
 }

@@ -61,17 +61,17 @@ async fn a_link_that_was_changed_gives_nothing(server: &Server) {
     let (other, ..) = linked(server).await;
     let app_of = |url: &str| url.split('/').nth(4).unwrap().to_owned();
     let changed = [
-        (url.replace("expires=1", "expires=2"), 403),
-        (url.replace("key=", "key=0"), 403),
-        (url.replace(&app_of(&url), other.app.id()), 403),
-        (url.replace("signature=", "signature=AAAA"), 403),
-        (url.replace("signature=", "signature=%25"), 403),
-        (url.split('&').next().unwrap().to_owned(), 404),
-        (url.split('?').next().unwrap().to_owned(), 404),
-        (url.replace("expires=", "expires=x"), 404),
+        url.replace("expires=1", "expires=2"),
+        url.replace("key=", "key=0"),
+        url.replace(&app_of(&url), other.app.id()),
+        url.replace("signature=", "signature=AAAA"),
+        url.replace("signature=", "signature=%25"),
+        url.split('&').next().unwrap().to_owned(),
+        url.split('?').next().unwrap().to_owned(),
+        url.replace("expires=", "expires=x"),
     ];
-    for (changed, status) in changed {
+    for changed in changed {
         let answer = Place::of(&changed).get("").await;
-        assert_eq!(answer.status, status, "{changed}: {}", answer.text());
+        assert_eq!(answer.status, 403, "{changed}: {}", answer.text());
     }
 }

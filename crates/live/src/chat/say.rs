@@ -1,0 +1,301 @@
+//! What is said, changed and taken back.
+
+use std::collections::BTreeSet;
+
+use parlor_protocol::ids::ParticipantId;
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::socket::chat::{
+    DeleteChatMessageRequest, DeleteChatMessageResponse, EditChatMessageRequest,
+    EditChatMessageResponse, PinChatMessageRequest, PinChatMessageResponse,
+    SendChatMessageToPeersRequest, SendChatMessageToPeersResponse, SendChatMessageToRoomRequest,
+    SendChatMessageToRoomResponse,
+};
+use serde_json::Value;
+
+use super::{ChatMessage, PayloadType};
+use crate::output::{Record, Refusal};
+use crate::peer::{Peer, Seat, sees};
+use crate::room::{Asked, Outcome, Room, Turn};
+
+impl Room {
+    /// `sendMessageToRoom`.
+    pub(crate) fn say_to_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: SendChatMessageToRoomRequest = asked.request.message()?;
+        let kind = self.checked(asked, request.payload_type, &request.payload)?;
+        let may = &self.peers[asked.seat].permissions.chat.public;
+        must_be_allowed(
+            "chat.public",
+            (may.can_send, may.text, may.files),
+            kind,
+            &request.payload,
+        )?;
+        self.within_rate(turn, asked.seat, kind)?;
+        let message = self.say(turn, asked.seat, kind, request.payload, Vec::new());
+        self.push_message(turn, asked, &message);
+        Ok(())
+    }
+
+    /// `sendMessageToPeers`: to every client of the people behind these peers, and of the sender.
+    pub(crate) fn say_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: SendChatMessageToPeersRequest = asked.request.message()?;
+        let kind = self.checked(asked, request.payload_type, &request.payload)?;
+        let me = &self.peers[asked.seat];
+        let may = &me.permissions.chat.private;
+        must_be_allowed(
+            "chat.private",
+            (may.can_send, may.text, may.files),
+            kind,
+            &request.payload,
+        )?;
+        let named = request
+            .peer_ids
+            .iter()
+            .filter_map(|peer| self.peers.seat_named(peer));
+        let named = named
+            .map(|seat| &self.peers[seat])
+            .filter(|peer| sees(me, peer));
+        let receiving = named.filter(|peer| peer.permissions.chat.private.can_receive);
+        let mut targets: BTreeSet<ParticipantId> = receiving.map(Peer::user).collect();
+        targets.remove(&me.user());
+        if targets.is_empty() {
+            return Err(Refusal::new(404, "nobody here can receive this message"));
+        }
+        targets.insert(me.user());
+        self.within_rate(turn, asked.seat, kind)?;
+        let targets = targets.into_iter().collect();
+        let message = self.say(turn, asked.seat, kind, request.payload, targets);
+        self.push_message(turn, asked, &message);
+        Ok(())
+    }
+
+    /// `editMessage`: by its author.
+    pub(crate) fn edit_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: EditChatMessageRequest = asked.request.message()?;
+        let at = self.own_message(asked.seat, &request.chat_id)?;
+        let old = &self.chat.messages[at];
+        let kind = request.payload_type.unwrap_or_else(|| old.kind.number());
+        let payload = request.payload.unwrap_or_else(|| old.payload.clone());
+        let private = !old.targets.is_empty();
+        let kind = self.checked(asked, kind, &payload)?;
+        let may = &self.peers[asked.seat].permissions.chat;
+        if private {
+            let may = &may.private;
+            must_be_allowed(
+                "chat.private",
+                (may.can_send, may.text, may.files),
+                kind,
+                &payload,
+            )?;
+        } else {
+            let may = &may.public;
+            must_be_allowed(
+                "chat.public",
+                (may.can_send, may.text, may.files),
+                kind,
+                &payload,
+            )?;
+        }
+        self.within_rate(turn, asked.seat, kind)?;
+        let message = &mut self.chat.messages[at];
+        let size = message.size();
+        (message.kind, message.payload, message.edited) = (kind, payload, true);
+        message.pinned = request.pinned.unwrap_or(message.pinned);
+        let message = message.clone();
+        self.chat.bytes = self.chat.bytes - size + message.size();
+        self.chat.make_room();
+        turn.keep(Record::Chat(message.clone()));
+        let edited = EditChatMessageResponse {
+            message: Some(message.wire()),
+        };
+        turn.push(self.readers(&message, asked), event::EDIT_MESSAGE, &edited);
+        asked.reply(turn, &edited);
+        Ok(())
+    }
+
+    /// `deleteMessage`: by its author.
+    pub(crate) fn delete_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: DeleteChatMessageRequest = asked.request.message()?;
+        let at = self.own_message(asked.seat, &request.chat_id)?;
+        let Some(message) = self.chat.remove(at) else {
+            return Ok(());
+        };
+        turn.keep(Record::ChatDeleted(message.id));
+        let deleted = DeleteChatMessageResponse {
+            chat_id: message.id.to_string(),
+            channel_id: None,
+        };
+        turn.push(
+            self.readers(&message, asked),
+            event::DELETE_MESSAGE,
+            &deleted,
+        );
+        asked.reply(turn, &deleted);
+        Ok(())
+    }
+
+    /// `pinMessage`: by anybody who could have said it there.
+    pub(crate) fn pin_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PinChatMessageRequest = asked.request.message()?;
+        let me = self.inside(asked.seat)?;
+        let (user, may) = (me.user(), me.permissions.chat.clone());
+        let at = self.chat.position(&request.chat_id)?;
+        let message = &mut self.chat.messages[at];
+        if !message.is_for(user) {
+            return Err(Refusal::new(404, "there is no such message"));
+        }
+        let (may, permission) = if message.targets.is_empty() {
+            (may.public.can_send, "chat.public.can_send")
+        } else {
+            (may.private.can_send, "chat.private.can_send")
+        };
+        if !may {
+            return Err(Refusal::forbidden(permission));
+        }
+        message.pinned = request.pinned;
+        let message = message.clone();
+        turn.keep(Record::Chat(message.clone()));
+        let pinned = PinChatMessageResponse {
+            chat_id: message.id.to_string(),
+            pinned: message.pinned,
+            channel_id: None,
+            message: Some(message.wire()),
+        };
+        turn.push(self.readers(&message, asked), event::PIN_MESSAGE, &pinned);
+        asked.reply(turn, &pinned);
+        Ok(())
+    }
+
+    /// The sender gets its own copy like everybody else, once, with the request's id.
+    fn push_message(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, message: &ChatMessage) {
+        let others = self.readers(message, asked);
+        let wire = Some(message.wire());
+        if message.targets.is_empty() {
+            let said = SendChatMessageToRoomResponse { message: wire };
+            turn.push(others, event::SEND_MESSAGE_TO_ROOM, &said);
+            asked.reply(turn, &said);
+        } else {
+            let said = SendChatMessageToPeersResponse { message: wire };
+            turn.push(others, event::SEND_MESSAGE_TO_PEERS, &said);
+            asked.reply(turn, &said);
+        }
+    }
+
+    fn say(
+        &mut self,
+        turn: &mut Turn<'_>,
+        seat: Seat,
+        kind: PayloadType,
+        payload: String,
+        targets: Vec<ParticipantId>,
+    ) -> ChatMessage {
+        let peer = &self.peers[seat];
+        let message = ChatMessage {
+            id: turn.id(),
+            session: self.session_id(),
+            peer: peer.id(),
+            participant: peer.user(),
+            name: peer.name.clone(),
+            kind,
+            payload,
+            pinned: false,
+            edited: false,
+            targets,
+            at_ms: self.chat.next_time(turn.now_ms),
+        };
+        self.chat.add(message.clone());
+        turn.keep(Record::Chat(message.clone()));
+        message
+    }
+
+    fn own_message(&self, seat: Seat, id: &str) -> Result<usize, Refusal> {
+        let me = self.inside(seat)?.user();
+        let at = self.chat.position(id)?;
+        let message = &self.chat.messages[at];
+        if message.participant == me {
+            Ok(at)
+        } else if message.is_for(me) {
+            Err(Refusal::new(403, "this is somebody else's message"))
+        } else {
+            Err(Refusal::new(404, "there is no such message"))
+        }
+    }
+
+    /// The payload's type, if the payload is one: clients fail on what is not.
+    fn checked(&self, asked: &Asked<'_>, kind: i32, payload: &str) -> Result<PayloadType, Refusal> {
+        self.inside(asked.seat)?;
+        let kind = PayloadType::from_number(kind)
+            .ok_or_else(|| Refusal::new(400, "there is no such payload_type"))?;
+        let longest = self.limits.chat_text;
+        if payload.len() > self.limits.chat_bytes
+            || (kind == PayloadType::Text && payload.chars().count() > longest)
+        {
+            let message = format!("a message has at most {longest} characters");
+            return Err(Refusal::new(413, message));
+        }
+        let json = || serde_json::from_str::<Value>(payload).unwrap_or_default();
+        let good = match kind {
+            // PostgreSQL does not take U+0000.
+            PayloadType::Text => !payload.is_empty() && !payload.contains('\0'),
+            PayloadType::Image => is_link(payload),
+            PayloadType::File => json()["link"].as_str().is_some_and(is_link),
+            PayloadType::Custom => json().is_object(),
+        };
+        if good {
+            Ok(kind)
+        } else {
+            Err(Refusal::new(
+                400,
+                "the payload does not fit its payload_type",
+            ))
+        }
+    }
+
+    fn within_rate(&mut self, turn: &Turn<'_>, seat: Seat, kind: PayloadType) -> Outcome {
+        let (all, files) = (self.limits.chat, self.limits.chat_files);
+        let left = self.peers.left(seat);
+        let carries_file = matches!(kind, PayloadType::Image | PayloadType::File);
+        if (!carries_file || left.chat_files.take(files, turn.now_ms))
+            && left.chat.take(all, turn.now_ms)
+        {
+            Ok(())
+        } else {
+            Err(Refusal::new(429, "too many messages: slow down"))
+        }
+    }
+}
+
+/// A link that a browser may be shown: nothing that would run in the page.
+fn is_link(text: &str) -> bool {
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    web && !text.contains(|character: char| character.is_control() || character == ' ')
+}
+
+/// What a kind of message needs: to send at all, and text or files. A message of the app's own may
+/// carry both.
+fn must_be_allowed(
+    permission: &str,
+    (send, text, files): (bool, bool, bool),
+    kind: PayloadType,
+    payload: &str,
+) -> Outcome {
+    let (has_text, has_files) = match kind {
+        PayloadType::Text => (true, false),
+        PayloadType::Image | PayloadType::File => (false, true),
+        PayloadType::Custom => {
+            let json = serde_json::from_str::<Value>(payload).unwrap_or_default();
+            let some = |key: &str| json[key].as_array().is_some_and(|list| !list.is_empty());
+            let files = some("images") || some("videos") || some("files");
+            let text = ["message", "html"].iter().any(|key| json[*key].is_string());
+            (text || !files, files)
+        }
+    };
+    if !send {
+        Err(Refusal::forbidden(&format!("{permission}.can_send")))
+    } else if has_text && !text {
+        Err(Refusal::forbidden(&format!("{permission}.text")))
+    } else if has_files && !files {
+        Err(Refusal::forbidden(&format!("{permission}.files")))
+    } else {
+        Ok(())
+    }
+}

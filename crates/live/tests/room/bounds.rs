@@ -1,0 +1,318 @@
+//! How much a room takes: from a person, whatever the number of their clients, and of everything that
+//! is sent at once.
+
+use bytes::Bytes;
+use parlor_live::{Answer, Closing, Command, ConnectionId, Limits, NewPoll, Newcomer, Rate};
+use parlor_protocol::preset::{ViewType, WaitingRoomType};
+use parlor_protocol::signal::event;
+use parlor_protocol::signal::media::{CreateTransportRequest, SessionDescription};
+use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
+use parlor_protocol::signal::socket::polls::{
+    GetPollsResponse, NewPollRequest, UpdatePollResponse, VotePollRequest,
+};
+use parlor_protocol::signal::socket::preset::PresetUpdates;
+use parlor_protocol::signal::socket::room::{
+    BroadcastMessage, GetWaitingRoomRequests, RoomPeersInfoResponse,
+};
+use prost::Message;
+
+use crate::people::{all, guest, host, peer, somebody, user, viewer, waiting};
+use crate::permissions::update;
+use crate::world::{Done, World};
+
+fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
+    let (socket, _) = world.connect(who);
+    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
+    socket
+}
+
+fn question() -> NewPollRequest {
+    NewPollRequest {
+        question: "Which?".repeat(80),
+        options: vec!["a".to_owned(), "b".to_owned()],
+        ..NewPollRequest::default()
+    }
+}
+
+#[test]
+fn all_polls_together_fit_in_one_reply() {
+    let limits = Limits {
+        reply_bytes: 2_300,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let (one, two) = (join(&mut world, &host(0)), join(&mut world, &host(1)));
+    let first: UpdatePollResponse = world
+        .ask(one, event::CREATE_POLL, &question())
+        .reply(event::CREATE_POLL);
+    for _ in 0..2 {
+        assert!(!world.ask(one, event::CREATE_POLL, &question()).refused());
+    }
+    let refused = world.ask(one, event::CREATE_POLL, &question());
+    assert_eq!((refused.code(), refused.done.kept.len()), (409, 0));
+    let outside = NewPoll {
+        question: question().question,
+        options: vec!["a".repeat(100), "b".to_owned()],
+        anonymous: false,
+        hide_votes: false,
+    };
+    let (answer, _) = world.command(Command::Poll(outside));
+    assert!(matches!(answer, Answer::Refused(no) if no.code == 409));
+    // One vote fits, and the next does not.
+    let vote = VotePollRequest {
+        poll_id: first.poll.expect("a poll").poll_id,
+        index: 0,
+    };
+    assert!(!world.ask(one, event::VOTE_POLL, &vote).refused());
+    let polls = |world: &mut World| {
+        let asked = world.ask(two, event::GET_POLLS, &());
+        asked.reply::<GetPollsResponse>(event::GET_POLLS)
+    };
+    let before = polls(&mut world);
+    let small = NewPollRequest {
+        question: "?".repeat(2_300 - before.encoded_len() - 160),
+        ..question()
+    };
+    assert!(!world.ask(one, event::CREATE_POLL, &small).refused());
+    let before = polls(&mut world);
+    let refused = world.ask(two, event::VOTE_POLL, &vote);
+    assert_eq!((refused.code(), refused.done.kept.len()), (409, 0));
+    assert_eq!(polls(&mut world), before);
+    // Polls that are read again after a crash count as well.
+    world.crash(world.now_ms);
+    let one = join(&mut world, &host(0));
+    assert_eq!(world.ask(one, event::CREATE_POLL, &question()).code(), 409);
+}
+
+#[test]
+fn the_votes_of_a_moment_are_told_at_once() {
+    let mut world = World::new(Limits::default());
+    let sockets: Vec<_> = (0..5).map(|n| join(&mut world, &host(n))).collect();
+    let made: UpdatePollResponse = world
+        .ask(sockets[0], event::CREATE_POLL, &question())
+        .reply(event::CREATE_POLL);
+    let vote = VotePollRequest {
+        poll_id: made.poll.expect("a poll").poll_id,
+        index: 1,
+    };
+    for socket in &sockets {
+        let done = world.ask(*socket, event::VOTE_POLL, &vote).done;
+        assert_eq!(done.frames.len(), 1, "only the voter knows: {done:?}");
+        assert_eq!(done.kept.len(), 1);
+    }
+    let done = world.pass(300);
+    assert_eq!(done.frames.len(), sockets.len());
+    for socket in sockets {
+        let poll: UpdatePollResponse = done.one(socket, event::VOTE_POLL);
+        assert_eq!(poll.poll.expect("a poll").votes.len(), 5);
+    }
+    assert!(world.pass(300).frames.is_empty());
+}
+
+/// Asks until it is refused; how often it was not.
+fn taken(world: &mut World, socket: ConnectionId, event: u32, request: &impl Message) -> usize {
+    let mut taken = 0;
+    while !world.ask(socket, event, request).refused() {
+        taken += 1;
+        assert!(taken < 100, "{event} has no bound");
+    }
+    taken
+}
+
+#[test]
+fn what_reaches_others_or_reads_much_is_bounded_for_each_person() {
+    let few = Rate::per_second(10);
+    let limits = Limits {
+        changes: few,
+        reads: few,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let [socket, other] = [0, 1].map(|n| join(&mut world, &somebody(n, ViewType::Webinar, all())));
+    let offer = CreateTransportRequest {
+        description: Some(SessionDescription {
+            sdp: "v=0".to_owned(),
+            ..SessionDescription::default()
+        }),
+        ..CreateTransportRequest::default()
+    };
+    for event in [
+        event::REQUEST_STAGE_ACCESS,
+        event::CANCEL_STAGE_REQUEST,
+        event::JOIN_STAGE,
+        event::LEAVE_STAGE,
+        event::MEDIA_JOIN,
+        event::MEDIA_JOIN_COMPLETE,
+        event::MEDIA_LEAVE,
+        event::PIN_PEER,
+    ] {
+        assert_eq!(taken(&mut world, socket, event, &()), 10, "{event}");
+        world.pass(1_000);
+    }
+    let event = event::CREATE_TRANSPORT;
+    assert_eq!(taken(&mut world, socket, event, &offer), 10);
+    for event in [
+        event::GET_ROOM_PEERS_INFO,
+        event::GET_POLLS,
+        event::GET_STAGE_REQUESTS,
+        event::GET_ROOM_STAGE_STATE,
+        event::GET_WAITING_ROOM_REQUESTS,
+        event::GET_USER_PRESETS,
+    ] {
+        assert_eq!(taken(&mut world, socket, event, &()), 10, "{event}");
+        // It is one bucket, and everybody has their own.
+        assert!(world.ask(socket, event::GET_POLLS, &()).refused());
+        assert!(!world.ask(other, event, &()).refused());
+        world.pass(1_000);
+    }
+}
+
+#[test]
+fn rates_are_those_of_a_person_and_outlast_their_clients() {
+    let limits = Limits {
+        chat: Rate::per_minute(3),
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    // Somebody else, so that the session goes on.
+    join(&mut world, &host(9));
+    let say = SendChatMessageToRoomRequest {
+        payload_type: 0,
+        payload: "buy".to_owned(),
+    };
+    let mut said = 0;
+    for client in 0..5 {
+        let mut who = guest(1);
+        who.peer = peer(1, client);
+        let socket = join(&mut world, &who);
+        said += usize::from(
+            !world
+                .ask(socket, event::SEND_MESSAGE_TO_ROOM, &say)
+                .refused(),
+        );
+        if client % 2 == 0 {
+            world.close(socket, true);
+        }
+    }
+    assert_eq!(said, 3);
+    let other = join(&mut world, &guest(2));
+    assert!(
+        !world
+            .ask(other, event::SEND_MESSAGE_TO_ROOM, &say)
+            .refused()
+    );
+}
+
+#[test]
+fn whoever_opens_sockets_all_the_time_has_to_wait() {
+    let limits = Limits {
+        openings: Rate::per_minute(4),
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    for client in 0..4 {
+        let mut who = guest(1);
+        who.peer = peer(1, client % 2);
+        join(&mut world, &who);
+    }
+    let (socket, done) = world.connect(&guest(1));
+    // Its client tries again, and the peer that it is stays.
+    let later = Closing::Again("this person connects too often");
+    assert_eq!(done.closed, [(socket, later)]);
+    let (Answer::Who(_, present), _) = world.command(Command::Who) else {
+        panic!("a session")
+    };
+    assert_eq!(present.len(), 2);
+    join(&mut world, &guest(2));
+    world.pass(15_000);
+    join(&mut world, &guest(1));
+}
+
+#[test]
+fn a_broadcast_is_measured_as_a_whole_and_tells_nobody_of_ids_that_mean_nothing() {
+    let limits = Limits {
+        broadcast_bytes: 1_000,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let (one, two) = (join(&mut world, &guest(0)), join(&mut world, &guest(1)));
+    let message = BroadcastMessage {
+        r#type: "hands".to_owned(),
+        payload: Bytes::from_static(b"{}"),
+        ids: vec![peer(1, 0).to_string()],
+        ..BroadcastMessage::default()
+    };
+    let done = world.ask(one, event::BROADCAST_MESSAGE, &message).done;
+    let told: BroadcastMessage = done.one(two, event::BROADCAST_MESSAGE);
+    assert_eq!((told.ids.len(), told.payload), (0, message.payload.clone()));
+    for large in [
+        BroadcastMessage {
+            r#type: "x".repeat(1_001),
+            ..message.clone()
+        },
+        BroadcastMessage {
+            ids: vec![user(1).to_string(); 30],
+            ..message.clone()
+        },
+    ] {
+        for event in [event::BROADCAST_MESSAGE, event::BROADCAST_TO_ENTITY] {
+            assert_eq!(world.ask(one, event, &large).code(), 413);
+        }
+    }
+}
+
+#[test]
+fn whoever_comes_to_see_a_large_audience_asks_for_it_and_is_not_told_one_by_one() {
+    let limits = Limits {
+        one_by_one: 3,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let boss = join(&mut world, &host(9));
+    let watches = join(&mut world, &viewer(0, ViewType::Livestream));
+    for n in 1..=3 {
+        join(&mut world, &viewer(n, ViewType::Livestream));
+    }
+    let decides = |world: &mut World, on| {
+        let patch = PresetUpdates {
+            can_accept_production_requests: Some(on),
+            ..PresetUpdates::default()
+        };
+        let update = update(0, patch);
+        world.ask(boss, event::UPDATE_USER_PRESET, &update).done
+    };
+    let on = decides(&mut world, true);
+    assert_eq!(on.of(watches, event::JOIN_ROOM).len(), 3);
+    let off = decides(&mut world, false);
+    assert_eq!(off.of(watches, event::LEAVE_ROOM).len(), 3);
+    join(&mut world, &viewer(4, ViewType::Livestream));
+    let on = decides(&mut world, true);
+    assert_eq!(on.events(watches), [event::UPDATE_USER_PRESET]);
+    let roster: RoomPeersInfoResponse = world
+        .ask(watches, event::GET_ROOM_PEERS_INFO, &())
+        .reply(event::GET_ROOM_PEERS_INFO);
+    assert_eq!(roster.peers.len(), 5);
+    let off = decides(&mut world, false);
+    assert_eq!(off.events(watches), [event::UPDATE_USER_PRESET]);
+}
+
+#[test]
+fn the_list_of_those_who_wait_is_told_at_once_and_then_of_many_together() {
+    let mut world = World::new(Limits::default());
+    let boss = join(&mut world, &host(0));
+    let list = event::GET_WAITING_ROOM_REQUESTS;
+    let told = |done: &Done| done.of(boss, list).iter().map(|list| list.read()).collect();
+    let mut sizes = Vec::new();
+    for n in 1..=20 {
+        let (socket, _) = world.connect(&waiting(n, WaitingRoomType::SkipOnAccept));
+        let lists: Vec<GetWaitingRoomRequests> =
+            told(&world.ask(socket, event::JOIN_ROOM, &()).done);
+        sizes.extend(lists.iter().map(|list| list.requests.len()));
+    }
+    assert_eq!(sizes, [1]);
+    for (ms, requests) in [(199, None), (1, Some(20)), (200, None)] {
+        let lists: Vec<GetWaitingRoomRequests> = told(&world.pass(ms));
+        let sizes = lists.iter().map(|list| list.requests.len());
+        assert!(sizes.eq(requests));
+    }
+}
