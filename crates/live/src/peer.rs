@@ -1,10 +1,13 @@
 //! One client, and all of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
+use bytes::Bytes;
 use parlor_protocol::ids::{ParticipantId, PeerId, SessionId};
 use parlor_protocol::preset::{MediaPermission, Permissions, RecorderType, ViewType};
 use parlor_protocol::signal::socket::room::{self, PeerFlags, StageType};
+use prost::Message;
 
 use crate::input::{ConnectionId, Newcomer, Person};
 use crate::limits::Allowance;
@@ -84,6 +87,18 @@ pub(crate) struct Peer {
     pub(crate) created_ms: i64,
     /// Its stay in this session, once it has joined.
     pub(crate) stay: Option<Stay>,
+    card: Card,
+}
+
+/// [`Peer::info`] as it was last asked for, encoded.
+#[derive(Debug, Default)]
+struct Card(OnceLock<Bytes>);
+
+impl Clone for Card {
+    /// A copy of a peer is made to be changed.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// The time of a peer in a session.
@@ -124,6 +139,7 @@ impl Peer {
             reopened_ms: None,
             absent_ms: None,
             rejected_ms: 0,
+            card: Card::default(),
             place: Place::Lobby,
             stage: StageType::OffStage,
             media: MediaState::Out,
@@ -205,6 +221,12 @@ impl Peer {
                 hidden_participant: self.permissions.hidden_participant,
             }),
         }
+    }
+
+    /// [`Peer::info`], encoded: once for all who ask for the roster until something changes.
+    pub(crate) fn card(&self) -> Bytes {
+        let encode = || self.info().encode_to_vec().into();
+        self.card.0.get_or_init(encode).clone()
     }
 
     pub(crate) fn present(&self) -> Present {
@@ -354,6 +376,7 @@ impl Peers {
         if let Some(peer) = self.by_seat.get_mut(&seat) {
             self.inside -= usize::from(peer.is_inside());
             peer.place = place;
+            peer.card = Card::default();
             self.inside += usize::from(peer.is_inside());
         }
     }
@@ -430,8 +453,10 @@ impl std::ops::Index<Seat> for Peers {
 
 impl std::ops::IndexMut<Seat> for Peers {
     fn index_mut(&mut self, seat: Seat) -> &mut Peer {
-        self.by_seat
-            .get_mut(&seat)
-            .expect("the seat was found in this input")
+        let peer = self.by_seat.get_mut(&seat);
+        let peer = peer.expect("the seat was found in this input");
+        // Whoever asks for it so is about to change it.
+        peer.card = Card::default();
+        peer
     }
 }

@@ -4,7 +4,7 @@ use parlor_protocol::preset::{MediaPermission, Permissions, ViewType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
     GetPeerInfoRequest, JoinRoomRequest, Peer as PeerInfo, PeerInfoResponse, PeerStatusUpdate,
-    Room as RoomInfo, RoomInfoResponse, RoomPeersInfoRequest, RoomPeersInfoResponse, StageType,
+    Room as RoomInfo, RoomInfoResponse, RoomPeersInfoRequest, StageType,
 };
 
 use crate::input::{ConnectionId, Newcomer};
@@ -13,6 +13,13 @@ use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
 use crate::room::{Asked, Deadline, Door, Gone, Outcome, Room, Turn};
+
+/// `RoomPeersInfoResponse` of peers that are encoded already: the same on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Roster {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    peers: Vec<bytes::Bytes>,
+}
 
 impl Room {
     /// A socket opened: of somebody new, or of a peer that comes back.
@@ -373,8 +380,8 @@ impl Room {
             usize::try_from(page.limit).unwrap_or_default(),
         );
         let take = if take == 0 { usize::MAX } else { take };
-        let peers = found.skip(skip).take(take).map(Peer::info).collect();
-        asked.reply(turn, &RoomPeersInfoResponse { peers });
+        let peers = found.skip(skip).take(take).map(Peer::card).collect();
+        asked.reply(turn, &Roster { peers });
         Ok(())
     }
 
