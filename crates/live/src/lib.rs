@@ -14,7 +14,7 @@
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | `room` | the way of an input to its handler; the session's life; restoring |
+//! | `room` | the way of an input to its handler; restoring; the session's life; what happens as time passes |
 //! | `peer`, `roster` | who is there; join, leave, reconnect; who sees whom |
 //! | `waiting_room`, `stage`, `moderation`, `permissions` | who may come in, be seen and stay, and who decides |
 //! | `chat`, `polls`, `stores`, `broadcast` | what people share |

@@ -1,12 +1,18 @@
-//! The way of an input to its handler, and the life of a session.
+//! The way of an input to its handler.
+
+mod deadlines;
+mod session;
+
+pub(crate) use deadlines::Deadline;
+pub(crate) use session::{Gone, Session, Standing};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use parlor_protocol::ids::{ParticipantId, PeerId, SessionId};
+use parlor_protocol::ids::{ParticipantId, PeerId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::preset::PresetUpdates;
-use parlor_protocol::signal::socket::room::{RoomPeerCountResponse, StageType};
+use parlor_protocol::signal::socket::room::StageType;
 use prost::Message;
 use uuid::Uuid;
 
@@ -14,10 +20,8 @@ use crate::chat::Chat;
 use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
-use crate::output::{
-    Answer, Closing, EntryKind, Output, Pace, PeerRecord, Record, Refusal, SessionRecord,
-};
-use crate::peer::{Peer, Peers, Place, Seat, Stay};
+use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal};
+use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
 use crate::stores::Stores;
 
@@ -94,62 +98,6 @@ impl Asked<'_> {
     }
 }
 
-/// What must happen at a time, if nothing else happens before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Deadline {
-    /// The socket of a peer is gone for too long, or its client has not joined again.
-    Grace(Seat),
-    /// A socket whose peer was removed has had the time to close by itself.
-    Detached(ConnectionId),
-    /// The session has been empty for its keep-alive.
-    Empty,
-    /// Viewers are told how many they are.
-    Count,
-    /// Breakout rooms are told who is where.
-    Connected,
-    /// Everybody is told how polls stand.
-    Votes,
-    /// Those who decide are told who waits.
-    WaitingList,
-}
-
-/// What is known of a person in a session, beyond each of their peers.
-#[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// Somebody let them in.
-    pub(crate) admitted: bool,
-    /// What was changed about their permissions.
-    pub(crate) patch: PresetUpdates,
-}
-
-/// What is left of a peer that has left.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Gone {
-    pub(crate) participant: ParticipantId,
-    pub(crate) created_ms: i64,
-    pub(crate) stay: Stay,
-}
-
-impl Gone {
-    fn of(record: &PeerRecord) -> Self {
-        Self {
-            participant: record.participant,
-            created_ms: record.created_ms,
-            stay: Stay::of(record),
-        }
-    }
-}
-
-/// The run of the meeting that is live, or the next one.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) record: SessionRecord,
-    pub(crate) live: bool,
-    pub(crate) empty_since: Option<i64>,
-    /// When the latest stay ended: those whose line broke are given up after others have left.
-    pub(crate) left_ms: i64,
-}
-
 /// Whether a room takes anybody in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
@@ -191,15 +139,6 @@ pub(crate) type Outcome = Result<(), Refusal>;
 const REMOVED: Closing = Closing::Final("you are no longer in this meeting");
 /// Why sockets close when the server stops.
 const RESTARTS: Closing = Closing::Again("the server restarts");
-/// How long a socket may stay open after its peer was removed: clients close it by themselves.
-const DETACHED_MS: i64 = 5_000;
-/// Breakout rooms are told of those who come and go at most so often.
-const CONNECTED_MS: i64 = 300;
-/// Those who decide get the list of those who wait at most so often: it is complete each time.
-const LIST_MS: i64 = 200;
-/// Viewers are counted at most so often.
-const COUNT_MS: i64 = 1_000;
-
 impl Room {
     /// Opens the room of a meeting as the records left it. Peers that were inside when the server
     /// stopped have the grace period to come back.
@@ -231,7 +170,7 @@ impl Room {
             }
         }
         let live = past.session.is_some();
-        let record = past.session.unwrap_or_else(|| next(at, &meeting));
+        let record = past.session.unwrap_or_else(|| session::next(at, &meeting));
         let left_ms = past.peers.iter().filter_map(|peer| peer.left_ms).max();
         let started_ms = record.started_ms;
         let mut room = Self {
@@ -329,10 +268,6 @@ impl Room {
     pub fn is_over(&self) -> bool {
         let empty = self.peers.is_empty() && self.detached.is_empty();
         self.door == Door::Suspended || (empty && !self.session.live)
-    }
-
-    pub(crate) fn at(&mut self, at_ms: i64, deadline: Deadline) {
-        self.deadlines.insert((at_ms, deadline));
     }
 
     fn frame(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, bytes: Bytes) {
@@ -539,207 +474,5 @@ impl Room {
             }
         };
         turn.emit(Output::Answer(ticket, answer));
-    }
-
-    fn tick(&mut self, turn: &mut Turn<'_>) {
-        while let Some((at_ms, deadline)) = self.deadlines.first().copied() {
-            if at_ms > turn.now_ms || self.door == Door::Suspended {
-                break;
-            }
-            self.deadlines.pop_first();
-            match deadline {
-                Deadline::Grace(seat) => self.grace_over(turn, seat),
-                Deadline::Detached(connection) => {
-                    if self.detached.remove(&connection) {
-                        turn.emit(Output::Close {
-                            connection,
-                            closing: REMOVED,
-                        });
-                    }
-                }
-                Deadline::Empty => {
-                    let due = self
-                        .session
-                        .empty_since
-                        .map(|since| since + self.meeting.keep_alive_ms);
-                    match due {
-                        Some(due) if due <= turn.now_ms => self.end_session(turn, due),
-                        // The keep-alive was changed meanwhile.
-                        Some(due) => self.at(due, Deadline::Empty),
-                        None => {}
-                    }
-                }
-                Deadline::Connected => {
-                    self.connected_due = false;
-                    let parent = self.meeting.family();
-                    turn.emit(Output::TellConnected { parent });
-                }
-                Deadline::Votes => self.tell_votes(turn),
-                Deadline::WaitingList => {
-                    if self.list_told.take() == Some(true) {
-                        self.waiting_list_changed(turn);
-                    }
-                }
-                Deadline::Count => {
-                    self.count_due = false;
-                    let seen = |(_, peer): &(Seat, &Peer)| {
-                        peer.is_inside() && !peer.permissions.hidden_participant
-                    };
-                    let count = self.peers.iter().filter(seen).count();
-                    let count = u64::try_from(count).unwrap_or(u64::MAX);
-                    let viewers = self.peers.sockets(|peer| {
-                        peer.is_inside()
-                            && peer.who.view == parlor_protocol::preset::ViewType::Livestream
-                    });
-                    turn.push(
-                        viewers,
-                        event::ROOM_PEER_COUNT,
-                        &RoomPeerCountResponse { count },
-                    );
-                }
-            }
-        }
-    }
-
-    /// Viewers of a livestream are told soon how many they are.
-    pub(crate) fn count_soon(&mut self, turn: &Turn<'_>) {
-        if !self.count_due {
-            self.count_due = true;
-            self.at(turn.now_ms + COUNT_MS, Deadline::Count);
-        }
-    }
-
-    /// Those who decide are told who waits: at once, and then of all that changes in a while.
-    pub(crate) fn waiting_list_changed(&mut self, turn: &mut Turn<'_>) {
-        if let Some(changed) = &mut self.list_told {
-            *changed = true;
-        } else {
-            self.list_told = Some(false);
-            self.at(turn.now_ms + LIST_MS, Deadline::WaitingList);
-            self.tell_waiting_list(turn);
-        }
-    }
-
-    /// Breakout rooms are told soon who has come or gone.
-    pub(crate) fn tell_connected_soon(&mut self, turn: &Turn<'_>) {
-        if self.meeting.is_connected() && !self.connected_due {
-            self.connected_due = true;
-            self.at(turn.now_ms + CONNECTED_MS, Deadline::Connected);
-        }
-    }
-
-    /// A socket whose peer was removed: it gets nothing more, and is closed if its client does not.
-    pub(crate) fn detach(&mut self, turn: &Turn<'_>, connection: ConnectionId) {
-        self.detached.insert(connection);
-        self.at(turn.now_ms + DETACHED_MS, Deadline::Detached(connection));
-    }
-
-    /// Whether the socket was one of a removed peer.
-    pub(crate) fn forget_detached(&mut self, connection: ConnectionId) -> bool {
-        self.detached.remove(&connection)
-    }
-
-    /// The session as it is now goes to the records.
-    pub(crate) fn keep_session(&mut self, turn: &mut Turn<'_>) {
-        self.session.record.live = i64::try_from(self.peers.inside()).unwrap_or(i64::MAX);
-        self.session.record.peak = self.session.record.peak.max(self.session.record.live);
-        turn.keep(Record::Session(self.session.record.clone()));
-    }
-
-    /// Keeps what must survive a crash until the session ends; `None` removes it. Nothing is kept
-    /// before the session has begun.
-    pub(crate) fn keep_entry(
-        &self,
-        turn: &mut Turn<'_>,
-        kind: EntryKind,
-        key: String,
-        value: Option<Vec<u8>>,
-    ) {
-        let session = self.session.record.id;
-        turn.keep(Record::Entry {
-            session,
-            kind,
-            key,
-            value,
-        });
-    }
-
-    pub(crate) fn session_id(&self) -> SessionId {
-        self.session.record.id
-    }
-
-    /// Somebody is inside: the session is live.
-    pub(crate) fn begin_session(&mut self, turn: &mut Turn<'_>) {
-        self.session.empty_since = None;
-        if !self.session.live {
-            self.session.live = true;
-            // Ids of sessions are in the order of their starts.
-            self.session.record.id = SessionId::from_uuid(turn.id());
-            self.session.record.started_ms = turn.now_ms;
-            self.session.record.title.clone_from(&self.meeting.title);
-        }
-    }
-
-    /// Nobody is inside any more, since the last one has left.
-    pub(crate) fn session_is_empty(&mut self) {
-        let since_ms = self.session.left_ms;
-        if self.session.live && self.session.empty_since.is_none() {
-            self.session.empty_since = Some(since_ms);
-            self.at(since_ms + self.meeting.keep_alive_ms, Deadline::Empty);
-        }
-    }
-
-    /// Ends the session: what was shared in it goes, but messages that persist. The next join
-    /// begins another.
-    pub(crate) fn end_session(&mut self, turn: &mut Turn<'_>, ended_ms: i64) {
-        if !self.session.live {
-            return;
-        }
-        self.session.record.ended_ms = Some(ended_ms);
-        self.keep_session(turn);
-        let record = next(
-            &mut At {
-                now_ms: turn.now_ms,
-                ids: &mut *turn.ids,
-            },
-            &self.meeting,
-        );
-        self.session = Session {
-            record,
-            live: false,
-            empty_since: None,
-            left_ms: 0,
-        };
-        if !self.meeting.persist_chat {
-            self.chat.clear();
-        }
-        self.polls = Polls::default();
-        self.stores = Stores::default();
-        self.pinned = None;
-        self.gone.clear();
-        // Those who wait now were not let in to the next session.
-        self.people.clear();
-        for seat in self.peers.seats(|_| true) {
-            let peer = &mut self.peers[seat];
-            peer.stay = None;
-            peer.permissions = peer.who.permissions.clone();
-            if peer.place == Place::Invited {
-                self.peers.put(seat, Place::Lobby);
-            }
-        }
-    }
-}
-
-/// The session that the next join begins.
-fn next(at: &mut At<'_>, meeting: &Meeting) -> SessionRecord {
-    SessionRecord {
-        id: SessionId::from_uuid((at.ids)()),
-        title: meeting.title.clone(),
-        started_ms: at.now_ms,
-        ended_ms: None,
-        live: 0,
-        peak: 0,
-        total: 0,
-        consumed_ms: 0,
     }
 }

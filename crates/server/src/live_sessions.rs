@@ -7,6 +7,8 @@
 
 mod driver;
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use outbox::{Inbox, Outbox, Outgoing, outbox};
 

@@ -405,6 +405,6 @@ async fn a_link_to_a_chat_works_for_a_week(server: Server) {
     assert!(csv.ends_with(b"Z\r\n"), "{csv:?}");
     server.parlor.clock.advance_ms(60_000);
     let (status, body) = ask(link).await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(String::from_utf8_lossy(&body).contains("has expired"));
 }

@@ -1,0 +1,69 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlor_live::{Record, SessionRecord};
+use parlor_protocol::MeetingSettings;
+use parlor_protocol::ids::{AppId, MeetingId, SessionId};
+use parlor_store::{Place, Statement, Unit, values};
+
+use crate::live_records;
+use crate::parlor::{Limits, Parlor};
+
+static ADD_MEETING: Statement = Statement::new(
+    "test.add_meeting",
+    "INSERT INTO meetings (app_id, id, title, status, version, created_at, updated_at, settings)
+     VALUES ($1, $2, 'Weekly', 'ACTIVE', 1, 0, 0, $3)",
+);
+static SPOIL: Statement = Statement::new(
+    "test.spoil",
+    "INSERT INTO session_entries (app_id, session_id, kind, key, value) VALUES ($1, $2, 'nonsense', '', $3)",
+);
+static MEND: Statement =
+    Statement::new("test.mend", "DELETE FROM session_entries WHERE app_id = $1");
+
+#[tokio::test]
+async fn a_room_that_cannot_be_read_is_read_again_until_its_session_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(folder.path().join("parlor.db"));
+    let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
+    let now_ms = parlor.clock.now_ms();
+    let app = AppId::from_uuid(parlor.clock.random_id());
+    let meeting = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
+    let session = SessionRecord {
+        id: SessionId::from_uuid(parlor.clock.new_id(now_ms)),
+        title: "Weekly".to_owned(),
+        started_ms: now_ms - 24 * 60 * 60 * 1000,
+        ended_ms: None,
+        live: 0,
+        peak: 0,
+        total: 0,
+        consumed_ms: 0,
+    };
+    let settings = serde_json::to_string(&MeetingSettings::default()).unwrap();
+    let spoilt = Unit::default()
+        .then(&ADD_MEETING, values![app.uuid(), meeting.uuid(), settings])
+        .then(&SPOIL, values![app.uuid(), session.id.uuid(), vec![0_u8]]);
+    parlor.db.commit(spoilt).await.unwrap();
+    let kept = live_records::unit(app, meeting, now_ms, &[Record::Session(session)]);
+    parlor.db.commit(kept).await.unwrap();
+
+    parlor.live.resume(&parlor).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(live_records::open_sessions(&parlor).await.unwrap().len(), 1);
+
+    let mended = Unit::default().then(&MEND, values![app.uuid()]);
+    parlor.db.commit(mended).await.unwrap();
+    // Nobody comes to this meeting; the session has been empty for longer than its keep-alive.
+    let ended = async {
+        while !live_records::open_sessions(&parlor)
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(4 * super::RETRY, ended).await.unwrap();
+    parlor.live.suspend(&parlor).await;
+    parlor.db.close().await;
+}
