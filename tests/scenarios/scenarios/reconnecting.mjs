@@ -152,8 +152,10 @@ async function furnish(world) {
   await cem.becomes((m) => m.self.roomState, "joined");
   await ada.becomes((m) => names(m), ["Bob", "Cem"]);
   await ada.do((m) => m.chat.sendTextMessage("one"));
+  // The SDK does not wait for the server when it sends.
+  await bob.becomes((m) => texts(m), ["one"]);
   await bob.do((m) => m.chat.sendTextMessage("two"));
-  await ada.becomes((m) => texts(m).length, 2);
+  for (const one of [ada, bob, cem]) await one.becomes((m) => texts(m), ["one", "two"]);
   await ada.do((m) => m.chat.pin(m.chat.messages[0].id));
   await ada.do((m) => m.polls.create("Still?", ["yes", "no"]));
   await bob.until((m) => m.polls.items.length === 1);
