@@ -54,6 +54,11 @@ export class Consoles {
     return [...seenBy].map(([text, all]) => `${[...new Set(all)].join(", ")} (${all.length} ×) ${text}`);
   }
 
+  /** Before a scenario is played again. */
+  forget(scenario) {
+    this.unexpected = this.unexpected.filter((one) => one.scenario !== scenario.name);
+  }
+
   /** Lines about everything. */
   report() {
     const { error, warning, exception } = this.counts;

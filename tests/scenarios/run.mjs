@@ -31,9 +31,14 @@ const FLAGS = [
 
 const consoles = new Consoles();
 const travelled = new Travelled();
-/** Names of scenarios that failed, and whatever else went wrong. @type {string[]} */
-const failed = [];
+/** Scenarios that failed or were noisy. @type {Set<import("./suite.mjs").Scenario>} */
+const bad = new Set();
+/** Those that were well at their second chance. @type {string[]} */
+const unsteady = [];
+/** Whatever else went wrong. @type {string[]} */
 const broken = [];
+/** So many may have a second chance. When there are more, it is not chance. */
+const CHANCES = 3;
 // What a scenario that took too long still has in hand ends in rejections.
 process.on("unhandledRejection", (error) => broken.push(`an unhandled rejection in the suite: ${error?.stack ?? error}`));
 
@@ -63,8 +68,8 @@ async function play(shared, scenario) {
     [told(error), ...await Promise.all(world.persons.map((person) => person?.snapshot() ?? "(not opened)"))].join("\n"));
   await world.close();
   travelled.add(world);
-  if (problem) failed.push(scenario.name);
   const noise = consoles.of(scenario);
+  if (problem || noise.length) bad.add(scenario);
   const seconds = ((Date.now() - started) / 1000).toFixed(1).padStart(5);
   console.log(`${problem ? "FAILED" : noise.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
   for (const line of [...(problem ? [problem] : []), ...noise]) console.log(line.replace(/^/gm, "          "));
@@ -103,6 +108,13 @@ async function playOn(parlor, wanted) {
     const together = wanted.filter(({ alone }) => !alone).sort((one, other) => long(other) - long(one));
     await playAll(shared, together, Number(options["at-once"]));
     await playAll(shared, wanted.filter(({ alone }) => alone), 1);
+    // On a busy machine somebody is late now and then.
+    for (const scenario of bad.size <= CHANCES ? [...bad] : []) {
+      bad.delete(scenario);
+      consoles.forget(scenario);
+      await play(shared, scenario);
+      if (!bad.has(scenario)) unsteady.push(scenario.name);
+    }
   } finally {
     await browser.close();
     pages.close();
@@ -130,6 +142,8 @@ if (!options.only) {
 }
 
 console.log(`\n${[...travelled.table(), ...consoles.report(), ...broken].join("\n")}`);
+if (unsteady.length) console.log(`\nonly well at the second try: ${unsteady.join("; ")}`);
+const failed = [...bad].map(({ name }) => name);
 console.log(`\n${wanted.length - failed.length} of ${wanted.length} scenarios passed in ${Math.round((Date.now() - began) / 1000)} s`
   + `${failed.length ? `; failed: ${failed.join("; ")}` : ""}`);
-process.exit(failed.length + broken.length + consoles.unexpected.length === 0 ? 0 : 1);
+process.exit(failed.length + broken.length === 0 ? 0 : 1);
