@@ -153,7 +153,10 @@ async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Serv
 /// Somebody inside, and somebody on the setup screen.
 async fn inside_and_outside(meeting: &Meeting) -> [Peer; 2] {
     let person = meeting.person("group_call_participant").await;
-    [meeting.host().await, Peer::open(&person).await.unwrap()]
+    let outside = Peer::open(&person).await.unwrap();
+    // A socket is open before the room has heard of it; what it answers, it has heard.
+    outside.roster().await.unwrap();
+    [meeting.host().await, outside]
 }
 
 /// Whoever is connected is put out, and nobody joins.
