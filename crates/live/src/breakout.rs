@@ -11,10 +11,7 @@ use crate::room::{Asked, Outcome, Room, Turn};
 
 impl Room {
     pub(crate) fn breakout(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let peer = &self.peers[asked.seat];
-        if !peer.is_inside() {
-            return Err(Refusal::new(403, "join the meeting first"));
-        }
+        let peer = self.inside(asked.seat)?;
         let may = &peer.permissions.connected_meetings;
         match asked.request.event {
             // Every join asks for it, and most meetings have no breakout rooms.
@@ -25,10 +22,8 @@ impl Room {
             event::GET_CONNECTED_ROOMS_DUMP => {
                 let rate = self.limits.breakout_reads;
                 let left = self.peers.left(asked.seat);
-                if !left.breakout_reads.take(rate, turn.now_ms) {
-                    let message = "breakout rooms are asked for too often: slow down";
-                    return Err(Refusal::new(429, message));
-                }
+                let refusal = "breakout rooms are asked for too often: slow down";
+                left.breakout_reads.spend(rate, turn.now_ms, refusal)?;
             }
             event::MOVE_PEERS => self.may_move(asked)?,
             _ if !may.can_alter_connected_meetings => {

@@ -58,10 +58,7 @@ impl Room {
         asked: &Asked<'_>,
     ) -> Result<BroadcastMessage, Refusal> {
         let rate = self.limits.broadcasts;
-        let peer = &self.peers[asked.seat];
-        if !peer.is_inside() {
-            return Err(Refusal::new(403, "join the meeting first"));
-        }
+        let peer = self.inside(asked.seat)?;
         let message: BroadcastMessage = asked.request.message()?;
         if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {
             return Err(Refusal::forbidden("can_spotlight"));
@@ -70,9 +67,8 @@ impl Room {
             return Err(Refusal::new(413, "this message is too large"));
         }
         let left = self.peers.left(asked.seat);
-        if !left.broadcasts.take(rate, turn.now_ms) {
-            return Err(Refusal::new(429, "too many broadcasts: slow down"));
-        }
+        let refusal = "too many broadcasts: slow down";
+        left.broadcasts.spend(rate, turn.now_ms, refusal)?;
         Ok(message)
     }
 }

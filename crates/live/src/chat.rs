@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::input::ConnectionId;
 use crate::limits::Limits;
 use crate::output::Refusal;
-use crate::peer::{Peer, Seat};
 use crate::room::{Asked, Room};
 
 /// What a message's payload is.
@@ -170,16 +169,6 @@ impl Chat {
 }
 
 impl Room {
-    /// The peer, if it has joined.
-    pub(crate) fn inside(&self, seat: Seat) -> Result<&Peer, Refusal> {
-        let peer = &self.peers[seat];
-        if peer.is_inside() {
-            Ok(peer)
-        } else {
-            Err(Refusal::new(403, "join the meeting first"))
-        }
-    }
-
     /// The sockets of those who may read a message, but the one that asked.
     fn readers(&self, message: &ChatMessage, asked: &Asked<'_>) -> Vec<ConnectionId> {
         let mut to = self

@@ -1,5 +1,7 @@
 //! How much of everything a room takes. Every bound is data.
 
+use crate::output::Refusal;
+
 /// So many in a time, in a burst at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -178,6 +180,15 @@ impl Allowance {
         }
         self.paid_us = paid_us;
         true
+    }
+
+    /// Takes one for a request, which is refused with 429 when there is none.
+    pub(crate) fn spend(&mut self, rate: Rate, now_ms: i64, refusal: &str) -> Result<(), Refusal> {
+        if self.take(rate, now_ms) {
+            Ok(())
+        } else {
+            Err(Refusal::new(429, refusal))
+        }
     }
 }
 

@@ -142,9 +142,7 @@ impl Room {
     /// The transports of a peer are connected: it learns who else is there, and they of it.
     fn media_join_complete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let seat = asked.seat;
-        if !self.peers[seat].is_inside() {
-            return Err(Refusal::new(403, "join the meeting first"));
-        }
+        self.inside(seat)?;
         let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
         let me = &self.peers[seat];
         let others = self.peers.iter().map(|(_, peer)| peer);

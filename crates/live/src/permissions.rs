@@ -187,9 +187,8 @@ impl Room {
         let mut people = Vec::new();
         for update in &request.update_peers_presets {
             let left = self.peers.left(asked.seat);
-            if !left.permission_updates.take(rate, turn.now_ms) {
-                return Err(Refusal::new(429, "too many permission updates: slow down"));
-            }
+            let refusal = "too many permission updates: slow down";
+            left.permission_updates.spend(rate, turn.now_ms, refusal)?;
             let person = update.user_ids.parse::<ParticipantId>();
             let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
             people.push((person, update.patch.unwrap_or_default()));

@@ -110,9 +110,9 @@ impl Room {
             hide_votes: request.hide_votes,
         };
         checked(&self.limits, &new)?;
-        if !self.peers.left(asked.seat).polls.take(rate, turn.now_ms) {
-            return Err(Refusal::new(429, "too many polls: slow down"));
-        }
+        let left = self.peers.left(asked.seat);
+        left.polls
+            .spend(rate, turn.now_ms, "too many polls: slow down")?;
         let poll = self.add_poll(turn, new, name, user)?;
         self.tell_poll(turn, event::CREATE_POLL, &poll, Some(asked.connection));
         self.reply_poll(turn, asked, &poll);

@@ -407,11 +407,7 @@ impl Room {
             | event::HOST_CONTROL_ALL => (&mut left.changes, self.limits.changes),
             _ => return Ok(()),
         };
-        if left.take(rate, turn.now_ms) {
-            Ok(())
-        } else {
-            Err(Refusal::new(429, "too many requests: slow down"))
-        }
+        left.spend(rate, turn.now_ms, "too many requests: slow down")
     }
 
     fn command(&mut self, turn: &mut Turn<'_>, ticket: Ticket, command: Command) {
@@ -430,12 +426,11 @@ impl Room {
             Command::Removed { participant, drop } => self.remove_person(turn, participant, drop),
             Command::Changed(meeting) => {
                 // Two changes may be told in the other order.
-                if meeting.version < self.meeting.version {
-                    return turn.emit(Output::Answer(ticket, Answer::Done));
-                }
-                self.meeting = meeting;
-                if let Some(since) = self.session.empty_since {
-                    self.at(since + self.meeting.keep_alive_ms, Deadline::Empty);
+                if meeting.version >= self.meeting.version {
+                    self.meeting = meeting;
+                    if let Some(since) = self.session.empty_since {
+                        self.at(since + self.meeting.keep_alive_ms, Deadline::Empty);
+                    }
                 }
                 Answer::Done
             }

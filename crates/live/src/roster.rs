@@ -184,6 +184,16 @@ impl Room {
         }
     }
 
+    /// The peer, if it has joined.
+    pub(crate) fn inside(&self, seat: Seat) -> Result<&Peer, Refusal> {
+        let peer = &self.peers[seat];
+        if peer.is_inside() {
+            Ok(peer)
+        } else {
+            Err(Refusal::new(403, "join the meeting first"))
+        }
+    }
+
     fn may_join(&self, seat: Seat) -> Outcome {
         let peer = &self.peers[seat];
         if peer.is_inside() {

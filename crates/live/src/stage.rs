@@ -183,13 +183,11 @@ impl Room {
 
     /// The peer, if it is inside and the call has a stage for it.
     fn staged(&self, seat: Seat) -> Result<&Peer, Refusal> {
-        let peer = &self.peers[seat];
-        if !peer.is_inside() {
-            Err(Refusal::new(403, "join the meeting first"))
-        } else if !peer.has_stage() {
-            Err(Refusal::new(400, "this call has no stage"))
-        } else {
+        let peer = self.inside(seat)?;
+        if peer.has_stage() {
             Ok(peer)
+        } else {
+            Err(Refusal::new(400, "this call has no stage"))
         }
     }
 

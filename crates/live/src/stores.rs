@@ -21,6 +21,8 @@ const SEPARATOR: char = '\u{1F}';
 /// The longest name of a store or key, in bytes.
 const NAME_BYTES: usize = 256;
 
+const TOO_MANY: &str = "too many changes of stores: slow down";
+
 /// Plugin id and store name.
 type StoreName = (String, String);
 
@@ -93,9 +95,8 @@ impl Room {
         let rate = self.limits.store_reads;
         let waits = !self.looks_in(asked.seat);
         let left = self.peers.left(asked.seat);
-        if !left.store_reads.take(rate, turn.now_ms) {
-            return Err(Refusal::new(429, "too many reads of stores: slow down"));
-        }
+        let refusal = "too many reads of stores: slow down";
+        left.store_reads.spend(rate, turn.now_ms, refusal)?;
         let name = (request.plugin_id, request.store_name);
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
@@ -120,9 +121,7 @@ impl Room {
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.insert_keys, true)?;
         let left = self.peers.left(asked.seat);
-        if !left.store_writes.take(rate, turn.now_ms) {
-            return Err(Refusal::new(429, "too many changes of stores: slow down"));
-        }
+        left.store_writes.spend(rate, turn.now_ms, TOO_MANY)?;
         let peer_id = self.peers[asked.seat].id().to_string();
         let items = request.insert_keys.into_iter().map(|key| {
             let item = PluginStoreItem {
@@ -154,9 +153,7 @@ impl Room {
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.delete_keys, false)?;
         let left = self.peers.left(asked.seat);
-        if !left.store_deletes.take(rate, turn.now_ms) {
-            return Err(Refusal::new(429, "too many changes of stores: slow down"));
-        }
+        left.store_deletes.spend(rate, turn.now_ms, TOO_MANY)?;
         let peer_id = self.peers[asked.seat].id().to_string();
         let mut store_items = Vec::new();
         for key in request.delete_keys {

@@ -11,7 +11,6 @@ use prost::Message;
 
 use super::ChatMessage;
 use crate::limits::Limits;
-use crate::output::Refusal;
 use crate::peer::Seat;
 use crate::room::{Asked, Outcome, Room, Turn};
 
@@ -68,11 +67,9 @@ impl Room {
 
     fn may_read_again(&mut self, turn: &Turn<'_>, seat: Seat) -> Outcome {
         let rate = self.limits.chat_reads;
-        if self.peers.left(seat).chat_reads.take(rate, turn.now_ms) {
-            Ok(())
-        } else {
-            Err(Refusal::new(429, "too many reads of the chat: slow down"))
-        }
+        let left = self.peers.left(seat);
+        let refusal = "too many reads of the chat: slow down";
+        left.chat_reads.spend(rate, turn.now_ms, refusal)
     }
 
     /// The messages that a peer may read. Nothing while it waits.

@@ -22,13 +22,7 @@ impl Room {
     pub(crate) fn say_to_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: SendChatMessageToRoomRequest = asked.request.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
-        let may = &self.peers[asked.seat].permissions.chat.public;
-        must_be_allowed(
-            "chat.public",
-            (may.can_send, may.text, may.files),
-            kind,
-            &request.payload,
-        )?;
+        self.may_say(asked.seat, false, kind, &request.payload)?;
         self.within_rate(turn, asked.seat, kind)?;
         let message = self.say(turn, asked.seat, kind, request.payload, Vec::new());
         self.push_message(turn, asked, &message);
@@ -39,14 +33,8 @@ impl Room {
     pub(crate) fn say_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: SendChatMessageToPeersRequest = asked.request.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
+        self.may_say(asked.seat, true, kind, &request.payload)?;
         let me = &self.peers[asked.seat];
-        let may = &me.permissions.chat.private;
-        must_be_allowed(
-            "chat.private",
-            (may.can_send, may.text, may.files),
-            kind,
-            &request.payload,
-        )?;
         let named = request
             .peer_ids
             .iter()
@@ -77,24 +65,7 @@ impl Room {
         let payload = request.payload.unwrap_or_else(|| old.payload.clone());
         let private = !old.targets.is_empty();
         let kind = self.checked(asked, kind, &payload)?;
-        let may = &self.peers[asked.seat].permissions.chat;
-        if private {
-            let may = &may.private;
-            must_be_allowed(
-                "chat.private",
-                (may.can_send, may.text, may.files),
-                kind,
-                &payload,
-            )?;
-        } else {
-            let may = &may.public;
-            must_be_allowed(
-                "chat.public",
-                (may.can_send, may.text, may.files),
-                kind,
-                &payload,
-            )?;
-        }
+        self.may_say(asked.seat, private, kind, &payload)?;
         self.within_rate(turn, asked.seat, kind)?;
         let message = &mut self.chat.messages[at];
         let size = message.size();
@@ -250,17 +221,27 @@ impl Room {
         }
     }
 
+    /// Whether a peer may say this, to everybody or in private.
+    fn may_say(&self, seat: Seat, private: bool, kind: PayloadType, payload: &str) -> Outcome {
+        let chat = &self.peers[seat].permissions.chat;
+        let (permission, may) = if private {
+            let may = &chat.private;
+            ("chat.private", (may.can_send, may.text, may.files))
+        } else {
+            let may = &chat.public;
+            ("chat.public", (may.can_send, may.text, may.files))
+        };
+        must_be_allowed(permission, may, kind, payload)
+    }
+
     fn within_rate(&mut self, turn: &Turn<'_>, seat: Seat, kind: PayloadType) -> Outcome {
         let (all, files) = (self.limits.chat, self.limits.chat_files);
         let left = self.peers.left(seat);
-        let carries_file = matches!(kind, PayloadType::Image | PayloadType::File);
-        if (!carries_file || left.chat_files.take(files, turn.now_ms))
-            && left.chat.take(all, turn.now_ms)
-        {
-            Ok(())
-        } else {
-            Err(Refusal::new(429, "too many messages: slow down"))
+        let refusal = "too many messages: slow down";
+        if matches!(kind, PayloadType::Image | PayloadType::File) {
+            left.chat_files.spend(files, turn.now_ms, refusal)?;
         }
+        left.chat.spend(all, turn.now_ms, refusal)
     }
 }
 

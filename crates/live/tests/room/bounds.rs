@@ -2,7 +2,7 @@
 //! is sent at once.
 
 use bytes::Bytes;
-use parlor_live::{Answer, Closing, Command, ConnectionId, Limits, NewPoll, Newcomer, Rate};
+use parlor_live::{Answer, Closing, Command, ConnectionId, Limits, NewPoll, Rate};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::{CreateTransportRequest, SessionDescription};
@@ -18,13 +18,7 @@ use prost::Message;
 
 use crate::people::{all, guest, host, peer, somebody, user, viewer, waiting};
 use crate::permissions::update;
-use crate::world::{Done, World};
-
-fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let (socket, _) = world.connect(who);
-    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
-    socket
-}
+use crate::world::{Done, World, join};
 
 fn question() -> NewPollRequest {
     NewPollRequest {

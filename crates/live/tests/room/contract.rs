@@ -1,7 +1,7 @@
 //! Single rules that would be costly to break (contract: signalling, sections 1.5 and 6).
 
 use bytes::Bytes;
-use parlor_live::{Answer, Command, ConnectionId, Limits, NewPoll, Newcomer, Person, Rate};
+use parlor_live::{Answer, Command, Limits, NewPoll, Person, Rate};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::KickAllPeersRequest;
@@ -18,13 +18,7 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use crate::people::{all, guest, host, peer, somebody, user, viewer, waiting};
-use crate::world::{World, meeting};
-
-fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let (socket, _) = world.connect(who);
-    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
-    socket
-}
+use crate::world::{World, join, meeting};
 
 fn people(numbers: &[u8]) -> AcceptWaitingRoomRequests {
     AcceptWaitingRoomRequests {

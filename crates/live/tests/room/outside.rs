@@ -1,7 +1,7 @@
 //! What a room learns of its meeting from outside: that it was changed, that it is gone, and whether
 //! it has breakout rooms (contract: signalling, 6.11).
 
-use parlor_live::{Answer, Closing, Command, ConnectionId, Limits, Meeting, Newcomer, Rate};
+use parlor_live::{Answer, Closing, Command, Limits, Meeting, Rate};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
@@ -9,13 +9,7 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use crate::people::{guest, host, viewer, waiting};
-use crate::world::{World, meeting};
-
-fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let (socket, _) = world.connect(who);
-    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
-    socket
-}
+use crate::world::{World, join, meeting};
 
 #[test]
 fn a_meeting_that_is_gone_puts_everybody_out_and_takes_nobody_in() {

@@ -1,7 +1,7 @@
 //! Lines that break: what stays, what changed meanwhile, and when somebody has left (contract:
 //! signalling, 1.5; media, 5).
 
-use parlor_live::{ConnectionId, Limits, Newcomer};
+use parlor_live::Limits;
 use parlor_protocol::preset::{MediaPermission, ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::PeerJoinRequest;
@@ -10,13 +10,7 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use crate::people::{all, guest, host, peer, somebody, user, viewer, waiting};
-use crate::world::World;
-
-fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let (socket, _) = world.connect(who);
-    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
-    socket
-}
+use crate::world::{World, join};
 
 #[test]
 fn whoever_was_turned_away_has_their_minute_though_their_line_broke_before() {

@@ -234,6 +234,13 @@ pub(crate) struct World {
 
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
 
+/// A socket of somebody who has joined.
+pub(crate) fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
+    let (socket, _) = world.connect(who);
+    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
+    socket
+}
+
 pub(crate) fn meeting() -> Meeting {
     Meeting {
         id: "0197f3a0-0000-7000-8000-00000000000a"

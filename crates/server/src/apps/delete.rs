@@ -45,16 +45,12 @@ pub(crate) async fn delete(
         );
     let committed = parlor.db.commit(unit).await;
     parlor.owners.forget(&app);
-    if committed.is_ok() {
-        parlor.live.tell_app(app, &Command::Gone);
-    }
     match committed {
-        Ok(rows) => rows
-            .into_iter()
-            .flatten()
-            .next()
-            .map(App::from_row)
-            .transpose(),
+        Ok(rows) => {
+            parlor.live.tell_app(app, &Command::Gone);
+            let deleted = rows.into_iter().flatten().next();
+            deleted.map(App::from_row).transpose()
+        }
         Err(Error::WrongCount { .. }) => Ok(None),
         Err(error) => Err(error),
     }
