@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parlor_live::{
-    At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaOrder, Meeting, NewPoll,
-    Newcomer, Output, Past, PeerRecord, Person, Record, Room, SessionRecord, Ticket,
+    At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaAnswer, MediaOrder,
+    Meeting, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record, Refusal, Room,
+    SessionRecord, Ticket,
 };
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
@@ -79,6 +80,8 @@ struct World {
     next_connection: u64,
     /// Sockets that are open, and whose they are.
     open: BTreeMap<ConnectionId, u8>,
+    /// Who asked for what the media plane has not answered.
+    orders: BTreeMap<OrderId, ConnectionId>,
     kept: Kept,
 }
 
@@ -93,6 +96,7 @@ impl World {
             next_id,
             next_connection: 0,
             open,
+            orders: BTreeMap::new(),
             kept,
         }
     }
@@ -233,17 +237,19 @@ impl World {
             chat: kept.chat.values().cloned().collect(),
             last_alive_ms: self.now_ms,
         };
+        self.orders.clear();
         self.room = open(past, self.now_ms, &mut self.next_id);
     }
 
     fn tell(&mut self, input: Input) {
         let mut out = Vec::new();
         let (asker, answers) = match &input {
-            Input::Frame { connection, .. } | Input::Transport { connection, .. } => {
-                (Some(*connection), 0)
-            }
+            Input::Frame { connection, .. } => (Some(*connection), 0),
+            Input::Media { order, .. } => (self.orders.remove(order), 0),
             Input::Command { .. } => (None, 1),
-            Input::Opened { .. } | Input::Closed { .. } | Input::Tick => (None, 0),
+            Input::Opened { .. } | Input::Closed { .. } | Input::Speaking(_) | Input::Tick => {
+                (None, 0)
+            }
         };
         let next_id = &mut self.next_id;
         let mut ids = || draw(next_id);
@@ -260,28 +266,64 @@ impl World {
             replies.iter().copied().eq(expected),
             "{asker:?} asked, {replies:?} got a reply"
         );
-        let mut transports = Vec::new();
+        let mut done = Vec::new();
         for output in out {
-            self.check(output, &mut transports);
+            if let Output::Media(order) = &output {
+                done.extend(self.media(order, asker));
+            }
+            self.check(output);
         }
-        for (connection, request) in transports {
-            let outcome = match request.payload.len() % 2 {
-                0 => Ok(("t".to_owned(), "v=0".to_owned())),
-                _ => Err("the offer is wrong".to_owned()),
-            };
-            self.tell(Input::Transport {
-                connection,
-                request,
-                outcome,
-            });
+        for (order, outcome) in done {
+            self.tell(Input::Media { order, outcome });
         }
     }
 
-    fn check(
+    /// What the media plane says to an order, if it says anything.
+    fn media(
         &mut self,
-        output: Output,
-        transports: &mut Vec<(ConnectionId, parlor_live::Request)>,
-    ) {
+        order: &MediaOrder,
+        asker: Option<ConnectionId>,
+    ) -> Option<(OrderId, Result<MediaAnswer, Refusal>)> {
+        let sdp = || "v=0".to_owned();
+        let (order, answer) = match order {
+            MediaOrder::Open { order, .. } => {
+                let transport = "t".to_owned();
+                let answer = sdp();
+                (*order, MediaAnswer::Opened { transport, answer })
+            }
+            MediaOrder::Produce { order, .. } => (*order, MediaAnswer::Produced(sdp())),
+            MediaOrder::CloseProducer { order, .. } => {
+                ((*order)?, MediaAnswer::ProducerClosed(sdp()))
+            }
+            MediaOrder::Consume { order, wanted, .. } => {
+                let mids = (0..wanted.len()).map(|line| (line % 5 > 0).then(|| line.to_string()));
+                let mids = mids.collect();
+                let offer = Some(sdp());
+                (*order, MediaAnswer::Consumed { mids, offer })
+            }
+            MediaOrder::Answered { order, .. } => (*order, MediaAnswer::Agreed),
+            MediaOrder::CloseConsumers { order, .. } => {
+                (*order, MediaAnswer::ConsumersClosed(sdp()))
+            }
+            MediaOrder::Pause { .. }
+            | MediaOrder::Prefer { .. }
+            | MediaOrder::Revoke { .. }
+            | MediaOrder::Pin { .. }
+            | MediaOrder::Close { .. } => return None,
+        };
+        let asker = asker.expect("somebody asked for it");
+        assert!(
+            self.orders.insert(order, asker).is_none(),
+            "{order:?} twice"
+        );
+        let outcome = match self.orders.len() % 7 {
+            6 => Err(Refusal::new(410, "there is no such transport")),
+            _ => Ok(answer),
+        };
+        Some((order, outcome))
+    }
+
+    fn check(&mut self, output: Output) {
         match output {
             Output::Send { to, frame, .. } => {
                 let envelope = Envelope::decode(frame).expect("a frame can be read");
@@ -301,14 +343,7 @@ impl World {
                 assert!(was_open.is_some(), "{connection:?} was closed before");
             }
             Output::Keep(record) => self.keep(record),
-            Output::Media(MediaOrder::Open {
-                connection,
-                request,
-                ..
-            }) => {
-                transports.push((connection, request));
-            }
-            Output::Media(MediaOrder::Close { .. })
+            Output::Media(_)
             | Output::Answer(..)
             | Output::Delegate(_)
             | Output::TellConnected { .. } => {}

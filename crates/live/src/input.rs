@@ -5,7 +5,7 @@ use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId
 use parlor_protocol::preset::{Permissions, ViewType};
 
 use crate::ChatMessage;
-use crate::output::{EntryKind, PeerRecord, SessionRecord};
+use crate::output::{EntryKind, OrderId, PeerRecord, Refusal, SessionRecord};
 
 /// One socket. Never reused within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +155,33 @@ pub struct Request {
     pub payload: Bytes,
 }
 
+/// What the media plane answers to an order that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaAnswer {
+    /// To [`crate::MediaOrder::Open`].
+    Opened {
+        /// The id of the transport.
+        transport: String,
+        /// The SDP answer.
+        answer: String,
+    },
+    /// To [`crate::MediaOrder::Produce`]: the SDP answer.
+    Produced(String),
+    /// To [`crate::MediaOrder::CloseProducer`]: the SDP answer.
+    ProducerClosed(String),
+    /// To [`crate::MediaOrder::Consume`].
+    Consumed {
+        /// The line of each that was wanted, in that order; nothing where the track is gone.
+        mids: Vec<Option<String>>,
+        /// The SDP offer, if there is anything to agree on.
+        offer: Option<String>,
+    },
+    /// To [`crate::MediaOrder::Answered`].
+    Agreed,
+    /// To [`crate::MediaOrder::CloseConsumers`]: the SDP answer.
+    ConsumersClosed(String),
+}
+
 /// One thing that happened.
 #[derive(Debug)]
 pub enum Input {
@@ -187,15 +214,15 @@ pub enum Input {
         /// What.
         command: Command,
     },
-    /// The media plane has answered an [`crate::MediaOrder::Open`].
-    Transport {
-        /// The socket that asked.
-        connection: ConnectionId,
-        /// The request to answer.
-        request: Request,
-        /// The transport's id and the SDP answer, or what is wrong with the offer.
-        outcome: Result<(String, String), String>,
+    /// The media plane has answered an order.
+    Media {
+        /// Which.
+        order: OrderId,
+        /// What it says, or why it was not done.
+        outcome: Result<MediaAnswer, Refusal>,
     },
+    /// Who speaks has changed: those who spoke last, the latest first.
+    Speaking(Vec<PeerId>),
     /// Time has passed.
     Tick,
 }

@@ -18,7 +18,8 @@
 //! | `peer`, `roster` | who is there; join, leave, reconnect; who sees whom |
 //! | `waiting_room`, `stage`, `moderation`, `permissions` | who may come in, be seen and stay, and who decides |
 //! | `chat`, `polls`, `stores`, `broadcast` | what people share |
-//! | `breakout`, `media` | what the room only checks and passes on |
+//! | `media` | who may publish, who may receive whom, who speaks; the bytes are the media plane's |
+//! | `breakout` | what the room only checks and passes on |
 //! | `frame`, `limits` | frames in and out; how much of everything |
 
 mod breakout;
@@ -42,11 +43,12 @@ mod waiting_room;
 pub use chat::{ChatMessage, PayloadType};
 pub use frame::{error_frame, frame};
 pub use input::{
-    Command, ConnectionId, Input, Meeting, NewPoll, Newcomer, Past, Person, Request, Ticket,
+    Command, ConnectionId, Input, MediaAnswer, Meeting, NewPoll, Newcomer, Past, Person, Request,
+    Ticket,
 };
 pub use limits::{Limits, Rate};
 pub use output::{
-    Answer, Closing, Delegated, EntryKind, MediaOrder, Output, Pace, PeerRecord, Present, Record,
-    Refusal, SessionRecord,
+    Answer, Closing, Delegated, EntryKind, MediaOrder, OrderId, Output, Pace, PeerRecord, Present,
+    Record, Refusal, SessionRecord, Source, Wanted,
 };
 pub use room::{At, Room};

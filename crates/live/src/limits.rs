@@ -47,8 +47,16 @@ pub struct Limits {
     pub openings: Rate,
     /// Frames of any kind.
     pub frames: Rate,
-    /// What has no rate of its own and reaches others, each of them: the stage, votes, pins, media.
+    /// What has no rate of its own and reaches others, each of them: the stage, votes, pins, tracks.
     pub changes: Rate,
+    /// What clients ask of the media plane for themselves: to receive, to receive no more, layers.
+    pub media: Rate,
+    /// Orders of a peer that the media plane has not answered.
+    pub media_orders: usize,
+    /// Tracks that a peer receives.
+    pub consumers: usize,
+    /// Bytes of what a client says about a track it publishes.
+    pub track_bytes: usize,
     /// What has no rate of its own and reads much: the roster, polls, lists of those who ask or wait.
     pub reads: Rate,
     /// So many peers come into somebody's sight, or go out of it, are told one by one.
@@ -124,6 +132,14 @@ impl Default for Limits {
                 count: 100,
                 per_ms: 10_000,
             },
+            // Each change of what is seen is three of them.
+            media: Rate {
+                count: 300,
+                per_ms: 10_000,
+            },
+            media_orders: 32,
+            consumers: 100,
+            track_bytes: 4 * 1024,
             reads: Rate {
                 count: 100,
                 per_ms: 10_000,

@@ -1,29 +1,52 @@
-//! What the room decides about media: who may have transports, who is told of whom, pins, names.
-//! Tracks are the media plane's (contract: media, sections 0, 1 and 4).
+//! What the room decides about media: who may have transports, publish and receive, who is told of
+//! whom, pins, names. The bytes are the media plane's (contract: media, sections 0 to 5).
+//!
+//! | where | what |
+//! |---|---|
+//! | `media` | the events; joining and leaving; pins and names |
+//! | `media/orders` | what the media plane is asked for, and what is done with its answers |
+//! | `media/produce` | publishing, pausing, ending; who may no more |
+//! | `media/consume` | receiving; who sees whom no more |
+//! | `media/host` | silencing others |
+//! | `media/speakers` | who speaks |
+//! | `media/tracks` | what everybody publishes and receives |
 
+mod consume;
+mod host;
+mod orders;
+mod produce;
+mod speakers;
+mod tracks;
+
+pub(crate) use tracks::{Tracks, UNAWARE_MS};
+
+use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
     ErrorResponse, GetRoomStateResponse, GlobalPeerPinningBroadcastResponse,
-    GlobalPeerPinningRequest, HostMediaControlForAllPeerRequest,
-    HostMediaControlForAllPeerResponse, HostMediaControlForPeerRequest,
-    HostMediaControlForPeerResponse, PeerDisplayNameEditRequest, PeerDisplayNameEditResponse,
+    GlobalPeerPinningRequest, PeerDisplayNameEditRequest, PeerDisplayNameEditResponse,
     PeerJoinBroadcastResponse, PeerJoinCompleteResponse, PeerJoinRequest,
-    PeerLeaveBroadcastResponse, PeerLeaveResponse, RoomParticipants, SelectedPeersResponse,
+    PeerLeaveBroadcastResponse, PeerLeaveResponse, RoomParticipants,
 };
-use parlor_protocol::signal::media::{
-    CreateTransportRequest, CreateTransportResponse, SessionDescription, Target,
-};
+use prost::Message;
 
-use crate::input::{ConnectionId, Request};
+use crate::input::ConnectionId;
 use crate::output::{MediaOrder, Output, Record, Refusal};
-use crate::peer::{MediaState, Peer, Place, Seat, sees};
+use crate::peer::{MediaState, Peer, Seat, sees};
 use crate::room::{Asked, Outcome, Room, Turn};
 
-/// What is read of a request to the media plane: an error reply names the event by its number.
-fn media_error(asked_event: u32, id: Option<&str>, message: &str) -> bytes::Bytes {
+/// The error reply of the media plane. Clients read it as JSON, and make their transport anew when
+/// it says one of two things (contract: media 3).
+fn media_error(asked_event: u32, id: Option<&str>, refusal: &Refusal) -> bytes::Bytes {
+    let (code, description) = match refusal.code {
+        // Clients try a transport that was not made again by themselves.
+        _ if asked_event == event::CREATE_TRANSPORT => ("1000", refusal.message.as_str()),
+        410 => ("internal_error", "Backend error"),
+        422 => ("invalid_session_description", refusal.message.as_str()),
+        _ => ("1000", refusal.message.as_str()),
+    };
     let response = ErrorResponse {
-        // Clients parse the text of some of these replies as JSON.
-        error_message: serde_json::json!({ "errorCode": "1000", "errorDescription": message })
+        error_message: serde_json::json!({ "errorCode": code, "errorDescription": description })
             .to_string(),
         event_id: i32::try_from(asked_event & 0xFFFF).unwrap_or_default(),
     };
@@ -39,7 +62,7 @@ impl Room {
     pub(crate) fn media(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) {
         if let Err(refusal) = self.carry_out(turn, asked) {
             let id = asked.request.id.as_deref();
-            let frame = media_error(asked.request.event, id, &refusal.message);
+            let frame = media_error(asked.request.event, id, &refusal);
             turn.send(vec![asked.connection], frame);
         }
     }
@@ -51,19 +74,19 @@ impl Room {
             event::CREATE_TRANSPORT => self.create_transport(turn, asked),
             event::MEDIA_JOIN_COMPLETE => self.media_join_complete(turn, asked),
             event::MEDIA_LEAVE => self.media_leave(turn, asked),
+            event::PRODUCE => self.produce(turn, asked),
+            event::TOGGLE_PRODUCER => self.toggle_producer(turn, asked),
+            event::CLOSE_PRODUCER => self.close_own_producer(turn, asked),
+            event::CONSUME => self.consume(turn, asked),
+            event::RENEGOTIATE => self.renegotiate(turn, asked),
+            event::CLOSE_CONSUMER => self.close_consumers(turn, asked),
+            event::UPDATE_SIMULCAST => self.prefer_layers(turn, asked),
             event::PIN_PEER => self.pin(turn, asked),
             event::CHANGE_DISPLAY_NAME => self.rename(turn, asked),
             event::HOST_CONTROL_PEER => self.host_control(turn, asked),
             event::HOST_CONTROL_ALL => self.host_control_all(turn, asked),
             // Said every 400 ms by clients with a microphone; packets say it better.
             event::AUDIO_ACTIVITY => Ok(()),
-            event::PRODUCE
-            | event::CONSUME
-            | event::TOGGLE_PRODUCER
-            | event::CLOSE_PRODUCER
-            | event::CLOSE_CONSUMER
-            | event::UPDATE_SIMULCAST
-            | event::RENEGOTIATE => Err(Refusal::new(501, "this server does not carry media yet")),
             _ => Err(Refusal::new(501, "this server does not know this event")),
         }
     }
@@ -71,72 +94,24 @@ impl Room {
     /// Clients prepare their media before they join the room, those who will have to wait as well.
     fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: PeerJoinRequest = asked.request.message()?;
-        let peer = &self.peers[asked.seat];
+        let seat = asked.seat;
+        let peer = &self.peers[seat];
+        // Its client would publish on a transport that is gone, and never again when that fails. It
+        // tries to join for long enough, and makes its transports anew meanwhile.
+        if request.prejoined && self.tracks.is_unaware(seat, peer.id(), turn.now_ms) {
+            return Err(Refusal::new(503, "your transports are gone: make new ones"));
+        }
         let ready = peer.is_inside() && peer.media == MediaState::Complete;
-        // After a reconnect it goes on with the transports that it has.
-        if !(request.prejoined && ready) {
-            self.stop_media(turn, asked.seat);
-            self.peers[asked.seat].media = MediaState::Preparing;
+        if request.prejoined && ready {
+            // After a reconnect it goes on with the transports that it has, and publishes anew
+            // (contract: media 5).
+            self.end_producers(turn, seat, |_| true);
+        } else {
+            self.stop_media(turn, seat);
+            self.peers[seat].media = MediaState::Preparing;
         }
         asked.reply(turn, &());
         Ok(())
-    }
-
-    fn create_transport(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: CreateTransportRequest = asked.request.message()?;
-        let offer = request.description.unwrap_or_default().sdp;
-        if offer.is_empty() {
-            return Err(Refusal::new(400, "a transport needs an SDP offer"));
-        }
-        if self.peers[asked.seat].place == Place::Rejected {
-            return Err(Refusal::new(403, "you were not let in"));
-        }
-        turn.emit(Output::Media(MediaOrder::Open {
-            peer: self.peers[asked.seat].id(),
-            connection: asked.connection,
-            request: asked.request.clone(),
-            publishes: !request.consuming,
-            offer,
-        }));
-        Ok(())
-    }
-
-    /// The media plane has answered.
-    pub(crate) fn transport(
-        &mut self,
-        turn: &mut Turn<'_>,
-        connection: ConnectionId,
-        request: &Request,
-        outcome: Result<(String, String), String>,
-    ) {
-        if self.peers.seat_at(connection).is_none() {
-            return;
-        }
-        let id = request.id.as_deref();
-        let frame = match outcome {
-            Ok((transport_id, sdp)) => {
-                let asked = request.message::<CreateTransportRequest>();
-                let consuming = asked.is_ok_and(|asked| asked.consuming);
-                let target = if consuming {
-                    Target::Subscriber
-                } else {
-                    Target::Publisher
-                };
-                let response = CreateTransportResponse {
-                    transport_id,
-                    description: Some(SessionDescription {
-                        target: target.into(),
-                        r#type: "answer".to_owned(),
-                        sdp,
-                    }),
-                    transcription_enabled: None,
-                    producer_ids: Vec::new(),
-                };
-                crate::frame::frame(request.event, id, &response)
-            }
-            Err(message) => media_error(request.event, id, &message),
-        };
-        turn.send(vec![connection], frame);
     }
 
     /// The transports of a peer are connected: it learns who else is there, and they of it.
@@ -144,9 +119,11 @@ impl Room {
         let seat = asked.seat;
         self.inside(seat)?;
         let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
+        let (selected_peers, change) = self.speakers_from_now(seat);
         let me = &self.peers[seat];
-        let others = self.peers.iter().map(|(_, peer)| peer);
-        let others = others.filter(|peer| peer.media == MediaState::Complete && sees(me, peer));
+        let others = self.peers.iter();
+        let others =
+            others.filter(|(_, peer)| peer.media == MediaState::Complete && sees(me, peer));
         let response = PeerJoinCompleteResponse {
             room_state: Some(GetRoomStateResponse {
                 display_title: self.meeting.title.clone(),
@@ -156,15 +133,18 @@ impl Room {
                 pinned_peer_ids: self.pinned.iter().map(ToString::to_string).collect(),
                 ..GetRoomStateResponse::default()
             }),
-            participants: others.map(participant).collect(),
-            selected_peers: Some(SelectedPeersResponse::default()),
+            participants: others.map(|(seat, _)| self.participant(seat)).collect(),
+            selected_peers: Some(selected_peers),
             max_preferred_streams: 0,
         };
         asked.reply(turn, &response);
-        // Clients forget what a peer publishes when they are told again that it came.
+        if !change.entries.is_empty() {
+            turn.push(vec![asked.connection], event::SELECTED_PEERS_DIFF, &change);
+        }
+        // Clients take what they are told of a peer that came for new, each time.
         if was != MediaState::Complete {
             let to = self.media_watching(seat);
-            turn.push(to, event::MEDIA_PEER_JOINED, &described(me));
+            turn.push(to, event::MEDIA_PEER_JOINED, &self.described(seat));
         }
         Ok(())
     }
@@ -175,14 +155,22 @@ impl Room {
     )]
     fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.stop_media(turn, asked.seat);
-        let peer = self.peers[asked.seat].id();
-        turn.emit(Output::Media(MediaOrder::Close { peer }));
+        self.free_media(turn, asked.seat);
         asked.reply(turn, &PeerLeaveResponse { closed: false });
         Ok(())
     }
 
-    /// The peer has no media any more; those who could subscribe to it are told.
+    /// Everything that a peer has in the media plane is freed. Nobody is told.
+    pub(crate) fn free_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        self.tracks.forget(seat);
+        let peer = self.peers[seat].id();
+        turn.emit(Output::Media(MediaOrder::Close { peer }));
+    }
+
+    /// The peer publishes nothing any more; those who could subscribe to it are told. Clients keep
+    /// the tracks of somebody who stays in the room until they are told of each (contract: media 2).
     fn stop_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        self.end_producers(turn, seat, |_| true);
         let watching = self.media_watching(seat);
         let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Out);
         if was == MediaState::Complete {
@@ -204,6 +192,40 @@ impl Room {
             .sockets(|viewer| viewer.media == MediaState::Complete && sees(viewer, subject))
     }
 
+    /// Tells those who can subscribe to a peer, as long as it has any media.
+    fn tell_watching(&self, turn: &mut Turn<'_>, seat: Seat, event: u32, push: &impl Message) {
+        if self.peers[seat].media == MediaState::Complete {
+            turn.push(self.media_watching(seat), event, push);
+        }
+    }
+
+    /// What others are told when a peer's transports are connected.
+    pub(crate) fn described(&self, seat: Seat) -> PeerJoinBroadcastResponse {
+        PeerJoinBroadcastResponse {
+            participant: Some(self.participant(seat)),
+        }
+    }
+
+    /// A peer as the media plane describes it, with what it publishes.
+    fn participant(&self, seat: Seat) -> RoomParticipants {
+        let peer = &self.peers[seat];
+        RoomParticipants {
+            peer_id: peer.id().to_string(),
+            producer_states: self.tracks.states(seat),
+            display_name: peer.name.clone(),
+            user_id: Some(peer.user().to_string()),
+            capabilities: None,
+        }
+    }
+
+    /// Whose picture comes first from now on.
+    pub(crate) fn set_pinned(&mut self, turn: &mut Turn<'_>, peer: Option<PeerId>) {
+        if self.pinned != peer {
+            self.pinned = peer;
+            turn.emit(Output::Media(MediaOrder::Pin { peer }));
+        }
+    }
+
     /// Keeps one peer in view for everybody, the sender included; nobody when the id is empty.
     fn pin(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let me = &self.peers[asked.seat];
@@ -220,13 +242,15 @@ impl Room {
             let seen = seen.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
             Some(seen.id())
         };
-        self.pinned = pinned;
+        self.set_pinned(turn, pinned);
         asked.reply(turn, &());
         let push = GlobalPeerPinningBroadcastResponse {
             participant_id: request.participant_id,
         };
         let everybody = self.peers.sockets(Peer::is_inside);
         turn.push(everybody, event::PEER_PINNED, &push);
+        // Of the push alone clients take no notice before they look for another reason.
+        self.tell_speakers(turn);
         Ok(())
     }
 
@@ -250,75 +274,5 @@ impl Room {
         }
         asked.reply(turn, &PeerDisplayNameEditResponse { status: success() });
         Ok(())
-    }
-
-    fn host_control(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: HostMediaControlForPeerRequest = asked.request.message()?;
-        self.may_silence(asked, request.audio, request.video, request.scree_share)?;
-        let seat = self.peers.seat_named(&request.participant_id);
-        seat.filter(|seat| self.peers[*seat].is_inside())
-            .ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
-        asked.reply(turn, &HostMediaControlForPeerResponse { status: success() });
-        Ok(())
-    }
-
-    fn host_control_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: HostMediaControlForAllPeerRequest = asked.request.message()?;
-        self.may_silence(asked, request.audio, request.video, request.screen_share)?;
-        asked.reply(
-            turn,
-            &HostMediaControlForAllPeerResponse { status: success() },
-        );
-        Ok(())
-    }
-
-    fn may_silence(&self, asked: &Asked<'_>, audio: bool, video: bool, screen: bool) -> Outcome {
-        let peer = &self.peers[asked.seat];
-        let may = &peer.permissions;
-        let missing = [
-            (
-                audio,
-                may.disable_participant_audio,
-                "disable_participant_audio",
-            ),
-            (
-                video,
-                may.disable_participant_video,
-                "disable_participant_video",
-            ),
-            (
-                screen,
-                may.disable_participant_screensharing,
-                "disable_participant_screensharing",
-            ),
-        ]
-        .into_iter()
-        .find(|(asked, may, _)| *asked && !may);
-        match missing {
-            _ if !peer.is_inside() => Err(Refusal::new(403, "join the meeting first")),
-            Some((_, _, permission)) => Err(Refusal::forbidden(permission)),
-            None if !(audio || video || screen) => {
-                Err(Refusal::new(400, "say what is to be turned off"))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-/// What others are told when a peer's transports are connected.
-pub(crate) fn described(peer: &Peer) -> PeerJoinBroadcastResponse {
-    PeerJoinBroadcastResponse {
-        participant: Some(participant(peer)),
-    }
-}
-
-/// A peer as the media plane describes it. It publishes nothing yet.
-fn participant(peer: &Peer) -> RoomParticipants {
-    RoomParticipants {
-        peer_id: peer.id().to_string(),
-        producer_states: Vec::new(),
-        display_name: peer.name.clone(),
-        user_id: Some(peer.user().to_string()),
-        capabilities: None,
     }
 }

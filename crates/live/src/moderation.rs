@@ -115,17 +115,26 @@ impl Room {
         Answer::Done
     }
 
-    /// Takes the microphone. What is published is stopped by the media plane.
-    pub(crate) fn mute_people(&mut self, _turn: &mut Turn<'_>, people: &[Person]) -> Answer {
-        match self.present_among(people) {
-            Ok(muted) => Answer::People(muted.into_iter().collect()),
-            Err(answer) => answer,
+    /// Takes the microphone from people. They may turn it on again.
+    pub(crate) fn mute_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
+        let muted = match self.present_among(people) {
+            Ok(muted) => muted,
+            Err(answer) => return answer,
+        };
+        let theirs = |peer: &Peer| peer.is_inside() && muted.contains(&peer.user());
+        for seat in self.peers.seats(theirs) {
+            self.mute_peer(turn, seat);
         }
+        Answer::People(muted.into_iter().collect())
     }
 
     pub(crate) fn mute_everybody(&mut self, turn: &mut Turn<'_>, allow_unmute: bool) -> Answer {
         if !self.session.live {
             return Answer::NoSession;
+        }
+        let inside = self.peers.seats(Peer::is_inside);
+        for seat in &inside {
+            self.mute_peer(turn, *seat);
         }
         if !allow_unmute {
             let quiet = PresetUpdates {
@@ -138,8 +147,8 @@ impl Room {
                 }),
                 ..PresetUpdates::default()
             };
-            let inside = self.peers.iter().filter(|(_, peer)| peer.is_inside());
-            let people: BTreeSet<ParticipantId> = inside.map(|(_, peer)| peer.user()).collect();
+            let people: BTreeSet<ParticipantId> =
+                inside.iter().map(|seat| self.peers[*seat].user()).collect();
             for person in people {
                 self.patch_person(turn, person, &quiet, None);
             }

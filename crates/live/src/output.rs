@@ -1,7 +1,7 @@
 //! What a room wants done.
 
 use bytes::Bytes;
-use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, ProducerId, SessionId};
 use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::socket::polls::Poll;
 
@@ -200,21 +200,154 @@ impl EntryKind {
     }
 }
 
-/// An order to the media plane.
-#[derive(Debug)]
+/// Ties what the media plane answers to the order that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId(pub u64);
+
+/// Where a track comes from. A peer publishes one of each at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Its microphone.
+    Microphone,
+    /// Its camera.
+    Camera,
+    /// The picture of its screen.
+    Screen,
+    /// The sound that goes with its screen.
+    ScreenAudio,
+}
+
+impl Source {
+    /// Whether it belongs to a shared screen.
+    pub fn is_screen(self) -> bool {
+        matches!(self, Self::Screen | Self::ScreenAudio)
+    }
+
+    /// Whether it is heard; otherwise it is seen.
+    pub fn is_audio(self) -> bool {
+        matches!(self, Self::Microphone | Self::ScreenAudio)
+    }
+}
+
+/// A track that somebody wants to receive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The track.
+    pub producer: ProducerId,
+    /// Who publishes it.
+    pub publisher: PeerId,
+    /// The rid of the layer that the client would like, of a camera that sends several.
+    pub preferred_rid: Option<String>,
+}
+
+/// An order to the media plane. Orders are begun in the order in which they come; those with an
+/// [`OrderId`] are answered with [`crate::Input::Media`], each once and in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaOrder {
-    /// Make a transport, in place of the peer's older one of that direction; answer with [`crate::Input::Transport`].
+    /// Make a transport, in place of the peer's older one of that direction, which ends with its
+    /// tracks.
     Open {
+        /// To answer with.
+        order: OrderId,
         /// Whose.
         peer: PeerId,
-        /// The socket that asked.
-        connection: ConnectionId,
-        /// The request to answer.
-        request: Request,
         /// The client publishes on it; otherwise it receives.
         publishes: bool,
         /// The SDP offer.
         offer: String,
+    },
+    /// Take a track from a client.
+    Produce {
+        /// To answer with.
+        order: OrderId,
+        /// Whose.
+        peer: PeerId,
+        /// The id of the transport.
+        transport: String,
+        /// What the track is called from now on.
+        producer: ProducerId,
+        /// Its line in the offer.
+        mid: String,
+        /// Where it comes from.
+        source: Source,
+        /// Nothing of it is forwarded for now.
+        paused: bool,
+        /// The SDP offer.
+        offer: String,
+    },
+    /// End a track. It may be gone already; an offer is to be answered all the same.
+    CloseProducer {
+        /// To answer with, if there is an offer.
+        order: Option<OrderId>,
+        /// Whose.
+        peer: PeerId,
+        /// The track.
+        producer: ProducerId,
+        /// The SDP offer in which the client says the same.
+        offer: Option<String>,
+    },
+    /// Forward nothing of a track for now, or go on with it.
+    Pause {
+        /// Whose.
+        peer: PeerId,
+        /// The track.
+        producer: ProducerId,
+        /// Whether nothing is forwarded.
+        paused: bool,
+    },
+    /// Offer tracks of others to a client.
+    Consume {
+        /// To answer with.
+        order: OrderId,
+        /// Who receives.
+        peer: PeerId,
+        /// The id of the transport.
+        transport: String,
+        /// The tracks.
+        wanted: Vec<Wanted>,
+    },
+    /// The client has answered the last offer of a [`MediaOrder::Consume`].
+    Answered {
+        /// To answer with.
+        order: OrderId,
+        /// Who receives.
+        peer: PeerId,
+        /// The id of the transport.
+        transport: String,
+        /// The SDP answer.
+        answer: String,
+    },
+    /// End what a client receives on these lines.
+    CloseConsumers {
+        /// To answer with.
+        order: OrderId,
+        /// Who receives.
+        peer: PeerId,
+        /// The id of the transport.
+        transport: String,
+        /// The lines.
+        mids: Vec<String>,
+        /// The SDP offer in which the client says the same.
+        offer: String,
+    },
+    /// The layers that a client would like: pairs of line and rid.
+    Prefer {
+        /// Who receives.
+        peer: PeerId,
+        /// The pairs.
+        wishes: Vec<(String, String)>,
+    },
+    /// A client may not receive these tracks any more: nothing of them is sent to it from now on.
+    Revoke {
+        /// Who received.
+        peer: PeerId,
+        /// The tracks.
+        producers: Vec<ProducerId>,
+    },
+    /// Whose picture comes before those of others where not all of them fit.
+    Pin {
+        /// Whose; nobody's.
+        peer: Option<PeerId>,
     },
     /// The peer is gone: free everything of it.
     Close {
@@ -281,7 +414,8 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Like an HTTP status: 400, 403, 404, 409, 413, 429, 501.
+    /// Like an HTTP status: 400, 403, 404, 409, 413, 429, 501; of the media plane also 410 for a
+    /// transport that is gone, 422 for a description that cannot be used, 503.
     pub code: i32,
     /// For people.
     pub message: String,

@@ -50,6 +50,7 @@ pub(crate) struct Allowances {
     pub(crate) frames: Allowance,
     pub(crate) changes: Allowance,
     pub(crate) reads: Allowance,
+    pub(crate) media: Allowance,
     pub(crate) chat: Allowance,
     pub(crate) chat_files: Allowance,
     pub(crate) chat_reads: Allowance,

@@ -20,6 +20,7 @@ use crate::chat::Chat;
 use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
+use crate::media::{Tracks, UNAWARE_MS};
 use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal};
 use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
@@ -121,6 +122,7 @@ pub struct Room {
     /// Deleted from the meeting: they stay out once they have left.
     pub(crate) removed: BTreeSet<ParticipantId>,
     pub(crate) pinned: Option<PeerId>,
+    pub(crate) tracks: Tracks,
     /// Peers of this session that have left, in case they come back.
     pub(crate) gone: BTreeMap<PeerId, Gone>,
     deadlines: BTreeSet<(i64, Deadline)>,
@@ -137,6 +139,8 @@ pub(crate) type Outcome = Result<(), Refusal>;
 
 /// Why sockets close whose peers were thrown out, if their clients do not close them.
 const REMOVED: Closing = Closing::Final("you are no longer in this meeting");
+/// A server says at least so often that it is alive.
+const BEAT_MS: i64 = 5_000;
 /// Why sockets close when the server stops.
 const RESTARTS: Closing = Closing::Again("the server restarts");
 impl Room {
@@ -189,6 +193,7 @@ impl Room {
             people,
             removed: BTreeSet::new(),
             pinned: None,
+            tracks: Tracks::default(),
             gone: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
@@ -197,6 +202,11 @@ impl Room {
             list_told: None,
             door: Door::Open,
         };
+        // Whoever was here has transports of a server that is dead. It was alive for some time after it
+        // was last known to be.
+        if live {
+            room.tracks.freed_until_ms = past.last_alive_ms + BEAT_MS + UNAWARE_MS;
+        }
         for record in &past.peers {
             if record.left_ms.is_some() {
                 room.gone.insert(record.peer, Gone::of(record));
@@ -245,11 +255,8 @@ impl Room {
                 goodbye,
             } => self.closed(turn, connection, goodbye),
             Input::Command { ticket, command } => self.command(turn, ticket, command),
-            Input::Transport {
-                connection,
-                request,
-                outcome,
-            } => self.transport(turn, connection, &request, outcome),
+            Input::Media { order, outcome } => self.media_answered(turn, order, outcome),
+            Input::Speaking(speakers) => self.spoken(turn, &speakers),
             Input::Tick => {}
         }
         self.tick(turn);
@@ -399,12 +406,18 @@ impl Room {
             | event::VOTE_POLL
             | event::MEDIA_JOIN
             | event::CREATE_TRANSPORT
+            | event::PRODUCE
+            | event::CLOSE_PRODUCER
             | event::MEDIA_JOIN_COMPLETE
             | event::MEDIA_LEAVE
             | event::PIN_PEER
             | event::CHANGE_DISPLAY_NAME
             | event::HOST_CONTROL_PEER
             | event::HOST_CONTROL_ALL => (&mut left.changes, self.limits.changes),
+            event::CONSUME
+            | event::RENEGOTIATE
+            | event::CLOSE_CONSUMER
+            | event::UPDATE_SIMULCAST => (&mut left.media, self.limits.media),
             _ => return Ok(()),
         };
         left.spend(rate, turn.now_ms, "too many requests: slow down")

@@ -126,17 +126,23 @@ impl Room {
         let Some(peer) = self.peers.get(seat) else {
             return;
         };
+        let id = peer.id();
         // What happened later has a later deadline.
         let over = |since: i64| since + self.limits.grace_ms <= turn.now_ms;
         match (peer.lost_ms, peer.place) {
             (Some(lost_ms), _) => {
                 if over(lost_ms) {
+                    self.tracks.lose(seat, id, turn.now_ms);
                     self.depart(turn, seat);
                 } else {
                     self.at(lost_ms + self.limits.grace_ms, Deadline::Grace(seat));
                 }
             }
-            (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => self.leave(turn, seat),
+            (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => {
+                self.tracks.lose(seat, id, turn.now_ms);
+                self.leave(turn, seat);
+                self.free_media(turn, seat);
+            }
             (None, Place::Rejected)
                 if peer.rejected_ms + self.limits.rejected_ms <= turn.now_ms =>
             {
@@ -288,8 +294,10 @@ impl Room {
         }
         self.session.left_ms = self.session.left_ms.max(left_ms);
         if self.pinned == Some(id) {
-            self.pinned = None;
+            self.set_pinned(turn, None);
         }
+        self.tracks.forget(seat);
+        self.tracks.forget_speaker(id);
         self.keep_peer(turn, seat);
         self.keep_entry(turn, EntryKind::Stage, id.to_string(), None);
         self.keep_session(turn);
@@ -316,6 +324,7 @@ impl Room {
         let Some(peer) = self.peers.remove(seat) else {
             return;
         };
+        self.tracks.depart(seat);
         turn.emit(Output::Media(MediaOrder::Close { peer: peer.id() }));
         if let Some(stay) = peer.stay {
             let gone = Gone {

@@ -19,7 +19,7 @@ pub struct ParseIdError {
 
 impl ParseIdError {
     /// What the id stands for: `account`, `app`, `meeting`, `participant`, `peer`, `preset`,
-    /// `session` or `token`.
+    /// `producer`, `session` or `token`.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -183,6 +183,10 @@ id!(
 id!(
     /// One client in a meeting. The client chooses it and keeps it over reconnects. A hyphenated UUID.
     PeerId, "peer", Spelling::Hyphenated
+);
+id!(
+    /// A track that a peer publishes. A hyphenated UUID.
+    ProducerId, "producer", Spelling::Hyphenated
 );
 id!(
     /// An API token, not its secret. A hyphenated UUID.

@@ -28,7 +28,8 @@ pub mod signal;
 pub mod strict;
 
 pub use ids::{
-    AccountId, AppId, MeetingId, ParseIdError, ParticipantId, PeerId, PresetId, SessionId, TokenId,
+    AccountId, AppId, MeetingId, ParseIdError, ParticipantId, PeerId, PresetId, ProducerId,
+    SessionId, TokenId,
 };
 pub use meeting::{MeetingSettings, MeetingStatus};
 pub use merge_patch::merge_patch;

@@ -93,6 +93,30 @@ pub struct Settings {
         value_name = "IP:PORT"
     )]
     pub media_listen: Option<String>,
+    /// TCP addresses of the media plane, separated by commas, or `off` [default: those of --media-listen]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TCP_LISTEN",
+        value_name = "IP:PORT"
+    )]
+    pub media_tcp_listen: Option<String>,
+    /// Connections of media over TCP and TLS at most [default: 20000]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TCP_CONNECTIONS",
+        value_name = "COUNT"
+    )]
+    pub media_tcp_connections: Option<usize>,
+    /// Of these, from one address, 0 for no limit [default: 1000]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TCP_PER_ADDRESS",
+        value_name = "COUNT"
+    )]
+    pub media_tcp_per_address: Option<usize>,
     /// Addresses at which browsers reach the media plane [default: this machine's]
     #[arg(
         long,
@@ -110,6 +134,17 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub media_transports: Option<usize>,
+    /// Tracks that one peer receives at most [default: 100]
+    #[arg(long, global = true, env = "PARLOR_MEDIA_TRACKS", value_name = "COUNT")]
+    pub media_tracks: Option<usize>,
+    /// Threads that forward media; a meeting lives on one of them [default: one for each processor]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_THREADS",
+        value_name = "COUNT"
+    )]
+    pub media_threads: Option<usize>,
     /// ICE server that browsers are told: a URL, or JSON with urls, username and credential
     #[arg(
         long,
@@ -305,8 +340,13 @@ impl Settings {
             acme_directory,
             acme_root,
             media_listen,
+            media_tcp_listen,
+            media_tcp_connections,
+            media_tcp_per_address,
             media_address,
             media_transports,
+            media_tracks,
+            media_threads,
             ice_server,
             storage,
             storage_endpoint,
@@ -457,12 +497,18 @@ impl Settings {
     /// When they contradict each other.
     pub fn shown(&self) -> anyhow::Result<String> {
         let (limits, bounds) = (self.limits()?, Bounds::of(self));
+        let relay = self.relay()?;
         let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "(hidden)".to_owned());
         let shown = Self {
             listen: Some(self.listen().to_owned()),
             tls_listen: Some(self.tls_listen().unwrap_or_else(|| "off".to_owned())),
             media_listen: Some(self.media_listen()),
+            media_tcp_listen: Some(self.media_tcp_listen()),
+            media_tcp_connections: Some(relay.streams),
+            media_tcp_per_address: Some(relay.streams_per_ip),
             media_transports: Some(self.media_transports.unwrap_or(MEDIA_TRANSPORTS)),
+            media_tracks: Some(self.room_limits().consumers),
+            media_threads: Some(self.media_threads()),
             // It may carry a credential.
             ice_server: self
                 .ice_server

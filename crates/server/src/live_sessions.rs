@@ -6,6 +6,7 @@
 //! session must end some day.
 
 mod driver;
+mod media;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use parlor_live::{Answer, Command, ConnectionId, Newcomer, Request};
+use parlor_live::{Answer, Command, ConnectionId, MediaAnswer, Newcomer, OrderId, Refusal};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -61,10 +62,9 @@ pub(crate) enum Letter {
         command: Command,
         answer: Option<oneshot::Sender<Answer>>,
     },
-    Transport {
-        connection: ConnectionId,
-        request: Box<Request>,
-        outcome: Result<(String, String), String>,
+    Media {
+        order: OrderId,
+        outcome: Result<MediaAnswer, Refusal>,
     },
 }
 

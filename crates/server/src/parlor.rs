@@ -30,6 +30,10 @@ pub static MIGRATIONS: &[Migration] = &[
         name: "0002_live",
         sql: include_str!("../../../migrations/0002_live.sql"),
     },
+    Migration {
+        name: "0003_peer_reports",
+        sql: include_str!("../../../migrations/0003_peer_reports.sql"),
+    },
 ];
 
 /// How often a change that others keep overtaking is tried.

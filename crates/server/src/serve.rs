@@ -12,7 +12,8 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use parlor_sfu::Relay;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -122,7 +123,14 @@ impl Scheme {
 pub struct Door {
     listeners: Vec<TcpListener>,
     router: Router,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
+}
+
+/// How connections are secured, and what else than HTTP may come in them.
+#[derive(Clone)]
+struct Tls {
+    acceptor: TlsAcceptor,
+    relay: Option<Relay>,
 }
 
 impl Door {
@@ -133,8 +141,20 @@ impl Door {
         Self {
             listeners,
             router: router.layer(Extension(scheme)),
-            tls,
+            tls: tls.map(|acceptor| Tls {
+                acceptor,
+                relay: None,
+            }),
         }
+    }
+
+    /// The same door, at which those who come over TLS may also speak TURN with the media plane.
+    #[must_use]
+    pub fn with_relay(mut self, relay: Option<&Relay>) -> Self {
+        if let Some(tls) = &mut self.tls {
+            tls.relay = relay.cloned();
+        }
+        self
     }
 }
 
@@ -183,10 +203,10 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, hall: Hall) {
+async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: Hall) {
     while let Some(accepted) = hall.stop.run_until_cancelled(listener.accept()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: connections that end will give some back.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -205,6 +225,7 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>,
         };
         tokio::spawn(connection(
             stream,
+            peer,
             tls.clone(),
             router.clone(),
             hall.clone(),
@@ -215,7 +236,8 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>,
 
 async fn connection(
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    peer: SocketAddr,
+    tls: Option<Tls>,
     router: Router,
     hall: Hall,
     held: Held,
@@ -228,12 +250,26 @@ async fn connection(
     let Some(tls) = tls else {
         return requests(Counted { stream, held }, router, &hall).await;
     };
-    let shaking = tls.accept_with(stream, |session| {
+    let shaking = tls.acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
     });
     let shaking = tokio::time::timeout(bounds.header, shaking);
     match hall.stop.run_until_cancelled(shaking).await {
-        Some(Ok(Ok(stream))) => requests(Counted { stream, held }, router, &hall).await,
+        Some(Ok(Ok(mut stream))) => {
+            if let Some(relay) = &tls.relay {
+                // What is there is looked at where it is, so HTTP is served as without.
+                let looking = tokio::time::timeout(bounds.header, stream.fill_buf());
+                let Some(Ok(Ok(first))) = hall.stop.run_until_cancelled(looking).await else {
+                    return;
+                };
+                if Relay::takes(first) != Some(false) && !first.is_empty() {
+                    let serving = relay.serve(Counted { stream, held }, peer);
+                    hall.stop.run_until_cancelled(serving).await;
+                    return;
+                }
+            }
+            requests(Counted { stream, held }, router, &hall).await;
+        }
         Some(Ok(Err(error))) => {
             hall.metrics.handshake_failed();
             tracing::debug!(%error, "a TLS handshake failed");
@@ -344,3 +380,6 @@ fn needed_files(bounds: &Bounds) -> u64 {
         .unwrap_or(u64::MAX)
         .saturating_add(256)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Sessions: the live runs of meetings, and who was in them. Operations 22–25 and 27 of the
+//! Sessions: the live runs of meetings, and who was in them. Operations 22–27 of the
 //! contract.
 //!
 //! A session's minutes are the sum over its peers of the time they were inside, those who are
@@ -10,6 +10,7 @@ mod list;
 mod participant;
 mod participants;
 mod peer;
+mod peer_report;
 
 pub(crate) use chat::download_router;
 
@@ -32,6 +33,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get::endpoint(),
         participants::endpoint(),
         participant::endpoint(),
+        peer_report::endpoint(),
         chat::endpoint(),
     ]
 }
@@ -76,6 +78,7 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     let mut all = vec![&BY_ID, &LIVE, &get::BREAKOUT_ROOMS, &get::SETTINGS];
     all.extend(list::STATEMENTS);
     all.extend(peer::STATEMENTS);
+    all.extend(peer_report::STATEMENTS);
     all.extend(participants::STATEMENTS);
     all
 }

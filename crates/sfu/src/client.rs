@@ -1,13 +1,53 @@
-//! The other end of a transport, for tests: what a browser does, done by str0m.
+//! The other end of a transport, for tests: what a browser does, done by str0m, which shares no
+//! code with the engine but DTLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Input, Output, Rtc, RtcConfig, crypto};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{ExtensionValues, RawPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, crypto};
+
+/// The layers that the SDK sends of a camera.
+pub(crate) const RIDS: [&str; 3] = ["f", "h", "q"];
+
+/// A packet of media that arrived, or arrived after it was asked for again.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) at: Instant,
+    pub(crate) mid: String,
+    pub(crate) ssrc: u32,
+    /// The sequence number with its wraps.
+    pub(crate) index: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) level: Option<i8>,
+    pub(crate) payload: Arc<[u8]>,
+}
+
+/// A packet to send.
+#[derive(Debug, Clone)]
+pub(crate) struct Say {
+    pub(crate) index: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) level: Option<i8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What came in RTCP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) nacks: usize,
+    pub(crate) plis: usize,
+    pub(crate) sender_reports: usize,
+    pub(crate) receiver_reports: usize,
+    pub(crate) feedbacks: usize,
+}
 
 /// A client that has made an offer, without candidates as the SDK does.
 pub(crate) struct Client {
@@ -15,17 +55,37 @@ pub(crate) struct Client {
     offer: String,
     pending: Option<SdpPendingOffer>,
     address: SocketAddr,
+    sent: Vec<(SocketAddr, Vec<u8>)>,
+    wakes: Instant,
+    pub(crate) heard: Vec<Heard>,
+    /// Lines and layers that a key frame is asked of.
+    pub(crate) keyframes: Vec<(String, Option<String>)>,
+    pub(crate) told: Told,
 }
 
 impl Client {
-    /// Offers audio and video from this address.
+    /// Offers audio and video from this address, as on a connection to publish on.
     pub(crate) fn new(now: Instant, address: SocketAddr) -> Self {
+        Self::offering(now, address, Some(simulcast(&RIDS)))
+    }
+
+    /// The same on a connection to receive on.
+    pub(crate) fn receiving(now: Instant, address: SocketAddr) -> Self {
+        Self::offering(now, address, None)
+    }
+
+    fn offering(now: Instant, address: SocketAddr, layers: Option<Simulcast>) -> Self {
         let mut rtc = RtcConfig::new()
             .set_crypto_provider(Arc::new(crypto::from_feature_flags()))
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .set_rtp_mode(true)
+            .enable_raw_packets(true)
             .build(now);
         let mut changes = rtc.sdp_api();
         changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-        changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, layers);
         let (offer, pending) = changes.apply().unwrap();
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         Self {
@@ -33,6 +93,11 @@ impl Client {
             offer: offer.to_sdp_string(),
             pending: Some(pending),
             address,
+            sent: Vec::new(),
+            wakes: now,
+            heard: Vec::new(),
+            keyframes: Vec::new(),
+            told: Told::default(),
         }
     }
 
@@ -46,6 +111,53 @@ impl Client {
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
     }
 
+    /// Offers a further line to send on; its mid, and the offer.
+    pub(crate) fn offer_track(&mut self, is_audio: bool, rids: &[&str]) -> (String, String) {
+        let kind = if is_audio {
+            MediaKind::Audio
+        } else {
+            MediaKind::Video
+        };
+        let layers = (!rids.is_empty()).then(|| simulcast(rids));
+        let mut changes = self.rtc.sdp_api();
+        let mid = changes.add_media(kind, Direction::SendOnly, None, None, layers);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        (mid.to_string(), offer.to_sdp_string())
+    }
+
+    /// Offers not to send on a line any more, as the SDK does: it stays there, inactive.
+    pub(crate) fn offer_silence(&mut self, mid: &str) -> String {
+        let mut changes = self.rtc.sdp_api();
+        changes.set_direction(Mid::from(mid), Direction::Inactive);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        offer.to_sdp_string()
+    }
+
+    /// Offers to stop lines.
+    pub(crate) fn offer_to_close(&mut self, mids: &[String]) -> String {
+        self.try_offer_to_close(mids).unwrap()
+    }
+
+    /// The same. Nothing if all of them are stopped already.
+    pub(crate) fn try_offer_to_close(&mut self, mids: &[String]) -> Option<String> {
+        let mut changes = self.rtc.sdp_api();
+        for mid in mids {
+            changes.stop_media(Mid::from(mid.as_str()));
+        }
+        let (offer, pending) = changes.apply()?;
+        self.pending = Some(pending);
+        Some(offer.to_sdp_string())
+    }
+
+    /// Answers the server's offer.
+    pub(crate) fn answer(&mut self, offer: &str) -> String {
+        let offer = SdpOffer::from_sdp_string(offer).unwrap();
+        let answer = self.rtc.sdp_api().accept_offer(offer).unwrap();
+        answer.to_sdp_string()
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.rtc.is_connected()
     }
@@ -53,27 +165,125 @@ impl Client {
     /// Says goodbye.
     pub(crate) fn close(&mut self) {
         self.rtc.close().unwrap();
+        self.drain();
+    }
+
+    /// Asks for audio again too, as the SDK does (contract: media 1.6).
+    pub(crate) fn ask_again_for(&mut self, ssrc: u32) {
+        let mut direct = self.rtc.direct_api();
+        direct
+            .stream_rx(&Ssrc::from(ssrc))
+            .unwrap()
+            .suppress_nack(false);
+    }
+
+    /// Asks for a key frame.
+    pub(crate) fn ask_keyframe(&mut self, ssrc: u32) {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_rx(&Ssrc::from(ssrc)).unwrap();
+        stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        self.drain();
+    }
+
+    /// Sends a packet of media.
+    pub(crate) fn say(&mut self, now: Instant, mid: &str, rid: Option<&str>, say: &Say) {
+        let is_audio = say.level.is_some();
+        let payload_type = if is_audio { 111 } else { 96 };
+        let mut direct = self.rtc.direct_api();
+        let rid = rid.map(Rid::from);
+        let Some(stream) = direct.stream_tx_by_mid(Mid::from(mid), rid) else {
+            return;
+        };
+        let marks = ExtensionValues {
+            audio_level: say.level,
+            voice_activity: say.level.map(|level| level > -60),
+            ..ExtensionValues::default()
+        };
+        let write = RtpWrite::new(
+            payload_type.into(),
+            say.index.into(),
+            say.timestamp,
+            now,
+            say.payload.clone(),
+        );
+        stream.write_rtp(write.marker(say.marker).ext_vals(marks).nackable(!is_audio));
     }
 
     /// Takes a datagram from the server.
     pub(crate) fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let receive = Receive::new(Protocol::Udp, source, self.address, datagram).unwrap();
+        let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, datagram) else {
+            return;
+        };
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        self.drain();
     }
 
     pub(crate) fn timeout(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
     }
 
     /// What it sends, and where to; and when it wants to be woken.
     pub(crate) fn poll(&mut self) -> (Vec<(SocketAddr, Vec<u8>)>, Instant) {
-        let mut sent = Vec::new();
+        self.drain();
+        (std::mem::take(&mut self.sent), self.wakes)
+    }
+
+    fn drain(&mut self) {
         loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Timeout(wakes) => return (sent, wakes),
-                Output::Transmit(t) => sent.push((t.destination, t.contents.to_vec())),
-                Output::Event(_) => {}
+                Output::Timeout(wakes) => {
+                    self.wakes = wakes;
+                    return;
+                }
+                Output::Transmit(t) => self.sent.push((t.destination, t.contents.to_vec())),
+                Output::Event(event) => self.note(event),
             }
         }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::RtpPacket(packet) => {
+                let mut direct = self.rtc.direct_api();
+                let stream = direct.stream_rx(&packet.header.ssrc);
+                self.heard.push(Heard {
+                    at: packet.timestamp,
+                    mid: stream
+                        .map(|stream| stream.mid().to_string())
+                        .unwrap_or_default(),
+                    ssrc: *packet.header.ssrc,
+                    index: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    marker: packet.header.marker,
+                    level: packet.header.ext_vals.audio_level,
+                    payload: packet.payload,
+                });
+            }
+            Event::KeyframeRequest(request) => {
+                let rid = request.rid.map(|rid| rid.to_string());
+                self.keyframes.push((request.mid.to_string(), rid));
+            }
+            Event::RawPacket(packet) => {
+                if let RawPacket::RtcpRx(rtcp) = *packet {
+                    match rtcp {
+                        Rtcp::Nack(_) => self.told.nacks += 1,
+                        Rtcp::Pli(_) => self.told.plis += 1,
+                        Rtcp::SenderReport(_) => self.told.sender_reports += 1,
+                        Rtcp::ReceiverReport(_) => self.told.receiver_reports += 1,
+                        Rtcp::Twcc(_) => self.told.feedbacks += 1,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn simulcast(rids: &[&str]) -> Simulcast {
+    Simulcast {
+        send: rids.iter().map(|rid| SimulcastLayer::new(rid)).collect(),
+        recv: Vec::new(),
     }
 }

@@ -1,113 +1,202 @@
-//! All that the media plane decides, without sockets and without a clock.
+//! All that the media plane decides, without sockets, clock or chance.
 //!
-//! Whoever drives the [`Engine`] hands in time and datagrams, and takes out what is to be sent and
-//! when to come again. Nothing is searched for: a datagram finds its transport by the ICE user
-//! name in it or by where it comes from, and a timer by its place in an ordered set.
+//! Whoever drives the [`Engine`] hands in time, datagrams and orders, and takes out what is to be
+//! sent and when to come again. Nothing is searched for per packet: a datagram finds its transport
+//! by the ICE user name in it or by the way it comes, a packet its track by its SSRC, and a timer
+//! has its place in an ordered set.
+//!
+//! | where | what |
+//! |---|---|
+//! | `orders` | What the rest of the server asks for: transports, tracks, receivers. |
+//! | `forward` | The way of a packet from the one who publishes it to those who receive it. |
+//! | `transport`, `ice` | One connection: the way to the client, the keys, what waits to be sent. |
+//! | `publish`, `reception`, `arrivals` | What a client sends: streams, losses, feedback. |
+//! | `track`, `history`, `key_frame` | A track with its layers, and the last packets of each. |
+//! | `subscribe`, `rewrite` | What a client receives, and how layers become one stream. |
+//! | `bandwidth`, `allocate` | What the path to a client bears, and which layers fit. |
+//! | `speaking` | Who speaks in a meeting. |
 
+mod allocate;
+mod arrivals;
+mod bandwidth;
+mod forward;
+mod history;
+pub(crate) mod ice;
+mod key_frame;
+mod orders;
+mod outbox;
+mod publish;
+mod reception;
+mod rewrite;
+mod speaking;
+mod subscribe;
+mod track;
 mod transport;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use str0m::net::DatagramSend;
+use is::stun::StunMessage;
+use parlor_protocol::{MeetingId, PeerId, ProducerId};
+use slab::Slab;
+use tokio::sync::mpsc;
 use tracing::debug;
 
-pub(crate) use self::transport::Offer;
-use self::transport::{Arrival, State, Template, Transport};
-use crate::{Direction, Error, Member, Opened};
+pub(crate) use self::outbox::Outbox;
+use self::publish::Publisher;
+use self::speaking::Speaking;
+use self::subscribe::Subscriber;
+use self::track::Track;
+pub(crate) use self::transport::Identity;
+use self::transport::{Security, Transport, Yard};
+use crate::relay::{LinkId, Via};
+use crate::sdp::Candidate;
+use crate::wire::{self, Kind};
+use crate::{Direction, Event, Member};
 
 /// A transport that wants to be woken at once waits this long, so that none can keep the thread
 /// for itself.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
-/// How many paths a client may come on over the life of one transport. Changing networks takes a
-/// few each time; after the last, the client makes a new transport. The limit bounds what a client
-/// that sends from every port makes us remember.
-const PATHS: usize = 64;
+/// A transport that wants nothing is looked at this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+/// What is believed of the path to a client before anything is known of it.
+const BANDWIDTH: bandwidth::Settings = bandwidth::Settings {
+    start_bps: 1_000_000,
+    min_bps: 50_000,
+    max_bps: 50_000_000,
+};
+
+/// A way to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Route {
+    /// Datagrams through one of our sockets, by its place, to an address.
+    Udp(usize, SocketAddr),
+    /// A way that is not a UDP address: a TCP connection, or a relay.
+    Link(LinkId, Via),
+}
 
 /// What an [`Engine`] needs to know.
 pub(crate) struct Settings {
-    /// For each socket, the addresses that clients are told to come to. No address is there twice.
-    pub(crate) advertised: Vec<Vec<SocketAddr>>,
-    /// How many transports there may be.
+    /// What clients are told to come to.
+    pub(crate) candidates: Vec<Candidate>,
+    /// What the ids of transports begin with.
+    pub(crate) shard: u8,
+    /// How many transports there may be, in all engines that share [`open`](Self::open).
     pub(crate) max_transports: usize,
+    /// How many there are in all of them.
+    pub(crate) open: Arc<AtomicUsize>,
+    /// How many tracks one client may receive at a time.
+    pub(crate) max_consumers: usize,
     /// How long a transport may be without a connection.
     pub(crate) connect_timeout: Duration,
+    /// The certificate.
+    pub(crate) identity: Identity,
+    /// Fills with bytes that nobody can guess.
+    pub(crate) random: fn(&mut [u8]),
 }
-
-/// A datagram to send.
-#[derive(Debug)]
-pub(crate) struct Transmit {
-    /// Through which socket, by its index in [`Settings::advertised`].
-    pub(crate) socket: usize,
-    /// Where to.
-    pub(crate) destination: SocketAddr,
-    /// What.
-    pub(crate) contents: DatagramSend,
-}
-
-/// A transport, never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key(u64);
-
-/// Where a transport is reached from: one of our sockets, and an address of the client.
-type Path = (usize, SocketAddr);
 
 /// A transport with what the engine knows about it.
 struct Entry {
     member: Member,
     direction: Direction,
     transport: Transport,
-    /// Every path it was ever reached on.
-    paths: Vec<Path>,
-    /// When it is to be woken; its place in [`Engine::timers`].
+    side: Side,
+    /// Its place in [`Engine::timers`].
     wakes: Instant,
     /// When it is freed unless it is connected by then. None while it is connected.
     dies: Option<Instant>,
 }
 
+enum Side {
+    Publish(Box<Publisher>),
+    Receive(Box<Subscriber>),
+}
+
+/// How many of those who spoke last are told of: more than the largest grid shows.
+const SPEAKERS: usize = 25;
+
+/// What is known of a meeting as a whole.
+struct Hall {
+    speaking: Speaking<PeerId>,
+    pinned: Option<PeerId>,
+    listeners: Vec<mpsc::Sender<Event>>,
+    transports: usize,
+}
+
+impl Default for Hall {
+    fn default() -> Self {
+        Self {
+            speaking: Speaking::new(SPEAKERS),
+            pinned: None,
+            listeners: Vec::new(),
+            transports: 0,
+        }
+    }
+}
+
+impl Hall {
+    /// Whether anybody is in the meeting, or listens to it.
+    fn is_of_use(&self) -> bool {
+        self.transports > 0 || self.listeners.iter().any(|listener| !listener.is_closed())
+    }
+}
+
 /// Every transport of everybody.
 pub(crate) struct Engine {
-    template: Template,
-    max_transports: usize,
-    connect_timeout: Duration,
-    /// For each socket, what transports are told a datagram was sent to. Which of the socket's
-    /// addresses it really was makes no difference to them, and not every system says.
-    homes: Vec<Option<SocketAddr>>,
-    entries: HashMap<Key, Entry>,
-    last_key: u64,
-    by_member: HashMap<(Member, Direction), Key>,
-    by_ufrag: HashMap<String, Key>,
-    by_path: HashMap<Path, Key>,
-    timers: BTreeSet<(Instant, Key)>,
-    outgoing: VecDeque<Transmit>,
+    settings: Settings,
+    security: Security,
+    entries: Slab<Entry>,
+    tracks: Slab<Track>,
+    halls: HashMap<MeetingId, Hall>,
+    sweep_halls_at: usize,
+    by_member: HashMap<(Member, Direction), usize>,
+    by_ufrag: HashMap<String, usize>,
+    by_route: HashMap<Route, usize>,
+    by_producer: HashMap<(MeetingId, ProducerId), usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    yard: Yard,
     connected: usize,
+    consumers: usize,
+    wanted: forward::Wishes,
+}
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was of use.
+    Yes,
+    /// It belongs to nobody here, or was not understood.
+    No,
+    /// It is a check for a transport of another engine, by what that one's ids begin with.
+    Elsewhere(u8),
 }
 
 impl Engine {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let homes = settings
-            .advertised
-            .iter()
-            .map(|addresses| addresses.first().copied())
-            .collect();
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            template: Template::new(settings.advertised.concat()),
-            max_transports: settings.max_transports,
-            connect_timeout: settings.connect_timeout,
-            homes,
-            entries: HashMap::new(),
-            last_key: 0,
+            security: Security::new(&settings.identity),
+            settings,
+            entries: Slab::new(),
+            tracks: Slab::new(),
+            halls: HashMap::new(),
+            sweep_halls_at: 0,
             by_member: HashMap::new(),
             by_ufrag: HashMap::new(),
-            by_path: HashMap::new(),
+            by_route: HashMap::new(),
+            by_producer: HashMap::new(),
             timers: BTreeSet::new(),
-            outgoing: VecDeque::new(),
+            yard: Yard::default(),
             connected: 0,
+            consumers: 0,
+            wanted: forward::Wishes::default(),
         }
     }
 
@@ -121,210 +210,225 @@ impl Engine {
         self.connected
     }
 
-    /// Answers an offer with a new transport in place of the member's older one of that direction.
-    ///
-    /// # Errors
-    /// [`Error::BadOffer`] or [`Error::Full`]; the older one stays.
-    pub(crate) fn open(
-        &mut self,
-        now: Instant,
-        member: Member,
-        direction: Direction,
-        offer: Offer,
-    ) -> Result<Opened, Error> {
-        let older = self.by_member.get(&(member, direction)).copied();
-        if self.entries.len() - usize::from(older.is_some()) >= self.max_transports {
-            return Err(Error::Full);
-        }
-        let (transport, answer) = self.template.accept(now, offer).map_err(Error::BadOffer)?;
-        if let Some(older) = older {
-            self.free(older, "replaced");
-        }
-
-        self.last_key += 1;
-        let key = Key(self.last_key);
-        let transport_id = transport.ufrag().to_owned();
-        debug!(?member, ?direction, transport_id, "a transport is open");
-        self.by_member.insert((member, direction), key);
-        self.by_ufrag.insert(transport_id.clone(), key);
-        let entry = Entry {
-            member,
-            direction,
-            transport,
-            paths: Vec::new(),
-            wakes: now,
-            dies: Some(now + self.connect_timeout),
-        };
-        self.entries.insert(key, entry);
-        self.timers.insert((now, key));
-        self.drive(now, key, None);
-        Ok(Opened {
-            transport_id,
-            answer,
-        })
+    /// How many tracks are published.
+    pub(crate) fn producers(&self) -> usize {
+        self.tracks.len()
     }
 
-    /// Frees what a member has.
-    pub(crate) fn close(&mut self, member: Member) {
-        for direction in [Direction::Publish, Direction::Receive] {
-            if let Some(key) = self.by_member.get(&(member, direction)) {
-                self.free(*key, "closed");
-            }
-        }
+    /// How many are received.
+    pub(crate) fn consumers(&self) -> usize {
+        self.consumers
     }
 
-    /// Takes a datagram from a socket. False if it was dropped.
+    /// Takes a datagram. `source` is where the client is told that it comes from. The datagram is
+    /// decrypted where it lies.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
-        socket: usize,
+        route: Route,
         source: SocketAddr,
-        datagram: &[u8],
-    ) -> bool {
-        let Some(home) = self.homes.get(socket).copied().flatten() else {
-            return false;
-        };
-        let Some(arrival) = Arrival::read(now, source, home, datagram) else {
-            return false;
-        };
-        let path = (socket, source);
-        let known = self.by_path.get(&path).copied();
-        let key = match arrival.ufrag() {
-            Some(ufrag) => self.by_ufrag.get(ufrag).copied(),
-            None => known,
-        };
-        let Some(key) = key else {
-            return false;
-        };
-        if known != Some(key) && !self.learn(path, key, &arrival) {
-            return false;
+        datagram: &mut [u8],
+    ) -> Taken {
+        let kind = wire::kind(datagram);
+        if kind == Kind::Stun {
+            return self.check(now, route, source, datagram);
         }
-        self.drive(now, key, Some(arrival))
-    }
-
-    /// Remembers that a path is a transport's, if what came on it proves it.
-    fn learn(&mut self, path: Path, key: Key, arrival: &Arrival) -> bool {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return false;
+        let Some(place) = self.by_route.get(&route).copied() else {
+            return Taken::No;
         };
-        if !entry.transport.trusts(arrival) {
-            return false;
-        }
-        if !entry.paths.contains(&path) {
-            if entry.paths.len() == PATHS {
-                return false;
+        let taken = match kind {
+            Kind::Rtp => self.rtp(now, place, route, datagram),
+            Kind::Rtcp => self.rtcp(now, place, route, datagram),
+            Kind::Dtls => {
+                let entry = &mut self.entries[place];
+                entry.transport.dtls(now, datagram, &mut self.yard);
+                self.look_after(now, place);
+                true
             }
-            entry.paths.push(path);
-        }
-        self.by_path.insert(path, key);
-        true
+            _ => false,
+        };
+        if taken { Taken::Yes } else { Taken::No }
     }
 
-    /// Wakes the transports whose time has come, each once.
+    fn check(&mut self, now: Instant, route: Route, source: SocketAddr, datagram: &[u8]) -> Taken {
+        let Ok(message) = StunMessage::parse(datagram) else {
+            return Taken::No;
+        };
+        let Some((ufrag, _)) = message.username().and_then(|name| name.split_once(':')) else {
+            return Taken::No;
+        };
+        let Some(place) = self.by_ufrag.get(ufrag).copied() else {
+            return match ufrag.as_bytes().first() {
+                Some(shard) if *shard != self.settings.shard => Taken::Elsewhere(*shard),
+                _ => Taken::No,
+            };
+        };
+        let entry = &mut self.entries[place];
+        let Some(answer) = entry.transport.check(now, route, source, &message) else {
+            return Taken::No;
+        };
+        // A client that closed one transport may come to the next one the same way; and a way that
+        // somebody else has claimed comes back to whoever really is there.
+        self.by_route.insert(route, place);
+        // It goes back the way that the check came, which need not be the one that is in use.
+        self.yard.answer(route, &answer);
+        if entry.dies.is_some() {
+            self.look_after(now, place);
+        }
+        Taken::Yes
+    }
+
+    /// A link is gone.
+    pub(crate) fn unlink(&mut self, link: LinkId, via: Via) {
+        let route = Route::Link(link, via);
+        if let Some(place) = self.by_route.remove(&route) {
+            self.entries[place].transport.ice.lost(route);
+        }
+    }
+
+    /// Does what is due.
     pub(crate) fn timeout(&mut self, now: Instant) {
-        while let Some((wakes, key)) = self.timers.first().copied() {
+        while let Some(&(wakes, place)) = self.timers.first() {
             if wakes > now {
                 break;
             }
-            // Where it is put back is later than now, so this ends.
-            self.timers.remove(&(wakes, key));
-            self.drive(now, key, None);
+            let entry = &mut self.entries[place];
+            entry.transport.timeout(now, &mut self.yard);
+            match &mut entry.side {
+                Side::Publish(publisher) => {
+                    publisher.tell(now, &mut self.tracks, &mut entry.transport, &mut self.yard);
+                }
+                Side::Receive(_) => self.serve(now, place),
+            }
+            self.look_after(now, place);
         }
     }
 
-    /// When [`Engine::timeout`] has something to do.
+    /// When [`Engine::timeout`] is to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(wakes, _)| *wakes)
     }
 
-    /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outgoing.pop_front()
+    /// Hands out what is to be sent.
+    pub(crate) fn flush(&mut self, mut send: impl FnMut(Route, &Outbox)) {
+        for (route, outbox) in self.yard.answers() {
+            send(route, &outbox);
+        }
+        while let Some(place) = self.yard.take_dirty() {
+            // It may have been freed, or its place taken by another since.
+            let Some(entry) = self.entries.get_mut(place) else {
+                continue;
+            };
+            let Some(outbox) = entry.transport.take_outbox() else {
+                continue;
+            };
+            if let Some(route) = entry.transport.ice.selected() {
+                send(route, &outbox);
+            }
+            self.yard.give_back(outbox);
+        }
     }
 
-    /// Lets a transport work on what has arrived, or on the time. False if it could do nothing
-    /// with what has arrived.
-    fn drive(&mut self, now: Instant, key: Key, arrival: Option<Arrival>) -> bool {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return false;
-        };
+    /// Frees a transport that is over, and sets when to come to it again.
+    fn look_after(&mut self, now: Instant, place: usize) {
+        let entry = &mut self.entries[place];
+        if let Some(why) = entry.transport.over() {
+            return self.free(place, why);
+        }
+        let is_connected = entry.transport.is_connected(now);
         let was_connected = entry.dies.is_none();
-        let (outgoing, homes) = (&mut self.outgoing, &self.homes);
-        let driven = entry
-            .transport
-            .drive(now, arrival, |source, destination, contents| {
-                if let Some(socket) = homes.iter().position(|home| *home == Some(source)) {
-                    outgoing.push_back(Transmit {
-                        socket,
-                        destination,
-                        contents,
-                    });
-                }
-            });
-        let is_connected = match driven.state {
-            State::Connected => true,
-            State::Unconnected => false,
-            State::Over(why) => {
-                self.free(key, why);
-                return driven.understood;
-            }
-        };
         if is_connected && !was_connected {
             entry.dies = None;
             self.connected += 1;
             debug!(
-                transport_id = entry.transport.ufrag(),
+                transport_id = entry.transport.id(),
                 "a transport is connected"
             );
         } else if was_connected && !is_connected {
-            entry.dies = Some(now + self.connect_timeout);
+            entry.dies = Some(now + self.settings.connect_timeout);
             self.connected -= 1;
             debug!(
-                transport_id = entry.transport.ufrag(),
+                transport_id = entry.transport.id(),
                 "a transport has lost its connection"
             );
         }
         if entry.dies.is_some_and(|dies| dies <= now) {
-            self.free(key, "not connected for too long");
-            return driven.understood;
+            return self.free(place, "not connected for too long");
         }
-
-        let wakes = entry
-            .dies
-            .map_or(driven.wakes, |dies| dies.min(driven.wakes))
-            .max(now + SHORTEST_SLEEP);
-        // A timer that is too early costs one more look; putting it off with every datagram
-        // would cost more.
-        if wakes < entry.wakes || entry.wakes <= now {
-            self.timers.remove(&(entry.wakes, key));
-            entry.wakes = wakes;
-            self.timers.insert((wakes, key));
-        }
-        driven.understood
+        let busy = match &entry.side {
+            Side::Publish(publisher) => publisher.next_timeout(&self.tracks),
+            Side::Receive(subscriber) => subscriber.next_timeout(),
+        };
+        // Before there are keys nothing of that can be done.
+        let busy = busy.filter(|_| is_connected);
+        let wakes = [entry.dies, entry.transport.wakes(), busy]
+            .into_iter()
+            .flatten()
+            .fold(now + LONGEST_SLEEP, Instant::min);
+        self.wake(now, place, wakes);
     }
 
-    fn free(&mut self, key: Key, why: &str) {
-        let Some(entry) = self.entries.remove(&key) else {
-            return;
+    /// Sets when to come to a transport again.
+    fn wake(&mut self, now: Instant, place: usize, at: Instant) {
+        let at = at.max(now + SHORTEST_SLEEP);
+        let entry = &mut self.entries[place];
+        // A timer that is too early costs one more look; putting it off with every packet would
+        // cost more.
+        if at < entry.wakes || entry.wakes <= now {
+            self.timers.remove(&(entry.wakes, place));
+            entry.wakes = at;
+            self.timers.insert((at, place));
+        }
+    }
+
+    fn free(&mut self, place: usize, why: &str) {
+        let tracks = match &self.entries[place].side {
+            Side::Publish(publisher) => publisher.tracks.clone(),
+            Side::Receive(_) => Vec::new(),
         };
+        for track in tracks {
+            self.end_track(track);
+        }
+        self.end_consumers(place, |_| true);
+        let entry = self.entries.remove(place);
+        self.settings.open.fetch_sub(1, Ordering::Relaxed);
         if entry.dies.is_none() {
             self.connected -= 1;
         }
-        self.timers.remove(&(entry.wakes, key));
-        self.by_ufrag.remove(entry.transport.ufrag());
+        self.timers.remove(&(entry.wakes, place));
+        self.by_ufrag.remove(entry.transport.id());
         self.by_member.remove(&(entry.member, entry.direction));
-        for path in &entry.paths {
+        for route in entry.transport.ice.routes() {
             // It may have become another transport's.
-            if self.by_path.get(path) == Some(&key) {
-                self.by_path.remove(path);
+            if self.by_route.get(route) == Some(&place) {
+                self.by_route.remove(route);
             }
+        }
+        let meeting = entry.member.meeting;
+        if let Some(hall) = self.halls.get_mut(&meeting) {
+            hall.transports -= 1;
+            if entry.direction == Direction::Publish {
+                hall.speaking.remove(entry.member.peer);
+            }
+            self.leave_hall(meeting);
         }
         debug!(
             member = ?entry.member,
             direction = ?entry.direction,
-            transport_id = entry.transport.ufrag(),
+            transport_id = entry.transport.id(),
             why,
             "a transport is freed"
         );
+    }
+
+    /// Forgets a meeting that nobody is in and nobody listens to.
+    fn leave_hall(&mut self, meeting: MeetingId) {
+        if self
+            .halls
+            .get(&meeting)
+            .is_some_and(|hall| !hall.is_of_use())
+        {
+            self.halls.remove(&meeting);
+        }
     }
 }

@@ -5,29 +5,32 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use str0m::Candidate;
 
 /// Enough for the datagrams that arrive while the thread answers an offer. The system may give
 /// less.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A bound socket.
+/// An address that is bound.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// It does not block.
-    pub(crate) socket: UdpSocket,
+    /// One for each thread; none of them blocks. The system spreads clients over them.
+    pub(crate) sockets: Vec<UdpSocket>,
     /// Where it is bound.
     pub(crate) local: SocketAddr,
     /// Where clients are told to come to. Empty if no public address is of its family.
     pub(crate) advertised: Vec<SocketAddr>,
 }
 
-/// Binds a socket to each address.
+/// Binds as many sockets to each address as there are threads.
 ///
 /// # Errors
 /// An address cannot be bound; a public address belongs to none of them or to several; there is
 /// nothing to tell clients.
-pub(crate) fn bind(addresses: &[SocketAddr], public: &[IpAddr]) -> io::Result<Vec<Bound>> {
+pub(crate) fn bind(
+    addresses: &[SocketAddr],
+    public: &[IpAddr],
+    threads: usize,
+) -> io::Result<Vec<Bound>> {
     for ip in public {
         if !addresses.iter().any(|bind| bind.is_ipv4() == ip.is_ipv4()) {
             return Err(unusable(&format!(
@@ -37,7 +40,7 @@ pub(crate) fn bind(addresses: &[SocketAddr], public: &[IpAddr]) -> io::Result<Ve
     }
     let bound = addresses
         .iter()
-        .map(|address| bind_one(*address, public))
+        .map(|address| bind_one(*address, public, threads))
         .collect::<io::Result<Vec<_>>>()?;
     let mut told = HashSet::new();
     for address in bound.iter().flat_map(|bound| &bound.advertised) {
@@ -54,7 +57,21 @@ pub(crate) fn bind(addresses: &[SocketAddr], public: &[IpAddr]) -> io::Result<Ve
     Ok(bound)
 }
 
-fn bind_one(address: SocketAddr, public: &[IpAddr]) -> io::Result<Bound> {
+fn bind_one(address: SocketAddr, public: &[IpAddr], threads: usize) -> io::Result<Bound> {
+    let first = socket(address, threads > 1)?;
+    let local = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..threads {
+        sockets.push(socket(local, true)?);
+    }
+    Ok(Bound {
+        sockets,
+        local,
+        advertised: advertised(local, public)?,
+    })
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -64,20 +81,16 @@ fn bind_one(address: SocketAddr, public: &[IpAddr]) -> io::Result<Bound> {
         // Otherwise IPv4 clients would show up here too, in an IPv6 spelling that ICE does not know.
         socket.set_only_v6(true)?;
     }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_recv_buffer_size(BUFFER_BYTES)?;
     socket.set_send_buffer_size(BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket
         .bind(&address.into())
         .map_err(|cause| io::Error::new(cause.kind(), format!("UDP {address}: {cause}")))?;
-    let socket = UdpSocket::from(socket);
-    let local = socket.local_addr()?;
-    let advertised = advertised(local, public)?;
-    Ok(Bound {
-        socket,
-        local,
-        advertised,
-    })
+    Ok(UdpSocket::from(socket))
 }
 
 fn advertised(local: SocketAddr, public: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
@@ -94,7 +107,7 @@ fn advertised(local: SocketAddr, public: &[IpAddr]) -> io::Result<Vec<SocketAddr
         if ip.is_ipv4() != local.is_ipv4() || advertised.contains(&address) {
             continue;
         }
-        if Candidate::host(address, "udp").is_err() {
+        if !is_reachable(ip) {
             return Err(unusable(&format!("clients cannot be told to come to {ip}")));
         }
         advertised.push(address);
@@ -128,8 +141,16 @@ fn own(v4: bool) -> Vec<IpAddr> {
         })
         .map(|address| address.ip())
         .ok()
-        .filter(|ip| Candidate::host(SocketAddr::new(*ip, 9), "udp").is_ok());
+        .filter(|ip| is_reachable(*ip));
     routed.into_iter().chain([loopback]).collect()
+}
+
+/// Whether an address names one machine, which browsers take for a candidate.
+fn is_reachable(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    // A link-local address means something only together with an interface.
+    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_link_local)
 }
 
 fn unusable(what: &str) -> io::Error {
@@ -150,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_bound_address_is_what_clients_are_told() {
-        let bound = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
+        let bound = bind(&addresses(&["127.0.0.1:0"]), &[], 1).unwrap();
         assert_ne!(bound[0].local.port(), 0);
         assert_eq!(bound[0].advertised, [bound[0].local]);
     }
@@ -158,7 +179,7 @@ mod tests {
     #[test]
     fn public_addresses_take_the_place_of_the_bound_one() {
         let public = ips(&["198.51.100.7", "198.51.100.7", "203.0.113.9"]);
-        let bound = bind(&addresses(&["127.0.0.1:0"]), &public).unwrap();
+        let bound = bind(&addresses(&["127.0.0.1:0"]), &public, 1).unwrap();
         let port = bound[0].local.port();
         let expected = addresses(&["198.51.100.7:0", "203.0.113.9:0"])
             .into_iter()
@@ -172,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_is_told_as_concrete_ones_with_loopback_among_them() {
-        let bound = bind(&addresses(&["0.0.0.0:0"]), &[]).unwrap();
+        let bound = bind(&addresses(&["0.0.0.0:0"]), &[], 1).unwrap();
         let advertised = &bound[0].advertised;
         assert!(advertised.contains(&SocketAddr::new(
             Ipv4Addr::LOCALHOST.into(),
@@ -183,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_public_address_without_a_socket_of_its_family_is_refused() {
-        let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&["2001:db8::7"])).unwrap_err();
+        let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&["2001:db8::7"]), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("2001:db8::7"), "{error}");
     }
@@ -191,30 +212,30 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_reached_is_refused() {
         for public in ["0.0.0.0", "255.255.255.255", "224.0.0.1"] {
-            let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&[public])).unwrap_err();
+            let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&[public]), 1).unwrap_err();
             assert!(error.to_string().contains(public), "{error}");
         }
     }
 
     #[test]
     fn a_public_address_that_would_belong_to_two_sockets_is_refused() {
-        let first = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
+        let first = bind(&addresses(&["127.0.0.1:0"]), &[], 1).unwrap();
         let port = first[0].local.port();
         let two = addresses(&[&format!("127.0.0.2:{port}"), &format!("127.0.0.3:{port}")]);
-        assert_eq!(bind(&two, &[]).unwrap().len(), 2);
-        let error = bind(&two, &ips(&["198.51.100.7"])).unwrap_err();
+        assert_eq!(bind(&two, &[], 1).unwrap().len(), 2);
+        let error = bind(&two, &ips(&["198.51.100.7"]), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
     fn nothing_to_bind_is_refused() {
-        assert!(bind(&[], &[]).is_err());
+        assert!(bind(&[], &[], 1).is_err());
     }
 
     #[test]
     fn an_address_in_use_is_named() {
-        let first = bind(&addresses(&["127.0.0.1:0"]), &[]).unwrap();
-        let error = bind(&[first[0].local], &[]).unwrap_err();
+        let first = bind(&addresses(&["127.0.0.1:0"]), &[], 1).unwrap();
+        let error = bind(&[first[0].local], &[], 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&first[0].local.to_string()));
     }

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod lifeline;
+pub mod media;
 pub mod postgres;
 pub mod server;
 pub mod signal;

@@ -26,6 +26,10 @@ pub(crate) enum Deadline {
     Votes,
     /// Those who decide are told who waits.
     WaitingList,
+    /// Everybody is told who speaks.
+    Speakers,
+    /// A client that has made a new transport to receive on may have forgotten to subscribe anew.
+    Remind(Seat),
 }
 
 /// How long a socket may stay open after its peer was removed: clients close it by themselves.
@@ -81,6 +85,8 @@ impl Room {
                         self.waiting_list_changed(turn);
                     }
                 }
+                Deadline::Speakers => self.tell_speakers_again(turn),
+                Deadline::Remind(seat) => self.remind(turn, seat),
                 Deadline::Count => {
                     self.count_due = false;
                     let seen = |(_, peer): &(Seat, &Peer)| {

@@ -125,6 +125,7 @@ impl Room {
         self.polls = Polls::default();
         self.stores = Stores::default();
         self.pinned = None;
+        self.tracks.speakers.clear();
         self.gone.clear();
         // Those who wait now were not let in to the next session.
         self.people.clear();

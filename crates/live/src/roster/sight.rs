@@ -4,14 +4,14 @@ use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{PeerInfoResponse, PeerStatusUpdate};
 
 use crate::input::ConnectionId;
-use crate::media::described;
 use crate::output::EntryKind;
 use crate::peer::{MediaState, Peer, Seat, sees};
 use crate::room::{Room, Turn};
 
 impl Room {
     /// Changes a peer, and tells those for whom it comes into sight or goes out of it, or who see it
-    /// take another place on the stage; and the peer itself whom it sees now, or sees no more.
+    /// take another place on the stage; and the peer itself whom it sees now, or sees no more. What
+    /// may not be published or received any more is not, from now on.
     pub(crate) fn change(
         &mut self,
         turn: &mut Turn<'_>,
@@ -22,69 +22,118 @@ impl Room {
             let hidden = peer.permissions.hidden_participant;
             (hidden, peer.is_audience(), peer.stage)
         };
-        let stage = self.peers[seat].stage;
         let mut changed = self.peers[seat].clone();
         change(&mut changed);
         if sight(&changed) == sight(&self.peers[seat]) {
             self.peers[seat] = changed;
-            return;
+        } else {
+            self.show(turn, seat, changed);
         }
+        self.hold_producers(turn, seat);
+    }
+
+    /// The peer is seen, or sees, otherwise from now on.
+    fn show(&mut self, turn: &mut Turn<'_>, seat: Seat, changed: Peer) {
+        let moves = self.peers[seat].stage != changed.stage;
         let (watched, saw) = self.sights(seat);
         self.peers[seat] = changed;
         let (watching, sees) = self.sights(seat);
-        let moves = self.peers[seat].stage != stage;
         if moves {
             self.keep_stage(turn, seat);
         }
-        let appears = self.sockets_of(&watching, &watched);
-        let vanishes = self.sockets_of(&watched, &watching);
         let subject = &self.peers[seat];
         let info = PeerInfoResponse {
             peer: Some(subject.info()),
         };
-        turn.push(appears, event::JOIN_ROOM, &info);
-        turn.push(vanishes, event::LEAVE_ROOM, &info);
+        let appears = without(&watching, &watched);
+        turn.push(self.sockets_of(appears, |_| true), event::JOIN_ROOM, &info);
+        let vanishes = without(&watched, &watching);
+        turn.push(
+            self.sockets_of(vanishes, |_| true),
+            event::LEAVE_ROOM,
+            &info,
+        );
         if moves {
-            let still = watching
-                .iter()
-                .filter(|it| watched.binary_search(it).is_ok());
-            let told = still.filter_map(|viewer| self.peers[*viewer].connection);
+            let still = watching.iter();
+            let still = still.filter(|it| watched.binary_search(it).is_ok());
             let status = self.stage_status(seat);
-            turn.push(told.collect(), event::PEER_STAGE_STATUS_UPDATE, &status);
+            let to = self.sockets_of(still, |_| true);
+            turn.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
         }
-        if subject.media == MediaState::Complete {
-            let new = without(&watching, &watched);
-            let ready = new.filter(|viewer| self.peers[**viewer].media == MediaState::Complete);
-            let to: Vec<_> = ready
-                .filter_map(|viewer| self.peers[*viewer].connection)
-                .collect();
-            turn.push(to, event::MEDIA_PEER_JOINED, &described(subject));
+        if has_media(subject) {
+            let appears = without(&watching, &watched);
+            let to = self.sockets_of(appears, has_media);
+            turn.push(to, event::MEDIA_PEER_JOINED, &self.described(seat));
+            let to = self.sockets_of(without(&watched, &watching), has_media);
+            self.tell_media_left(turn, seat, to);
         }
-        let Some(socket) = subject.connection else {
-            return;
-        };
-        // On its way up the stage a client asks for the whole roster itself.
-        if !moves {
-            self.tell_one_by_one(turn, socket, event::JOIN_ROOM, without(&sees, &saw));
+        // On its way up the stage a client asks for everybody itself.
+        let come = without(&sees, &saw).filter(|_| !moves);
+        self.tell_coming(turn, seat, come.collect());
+        let lost: Vec<&Seat> = without(&saw, &sees).collect();
+        self.tell_going(turn, seat, &lost);
+        self.unsee(turn, seat, lost.into_iter());
+        for viewer in without(&watched, &watching) {
+            self.unsee(turn, *viewer, std::iter::once(&seat));
         }
-        self.tell_one_by_one(turn, socket, event::LEAVE_ROOM, without(&saw, &sees));
     }
 
-    /// Tells a socket of these peers. Of too many it is told nothing: a client takes a frame for each,
-    /// and they would be more than may wait for it. It learns of them when it asks for the roster.
-    fn tell_one_by_one<'s>(
-        &self,
+    /// A peer does not see these any more.
+    fn unsee<'s>(
+        &mut self,
         turn: &mut Turn<'_>,
-        socket: ConnectionId,
-        event: u32,
-        those: impl Iterator<Item = &'s Seat>,
+        viewer: Seat,
+        lost: impl Iterator<Item = &'s Seat> + Clone,
     ) {
-        let those: Vec<&Seat> = those.collect();
-        if those.len() <= self.limits.one_by_one {
-            for seat in those {
-                let peer = Some(self.peers[*seat].info());
-                turn.push(vec![socket], event, &PeerInfoResponse { peer });
-            }
+        for subject in lost.clone() {
+            let id = self.peers[*subject].id();
+            self.tracks.unlist(viewer, id);
+        }
+        self.revoke(turn, viewer, lost);
+    }
+
+    /// Tells a peer whom it sees now. Of too many it is told nothing: a client takes a frame for each,
+    /// and they would be more than may wait for it. It learns of them when it asks for the roster.
+    fn tell_coming(&self, turn: &mut Turn<'_>, seat: Seat, those: Vec<&Seat>) {
+        let viewer = &self.peers[seat];
+        let Some(socket) = viewer
+            .connection
+            .filter(|_| those.len() <= self.limits.one_by_one)
+        else {
+            return;
+        };
+        for seat in &those {
+            let peer = Some(self.peers[**seat].info());
+            turn.push(vec![socket], event::JOIN_ROOM, &PeerInfoResponse { peer });
+        }
+        let with_media = those
+            .into_iter()
+            .filter(|seat| has_media(&self.peers[**seat]));
+        for seat in with_media.filter(|_| has_media(viewer)) {
+            turn.push(
+                vec![socket],
+                event::MEDIA_PEER_JOINED,
+                &self.described(*seat),
+            );
+        }
+    }
+
+    /// Tells a peer whom it sees no more, in the same way.
+    fn tell_going(&self, turn: &mut Turn<'_>, seat: Seat, those: &[&Seat]) {
+        let viewer = &self.peers[seat];
+        let Some(socket) = viewer
+            .connection
+            .filter(|_| those.len() <= self.limits.one_by_one)
+        else {
+            return;
+        };
+        for seat in those {
+            let peer = Some(self.peers[**seat].info());
+            turn.push(vec![socket], event::LEAVE_ROOM, &PeerInfoResponse { peer });
+        }
+        let with_media = those.iter().filter(|seat| has_media(&self.peers[***seat]));
+        for seat in with_media.filter(|_| has_media(viewer)) {
+            self.tell_media_left(turn, **seat, vec![socket]);
         }
     }
 
@@ -97,11 +146,15 @@ impl Room {
         )
     }
 
-    fn sockets_of(&self, these: &[Seat], but: &[Seat]) -> Vec<ConnectionId> {
-        let seats = without(these, but);
-        seats
-            .filter_map(|seat| self.peers[*seat].connection)
-            .collect()
+    /// The sockets of those of some peers that `which` picks.
+    fn sockets_of<'s>(
+        &self,
+        these: impl Iterator<Item = &'s Seat>,
+        which: impl Fn(&Peer) -> bool,
+    ) -> Vec<ConnectionId> {
+        let peers = these.map(|seat| &self.peers[*seat]);
+        let picked = peers.filter(|peer| which(peer));
+        picked.filter_map(|peer| peer.connection).collect()
     }
 
     /// What others are told about where a peer stands with the stage.
@@ -123,7 +176,12 @@ impl Room {
     }
 }
 
+/// Its media is ready.
+fn has_media(peer: &Peer) -> bool {
+    peer.media == MediaState::Complete
+}
+
 /// Those of some seats that are not among others; both are in order.
-fn without<'s>(these: &'s [Seat], but: &'s [Seat]) -> impl Iterator<Item = &'s Seat> {
+fn without<'s>(these: &'s [Seat], but: &'s [Seat]) -> impl Iterator<Item = &'s Seat> + Clone {
     these.iter().filter(|seat| but.binary_search(seat).is_err())
 }

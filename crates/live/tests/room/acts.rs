@@ -28,14 +28,15 @@ impl Simulation {
         let slots = self.truth.peers.len();
         let (slot, other) = (usize::from(a) % slots, usize::from(b) % slots);
         // Most acts need somebody inside.
-        if what >= 54 && self.truth.peers[slot].socket.is_none() && c % 4 > 0 {
+        if what >= 38 && self.truth.peers[slot].socket.is_none() && c % 4 > 0 {
             self.come(slot);
             self.join(slot);
             self.follow();
         }
         match what {
-            0..24 => self.come(slot),
-            24..54 => self.join(slot),
+            0..20 => self.come(slot),
+            20..38 => self.join(slot),
+            38..54 | 203..211 => self.media(slot, other, b, c),
             54..62 => self.go(slot, c % 2 == 0),
             62..72 => self.say(slot, c),
             72..82 => self.whisper(slot, other, usize::from(c) % slots),
@@ -55,7 +56,7 @@ impl Simulation {
             182..188 => self.kick(slot, other),
             188 => self.kick_all(slot),
             189..203 => self.change_permissions(slot, other, c),
-            203..214 => self.media(slot, c),
+            211..214 => self.plane_answers(b),
             214..218 => self.pin(slot, other),
             218..221 => self.rename(slot, c),
             221..229 => self.api(other, b, c),

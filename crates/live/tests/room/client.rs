@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_protocol::signal::event;
+use parlor_protocol::signal::media::edge::{
+    PeerJoinBroadcastResponse, PeerJoinCompleteResponse, PeerLeaveBroadcastResponse,
+    PeerProducerCloseBroadcastResponse, PeerProducerCreateBroadcastResponse,
+    PeerProducerToggleBroadcastResponse, RoomParticipants, SelectedPeersDiffResponse,
+};
 use parlor_protocol::signal::socket::chat::{
     ChatMessage, DeleteChatMessageResponse, EditChatMessageResponse, GetChatMessagesResponse,
     PinChatMessageResponse, SendChatMessageToPeersResponse, SendChatMessageToRoomResponse,
@@ -27,6 +32,10 @@ pub(crate) struct Client {
     pub(crate) polls: Option<BTreeMap<String, Poll>>,
     pub(crate) store: Option<BTreeMap<String, Vec<u8>>>,
     pub(crate) waiting: Option<BTreeSet<String>>,
+    /// What each peer publishes, and whether it is paused.
+    pub(crate) tracks: Option<BTreeMap<String, BTreeMap<String, bool>>>,
+    /// Who has spoken, the latest first.
+    pub(crate) speakers: Vec<String>,
     /// It was let in, and joins again.
     pub(crate) invited: bool,
     pub(crate) rejected: bool,
@@ -48,6 +57,13 @@ fn good(peer: &Peer) {
     assert!(!peer.waitlisted, "somebody who waits is shown: {peer:?}");
 }
 
+/// A peer, and what it publishes.
+fn published(peer: &RoomParticipants) -> (String, BTreeMap<String, bool>) {
+    let states = peer.producer_states.iter();
+    let states = states.map(|state| (state.producer_id.clone(), state.pause));
+    (peer.peer_id.clone(), states.collect())
+}
+
 impl Client {
     pub(crate) fn receive(&mut self, me: &str, frame: &Received) {
         match frame.event {
@@ -63,6 +79,7 @@ impl Client {
             event::LEAVE_ROOM => {
                 let peer = frame.read::<PeerInfoResponse>().peer.expect("a peer");
                 assert_ne!(peer.peer_id, me, "it is told that it has left");
+                self.speakers.retain(|speaker| *speaker != peer.peer_id);
                 if let Some(roster) = &mut self.roster {
                     let known = roster.remove(&peer.peer_id);
                     assert!(
@@ -115,7 +132,84 @@ impl Client {
                 let polls = polls.into_iter().map(|poll| (poll.poll_id.clone(), poll));
                 self.polls = Some(polls.collect());
             }
+            number if number >> 24 == 3 => self.receive_media(me, frame),
             _ => self.receive_chat(frame),
+        }
+    }
+
+    fn receive_media(&mut self, me: &str, frame: &Received) {
+        match frame.event {
+            event::MEDIA_JOIN_COMPLETE => {
+                let snapshot: PeerJoinCompleteResponse = frame.read();
+                let peers = snapshot.participants.iter();
+                self.tracks = Some(peers.map(published).collect());
+                let heard = snapshot.selected_peers.expect("a list");
+                self.speakers = heard.audio_peers;
+                return;
+            }
+            event::SELECTED_PEERS_DIFF => {
+                self.receive_speakers(&frame.read());
+                return;
+            }
+            _ => {}
+        }
+        let Some(tracks) = &mut self.tracks else {
+            return;
+        };
+        match frame.event {
+            event::MEDIA_PEER_JOINED => {
+                let peer = frame.read::<PeerJoinBroadcastResponse>().participant;
+                let (id, states) = published(&peer.expect("a peer"));
+                let known = tracks.insert(id, states).unwrap_or_default();
+                assert!(known.is_empty(), "it is told twice of {known:?}");
+            }
+            event::MEDIA_PEER_LEFT => {
+                let gone: PeerLeaveBroadcastResponse = frame.read();
+                tracks.remove(&gone.participant_id);
+            }
+            event::PRODUCER_CREATED => {
+                let told: PeerProducerCreateBroadcastResponse = frame.read();
+                let state = told.producer_state.expect("a state");
+                assert_ne!(told.participant_id, me);
+                let theirs = tracks.entry(told.participant_id).or_default();
+                let known = theirs.insert(state.producer_id, state.pause);
+                assert!(known.is_none(), "it is told twice of a track");
+            }
+            event::PRODUCER_TOGGLED => {
+                let told: PeerProducerToggleBroadcastResponse = frame.read();
+                let state = told.producer_state.expect("a state");
+                if told.participant_id == me {
+                    assert!(state.pause, "somebody else turns it on");
+                    return;
+                }
+                let theirs = tracks.get_mut(&told.participant_id);
+                let track = theirs.and_then(|theirs| theirs.get_mut(&state.producer_id));
+                *track.expect("a track that it knows") = state.pause;
+            }
+            event::PRODUCER_CLOSED => {
+                let told: PeerProducerCloseBroadcastResponse = frame.read();
+                let state = told.producer_state.expect("a state");
+                let theirs = tracks.get_mut(&told.participant_id);
+                let ended = theirs.and_then(|theirs| theirs.remove(&state.producer_id));
+                assert!(ended.is_some(), "a track ends that it does not know");
+            }
+            _ => {}
+        }
+    }
+
+    /// As the official client reads it.
+    fn receive_speakers(&mut self, change: &SelectedPeersDiffResponse) {
+        for entry in &change.entries {
+            // Those who are pinned are on a list of their own.
+            if matches!(entry.priority, -1 | 246_267_631) {
+                continue;
+            }
+            self.speakers.retain(|peer| *peer != entry.peer_id);
+            if entry.priority != 229_490_415 {
+                let at = usize::try_from(entry.priority - 1).expect("a place");
+                let at = at.min(self.speakers.len());
+                self.speakers.insert(at, entry.peer_id.clone());
+            }
         }
     }
 

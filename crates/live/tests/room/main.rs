@@ -9,16 +9,23 @@
 //! | `permissions` | that nothing happens without the permission it needs |
 //! | `simulation` | that many random clients and the room agree about everything, whatever happens |
 //! | `acts` | what the clients of the simulation do |
-//! | `world`, `people`, `truth`, `client` | a room with virtual time, its people, what should be true, and what a client believes |
+//! | `tracks`, `transports`, `enforcement` | who publishes and receives what, what ends it, and who may no more |
+//! | `speakers` | who is told who speaks |
+//! | `world`, `plane`, `people`, `truth`, `client` | a room with virtual time, a media plane, its people, what should be true, and what a client believes |
 
 mod acts;
 mod bounds;
 mod client;
 mod contract;
+mod enforcement;
 mod outside;
 mod people;
 mod permissions;
+mod plane;
 mod reconnects;
 mod simulation;
+mod speakers;
+mod tracks;
+mod transports;
 mod truth;
 mod world;

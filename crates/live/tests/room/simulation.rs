@@ -3,18 +3,20 @@
 //! `PARLOR_SIMULATIONS` says how many runs (default below), `PARLOR_SEED` which ones. A run that
 //! fails is printed at its shortest.
 
+mod media;
+mod scene;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use parlor_live::{Answer, Command, ConnectionId, Limits, Newcomer, Rate, Record};
-use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
+use parlor_live::{Answer, Command, ConnectionId, Limits, Rate, Record};
 use parlor_protocol::signal::event;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use prost::Message;
 
+use self::scene::{Scene, newcomer, scenes};
 use crate::client::{Client, STORE};
-use crate::people::{RIGHTS, somebody};
 use crate::truth::{OPTIONS, Place, Truth};
 use crate::world::{Done, Received, World, meeting};
 
@@ -52,6 +54,12 @@ const DONE_AND_REFUSED: &[u32] = &[
     event::KICK_ALL,
     event::UPDATE_USER_PRESET,
     event::MEDIA_JOIN_COMPLETE,
+    event::PRODUCE,
+    event::TOGGLE_PRODUCER,
+    event::CLOSE_PRODUCER,
+    event::CONSUME,
+    event::HOST_CONTROL_PEER,
+    event::HOST_CONTROL_ALL,
     event::PIN_PEER,
     event::CHANGE_DISPLAY_NAME,
 ];
@@ -59,13 +67,13 @@ const DONE_AND_REFUSED: &[u32] = &[
 /// One thing that happens: what, and three numbers that say to whom and how.
 pub(crate) type Act = (u8, u8, u8, u8);
 
-/// What kind of call, and who may do what.
-#[derive(Debug, Clone)]
-struct Scene {
-    view: u8,
-    persist_chat: bool,
-    rights: Vec<u32>,
-    kinds: Vec<u8>,
+/// A request that waits for the media plane.
+pub(crate) struct Order {
+    pub(crate) slot: usize,
+    pub(crate) socket: ConnectionId,
+    pub(crate) event: u32,
+    /// Everything of the peer has been closed since.
+    pub(crate) void: bool,
 }
 
 pub(crate) struct Simulation {
@@ -74,43 +82,13 @@ pub(crate) struct Simulation {
     pub(crate) clients: Vec<Client>,
     /// Whose each socket is, or was until its peer was thrown out.
     pub(crate) sockets: BTreeMap<ConnectionId, usize>,
+    /// What the media plane has not answered, in its order.
+    pub(crate) orders: Vec<Order>,
     before: Vec<(bool, Option<ConnectionId>)>,
     /// Who waits, and from when on those who decide know it.
     waiting: (BTreeSet<String>, i64),
     /// What was asked, and whether it was done.
     seen: BTreeSet<(u32, bool)>,
-}
-
-fn newcomer(scene: &Scene, n: u8) -> Newcomer {
-    let (rights, kind) = (scene.rights[usize::from(n)], scene.kinds[usize::from(n)]);
-    let view = match (scene.view, kind & 3) {
-        (0, _) | (3, 0) => ViewType::GroupCall,
-        (1, _) | (3, 1) => ViewType::Webinar,
-        _ => ViewType::Livestream,
-    };
-    let mut may = Permissions::default();
-    for (at, right) in RIGHTS.iter().enumerate() {
-        // The first person is the host.
-        (right.set)(&mut may, n == 0 || rights >> at & 1 == 1);
-    }
-    may.hidden_participant = n > 0 && kind & 0x1C == 0x1C;
-    // Most say something.
-    may.chat.public.can_send |= kind & 3 > 0;
-    may.chat.public.text |= kind & 3 > 0;
-    may.stage_access = Some(match (n, kind >> 5 & 3) {
-        (0, _) | (_, 0) => MediaPermission::Allowed,
-        (_, 1 | 2) => MediaPermission::CanRequest,
-        _ => MediaPermission::NotAllowed,
-    });
-    if n > 0 {
-        may.waiting_room_type = match rights >> 28 & 3 {
-            0 | 1 => WaitingRoomType::Skip,
-            2 => WaitingRoomType::OnPrivilegedUserEntry,
-            _ => WaitingRoomType::SkipOnAccept,
-        };
-        may.accept_waiting_requests &= may.waiting_room_type != WaitingRoomType::SkipOnAccept;
-    }
-    somebody(n, view, may)
 }
 
 impl Simulation {
@@ -132,6 +110,9 @@ impl Simulation {
             store_reads: none,
             poll_rate: none,
             permission_updates: none,
+            media: none,
+            media_orders: 1000,
+            consumers: 1000,
             ..Limits::default()
         };
         let mut meeting = meeting();
@@ -144,6 +125,7 @@ impl Simulation {
             before: truth.slots().map(|_| (false, None)).collect(),
             truth,
             sockets: BTreeMap::new(),
+            orders: Vec::new(),
             waiting: (BTreeSet::new(), 0),
             seen: BTreeSet::new(),
         }
@@ -189,6 +171,7 @@ impl Simulation {
     pub(crate) fn settle(&mut self, done: &Done) {
         let now_ms = self.world.now_ms;
         self.truth.expire(now_ms);
+        self.truth.hold();
         for frame in &done.frames {
             let slot = *self.sockets.get(&frame.to).expect("a socket of a client");
             let (was_inside, was_here) = self.before[slot];
@@ -246,6 +229,7 @@ impl Simulation {
             self.waiting = (waiting, now_ms + LIST_MS);
         }
         self.check_records();
+        self.check_plane();
         self.check_clients();
     }
 
@@ -303,6 +287,7 @@ impl Simulation {
                 self.check_chat(slot);
                 self.check_polls(slot);
                 self.check_shared(slot);
+                self.check_tracks(slot);
             }
         }
     }
@@ -412,21 +397,12 @@ impl Simulation {
     }
 }
 
-fn scenes() -> impl Strategy<Value = Scene> {
-    let people = usize::from(PEOPLE);
-    let rights = proptest::collection::vec(any::<u32>(), people);
-    let kinds = proptest::collection::vec(any::<u8>(), people);
-    (0..4u8, any::<bool>(), rights, kinds).prop_map(|(view, persist_chat, rights, kinds)| Scene {
-        view,
-        persist_chat,
-        rights,
-        kinds,
-    })
-}
-
 fn run(scene: &Scene, acts: &[Act], taped: bool) -> Simulation {
     let mut simulation = Simulation::new(scene);
     simulation.world.tape = taped.then(String::new);
+    if scene.begun {
+        simulation.begin();
+    }
     for act in acts {
         simulation.act(*act);
     }

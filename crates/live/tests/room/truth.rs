@@ -1,5 +1,9 @@
 //! What should be true, worked out from the contract and not from the room.
 
+mod media;
+
+pub(crate) use media::{MediaTruth, Ready, TrackTruth};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_live::{ConnectionId, Newcomer};
@@ -30,6 +34,7 @@ pub(crate) struct PeerTruth {
     pub(crate) due_ms: Option<i64>,
     pub(crate) rejected_ms: i64,
     pub(crate) stage: StageType,
+    pub(crate) media: MediaTruth,
     /// Has not come back since the server crashed.
     pub(crate) unseen: bool,
     /// When it came and went in this session.
@@ -84,6 +89,9 @@ pub(crate) struct Truth {
     /// Store name and key.
     pub(crate) stores: BTreeMap<(String, String), Vec<u8>>,
     pub(crate) active: bool,
+    /// Who has spoken, the latest first, and when that changed.
+    pub(crate) speakers: Vec<usize>,
+    pub(crate) speakers_ms: i64,
 }
 
 impl Truth {
@@ -105,6 +113,7 @@ impl Truth {
                     due_ms: None,
                     rejected_ms: 0,
                     stage: StageType::OffStage,
+                    media: MediaTruth::default(),
                     unseen: false,
                     stays: Vec::new(),
                 });
@@ -127,6 +136,8 @@ impl Truth {
             polls: Vec::new(),
             stores: BTreeMap::new(),
             active: true,
+            speakers: Vec::new(),
+            speakers_ms: 0,
         }
     }
 
@@ -252,6 +263,9 @@ impl Truth {
         let peer = &mut self.peers[slot];
         let left_ms = peer.lost_ms.unwrap_or(now_ms);
         peer.place = to;
+        peer.media = MediaTruth::default();
+        self.speakers.retain(|speaker| *speaker != slot);
+        let peer = &mut self.peers[slot];
         (peer.due_ms, peer.unseen, peer.lost_ms) = (None, false, None);
         if to == Place::Gone {
             peer.socket = None;

@@ -14,6 +14,8 @@ use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
 
+use crate::plane::Plane;
+
 /// A frame that somebody was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
@@ -72,6 +74,7 @@ impl Done {
 /// What came of a request: its reply, and everything else.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    pub(crate) id: String,
     pub(crate) replies: Vec<Received>,
     pub(crate) done: Done,
 }
@@ -79,6 +82,17 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn refused(&self) -> bool {
         self.replies.iter().any(Received::is_error)
+    }
+
+    /// What the refusal of the media plane says, which clients read as JSON.
+    pub(crate) fn error_code(&self) -> String {
+        let [reply] = self.replies.as_slice() else {
+            panic!("one reply, not {self:?}")
+        };
+        assert_eq!(reply.event, event::MEDIA_ERROR, "{self:?}");
+        let text = reply.read::<ErrorResponse>().error_message;
+        let error: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        error["errorCode"].as_str().expect("a code").to_owned()
     }
 
     /// The code of the refusal; 0 when the media plane refuses, which has none.
@@ -222,6 +236,7 @@ pub(crate) struct World {
     pub(crate) room: Room,
     pub(crate) meeting: Meeting,
     pub(crate) limits: Limits,
+    pub(crate) plane: Plane,
     pub(crate) now_ms: i64,
     pub(crate) kept: Kept,
     pub(crate) open: BTreeSet<ConnectionId>,
@@ -272,6 +287,7 @@ impl World {
             room,
             meeting,
             limits,
+            plane: Plane::default(),
             now_ms: START_MS,
             kept: Kept::default(),
             open: BTreeSet::new(),
@@ -292,6 +308,7 @@ impl World {
         };
         self.room = Room::open(self.meeting.clone(), self.limits.clone(), past, &mut at);
         self.open.clear();
+        self.plane = Plane::default();
     }
 
     /// One input, at this time.
@@ -362,7 +379,10 @@ impl World {
                 self.kept.apply(&record);
                 done.kept.push(record);
             }
-            Output::Media(order) => done.media.push(order),
+            Output::Media(order) => {
+                self.plane.take(&order);
+                done.media.push(order);
+            }
             Output::Answer(_, answer) => done.answers.push(answer),
             Output::Delegate(task) => done.delegated.push(*task),
             Output::TellConnected { .. } => done.told_connected += 1,
@@ -399,7 +419,7 @@ impl World {
             }
         }
         assert!(replies.len() < 2, "two replies: {replies:?}");
-        Asked { replies, done }
+        Asked { id, replies, done }
     }
 
     pub(crate) fn raw(

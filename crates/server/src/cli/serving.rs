@@ -30,7 +30,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
     raise_open_files(&bounds);
     let parlor = Parlor::open(&settings.place()?, settings.limits()?).await?;
     let mut edge = Edge::open(settings)?;
-    let (media, media_thread) = Media::start(settings.media()?)
+    let (media, media_thread) = Media::start(&settings.media()?)
         .map_err(|error| anyhow::anyhow!("--media-listen {}: {error}", settings.media_listen()))?;
     tracing::info!(addresses = ?media.local_addrs(), "media on UDP");
     edge.media = Some(media.clone());
@@ -51,7 +51,8 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         for addr in self::addresses(&listeners) {
             tracing::info!(addr, "serving HTTPS on https://{addr}");
         }
-        doors.push(Door::new(listeners, router, Some(certificates.acceptor())));
+        let door = Door::new(listeners, router, Some(certificates.acceptor()));
+        doors.push(door.with_relay(media.relay()));
         let stop = stop.clone();
         background.spawn(async move { stop.run_until_cancelled(certificates.upkeep).await });
     }

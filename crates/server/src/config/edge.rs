@@ -1,8 +1,11 @@
 //! The settings of what clients reach: HTTPS, media, files, rooms.
 
+use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use parlor_live::{Limits, Rate};
+use parlor_sfu::RelayConfig;
 
 use super::Settings;
 use crate::client_api::IceServer;
@@ -34,19 +37,47 @@ impl Settings {
     /// When an address is not an IP address and a port.
     pub fn media(&self) -> anyhow::Result<parlor_sfu::Config> {
         let listen = self.media_listen();
-        let read = |address: &str| {
-            // Who wants a free port may have named the host: `localhost:0`.
-            let address = address.trim().replace("localhost", "127.0.0.1");
-            address.parse().map_err(|_| {
-                anyhow::anyhow!("--media-listen {address}: takes an IP address and a port")
-            })
-        };
         Ok(parlor_sfu::Config {
-            bind: listen.split(',').map(read).collect::<Result<_, _>>()?,
+            bind: socket_addresses("--media-listen", &listen)?,
             public: self.media_address.clone().unwrap_or_default(),
             max_transports: self.media_transports.unwrap_or(MEDIA_TRANSPORTS),
+            relay: Some(self.relay()?),
+            threads: self.media_threads(),
+            max_consumers: self.room_limits().consumers,
             connect_timeout: MEDIA_PATIENCE,
         })
+    }
+
+    /// The TCP addresses of the media plane.
+    pub(super) fn media_tcp_listen(&self) -> String {
+        let named = self.media_tcp_listen.clone();
+        named.unwrap_or_else(|| self.media_listen())
+    }
+
+    /// The ways to the media plane besides UDP.
+    ///
+    /// # Errors
+    /// When an address is not an IP address and a port.
+    pub(super) fn relay(&self) -> anyhow::Result<RelayConfig> {
+        let default = RelayConfig::default();
+        let listen = match self.media_tcp_listen.as_deref() {
+            // At the ports that UDP gets, which the system may be yet to choose.
+            None => None,
+            Some("off") => Some(Vec::new()),
+            Some(listen) => Some(socket_addresses("--media-tcp-listen", listen)?),
+        };
+        Ok(RelayConfig {
+            listen,
+            streams: self.media_tcp_connections.unwrap_or(default.streams),
+            streams_per_ip: self.media_tcp_per_address.unwrap_or(default.streams_per_ip),
+            ..default
+        })
+    }
+
+    /// How many threads forward media.
+    pub(super) fn media_threads(&self) -> usize {
+        let all = || thread::available_parallelism().map_or(1, usize::from);
+        self.media_threads.unwrap_or_else(all)
     }
 
     /// Whoever lets the system choose a port for HTTP, as tests do, wants no fixed port elsewhere.
@@ -63,6 +94,7 @@ impl Settings {
             grace_ms: i64::from(self.reconnect_grace_secs()) * 1000,
             chat: self.chat_per_minute.map_or(default.chat, Rate::per_minute),
             peers: self.room_peers.unwrap_or(default.peers),
+            consumers: self.media_tracks.unwrap_or(default.consumers),
             ..default
         }
     }
@@ -88,6 +120,18 @@ impl Settings {
     }
 }
 
+/// Reads IP addresses with ports, with commas between.
+fn socket_addresses(setting: &str, listen: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let read = |address: &str| {
+        // Who wants a free port may have named the host: `localhost:0`.
+        let address = address.trim().replace("localhost", "127.0.0.1");
+        address
+            .parse()
+            .map_err(|_| anyhow::anyhow!("{setting} {address}: takes an IP address and a port"))
+    };
+    listen.split(',').map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +152,28 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!(off.tls_listen(), None);
+    }
+
+    #[test]
+    fn media_comes_over_tcp_where_it_comes_over_udp_unless_set() {
+        let of = |listen: Option<&str>| {
+            let settings = Settings {
+                media_tcp_listen: listen.map(str::to_owned),
+                ..Settings::default()
+            };
+            settings.media().map(|media| media.relay.unwrap().listen)
+        };
+        assert_eq!(of(None).unwrap(), None);
+        assert_eq!(of(Some("off")).unwrap(), Some(vec![]));
+        let two = of(Some("192.0.2.1:443, [::]:8789")).unwrap().unwrap();
+        assert_eq!(two.len(), 2);
+        let error = of(Some("media.example:443")).unwrap_err().to_string();
+        assert!(
+            error.contains("--media-tcp-listen media.example"),
+            "{error}"
+        );
+        let shown = Settings::default().shown().unwrap();
+        assert!(shown.contains("media_tcp_listen = \"0.0.0.0:8789\""));
     }
 
     #[test]

@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parlor_live::{
-    Answer, At, Closing, ConnectionId, Delegated, Input, MediaOrder, Output, Pace, Record, Room,
-    Ticket,
+    Answer, At, Closing, ConnectionId, Delegated, Input, Output, Pace, Record, Room, Ticket,
 };
 use parlor_protocol::ids::{AppId, MeetingId};
-use parlor_sfu::{Direction, Member};
 use parlor_store::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::media::MediaDesk;
 use super::{Letter, Outbox, Outgoing};
 use crate::parlor::Parlor;
 use crate::{breakout, live_records};
@@ -71,6 +70,7 @@ pub(super) async fn run(
         waiting,
         held: Vec::new(),
         commit: None,
+        media: MediaDesk::new(&parlor, app, meeting),
     };
     driver.run().await
 }
@@ -126,6 +126,7 @@ struct Driver {
     /// What waits for the commit that is under way.
     held: Vec<Output>,
     commit: Option<Commit>,
+    media: MediaDesk,
 }
 
 impl Driver {
@@ -158,6 +159,7 @@ impl Driver {
                         self.take(letter);
                     }
                 }
+                speakers = self.media.speaking(), if self.waiting.len() < BACKLOG => self.handle(Input::Speaking(speakers)),
                 () = tokio::time::sleep_until(wake) => self.handle(Input::Tick),
             }
             self.begin();
@@ -211,15 +213,7 @@ impl Driver {
                 }
                 Input::Command { ticket, command }
             }
-            Letter::Transport {
-                connection,
-                request,
-                outcome,
-            } => Input::Transport {
-                connection,
-                request: *request,
-                outcome,
-            },
+            Letter::Media { order, outcome } => Input::Media { order, outcome },
         };
         self.handle(input);
     }
@@ -278,7 +272,7 @@ impl Driver {
                     }
                 }
                 Output::Keep(_) => {}
-                Output::Media(order) => self.media(order),
+                Output::Media(order) => self.media.carry_out(order),
                 Output::Answer(ticket, answer) => {
                     if let Some(asking) = self.answers.remove(&ticket) {
                         // Who asked may have gone.
@@ -303,64 +297,6 @@ impl Driver {
             self.parlor.metrics.socket_overflowed();
             self.sockets.remove(&connection);
         }
-    }
-
-    fn media(&self, order: MediaOrder) {
-        let meeting = self.meeting;
-        let Some(media) = self.parlor.edge.media.clone() else {
-            if let MediaOrder::Open {
-                connection,
-                request,
-                ..
-            } = order
-            {
-                let outcome = Err("this server has no media plane".to_owned());
-                self.answer_transport(connection, request, async move { outcome });
-            }
-            return;
-        };
-        match order {
-            MediaOrder::Open {
-                peer,
-                connection,
-                request,
-                publishes,
-                offer,
-            } => {
-                let direction = if publishes {
-                    Direction::Publish
-                } else {
-                    Direction::Receive
-                };
-                let opening = media.open(Member { meeting, peer }, direction, offer);
-                self.answer_transport(connection, request, async move {
-                    let opened = opening.await.map_err(|error| error.to_string())?;
-                    Ok((opened.transport_id, opened.answer))
-                });
-            }
-            MediaOrder::Close { peer } => media.close(Member { meeting, peer }),
-        }
-    }
-
-    fn answer_transport(
-        &self,
-        connection: ConnectionId,
-        request: parlor_live::Request,
-        outcome: impl Future<Output = Result<(String, String), String>> + Send + 'static,
-    ) {
-        let Some(mailbox) = self.parlor.live.running(self.app, self.meeting) else {
-            return;
-        };
-        self.parlor.live.spawn(async move {
-            let outcome = outcome.await;
-            let letter = Letter::Transport {
-                connection,
-                request: Box::new(request),
-                outcome,
-            };
-            // The room may be over by then.
-            let _ = mailbox.send(letter).await;
-        });
     }
 
     fn delegate(&self, task: Delegated) {

@@ -8,7 +8,7 @@ use crate::on_both_databases;
 use crate::server::{Answer, Server};
 
 on_both_databases![
-    there_are_no_ice_servers_unless_set,
+    everybody_is_told_of_the_turn_here,
     the_scheme_of_the_credentials_says_who_asks_for_a_livestream,
     what_is_not_built_says_so_after_looking_who_asks,
     there_is_no_transcript,
@@ -16,10 +16,21 @@ on_both_databases![
     a_wrong_method_is_told_the_right_ones,
 ];
 
-async fn there_are_no_ice_servers_unless_set(server: &Server) {
+async fn everybody_is_told_of_the_turn_here(server: &Server) {
     let ada = server.host().await;
-    let answer = server.get("/iceservers", &ada.token).await;
-    assert_eq!(answer.json(), json!({"success": true, "iceServers": []}));
+    let answer = server.get("/iceservers", &ada.token).await.json();
+    assert_eq!(answer["success"], json!(true));
+    let servers = answer["iceServers"].as_array().unwrap();
+    assert_eq!(servers.len(), 1);
+    let urls = servers[0]["urls"].as_array().unwrap();
+    // Over HTTP nobody says under which name TLS would be.
+    assert_eq!(urls.len(), 1);
+    let url = urls[0].as_str().unwrap();
+    assert!(url.starts_with("turn:127.0.0.1:"), "{url}");
+    assert!(url.ends_with("?transport=tcp"), "{url}");
+    let username = servers[0]["username"].as_str().unwrap();
+    assert!(username.ends_with(&format!(":{}", ada.id)), "{username}");
+    assert!(servers[0]["credential"].as_str().unwrap().len() > 20);
     server.get("/iceservers", "eyJ.e30.x").await.refused(401);
 }
 
@@ -37,8 +48,10 @@ async fn set_ice_servers_are_told_as_browsers_take_them() {
     let ada = server.host().await;
     let answer = server.get("/iceservers", &ada.token).await.json();
     let turn: Value = serde_json::from_str(turn).unwrap();
-    let both = json!([{"urls": "stun:stun.example:3478"}, turn]);
-    assert_eq!(answer["iceServers"], both);
+    let servers = answer["iceServers"].as_array().unwrap();
+    let both = [json!({"urls": "stun:stun.example:3478"}), turn];
+    assert_eq!(servers[..2], both);
+    assert_eq!(servers.len(), 3, "and the one here");
 }
 
 async fn the_scheme_of_the_credentials_says_who_asks_for_a_livestream(server: &Server) {

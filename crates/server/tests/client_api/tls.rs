@@ -196,3 +196,40 @@ async fn who_does_not_shake_hands_is_let_go() {
     let _ = reading.await.unwrap();
     assert!(!answer.starts_with(b"HTTP/"));
 }
+
+#[tokio::test]
+async fn turn_is_where_https_is_and_clients_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on(folder.path(), &[]).await;
+    let trusted = folder.path().join("tls/ca.pem");
+    let ada = server.host().await;
+    let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
+    let request = format!(
+        "GET /iceservers HTTP/1.1\r\nHost: api.localhost:8443\r\n\
+         Authorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        ada.token
+    );
+    let (status, body) = send(&mut stream, &request).await;
+    assert_eq!(status, 200);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        body["iceServers"][0]["urls"][1],
+        json!("turns:api.localhost:8443?transport=tcp")
+    );
+
+    // A Binding request of STUN, in two pieces, and what RFC 8489 answers it with.
+    let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
+    let request = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction.";
+    for piece in request.chunks(5) {
+        stream.write_all(piece).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    let mut answer = [0; 40];
+    let reading = stream.read_exact(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), reading)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer[..4], [0x01, 0x01, 0x00, 0x14]);
+    assert_eq!(answer[8..20], *b"transaction.");
+}

@@ -4,6 +4,7 @@ mod chat;
 mod list;
 mod one;
 mod participants;
+mod peer_report;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ mod server;
 mod sessions;
 mod stage;
 mod stores;
+mod tracks;
 mod waiting_room;
 
 /// Turns each `async fn name(server: &Server)` into the tests `name::sqlite` and `name::postgres`.

@@ -20,7 +20,7 @@ use crate::server::Server;
 
 on_both_databases![
     a_completed_media_join_is_announced_after_the_room_join,
-    what_is_not_built_is_refused_at_once,
+    nothing_is_published_or_received_before_the_media_join,
     a_bad_offer_is_refused,
     a_peer_is_pinned_for_everybody,
     a_host_mutes_others,
@@ -76,7 +76,7 @@ async fn a_completed_media_join_is_announced_after_the_room_join(server: &Server
     ada.push_frame(event::LEAVE_ROOM).await.unwrap();
 }
 
-async fn what_is_not_built_is_refused_at_once(server: &Server) {
+async fn nothing_is_published_or_received_before_the_media_join(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     let produce = ProducerCreateRequest {

@@ -1,284 +1,344 @@
-//! One connection of one client, driven through str0m.
+//! One connection of one client: the way to it, the keys for it, and what waits to be sent on it.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use str0m::change::SdpOffer;
-use str0m::config::DtlsCert;
-use str0m::ice::StunMessage;
-use str0m::net::{DatagramSend, Protocol, Receive};
-use str0m::{Candidate, IceCreds, Input, Output, Rtc, RtcConfig, crypto};
+use aws_lc_rs::digest;
+use dimpl::{Dtls, DtlsCertificate, Output};
+use is::stun::StunMessage;
 use tracing::{debug, error};
 
-/// The largest offer that is read, in bytes. A browser's first offer has 5,000 to 7,000.
-const BYTES: usize = 128 * 1024;
+use super::Route;
+use super::ice::Ice;
+use super::outbox::Outbox;
+use crate::wire::rtcp;
+use crate::wire::srtp::{self, Opener, Profile, Sealer};
 
-/// How many lines an offer may have: some 200 of a browser's first offer, as often as it may try
-/// again. Their number, more than their length, decides how long reading takes.
-const LINES: usize = 4096;
+/// Room for one DTLS datagram.
+const RECORD_BYTES: usize = 2048;
 
-/// How many media lines a first offer may have. The SDK sends two, and two more each time it
-/// tries again, up to 15 times (contract: media 1.4).
-const MEDIA_LINES: usize = 64;
-
-/// How long a reason for refusing an offer may be, in characters. It may quote the offer.
-const REASON_CHARS: usize = 200;
-
-/// What all transports have in common.
-pub(super) struct Template {
-    config: RtcConfig,
-    candidates: Vec<Candidate>,
+/// What the transports of one engine have in common.
+pub(super) struct Security {
+    config: Arc<dimpl::Config>,
+    certificate: DtlsCertificate,
+    fingerprint: [u8; 32],
 }
 
-impl Template {
-    /// Transports that tell clients to come to these addresses. They share one certificate, made
-    /// here: making one takes longer than all the rest of an answer.
-    pub(super) fn new(advertised: Vec<SocketAddr>) -> Self {
-        let provider = crypto::from_feature_flags();
-        let cert: DtlsCert = provider
-            .dtls_provider
-            .generate_certificate()
-            .expect("the provider that is built in makes certificates");
-        let config = RtcConfig::new()
-            .set_crypto_provider(Arc::new(provider))
-            .set_dtls_cert(cert)
-            .set_ice_lite(true)
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_vp8(true);
-        let candidates = advertised
-            .into_iter()
-            .filter_map(|address| Candidate::host(address, "udp").ok())
-            .collect();
-        Self { config, candidates }
+impl Security {
+    /// One certificate for all: making one takes longer than all the rest of an answer, and clients
+    /// know it by its fingerprint in the answer, which reaches them over TLS (RFC 8827, 6.5).
+    pub(super) fn new(identity: &Identity) -> Self {
+        let config = dimpl::Config::builder()
+            // A client is known by its certificate only: one without is nobody.
+            .require_client_certificate(true)
+            // ICE has shown already that the client is where it says.
+            .use_server_cookie(false)
+            .build()
+            .expect("the provider that is built in has what DTLS needs");
+        Self {
+            config: Arc::new(config),
+            certificate: DtlsCertificate {
+                certificate: identity.certificate.clone(),
+                private_key: identity.key.clone(),
+            },
+            fingerprint: fingerprint(&identity.certificate),
+        }
     }
 
-    /// A transport for an offer, and the answer to it; or what is wrong with the offer.
-    pub(super) fn accept(&self, now: Instant, offer: Offer) -> Result<(Transport, String), String> {
-        without_panic(|| self.try_accept(now, offer))
-    }
-
-    pub(super) fn try_accept(
-        &self,
-        now: Instant,
-        offer: Offer,
-    ) -> Result<(Transport, String), String> {
-        let creds = IceCreds::new();
-        let ufrag = creds.ufrag.clone();
-        let mut rtc = self
-            .config
-            .clone()
-            .set_local_ice_credentials(creds)
-            .build(now);
-        for candidate in &self.candidates {
-            rtc.add_local_candidate(candidate.clone());
-        }
-        let answer = rtc
-            .sdp_api()
-            .accept_offer(offer.0)
-            .map_err(|error| reason(&error))?
-            .to_sdp_string();
-        if answer.contains("a=setup:active") {
-            return Err("its a=setup must be actpass or active".to_owned());
-        }
-        Ok((Transport { ufrag, rtc }, answer))
+    /// What clients know the certificate by.
+    pub(super) fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
 }
 
-/// An offer that was read. Reading is most of the work of answering, so it is done on the thread
-/// of whoever wants the answer.
-pub(crate) struct Offer(SdpOffer);
-
-impl Offer {
-    /// Reads an offer, or says what is wrong with it.
-    pub(crate) fn read(text: &str) -> Result<Self, String> {
-        without_panic(|| Self::try_read(text))
-    }
-
-    pub(super) fn try_read(text: &str) -> Result<Self, String> {
-        if text.len() > BYTES {
-            return Err(format!("it has more than {BYTES} bytes"));
-        }
-        let starting = |with: &str| text.lines().filter(|line| line.starts_with(with)).count();
-        if starting("") > LINES || starting("m=") > MEDIA_LINES {
-            return Err(format!(
-                "it has more than {LINES} lines, or {MEDIA_LINES} of media"
-            ));
-        }
-        if starting("m=application") > 0 {
-            return Err("there are no data channels here".to_owned());
-        }
-        SdpOffer::from_sdp_string(&without_candidates(text))
-            .map(Self)
-            .map_err(|error| reason(&error))
-    }
+/// A certificate and its private key, both DER.
+pub(crate) struct Identity {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
 }
 
-/// ICE-lite sends no checks, so where the client could be reached makes work and no difference.
-/// Only a client that tries again knows it when it makes its offer.
-pub(super) fn without_candidates(offer: &str) -> String {
-    offer
-        .split_inclusive('\n')
-        .filter(|line| !line.starts_with("a=candidate:"))
-        .collect()
-}
-
-fn without_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        error!("answering an offer panicked");
-        Err("it makes the server stumble".to_owned())
-    })
-}
-
-/// An error in one line, in words for the client.
-fn reason(error: &impl ToString) -> String {
-    let text = error.to_string();
-    // Positions are given as addresses in our memory, which are nobody's business.
-    let told = text.lines().filter(|line| !line.contains("PointerOffset"));
-    let told = told.collect::<Vec<_>>().join("; ");
-    let told = if told.is_empty() {
-        "it is not SDP"
-    } else {
-        &told
-    };
-    told.chars().take(REASON_CHARS).collect()
-}
-
-/// A datagram that makes sense by itself. Whom it is for is still to be found out.
-pub(super) struct Arrival<'a> {
-    input: Input<'a>,
-    ufrag: Option<&'a str>,
-}
-
-impl<'a> Arrival<'a> {
-    /// Reads a datagram that was sent from `source` to `home`.
-    pub(super) fn read(
-        now: Instant,
-        source: SocketAddr,
-        home: SocketAddr,
-        datagram: &'a [u8],
-    ) -> Option<Self> {
-        let receive = Receive::new(Protocol::Udp, source, home, datagram).ok()?;
-        // The two low values are what RFC 7983 leaves to STUN.
-        let ufrag = if datagram.first().is_some_and(|first| *first < 2) {
-            // Answers have no user name, but ICE-lite asks nothing.
-            let message = StunMessage::parse(datagram).ok()?;
-            Some(message.username()?.split_once(':')?.0)
-        } else {
-            None
-        };
-        Some(Self {
-            input: Input::Receive(now, receive),
-            ufrag,
+impl Identity {
+    /// Makes a new one. Nothing but its fingerprint matters (RFC 8827, 6.5).
+    pub(crate) fn generate() -> Result<Self, rcgen::Error> {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let certificate = rcgen::CertificateParams::default().self_signed(&key)?;
+        Ok(Self {
+            certificate: certificate.der().to_vec(),
+            key: key.serialize_der(),
         })
     }
+}
 
-    /// The ICE user name of the transport it is for, if it is STUN.
-    pub(super) fn ufrag(&self) -> Option<&'a str> {
-        self.ufrag
+fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+    bytes
+}
+
+/// Transports with something to send, and outboxes for them. A client that is sent nothing now holds
+/// no memory for what it may be sent later.
+#[derive(Default)]
+pub(super) struct Yard {
+    dirty: Vec<usize>,
+    spare: Vec<Outbox>,
+    answers: Vec<(Route, Outbox)>,
+}
+
+/// Outboxes that are kept for the next.
+const SPARE: usize = 256;
+
+impl Yard {
+    /// A datagram goes back the way that another came.
+    pub(super) fn answer(&mut self, route: Route, datagram: &[u8]) {
+        let mut outbox = Outbox::default();
+        outbox.push(datagram);
+        self.answers.push((route, outbox));
     }
-}
 
-/// How a transport is after it was driven.
-pub(super) enum State {
-    Connected,
-    Unconnected,
-    /// It will never do anything again, because of this.
-    Over(&'static str),
-}
+    /// Takes what goes back.
+    pub(super) fn answers(&mut self) -> std::vec::Drain<'_, (Route, Outbox)> {
+        self.answers.drain(..)
+    }
 
-/// What came of driving a transport.
-pub(super) struct Driven {
-    pub(super) state: State,
-    /// When to drive it again.
-    pub(super) wakes: Instant,
-    /// False if it could do nothing with what arrived.
-    pub(super) understood: bool,
+    pub(super) fn take_dirty(&mut self) -> Option<usize> {
+        self.dirty.pop()
+    }
+
+    pub(super) fn give_back(&mut self, mut outbox: Outbox) {
+        if self.spare.len() < SPARE {
+            outbox.clear();
+            self.spare.push(outbox);
+        }
+    }
 }
 
 /// One connection of one client.
 pub(super) struct Transport {
-    ufrag: String,
-    rtc: Rtc,
+    /// Its place in the engine.
+    place: usize,
+    pub(super) ice: Ice,
+    /// What the certificate of the client must be.
+    expected: [u8; 32],
+    trusted: bool,
+    dtls: Box<Dtls>,
+    /// When DTLS wants to be woken.
+    dtls_wakes: Option<Instant>,
+    keys: Option<Keys>,
+    over: Option<&'static str>,
+    outbox: Option<Outbox>,
+}
+
+struct Keys {
+    sealer: Sealer,
+    opener: Opener,
 }
 
 impl Transport {
-    /// The ICE user name that was made for this transport, which is its id too.
-    pub(super) fn ufrag(&self) -> &str {
-        &self.ufrag
-    }
-
-    /// Whether an arrival is signed with this transport's password, or is from where it sends to.
-    pub(super) fn trusts(&self, arrival: &Arrival) -> bool {
-        self.rtc.accepts(&arrival.input)
-    }
-
-    /// Hands in an arrival, or just the time. `send` gets the source, destination and contents of
-    /// every datagram that comes of it.
-    pub(super) fn drive(
-        &mut self,
+    pub(super) fn new(
         now: Instant,
-        arrival: Option<Arrival>,
-        send: impl FnMut(SocketAddr, SocketAddr, DatagramSend),
-    ) -> Driven {
-        // One thread drives everybody: a panic over one client's bytes must stay that client's.
-        // What is left in a bad state is freed.
-        catch_unwind(AssertUnwindSafe(|| self.try_drive(now, arrival, send))).unwrap_or_else(|_| {
-            error!(transport_id = self.ufrag, "a transport panicked");
-            Driven {
-                state: State::Over("panicked"),
-                wakes: now,
-                understood: false,
-            }
-        })
-    }
-
-    fn try_drive(
-        &mut self,
-        now: Instant,
-        arrival: Option<Arrival>,
-        mut send: impl FnMut(SocketAddr, SocketAddr, DatagramSend),
-    ) -> Driven {
-        let input = arrival.map_or(Input::Timeout(now), |arrival| arrival.input);
-        // Not the end: anybody could send bad bytes in the client's name.
-        let understood = match self.rtc.handle_input(input) {
-            Ok(()) => true,
-            Err(error) => {
-                debug!(transport_id = self.ufrag, %error, "not understood");
-                false
-            }
-        };
-        let wakes = loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Timeout(wakes)) => break wakes,
-                Ok(Output::Transmit(transmit)) => {
-                    send(transmit.source, transmit.destination, transmit.contents);
-                }
-                Ok(Output::Event(_)) => {}
-                Err(error) => {
-                    debug!(transport_id = self.ufrag, %error, "failed");
-                    return Driven {
-                        state: State::Over("failed"),
-                        wakes: now,
-                        understood,
-                    };
-                }
-            }
-        };
-        let state = if !self.rtc.is_alive() {
-            State::Over("closed by the client")
-        } else if self.rtc.is_connected() {
-            State::Connected
-        } else {
-            State::Unconnected
-        };
-        Driven {
-            state,
-            wakes,
-            understood,
+        place: usize,
+        security: &Security,
+        ice: Ice,
+        expected: [u8; 32],
+    ) -> Self {
+        let dtls = Dtls::new_12(
+            Arc::clone(&security.config),
+            security.certificate.clone(),
+            now,
+        );
+        Self {
+            place,
+            ice,
+            expected,
+            trusted: false,
+            dtls: Box::new(dtls),
+            dtls_wakes: None,
+            keys: None,
+            over: None,
+            outbox: None,
         }
     }
+
+    /// The id of the transport.
+    pub(super) fn id(&self) -> &str {
+        self.ice.ufrag()
+    }
+
+    /// Why it will never do anything again.
+    pub(super) fn over(&self) -> Option<&'static str> {
+        self.over
+    }
+
+    /// Whether packets of media can go both ways.
+    pub(super) fn is_connected(&self, now: Instant) -> bool {
+        self.is_secure() && self.ice.is_alive(now)
+    }
+
+    /// Whether both have keys, and the client is the one that made the offer.
+    pub(super) fn is_secure(&self) -> bool {
+        self.trusted && self.keys.is_some()
+    }
+
+    /// When it is to be woken for DTLS.
+    pub(super) fn wakes(&self) -> Option<Instant> {
+        self.dtls_wakes
+    }
+
+    /// Answers a check of the client; nothing if it is not signed as it should be.
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        route: Route,
+        source: SocketAddr,
+        message: &StunMessage<'_>,
+    ) -> Option<Vec<u8>> {
+        self.ice.check(now, route, source, message)
+    }
+
+    /// Takes a DTLS datagram.
+    pub(super) fn dtls(&mut self, now: Instant, datagram: &[u8], yard: &mut Yard) {
+        self.guarded(yard, |transport, yard| {
+            transport.dtls.handle_timeout(now)?;
+            transport.dtls.handle_packet(datagram)?;
+            transport.pump(yard);
+            Ok(())
+        });
+    }
+
+    /// Lets DTLS repeat what was not answered.
+    pub(super) fn timeout(&mut self, now: Instant, yard: &mut Yard) {
+        // After the handshake there is nothing to repeat, and a client that checks is alive.
+        if self.over.is_some() || self.dtls_wakes.is_none_or(|wakes| wakes > now) {
+            return;
+        }
+        self.guarded(yard, |transport, yard| {
+            transport.dtls.handle_timeout(now)?;
+            transport.pump(yard);
+            Ok(())
+        });
+    }
+
+    /// One thread serves everybody: a panic over one client's bytes must stay that client's. What is
+    /// left in a bad state is freed.
+    fn guarded(
+        &mut self,
+        yard: &mut Yard,
+        work: impl FnOnce(&mut Self, &mut Yard) -> Result<(), dimpl::Error>,
+    ) {
+        match catch_unwind(AssertUnwindSafe(|| work(self, yard))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                debug!(transport_id = self.id(), %error, "DTLS failed");
+                self.over = Some("DTLS failed");
+            }
+            Err(_) => {
+                error!(transport_id = self.id(), "a transport panicked");
+                self.over = Some("panicked");
+            }
+        }
+    }
+
+    fn pump(&mut self, yard: &mut Yard) {
+        let mut buffer = vec![0; RECORD_BYTES];
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Packet(record) => {
+                    let outbox = outbox(&mut self.outbox, self.place, yard);
+                    outbox.push(record);
+                }
+                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                Output::Timeout(wakes) => {
+                    self.dtls_wakes = (!self.is_secure()).then_some(wakes);
+                    return;
+                }
+                Output::PeerCert(certificate) => {
+                    self.trusted = fingerprint(certificate) == self.expected;
+                    if !self.trusted {
+                        self.over = Some("its certificate is not the one of its offer");
+                    }
+                }
+                Output::KeyingMaterial(material, profile) => {
+                    let profile = match profile {
+                        dimpl::SrtpProfile::AEAD_AES_128_GCM => Profile::Aead128Gcm,
+                        dimpl::SrtpProfile::AEAD_AES_256_GCM => Profile::Aead256Gcm,
+                        dimpl::SrtpProfile::AES128_CM_SHA1_80 => Profile::AesCm128Sha1_80,
+                        _ => {
+                            self.over = Some("SRTP profile unknown");
+                            continue;
+                        }
+                    };
+                    match srtp::pair(profile, &material, true) {
+                        Ok((sealer, opener)) => self.keys = Some(Keys { sealer, opener }),
+                        Err(_) => self.over = Some("SRTP keys unusable"),
+                    }
+                }
+                Output::CloseNotify => self.over = Some("closed by the client"),
+                _ => {}
+            }
+        }
+    }
+
+    /// What opens packets of the client. Nothing before the client is known.
+    pub(super) fn opener(&mut self) -> Option<&mut Opener> {
+        let trusted = self.trusted;
+        self.keys
+            .as_mut()
+            .filter(|_| trusted)
+            .map(|keys| &mut keys.opener)
+    }
+
+    /// Begins a datagram to the client: where it is written, from which byte on, and what seals it.
+    /// [`Outbox::end`] must follow.
+    pub(super) fn begin<'a>(
+        &'a mut self,
+        yard: &mut Yard,
+    ) -> Option<(&'a mut Outbox, &'a mut Sealer)> {
+        if !self.trusted {
+            return None;
+        }
+        let sealer = &mut self.keys.as_mut()?.sealer;
+        Some((outbox(&mut self.outbox, self.place, yard), sealer))
+    }
+
+    /// Sends RTCP packets in one datagram.
+    pub(super) fn send_rtcp(&mut self, yard: &mut Yard, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some((outbox, sealer)) = self.begin(yard) else {
+            return;
+        };
+        let (bytes, start) = outbox.begin();
+        write(bytes);
+        if bytes.len() > start {
+            sealer.seal_rtcp(bytes, start);
+            outbox.end();
+        }
+    }
+
+    /// What waits to be sent.
+    pub(super) fn take_outbox(&mut self) -> Option<Outbox> {
+        self.outbox.take()
+    }
+}
+
+fn outbox<'a>(slot: &'a mut Option<Outbox>, place: usize, yard: &mut Yard) -> &'a mut Outbox {
+    slot.get_or_insert_with(|| {
+        yard.dirty.push(place);
+        yard.spare.pop().unwrap_or_default()
+    })
+}
+
+/// The middle of an NTP time, as reports repeat it (RFC 3550, 6.4.1).
+pub(super) fn middle(ntp: u64) -> u32 {
+    u32::try_from(ntp >> 16 & 0xFFFF_FFFF).expect("it has 32 bits")
+}
+
+/// A round trip from what a report says about the last one it heard of.
+pub(super) fn round_trip(
+    now: Instant,
+    sent: Instant,
+    block: &rtcp::ReportBlock,
+) -> Option<Duration> {
+    let held = Duration::from_secs_f64(f64::from(block.dlsr) / 65_536.0);
+    now.saturating_duration_since(sent).checked_sub(held)
 }

@@ -1,14 +1,14 @@
-//! The thread, over real UDP on the loopback interface.
+//! The threads, over real UDP on the loopback interface.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use parlor_protocol::{MeetingId, PeerId};
+use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use tokio::runtime;
 use uuid::Uuid;
 
-use crate::client::Client;
-use crate::{Config, Direction, Error, Media, Member, Opened, Stats};
+use crate::client::{Client, Say};
+use crate::{Config, Direction, Error, Media, Member, Opened, Produce, Source, Stats, Want};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -16,14 +16,18 @@ fn config() -> Config {
     Config {
         bind: vec!["127.0.0.1:0".parse().unwrap()],
         public: Vec::new(),
+        relay: None,
+        threads: 2,
         max_transports: 10,
+        max_consumers: 10,
         connect_timeout: Duration::from_secs(60),
     }
 }
 
-fn member(peer: u128) -> Member {
+/// Somebody in one of the meetings, which live on different threads.
+fn member(meeting: u128, peer: u128) -> Member {
     Member {
-        meeting: MeetingId::from_uuid(Uuid::from_u128(1)),
+        meeting: MeetingId::from_uuid(Uuid::from_u128(meeting)),
         peer: PeerId::from_uuid(Uuid::from_u128(peer)),
     }
 }
@@ -48,16 +52,40 @@ struct Guest {
 }
 
 impl Guest {
-    fn new() -> Self {
+    fn new(direction: Direction) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let client = Client::new(Instant::now(), socket.local_addr().unwrap());
+        let (now, address) = (Instant::now(), socket.local_addr().unwrap());
+        let client = match direction {
+            Direction::Publish => Client::new(now, address),
+            Direction::Receive => Client::receiving(now, address),
+        };
         Self { client, socket }
     }
 
-    fn open(&mut self, media: &Media, member: Member, direction: Direction) -> Opened {
-        let opened = wait(media.open(member, direction, self.client.offer().to_owned())).unwrap();
-        self.client.accept(&opened.answer);
-        opened
+    fn open(media: &Media, member: Member, direction: Direction) -> (Self, Opened) {
+        let mut guest = Self::new(direction);
+        let opened = wait(media.open(member, direction, guest.client.offer().to_owned())).unwrap();
+        guest.client.accept(&opened.answer);
+        (guest, opened)
+    }
+
+    /// Sends what there is to send, and takes one datagram at most.
+    fn talk(&mut self) {
+        let (sent, wakes) = self.client.poll();
+        for (destination, datagram) in sent {
+            self.socket.send_to(&datagram, destination).unwrap();
+        }
+        let pause = wakes.saturating_duration_since(Instant::now());
+        let pause = pause.clamp(Duration::from_millis(1), Duration::from_millis(5));
+        self.socket.set_read_timeout(Some(pause)).unwrap();
+        let mut buffer = [0; 2048];
+        match self.socket.recv_from(&mut buffer) {
+            Ok((length, source)) => {
+                let now = Instant::now();
+                self.client.receive(now, source, &buffer[..length]);
+            }
+            Err(_) => self.client.timeout(Instant::now()),
+        }
     }
 
     /// Talks until both sides say that they are connected.
@@ -65,135 +93,188 @@ impl Guest {
         let start = Instant::now();
         while !self.client.is_connected() || media.stats().connected_transports < connected {
             assert!(start.elapsed() < PATIENCE, "{:?}", media.stats());
-            let (sent, wakes) = self.client.poll();
-            for (destination, datagram) in sent {
-                self.socket.send_to(&datagram, destination).unwrap();
-            }
-            let pause = wakes.saturating_duration_since(Instant::now());
-            let pause = pause.clamp(Duration::from_millis(1), Duration::from_millis(20));
-            self.socket.set_read_timeout(Some(pause)).unwrap();
-            let mut buffer = [0; 2048];
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, source)) => {
-                    self.client
-                        .receive(Instant::now(), source, &buffer[..length]);
-                }
-                Err(_) => self.client.timeout(Instant::now()),
-            }
+            self.talk();
         }
     }
 }
 
 #[test]
 fn a_client_connects_both_ways_and_is_counted() {
-    let (media, thread) = Media::start(config()).unwrap();
-    let (mut publish, mut receive) = (Guest::new(), Guest::new());
-    let opened = publish.open(&media, member(1), Direction::Publish);
+    let (media, thread) = Media::start(&config()).unwrap();
+    let somebody = member(1, 1);
+    let (mut publish, opened) = Guest::open(&media, somebody, Direction::Publish);
     assert_eq!(media.stats().open_transports, 1);
     let port = format!(" {} typ host", media.local_addrs()[0].port());
     assert!(opened.answer.contains(&port), "{}", opened.answer);
-    receive.open(&media, member(1), Direction::Receive);
+    let (mut receive, _) = Guest::open(&media, somebody, Direction::Receive);
     assert_eq!(media.stats().open_transports, 2);
     publish.connect(&media, 1);
     receive.connect(&media, 2);
 
     let before = media.stats();
     assert!(before.datagrams_in > 0 && before.datagrams_out > 0);
-    publish
-        .socket
-        .send_to(b"hello", media.local_addrs()[0])
-        .unwrap();
+    let home = media.local_addrs()[0];
+    publish.socket.send_to(b"hello", home).unwrap();
     until("dropped", &media, |stats| {
         stats.datagrams_dropped > before.datagrams_dropped
     });
 
-    media.close(member(1));
+    media.close(somebody);
     until("closed", &media, |stats| stats.open_transports == 0);
     assert_eq!(media.stats().connected_transports, 0);
     media.clone().stop();
     thread.join().unwrap();
     let offer = publish.client.offer().to_owned();
-    let late = wait(media.open(member(1), Direction::Publish, offer));
+    let late = wait(media.open(somebody, Direction::Publish, offer));
     assert_eq!(late, Err(Error::Stopped));
-    media.close(member(1));
+    media.close(somebody);
+}
+
+#[test]
+fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
+    let (media, thread) = Media::start(&config()).unwrap();
+    for meeting in [2, 3] {
+        let [ada, ben] = [member(meeting, 1), member(meeting, 2)];
+        let (mut out, to) = Guest::open(&media, ada, Direction::Publish);
+        let (mut into, from) = Guest::open(&media, ben, Direction::Receive);
+        let connected = media.stats().connected_transports;
+        out.connect(&media, connected + 1);
+        into.connect(&media, connected + 2);
+
+        let (mid, offer) = out.client.offer_track(true, &[]);
+        let producer = ProducerId::from_uuid(Uuid::from_u128(meeting));
+        let produce = Produce {
+            transport: to.transport_id,
+            producer,
+            mid: mid.clone(),
+            source: Source::Microphone,
+            paused: false,
+            offer,
+        };
+        let answer = wait(media.produce(ada, produce)).unwrap();
+        out.client.accept(&answer);
+        let want = Want {
+            producer,
+            publisher: ada.peer,
+            preferred_rid: None,
+        };
+        let transport = from.transport_id;
+        let consumed = wait(media.consume(ben, transport.clone(), vec![want])).unwrap();
+        let answer = into.client.answer(&consumed.offer.unwrap());
+        wait(media.answered(ben, transport, answer)).unwrap();
+        assert_eq!((media.stats().producers, media.stats().consumers), (1, 1));
+
+        let start = Instant::now();
+        for index in 0.. {
+            assert!(start.elapsed() < PATIENCE, "{:?}", media.stats());
+            let say = Say {
+                index,
+                timestamp: u32::try_from(index).unwrap() * 960,
+                marker: false,
+                level: Some(-20),
+                payload: vec![7; 60],
+            };
+            out.client.say(Instant::now(), &mid, None, &say);
+            out.talk();
+            into.talk();
+            if into.client.heard.len() >= 20 {
+                break;
+            }
+        }
+        assert!(
+            into.client
+                .heard
+                .iter()
+                .all(|heard| *heard.payload == [7; 60])
+        );
+        let report = wait(media.report(ben)).unwrap().receive.unwrap();
+        assert_eq!(report.protocol, "udp");
+        assert!(report.tracks[0].packets >= 20);
+        media.close(ada);
+        until("ended", &media, |stats| {
+            stats.producers + stats.consumers == 0
+        });
+    }
+    media.stop();
+    thread.join().unwrap();
 }
 
 #[test]
 fn a_client_connects_through_an_address_that_was_found() {
     let bind = vec!["0.0.0.0:0".parse().unwrap()];
-    let (media, thread) = Media::start(Config { bind, ..config() }).unwrap();
-    let mut guest = Guest::new();
-    guest.open(&media, member(1), Direction::Publish);
+    let (media, thread) = Media::start(&Config { bind, ..config() }).unwrap();
+    let (mut guest, _) = Guest::open(&media, member(1, 1), Direction::Publish);
     guest.connect(&media, 1);
     media.stop();
     thread.join().unwrap();
 }
 
 #[test]
-fn a_transport_is_reaped_without_anybody_asking() {
+fn a_transport_is_freed_without_anybody_asking() {
     let connect_timeout = Duration::from_millis(50);
-    let (media, _) = Media::start(Config {
+    let (media, _thread) = Media::start(&Config {
         connect_timeout,
         ..config()
     })
     .unwrap();
-    Guest::new().open(&media, member(1), Direction::Publish);
-    until("reaped", &media, |stats| stats.open_transports == 0);
+    Guest::open(&media, member(1, 1), Direction::Publish);
+    until("freed", &media, |stats| stats.open_transports == 0);
 }
 
 #[test]
 fn orders_are_carried_out_in_the_order_of_the_calls() {
-    let (media, _) = Media::start(config()).unwrap();
-    let offer = Guest::new().client.offer().to_owned();
+    let (media, _thread) = Media::start(&config()).unwrap();
+    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
+    let somebody = member(1, 1);
+    let open = || media.open(somebody, Direction::Publish, offer.clone());
     for _ in 0..20 {
-        let opening = media.open(member(1), Direction::Publish, offer.clone());
-        media.close(member(1));
+        let opening = open();
+        media.close(somebody);
         assert_eq!(wait(opening), Err(Error::Stopped));
-        let older = media.open(member(1), Direction::Publish, offer.clone());
-        let newer = media.open(member(1), Direction::Publish, offer.clone());
+        let (older, newer) = (open(), open());
         assert_eq!(wait(older), Err(Error::Stopped));
         assert!(wait(newer).is_ok());
-        media.close(member(1));
+        media.close(somebody);
         until("closed", &media, |stats| stats.open_transports == 0);
     }
 }
 
 #[test]
 fn what_cannot_be_opened_is_said() {
-    let (media, thread) = Media::start(config()).unwrap();
-    let open = |offer: String| wait(media.open(member(1), Direction::Publish, offer));
-    for offer in [
-        String::new(),
-        "x".repeat(128 * 1024),
-        "x".repeat(200 * 1024),
-    ] {
-        assert!(matches!(open(offer), Err(Error::BadOffer(_))));
+    let (media, thread) = Media::start(&config()).unwrap();
+    let open = |meeting, peer, offer: String| {
+        wait(media.open(member(meeting, peer), Direction::Publish, offer))
+    };
+    for offer in [String::new(), "x".repeat(600 * 1024)] {
+        assert!(matches!(open(1, 1, offer), Err(Error::BadOffer(_))));
     }
-    let offer = Guest::new().client.offer().to_owned();
-    for peer in 0..5 {
-        for direction in [Direction::Publish, Direction::Receive] {
-            assert!(wait(media.open(member(peer), direction, offer.clone())).is_ok());
-        }
+    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
+    // The limit is one for all threads.
+    for peer in 0..10 {
+        assert!(open(peer, peer, offer.clone()).is_ok());
     }
-    let more = wait(media.open(member(6), Direction::Publish, offer.clone()));
-    assert_eq!(more, Err(Error::Full));
+    assert_eq!(open(20, 20, offer.clone()), Err(Error::Full));
+    media.close(member(3, 3));
+    until("closed", &media, |stats| stats.open_transports == 9);
+    assert!(open(20, 20, offer).is_ok());
     drop(media);
     thread.join().unwrap();
 }
 
 #[test]
 fn an_offer_that_nobody_waits_for_opens_nothing() {
-    let (media, thread) = Media::start(config()).unwrap();
-    let offer = Guest::new().client.offer().to_owned();
-    // The thread may be quick enough to open it before it is dropped, but not every time.
+    let (media, thread) = Media::start(&config()).unwrap();
+    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
+    let open = |peer| media.open(member(1, peer), Direction::Publish, offer.clone());
+    // Whether it is dropped in time is up to the threads, but not every time.
     let skipped = (0..50).any(|_| {
-        let ahead = media.open(member(2), Direction::Publish, offer.clone());
-        drop(media.open(member(1), Direction::Publish, offer.clone()));
+        let ahead = open(2);
+        drop(open(1));
         wait(ahead).unwrap();
-        wait(media.open(member(2), Direction::Publish, offer.clone())).unwrap();
-        let open = media.stats().open_transports;
-        media.close(member(1));
-        open == 1
+        wait(open(2)).unwrap();
+        let count = media.stats().open_transports;
+        media.close(member(1, 1));
+        count == 1
     });
     assert!(skipped);
     media.stop();

@@ -1,8 +1,9 @@
 //! What the REST API asks for.
 
 use bytes::Bytes;
-use parlor_live::{Answer, Command, NewPoll, Person};
+use parlor_live::{Answer, Command, NewPoll, Person, Source};
 use parlor_protocol::ids::ParticipantId;
+use parlor_protocol::preset::MediaPermission;
 use parlor_protocol::signal::event;
 
 use crate::people::user;
@@ -19,7 +20,18 @@ impl Simulation {
             3 if b > 200 => self.api_kicks_all(),
             4..8 => self.api_polls(b.is_multiple_of(2)),
             8 => {
-                let allow_unmute = false;
+                let allow_unmute = b.is_multiple_of(2);
+                let inside = self.truth.insiders();
+                if self.truth.live {
+                    for slot in &inside {
+                        self.truth.silence(*slot, &[Source::Microphone]);
+                        let person = self.truth.peers[*slot].person;
+                        let audio = &mut self.truth.people[person].may.media.audio;
+                        if !allow_unmute {
+                            *audio = MediaPermission::NotAllowed.into();
+                        }
+                    }
+                }
                 self.world.command(Command::MuteAll { allow_unmute }).1
             }
             9 => self.api_removes(person, who, b.is_multiple_of(2)),

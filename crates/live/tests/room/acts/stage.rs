@@ -114,6 +114,7 @@ impl Simulation {
         self.truth.peers[slot].stage = StageType::OnStage;
         // A viewer of a livestream joins again now, and learns who else is there.
         self.clients[slot].roster = None;
+        self.clients[slot].tracks = None;
         self.settle(&done);
         self.join(slot);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use parlor_live::Command;
 
 use crate::simulation::Simulation;
-use crate::truth::Place;
+use crate::truth::{MediaTruth, Place};
 
 impl Simulation {
     pub(super) fn pass(&mut self, ms: i64) {
@@ -49,11 +49,14 @@ impl Simulation {
         let alive_ms = now_ms - i64::from(c % 5) * 1000;
         self.world.crash(alive_ms);
         self.sockets.clear();
+        self.orders.clear();
+        self.truth.speakers.clear();
         for slot in self.truth.slots() {
             self.clients[slot].forget();
             let due_ms = now_ms + self.world.limits.grace_ms;
             let peer = &mut self.truth.peers[slot];
             peer.socket = None;
+            peer.media = MediaTruth::default();
             if peer.place == Place::Inside {
                 let entered_ms = peer.stays.last().expect("it entered").0;
                 peer.lost_ms = Some(alive_ms.max(entered_ms));

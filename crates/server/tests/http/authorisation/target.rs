@@ -64,6 +64,7 @@ impl Target {
         };
         path.replace("{account_id}", ACCOUNT_ID)
             .replace("{session_id}", &self.session_id)
+            .replace("{peer_id}", &self.peer_id)
             .replace("{app_id}", self.app.id())
             .replace("{meeting_id}", self.meeting.id())
             .replace("{participant_id}", participant)

@@ -1,0 +1,106 @@
+//! Silencing others, by those inside and by the REST API (contract: media 4; REST, 2.6).
+
+use parlor_protocol::signal::media::edge::{
+    HostMediaControlForAllPeerRequest, HostMediaControlForAllPeerResponse,
+    HostMediaControlForPeerRequest, HostMediaControlForPeerResponse,
+};
+
+use super::produce::Silencer;
+use super::success;
+use crate::output::{Refusal, Source};
+use crate::peer::{Peer, Seat, sees};
+use crate::room::{Asked, Outcome, Room, Turn};
+
+impl Room {
+    /// `hostControlPeer`.
+    pub(super) fn host_control(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: HostMediaControlForPeerRequest = asked.request.message()?;
+        let sources = self.may_silence(asked, request.audio, request.video, request.scree_share)?;
+        let me = &self.peers[asked.seat];
+        let seat = self.peers.seat_named(&request.participant_id);
+        let seat = seat.filter(|seat| *seat == asked.seat || sees(me, &self.peers[*seat]));
+        let seat = seat.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
+        let by = Silencer::Peer(me.id());
+        asked.reply(turn, &HostMediaControlForPeerResponse { status: success() });
+        self.silence_peer(turn, seat, &sources, by);
+        Ok(())
+    }
+
+    /// `hostControlAllPeers`: everybody but the peer that asks.
+    pub(super) fn host_control_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: HostMediaControlForAllPeerRequest = asked.request.message()?;
+        let sources =
+            self.may_silence(asked, request.audio, request.video, request.screen_share)?;
+        let by = Silencer::Peer(self.peers[asked.seat].id());
+        asked.reply(
+            turn,
+            &HostMediaControlForAllPeerResponse { status: success() },
+        );
+        let others = self.peers.seats(Peer::is_inside);
+        for seat in others.into_iter().filter(|seat| *seat != asked.seat) {
+            self.silence_peer(turn, seat, &sources, by);
+        }
+        Ok(())
+    }
+
+    /// Mutes a peer, for those who may: its client may turn the microphone on again.
+    pub(crate) fn mute_peer(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        self.silence_peer(turn, seat, &[Source::Microphone], Silencer::Server);
+    }
+
+    fn silence_peer(&mut self, turn: &mut Turn<'_>, seat: Seat, sources: &[Source], by: Silencer) {
+        let these = self
+            .tracks
+            .producers(seat, |producer| sources.contains(&producer.source));
+        for id in these {
+            self.silence(turn, id, by);
+        }
+    }
+
+    /// What is to be silenced, if the peer may.
+    fn may_silence(
+        &self,
+        asked: &Asked<'_>,
+        audio: bool,
+        video: bool,
+        screen: bool,
+    ) -> Result<Vec<Source>, Refusal> {
+        let peer = &self.peers[asked.seat];
+        let may = &peer.permissions;
+        let asked_for = [
+            (audio, Source::Microphone),
+            (video, Source::Camera),
+            (screen, Source::Screen),
+            (screen, Source::ScreenAudio),
+        ];
+        let asked_for = asked_for.into_iter().filter(|(asked, _)| *asked);
+        let sources = asked_for.map(|(_, source)| source).collect();
+        let missing = [
+            (
+                audio,
+                may.disable_participant_audio,
+                "disable_participant_audio",
+            ),
+            (
+                video,
+                may.disable_participant_video,
+                "disable_participant_video",
+            ),
+            (
+                screen,
+                may.disable_participant_screensharing,
+                "disable_participant_screensharing",
+            ),
+        ]
+        .into_iter()
+        .find(|(asked, may, _)| *asked && !may);
+        match missing {
+            _ if !peer.is_inside() => Err(Refusal::new(403, "join the meeting first")),
+            Some((_, _, permission)) => Err(Refusal::forbidden(permission)),
+            None if !(audio || video || screen) => {
+                Err(Refusal::new(400, "say what is to be turned off"))
+            }
+            None => Ok(sources),
+        }
+    }
+}

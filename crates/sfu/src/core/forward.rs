@@ -1,0 +1,516 @@
+//! The way of a packet from the one who publishes it to those who receive it.
+
+use std::time::Instant;
+
+use super::allocate::{self, LAYERS, Priority, Wanted};
+use super::publish::Publisher;
+use super::reception::Novelty;
+use super::subscribe::{Packet, Subscriber, layer_number};
+use super::track::{NONE, Track};
+use super::{Engine, Entry, Hall, Route, Side};
+use crate::sdp::{Codec, Extension};
+use crate::wire::rtcp::{self, Rtcp, SenderInfo};
+use crate::wire::rtp::{self, Header};
+use crate::wire::vp8;
+use crate::{Event, Source};
+
+/// What one look at a client's videos needs, kept for its memory.
+#[derive(Default)]
+pub(super) struct Wishes {
+    consumers: Vec<usize>,
+    wanted: Vec<Wanted>,
+    chosen: Vec<Option<usize>>,
+    /// What voices take, which come before all pictures, in bits per second.
+    audio: u64,
+}
+
+impl Engine {
+    /// A packet of media.
+    pub(super) fn rtp(
+        &mut self,
+        now: Instant,
+        place: usize,
+        route: Route,
+        datagram: &mut [u8],
+    ) -> bool {
+        let entry = &mut self.entries[place];
+        let Side::Publish(publisher) = &mut entry.side else {
+            return false;
+        };
+        let Some(opened) = entry
+            .transport
+            .opener()
+            .and_then(|opener| opener.open_rtp(datagram))
+        else {
+            return false;
+        };
+        entry.transport.ice.used(now, route);
+        let plain = &datagram[..opened.end];
+        let header = &opened.header;
+        publisher.arrived(now, header, plain);
+        let Some(stream) = publisher.stream(now, &mut self.tracks, header, plain) else {
+            return false;
+        };
+        let track = &mut self.tracks[stream.track];
+        let mark = mark_of(track, header, plain);
+        let Some(payload) = header.unpadded(plain) else {
+            return false;
+        };
+        let mut payload = &plain[payload];
+        let layer = &mut track.layers[stream.layer];
+        let mut index = opened.index;
+        if stream.repeats {
+            // Padding has nothing in it.
+            let Some((original, rest)) = payload.split_first_chunk() else {
+                return true;
+            };
+            index = rtp::unwrap_sequence(layer.newest, u16::from_be_bytes(*original));
+            payload = rest;
+        } else if header.payload_type != track.uplink.payload_type {
+            return false;
+        }
+        let novelty =
+            layer
+                .reception
+                .packet(now, index, header.timestamp, payload.len(), stream.repeats);
+        match novelty {
+            Novelty::InOrder => layer.newest = index,
+            Novelty::Late => {}
+            Novelty::Duplicate | Novelty::TooOld => return true,
+        }
+        let packet = Packet {
+            index,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            mark,
+            payload,
+            picture: (track.codec() == Codec::Vp8)
+                .then(|| vp8::Descriptor::parse(payload))
+                .flatten(),
+        };
+        let heard = mark.filter(|_| track.source == Source::Microphone && !track.paused);
+        if let (Some(mark), Some(hall)) = (heard, self.halls.get_mut(&track.member.meeting)) {
+            hall.hear(now, track, mark);
+        }
+        self.fan_out(now, stream.track, stream.layer, &packet);
+
+        let layer = &self.tracks[stream.track].layers[stream.layer];
+        let Side::Publish(publisher) = &self.entries[place].side else {
+            return true;
+        };
+        let next = [
+            layer.reception.next_nack(),
+            publisher.arrivals.next_report(),
+            layer.keyframe_next(),
+        ];
+        if let Some(next) = next.into_iter().flatten().min() {
+            self.wake(now, place, next);
+        }
+        true
+    }
+
+    /// Sends a packet to everybody who receives its layer.
+    fn fan_out(&mut self, now: Instant, place: usize, layer_place: usize, packet: &Packet<'_>) {
+        let track = &mut self.tracks[place];
+        let number = layer_number(Some(layer_place));
+        let clock_rate = track.uplink.clock_rate;
+        let begins = track.begins(packet.payload);
+        let is_audio = track.source.is_audio();
+        let layer = &mut track.layers[layer_place];
+        if begins && !is_audio {
+            layer.keyframe_came();
+            layer.reception.key_frame(packet.index);
+        }
+        if !packet.payload.is_empty() {
+            let numbers = (packet.index, packet.timestamp, packet.marker, packet.mark);
+            layer.history.store(now, numbers, packet.payload);
+        }
+        if track.paused {
+            return;
+        }
+        let (layers, subscriptions) = (&track.layers, &mut track.subscriptions);
+        for subscription in subscriptions {
+            let switches =
+                begins && subscription.target == number && subscription.current != number;
+            if !switches && subscription.current != number {
+                continue;
+            }
+            let Some(Entry {
+                transport,
+                side: Side::Receive(subscriber),
+                ..
+            }) = self.entries.get_mut(subscription.transport)
+            else {
+                continue;
+            };
+            let whom = (subscription.consumer, number);
+            if switches {
+                if let Some(consumer) = subscriber.consumers.get_mut(subscription.consumer) {
+                    let before = consumer.rewrite.current().map(|segment| segment.layer);
+                    let same_moment = if before == Some(number) {
+                        // Its clock went on while nothing of it was sent.
+                        Some(packet.timestamp)
+                    } else {
+                        before.and_then(|before| {
+                            let ntp = layers[layer_place].ntp_at(packet.timestamp, clock_rate)?;
+                            layers
+                                .get(usize::from(before))?
+                                .timestamp_at(ntp, clock_rate)
+                        })
+                    };
+                    consumer
+                        .rewrite
+                        .switch(now, number, packet.numbers(), same_moment);
+                }
+                subscription.current = number;
+                // Without it, voice and picture would only be in step from the next one on.
+                if let Some((report, _)) = &layers[layer_place].report {
+                    subscriber.report(now, transport, &mut self.yard, whom, report);
+                }
+            }
+            if packet.payload.is_empty() {
+                if let Some(consumer) = subscriber.consumers.get_mut(subscription.consumer) {
+                    consumer.rewrite.skip(number, packet.index);
+                }
+            } else {
+                subscriber.forward(now, transport, &mut self.yard, whom, packet);
+            }
+        }
+    }
+
+    /// Reports and requests.
+    pub(super) fn rtcp(
+        &mut self,
+        now: Instant,
+        place: usize,
+        route: Route,
+        datagram: &mut [u8],
+    ) -> bool {
+        let entry = &mut self.entries[place];
+        let Some(plain) = entry
+            .transport
+            .opener()
+            .and_then(|opener| opener.open_rtcp(datagram))
+        else {
+            return false;
+        };
+        entry.transport.ice.used(now, route);
+        match &entry.side {
+            Side::Publish(_) => self.rtcp_of_publisher(now, place, plain),
+            Side::Receive(_) => self.rtcp_of_subscriber(now, place, plain),
+        }
+        true
+    }
+
+    fn rtcp_of_publisher(&mut self, now: Instant, place: usize, plain: &[u8]) {
+        for packet in rtcp::parse(plain) {
+            let Rtcp::SenderReport { sender, .. } = packet else {
+                continue;
+            };
+            let Side::Publish(publisher) = &self.entries[place].side else {
+                return;
+            };
+            let Some(stream) = publisher.original(sender.ssrc) else {
+                continue;
+            };
+            let track = &mut self.tracks[stream.track];
+            let layer = &mut track.layers[stream.layer];
+            layer.reception.sender_report(now, sender.ntp);
+            layer.report = Some((sender, now));
+            if !track.paused {
+                self.pass_report(now, stream.track, stream.layer, &sender);
+            }
+        }
+    }
+
+    fn pass_report(&mut self, now: Instant, place: usize, layer: usize, report: &SenderInfo) {
+        let number = layer_number(Some(layer));
+        for subscription in &self.tracks[place].subscriptions {
+            if subscription.current != number {
+                continue;
+            }
+            if let Some(Entry {
+                transport,
+                side: Side::Receive(subscriber),
+                ..
+            }) = self.entries.get_mut(subscription.transport)
+            {
+                let whom = (subscription.consumer, number);
+                subscriber.report(now, transport, &mut self.yard, whom, report);
+            }
+        }
+    }
+
+    fn rtcp_of_subscriber(&mut self, now: Instant, place: usize, plain: &[u8]) {
+        let mut keyframes = Vec::new();
+        let entry = &mut self.entries[place];
+        let Side::Receive(subscriber) = &mut entry.side else {
+            return;
+        };
+        let estimate = subscriber.bandwidth.estimate();
+        for packet in rtcp::parse(plain) {
+            match packet {
+                Rtcp::ReceiverReport { blocks, .. } | Rtcp::SenderReport { blocks, .. } => {
+                    for block in blocks {
+                        let round_trip = subscriber.block(now, &block);
+                        subscriber.round_trip = round_trip.or(subscriber.round_trip);
+                    }
+                }
+                Rtcp::Nack { media, lost, .. } => {
+                    let Some((consumer, indexes)) = subscriber.missing(media, lost) else {
+                        continue;
+                    };
+                    for index in indexes {
+                        let held = &subscriber.consumers[consumer];
+                        let Some((source, segment)) = held.rewrite.source(index) else {
+                            continue;
+                        };
+                        let Some(stored) = Some(&self.tracks[held.track])
+                            .filter(|track| !track.paused)
+                            .and_then(|track| track.layers.get(usize::from(segment.layer)))
+                            .and_then(|layer| layer.history.get(source))
+                        else {
+                            continue;
+                        };
+                        let (transport, yard) = (&mut entry.transport, &mut self.yard);
+                        let which = (consumer, index);
+                        subscriber.repeat(now, transport, yard, which, (stored, &segment));
+                    }
+                }
+                Rtcp::Pli { media, .. } => keyframes.extend(subscriber.track_of(media)),
+                Rtcp::Fir { entries, .. } => {
+                    keyframes.extend(entries.filter_map(|(media, _)| subscriber.track_of(media)));
+                }
+                Rtcp::TransportCc(feedback) => {
+                    // The reference counts 64 ms, and the rest 250 microseconds.
+                    let reference = i64::from(feedback.reference_time) * 64_000;
+                    let arrivals = feedback.arrivals().map(|(number, ticks)| {
+                        (number, ticks.map(|ticks| reference + ticks * 250))
+                    });
+                    subscriber.bandwidth.feedback(now, arrivals);
+                }
+                _ => {}
+            }
+        }
+        let after = subscriber.bandwidth.estimate();
+        // Less than a tenth up or down changes nothing that the next look would not see.
+        let changed = after.abs_diff(estimate) * 10 > estimate;
+        for (consumer, track) in keyframes {
+            self.want_keyframe(now, track, place, consumer);
+        }
+        if changed {
+            self.serve(now, place);
+        }
+        if let Side::Receive(subscriber) = &self.entries[place].side
+            && let Some(next) = subscriber.next_timeout()
+        {
+            self.wake(now, place, next);
+        }
+    }
+
+    /// A receiver cannot go on decoding.
+    fn want_keyframe(&mut self, now: Instant, track: usize, transport: usize, consumer: usize) {
+        let Some(track) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let mut own = track.subscriptions.iter();
+        let own = own.find(|own| own.transport == transport && own.consumer == consumer);
+        let Some(current) = own.map(|own| own.current) else {
+            return;
+        };
+        let publisher = track.transport;
+        if let Some(layer) = track.layers.get_mut(usize::from(current)) {
+            let (due, ssrc) = (layer.want_keyframe(now), layer.ssrc);
+            self.ask(now, publisher, ssrc.filter(|_| due));
+        }
+    }
+
+    /// Asks for key frames of all the layers that somebody waits for.
+    pub(super) fn ask_for_missing(&mut self, now: Instant, track: usize) {
+        let track = &mut self.tracks[track];
+        if track.source.is_audio() {
+            return;
+        }
+        let publisher = track.transport;
+        let mut waited_for = [false; LAYERS];
+        for subscription in &track.subscriptions {
+            if subscription.current != subscription.target
+                && let Some(waited) = waited_for.get_mut(usize::from(subscription.target))
+            {
+                *waited = true;
+            }
+        }
+        let layers = track.layers.iter_mut().zip(waited_for);
+        let due: Vec<u32> = layers
+            .filter(|(_, waited)| *waited)
+            .filter_map(|(layer, _)| layer.want_keyframe(now).then_some(layer.ssrc)?)
+            .collect();
+        for ssrc in due {
+            self.ask(now, publisher, Some(ssrc));
+        }
+        self.ask(now, publisher, None);
+    }
+
+    /// Asks a publisher for a key frame, now or when it is due.
+    fn ask(&mut self, now: Instant, publisher: usize, ssrc: Option<u32>) {
+        let Some(entry) = self.entries.get_mut(publisher) else {
+            return;
+        };
+        if let Some(ssrc) = ssrc {
+            Publisher::ask_keyframe(ssrc, &mut entry.transport, &mut self.yard);
+        }
+        if let Side::Publish(side) = &entry.side
+            && let Some(next) = side.next_timeout(&self.tracks)
+        {
+            self.wake(now, publisher, next);
+        }
+    }
+
+    /// Looks what fits on the path to a client, and probes whether more would.
+    pub(super) fn serve(&mut self, now: Instant, place: usize) {
+        let mut wishes = std::mem::take(&mut self.wanted);
+        let entry = &mut self.entries[place];
+        let Side::Receive(subscriber) = &mut entry.side else {
+            return;
+        };
+        let hall = self.halls.get(&entry.member.meeting);
+        wishes.gather(now, subscriber, &self.tracks, hall);
+        let budget = subscriber.budget(now).saturating_sub(wishes.audio);
+        allocate::allocate(budget, &wishes.wanted, &mut wishes.chosen);
+        subscriber.bandwidth.wants(wishes.audio + wishes.best());
+        subscriber.looked(now);
+        if let Some(probe) = subscriber.bandwidth.poll_probe(now) {
+            let (transport, yard) = (&mut entry.transport, &mut self.yard);
+            subscriber.pad(now, transport, yard, probe.bytes, probe.cluster);
+        }
+        for (consumer, chosen) in wishes.consumers.iter().zip(&wishes.chosen) {
+            self.aim(now, place, *consumer, *chosen);
+        }
+        self.wanted = wishes;
+        if let Side::Receive(subscriber) = &self.entries[place].side
+            && let Some(next) = subscriber.next_timeout()
+        {
+            self.wake(now, place, next);
+        }
+    }
+
+    /// Sets the layer that a consumer is to have.
+    fn aim(&mut self, now: Instant, place: usize, number: usize, chosen: Option<usize>) {
+        let Side::Receive(subscriber) = &mut self.entries[place].side else {
+            return;
+        };
+        let consumer = &mut subscriber.consumers[number];
+        if consumer.target == chosen {
+            return;
+        }
+        consumer.target = chosen;
+        let track_place = consumer.track;
+        let track = &mut self.tracks[track_place];
+        let paused = track.paused;
+        let Some(own) = track.subscription(place, number) else {
+            return;
+        };
+        own.target = layer_number(chosen);
+        if chosen.is_none() {
+            own.current = NONE;
+            return;
+        }
+        if !paused {
+            self.ask_for_missing(now, track_place);
+        }
+    }
+}
+
+impl Wishes {
+    fn gather(
+        &mut self,
+        now: Instant,
+        subscriber: &Subscriber,
+        tracks: &slab::Slab<Track>,
+        hall: Option<&Hall>,
+    ) {
+        self.consumers.clear();
+        self.wanted.clear();
+        self.audio = 0;
+        let speaker = hall.and_then(|hall| hall.speaking.ranking().first());
+        let pinned = hall.and_then(|hall| hall.pinned);
+        for (number, consumer) in &subscriber.consumers {
+            let track = &tracks[consumer.track];
+            if track.source.is_audio() && !track.paused {
+                self.audio += track.layers[0].reception.bitrate(now);
+            }
+            if !consumer.agreed || track.source.is_audio() {
+                continue;
+            }
+            let mut layers = [0; LAYERS];
+            for (bps, layer) in layers.iter_mut().zip(&track.layers) {
+                *bps = layer.reception.bitrate(now);
+            }
+            if layers == [0; LAYERS] {
+                // Nothing has come yet, or nothing comes for now: it costs nothing to wait for it.
+                for (bps, _) in layers.iter_mut().zip(&track.layers) {
+                    *bps = 1;
+                }
+            }
+            let peer = track.member.peer;
+            self.consumers.push(number);
+            self.wanted.push(Wanted {
+                priority: if track.source.is_screen() {
+                    Priority::Screen
+                } else if pinned == Some(peer) {
+                    Priority::Pinned
+                } else if speaker == Some(&peer) {
+                    Priority::Speaker
+                } else {
+                    Priority::Other
+                },
+                preferred: consumer.preferred,
+                layers,
+                current: consumer.target,
+            });
+        }
+    }
+
+    /// What everything that is wanted would take.
+    fn best(&self) -> u64 {
+        let wanted = self.wanted.iter();
+        wanted
+            .map(|wanted| {
+                wanted
+                    .layers
+                    .get(wanted.preferred)
+                    .copied()
+                    .unwrap_or_default()
+            })
+            .sum()
+    }
+}
+
+impl Hall {
+    /// A microphone's packet with its level (RFC 6464).
+    fn hear(&mut self, now: Instant, track: &Track, mark: u8) {
+        let (level, voice) = rtp::audio_level(&[mark]);
+        self.speaking
+            .level(now, track.member.peer, level, Some(voice));
+        if let Some(ranking) = self.speaking.poll(now) {
+            let ranking = ranking.to_vec();
+            for listener in &self.listeners {
+                // One that is behind learns it from the next.
+                let _ = listener.try_send(Event::Speaking(ranking.clone()));
+            }
+        }
+    }
+}
+
+/// The audio level of a packet, or the orientation of its picture.
+fn mark_of(track: &Track, header: &Header, packet: &[u8]) -> Option<u8> {
+    let wanted = if track.source.is_audio() {
+        Extension::AudioLevel
+    } else {
+        Extension::Orientation
+    };
+    let wanted = track.uplink.extensions.id(wanted)?;
+    let mut extensions = header.extensions(packet);
+    let (_, value) = extensions.find(|(id, _)| *id == wanted)?;
+    value.first().copied()
+}

@@ -1,0 +1,173 @@
+//! ICE-lite: answers the connectivity checks of clients (RFC 8445, 2.5 and 6.3).
+//!
+//! The server has an address that everybody reaches, so it asks nothing itself: it learns where a
+//! client is from the client's own checks, and that it is still there from their going on.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use is::stun::StunMessage;
+
+use super::Route;
+
+/// A client that has not asked for so long is gone (RFC 7675, 5.1).
+const CONSENT: Duration = Duration::from_secs(30);
+
+/// A way that was quiet for so long gives way to any other that the client chooses.
+const STALE: Duration = Duration::from_secs(3);
+
+/// How many ways a client may come on over the life of one transport. Changing networks takes a
+/// few each time; after the last, the client makes a new transport. The limit bounds what a client
+/// that sends from every port makes us remember.
+const ROUTES: usize = 64;
+
+/// The largest answer to a check, in bytes.
+const ANSWER_BYTES: usize = 128;
+
+/// The signature of STUN messages (RFC 8489, 14.5).
+pub(crate) fn sign(key: &[u8], message: &[&[u8]]) -> [u8; 20] {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+    let mut context = hmac::Context::with_key(&key);
+    for part in message {
+        context.update(part);
+    }
+    let mut signature = [0; 20];
+    signature.copy_from_slice(context.sign().as_ref());
+    signature
+}
+
+/// The ICE side of one transport.
+pub(super) struct Ice {
+    ufrag: String,
+    password: String,
+    /// Every way that a valid check came on.
+    routes: Vec<Route>,
+    /// The one that packets are sent on.
+    selected: Option<Selected>,
+    /// The last valid check.
+    heard: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Selected {
+    route: Route,
+    /// What the client thinks of it (RFC 8445, 5.1.2).
+    priority: u32,
+    /// The last time that something valid came on it.
+    used: Instant,
+}
+
+impl Ice {
+    pub(super) fn new(ufrag: String, password: String) -> Self {
+        Self {
+            ufrag,
+            password,
+            routes: Vec::new(),
+            selected: None,
+            heard: None,
+        }
+    }
+
+    /// The user name that checks to this transport begin with.
+    pub(super) fn ufrag(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// The password that they are signed with.
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Where packets are sent.
+    pub(super) fn selected(&self) -> Option<Route> {
+        self.selected.map(|selected| selected.route)
+    }
+
+    /// Every way that a valid check came on.
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Whether the client has shown itself lately.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        self.heard
+            .is_some_and(|heard| now.saturating_duration_since(heard) < CONSENT)
+    }
+
+    /// What to send back, the same way, to a check that is signed with this transport's password.
+    /// Nothing for any other.
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        route: Route,
+        source: SocketAddr,
+        message: &StunMessage<'_>,
+    ) -> Option<Vec<u8>> {
+        if !message.is_binding_request() || !message.verify(self.password.as_bytes(), sign) {
+            return None;
+        }
+        if !self.routes.contains(&route) {
+            if self.routes.len() >= ROUTES {
+                return None;
+            }
+            self.routes.push(route);
+        }
+        self.heard = Some(now);
+        self.choose(now, route, message);
+
+        let mut answer = vec![0; ANSWER_BYTES];
+        let length = StunMessage::binding_reply(message.trans_id(), source)
+            .to_bytes(Some(self.password.as_bytes()), &mut answer, sign)
+            .ok()?;
+        answer.truncate(length);
+        Some(answer)
+    }
+
+    /// A client may nominate several ways at once and go on to check all of them; what it likes
+    /// better wins, and what is quiet loses.
+    fn choose(&mut self, now: Instant, route: Route, message: &StunMessage<'_>) {
+        let priority = message.prio().unwrap_or_default();
+        match &mut self.selected {
+            Some(selected) if selected.route == route => selected.used = now,
+            Some(selected) => {
+                let is_stale = now.saturating_duration_since(selected.used) > STALE;
+                if is_stale || (message.use_candidate() && priority > selected.priority) {
+                    *selected = Selected {
+                        route,
+                        priority,
+                        used: now,
+                    };
+                }
+            }
+            // Before the client has chosen, what comes first will do: DTLS can begin.
+            None => {
+                self.selected = Some(Selected {
+                    route,
+                    priority: if message.use_candidate() { priority } else { 0 },
+                    used: now,
+                });
+            }
+        }
+    }
+
+    /// A packet with the client's own signature came this way: it is the way that the client uses.
+    pub(super) fn used(&mut self, now: Instant, route: Route) {
+        match &mut self.selected {
+            Some(selected) if selected.route == route => selected.used = now,
+            Some(selected) => {
+                selected.route = route;
+                selected.used = now;
+            }
+            None => {}
+        }
+    }
+
+    /// A way is gone for good, such as a closed TCP connection.
+    pub(super) fn lost(&mut self, route: Route) {
+        self.routes.retain(|other| *other != route);
+        if self.selected() == Some(route) {
+            self.selected = None;
+        }
+    }
+}

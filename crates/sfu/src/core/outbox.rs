@@ -1,0 +1,114 @@
+//! The datagrams to one client that leave together.
+//!
+//! They lie one behind the other, so that those of one size can be handed to the system at once
+//! (UDP segmentation offload).
+
+/// Datagrams in the order of sending.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Outbox {
+    /// A datagram is appended to these bytes; [`Outbox::end`] says that it is whole.
+    pub(super) fn begin(&mut self) -> (&mut Vec<u8>, usize) {
+        let start = self.bytes.len();
+        (&mut self.bytes, start)
+    }
+
+    /// The datagram that was begun last is whole. One that could not be sealed has nothing in it.
+    pub(super) fn end(&mut self) {
+        if self.ends.last().copied().unwrap_or_default() < self.bytes.len() {
+            self.ends.push(self.bytes.len());
+        }
+    }
+
+    /// Takes a whole datagram.
+    pub(super) fn push(&mut self, datagram: &[u8]) {
+        self.bytes.extend_from_slice(datagram);
+        self.end();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Each by itself.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let datagram = &self.bytes[start..end];
+            start = end;
+            datagram
+        })
+    }
+
+    /// Runs of datagrams of one size, of which the last may be shorter: the bytes of a run, the
+    /// size, and how many there are.
+    pub(crate) fn runs(&self, most: usize) -> Runs<'_> {
+        Runs {
+            outbox: self,
+            next: 0,
+            start: 0,
+            most: most.max(1),
+        }
+    }
+}
+
+/// See [`Outbox::runs`].
+pub(crate) struct Runs<'a> {
+    outbox: &'a Outbox,
+    next: usize,
+    start: usize,
+    most: usize,
+}
+
+/// The most that one call may hand to the system: what fits into an IP packet before it is cut.
+const RUN_BYTES: usize = 60_000;
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = (&'a [u8], usize, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ends = &self.outbox.ends;
+        let begin = self.start;
+        let mut end = *ends.get(self.next)?;
+        let size = end - begin;
+        let mut count = 1;
+        while let Some(&after) = ends.get(self.next + count) {
+            let fits = count < self.most && after - begin <= RUN_BYTES;
+            // One that is shorter ends the run.
+            let whole = end - begin == size * count;
+            if !fits || !whole || after - end > size {
+                break;
+            }
+            end = after;
+            count += 1;
+        }
+        self.next += count;
+        self.start = end;
+        Some((&self.outbox.bytes[begin..end], size, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_end_with_a_shorter_one_and_never_take_a_longer_one() {
+        let mut outbox = Outbox::default();
+        for size in [3, 3, 3, 2, 3, 5, 5, 1] {
+            outbox.push(&vec![7; size]);
+        }
+        let runs: Vec<_> = outbox
+            .runs(64)
+            .map(|(bytes, size, count)| (bytes.len(), size, count))
+            .collect();
+        assert_eq!(runs, [(11, 3, 4), (3, 3, 1), (11, 5, 3)]);
+        assert_eq!(outbox.runs(2).count(), 5);
+        assert_eq!(outbox.datagrams().map(<[u8]>::len).sum::<usize>(), 25);
+    }
+}

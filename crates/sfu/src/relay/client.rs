@@ -1,0 +1,126 @@
+//! A TURN client with its links, as whoever reads its messages drives it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::turn::{Change, Framing, Session};
+use super::{Doorway, Inner, LinkId, OUTLET, Outlet, Via};
+
+/// Datagrams that come out of links of one client, each with its link.
+pub(super) type Outgoing = mpsc::Receiver<(LinkId, Vec<u8>)>;
+
+/// The links that the engine knows of, which are closed when this is dropped, whatever ends the
+/// task that has it.
+pub(super) struct Links {
+    doorway: Doorway,
+    open: Vec<LinkId>,
+}
+
+impl Links {
+    pub(super) fn new(doorway: Doorway) -> Self {
+        Self {
+            doorway,
+            open: Vec::new(),
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        link: LinkId,
+        queue: mpsc::Sender<(LinkId, Vec<u8>)>,
+        (source, via): (SocketAddr, Via),
+    ) {
+        self.open.push(link);
+        let outlet = Outlet {
+            link,
+            source,
+            via,
+            queue,
+        };
+        self.doorway.open(link, outlet);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.open.retain(|open| *open != link);
+        self.doorway.close(link);
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        for link in &self.open {
+            self.doorway.close(*link);
+        }
+    }
+}
+
+pub(super) struct Client {
+    relay: Arc<Inner>,
+    session: Session,
+    links: Links,
+    queue: mpsc::Sender<(LinkId, Vec<u8>)>,
+}
+
+impl Client {
+    pub(super) fn new(relay: Arc<Inner>, client: SocketAddr, framing: Framing) -> (Self, Outgoing) {
+        let (queue, outgoing) = mpsc::channel(OUTLET);
+        let client = Self {
+            session: Session::new(Arc::clone(&relay.server), client, framing),
+            links: Links::new(relay.doorway.clone()),
+            relay,
+            queue,
+        };
+        (client, outgoing)
+    }
+
+    /// Takes a message from the client: what is for the engine goes there, and what is to be
+    /// answered behind what is in `out`.
+    ///
+    /// # Errors
+    /// It is not a message.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ()> {
+        let received = self.session.receive(now, message, out);
+        self.heed_changes();
+        if let Some((link, datagram)) = received? {
+            // A full queue drops, as a full socket buffer would.
+            self.relay.doorway.deliver(link, datagram);
+        }
+        Ok(())
+    }
+
+    /// Wraps up what came out of a link.
+    pub(super) fn give(&self, now: Instant, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
+        // False is a link that the client has just let go of.
+        let _ = self.session.wrap(now, link, datagram, out);
+    }
+
+    /// When [`Client::timeout`] has something to do. `None` without an allocation.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.session.expires()
+    }
+
+    pub(super) fn timeout(&mut self, now: Instant) {
+        self.session.timeout(now);
+        self.heed_changes();
+    }
+
+    fn heed_changes(&mut self) {
+        while let Some(change) = self.session.poll_change() {
+            match change {
+                Change::Opened(link, relayed) => {
+                    self.links
+                        .open(link, self.queue.clone(), (relayed, Via::Relay));
+                }
+                Change::Closed(link) => self.links.close(link),
+            }
+        }
+    }
+}

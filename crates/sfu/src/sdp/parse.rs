@@ -1,0 +1,491 @@
+//! Reading descriptions, RFC 8866 and those that say what the attributes mean.
+
+use std::collections::HashSet;
+
+use super::codec::{Codec, Kind};
+use super::description::{Description, Direction, Format, MediaLine, Setup};
+use super::extension::{Extension, Extensions};
+use super::{MAX_BYTES, MAX_LINES, MAX_MEDIA, SdpError, is_token};
+
+/// How many SSRCs a media line may have: three layers with their retransmissions, and then some.
+const MAX_SSRCS: usize = 32;
+
+/// How long a mid or rid may be, in bytes: what the one-byte form of a header extension can say.
+const MAX_NAME: usize = 16;
+
+/// How long the halves of an `a=msid` may be, RFC 8830.
+const MAX_MSID: usize = 64;
+
+const NOT_SDP: &str = "it is not SDP";
+
+/// The protocols that mean SRTP keyed by DTLS with feedback, which RFC 8829 section 5.1.2 has
+/// everybody accept.
+const PROFILES: [&str; 2] = ["UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF"];
+
+/// What may stand in the session and below a media line.
+#[derive(Default)]
+struct Level<'a> {
+    ufrag: Option<&'a str>,
+    pwd: Option<&'a str>,
+    fingerprint: Option<[u8; 32]>,
+    setup: Option<Setup>,
+    direction: Option<Direction>,
+    rtcp_mux: bool,
+}
+
+/// A media line while it is read.
+struct Section<'a> {
+    level: Level<'a>,
+    line: MediaLine,
+    bundle_only: bool,
+    port: u16,
+    declared_rids: Vec<&'a str>,
+    simulcast: Option<&'a str>,
+}
+
+type Problem = Result<(), &'static str>;
+
+/// Reads a description.
+pub(super) fn description(text: &str) -> Result<Description, SdpError> {
+    if text.len() > MAX_BYTES {
+        return Err(SdpError::TooMuch {
+            limit: MAX_BYTES,
+            of: "bytes",
+        });
+    }
+    let mut session = Level::default();
+    let mut ice_lite = false;
+    let mut bundle = None;
+    let mut sections: Vec<Section> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        if number > MAX_LINES {
+            return Err(SdpError::TooMuch {
+                limit: MAX_LINES,
+                of: "lines",
+            });
+        }
+        let at = |problem| SdpError::Line { number, problem };
+        if line.is_empty() && index > 0 {
+            continue;
+        }
+        let (key, value) = split(line).ok_or_else(|| at(NOT_SDP))?;
+        if (index == 0) != (key == 'v') || (index == 0 && value != "0") {
+            return Err(at(NOT_SDP));
+        }
+        let (name, argument) = value.split_once(':').unwrap_or((value, ""));
+        if key == 'm' {
+            if sections.len() == MAX_MEDIA {
+                return Err(SdpError::TooMuch {
+                    limit: MAX_MEDIA,
+                    of: "media lines",
+                });
+            }
+            sections.push(Section::read(value).map_err(at)?);
+            continue;
+        }
+        match (key, sections.last_mut()) {
+            ('a', None) if name == "ice-lite" => ice_lite = true,
+            ('a', None) if name == "group" => {
+                if let Some(mids) = argument.strip_prefix("BUNDLE") {
+                    if bundle.is_some() {
+                        return Err(at("media must be in one bundle"));
+                    }
+                    bundle = Some(mids);
+                }
+            }
+            ('a', None) => session.attribute(name, argument).map_err(at)?,
+            ('a', Some(section)) => section.attribute(name, argument).map_err(at)?,
+            _ => {}
+        }
+    }
+    assemble(&session, ice_lite, bundle.unwrap_or_default(), sections)
+}
+
+/// Key and value of a line. What is not printable is refused with it, so that nothing of a client
+/// can break a line that we write.
+fn split(line: &str) -> Option<(char, &str)> {
+    let (key, value) = line.split_once('=')?;
+    let mut keys = key.chars();
+    let first = keys.next().filter(char::is_ascii_lowercase)?;
+    let printable = !value.chars().any(|c| c.is_control() && c != '\t');
+    (keys.next().is_none() && printable).then_some((first, value))
+}
+
+fn assemble(
+    session: &Level<'_>,
+    ice_lite: bool,
+    bundle: &str,
+    mut sections: Vec<Section<'_>>,
+) -> Result<Description, SdpError> {
+    let bundled = bundle.split_ascii_whitespace().collect::<HashSet<_>>();
+    let mut mids = HashSet::new();
+    let mut live = 0_usize;
+    for section in &mut sections {
+        section.finish(session);
+        let read = &section.line;
+        if read.mid.is_empty() {
+            return Err(SdpError::Missing("a=mid on each media line"));
+        }
+        if !mids.insert(read.mid.as_str()) {
+            return Err(SdpError::media(&read.mid, "it is there twice"));
+        }
+        live += usize::from(!read.rejected);
+    }
+    let is_bundled = |line: &MediaLine| bundled.contains(line.mid.as_str());
+    let alone = sections
+        .iter()
+        .find(|section| !section.line.rejected && !is_bundled(&section.line));
+    if let Some(section) = alone
+        && live > 1
+    {
+        return Err(SdpError::media(
+            &section.line.mid,
+            "it is not in the bundle",
+        ));
+    }
+    // Of a bundle, only the first line in the group speaks for the transport (RFC 9143 section 7.1).
+    let speaker = bundle.split_ascii_whitespace().find_map(|mid| {
+        let mut live = sections.iter().filter(|section| !section.line.rejected);
+        live.find(|section| section.line.mid == mid)
+    });
+    let speaker = speaker.or(alone);
+    let Some(Section { level, .. }) = speaker else {
+        return Err(SdpError::Refused("nothing in it is live"));
+    };
+    if !level.rtcp_mux {
+        return Err(SdpError::Missing("a=rtcp-mux"));
+    }
+    let missing = SdpError::Missing;
+    let ufrag = level.ufrag.or(session.ufrag);
+    let pwd = level.pwd.or(session.pwd);
+    let fingerprint = level.fingerprint.or(session.fingerprint);
+    let setup = level.setup.or(session.setup);
+    Ok(Description {
+        ice_ufrag: ufrag.ok_or(missing("a=ice-ufrag"))?.to_owned(),
+        ice_pwd: pwd.ok_or(missing("a=ice-pwd"))?.to_owned(),
+        ice_lite,
+        fingerprint: fingerprint.ok_or(missing("a=fingerprint of sha-256"))?,
+        setup: setup.ok_or(missing("a=setup"))?,
+        media: sections.into_iter().map(|section| section.line).collect(),
+    })
+}
+
+impl<'a> Level<'a> {
+    fn attribute(&mut self, name: &str, argument: &'a str) -> Problem {
+        match name {
+            "ice-ufrag" => self.ufrag = Some(ice(argument, 4)?),
+            "ice-pwd" => self.pwd = Some(ice(argument, 22)?),
+            "fingerprint" => {
+                // There may be one for each of several hashes.
+                if let Some(fingerprint) = fingerprint(argument)? {
+                    self.fingerprint = Some(fingerprint);
+                }
+            }
+            "setup" => {
+                self.setup = Some(match argument {
+                    "actpass" => Setup::ActPass,
+                    "active" => Setup::Active,
+                    "passive" => Setup::Passive,
+                    _ => return Err("a=setup must be actpass, active or passive"),
+                });
+            }
+            "sendrecv" => self.direction = Some(Direction::SendRecv),
+            "sendonly" => self.direction = Some(Direction::SendOnly),
+            "recvonly" => self.direction = Some(Direction::RecvOnly),
+            "inactive" => self.direction = Some(Direction::Inactive),
+            "rtcp-mux" => self.rtcp_mux = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Section<'a> {
+    /// Reads what follows `m=`.
+    fn read(value: &str) -> Result<Self, &'static str> {
+        let mut words = value.split_ascii_whitespace();
+        let kind = match words.next() {
+            Some("audio") => Kind::Audio,
+            Some("video") => Kind::Video,
+            Some("application") => return Err("there are no data channels here"),
+            _ => return Err("media must be audio or video"),
+        };
+        let port = words.next().and_then(|port| port.parse().ok());
+        let port = port.ok_or("the port must be a number")?;
+        let profile = words.next();
+        let profile = PROFILES.into_iter().find(|known| profile == Some(known));
+        let profile = profile.ok_or("the protocol must be UDP/TLS/RTP/SAVPF")?;
+        let mut formats: Vec<Format> = Vec::new();
+        for word in words {
+            let payload_type = payload_type(word)?;
+            if !formats.iter().any(|f| f.payload_type == payload_type) {
+                formats.push(Format::unnamed(payload_type));
+            }
+        }
+        if formats.is_empty() {
+            return Err("a media line needs a payload type");
+        }
+        let line = MediaLine {
+            kind,
+            mid: String::new(),
+            profile,
+            rejected: false,
+            direction: Direction::SendRecv,
+            formats,
+            extensions: Extensions::default(),
+            received: Extensions::default(),
+            rids: Vec::new(),
+            ssrcs: Vec::new(),
+            rtx_ssrcs: Vec::new(),
+            msid: None,
+            reduced_rtcp: false,
+        };
+        Ok(Self {
+            level: Level::default(),
+            line,
+            bundle_only: false,
+            port,
+            declared_rids: Vec::new(),
+            simulcast: None,
+        })
+    }
+
+    fn attribute(&mut self, name: &str, argument: &'a str) -> Problem {
+        let line = &mut self.line;
+        match name {
+            "mid" => {
+                if !is_token(argument, MAX_NAME) {
+                    return Err("a=mid must be a token of at most 16 characters");
+                }
+                argument.clone_into(&mut line.mid);
+            }
+            "bundle-only" => self.bundle_only = true,
+            "rtcp-rsize" => line.reduced_rtcp = true,
+            "rtpmap" => line.rtpmap(argument)?,
+            "fmtp" => {
+                let (payload_type, parameters) = numbered(argument)?;
+                for format in line.chosen(Some(payload_type)) {
+                    let split = parameters.split(';').map(str::trim);
+                    let split = split.filter(|parameter| !parameter.is_empty());
+                    format.fmtp = split.map(str::to_owned).collect();
+                }
+            }
+            "rtcp-fb" => line.feedback(argument)?,
+            "extmap" => line.extmap(argument)?,
+            "rid" => {
+                let mut words = argument.split_ascii_whitespace();
+                if let (Some(rid), Some("send")) = (words.next(), words.next()) {
+                    self.declared_rids.push(rid);
+                }
+            }
+            "simulcast" => {
+                let mut words = argument.split_ascii_whitespace();
+                self.simulcast = words.find(|word| *word == "send").and(words.next());
+            }
+            "ssrc" => line.ssrc(argument)?,
+            "ssrc-group" => line.ssrc_group(argument)?,
+            "msid" if line.msid.is_none() => line.msid = msid(argument),
+            _ => self.level.attribute(name, argument)?,
+        }
+        Ok(())
+    }
+
+    /// What can only be said when all of it was read.
+    fn finish(&mut self, session: &Level<'_>) {
+        let line = &mut self.line;
+        line.rejected = self.port == 0 && !self.bundle_only;
+        let direction = self.level.direction.or(session.direction);
+        line.direction = direction.unwrap_or(Direction::SendRecv);
+        line.pair_formats();
+        let again = line.rtx_ssrcs.iter().map(|(_, rtx)| *rtx);
+        let again = again.collect::<Vec<_>>();
+        line.ssrcs.retain(|ssrc| !again.contains(ssrc));
+        // Of alternatives for one layer, the first; a tilde means that it starts paused (RFC 8853).
+        let listed = self.simulcast.map(|list| {
+            let layers = list.split(';');
+            let first = layers.filter_map(|layer| layer.split(',').next());
+            first.map(|rid| rid.trim_start_matches('~')).collect()
+        });
+        let listed = listed.unwrap_or_else(|| self.declared_rids.clone());
+        for rid in listed {
+            let good = rid.len() <= MAX_NAME
+                && rid
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let known = self.declared_rids.contains(&rid);
+            if good && known && !line.rids.iter().any(|taken| taken == rid) {
+                line.rids.push(rid.to_owned());
+            }
+        }
+    }
+}
+
+impl MediaLine {
+    /// The formats with this payload type, or all.
+    fn chosen(&mut self, payload_type: Option<u8>) -> impl Iterator<Item = &mut Format> {
+        let formats = self.formats.iter_mut();
+        formats.filter(move |format| payload_type.is_none_or(|it| it == format.payload_type))
+    }
+
+    fn rtpmap(&mut self, argument: &str) -> Problem {
+        let (payload_type, encoding) = numbered(argument)?;
+        let mut parts = encoding.split('/');
+        let name = parts.next().filter(|name| is_token(name, 64));
+        let name = name.ok_or("a=rtpmap needs a name")?;
+        let clock_rate = parts.next().and_then(|rate| rate.trim().parse().ok());
+        let clock_rate = clock_rate.ok_or("a=rtpmap needs a clock rate")?;
+        let channels = parts.next().map_or(Ok(1), |it| it.trim().parse());
+        let channels = channels.map_err(|_| "the channels in a=rtpmap must be a number")?;
+        let kind = self.kind;
+        for format in self.chosen(Some(payload_type)) {
+            format.codec = Codec::find(kind, name, clock_rate, channels);
+            name.clone_into(&mut format.name);
+            format.clock_rate = clock_rate;
+            format.channels = channels;
+        }
+        Ok(())
+    }
+
+    fn feedback(&mut self, argument: &str) -> Problem {
+        let (to, feedback) = argument.split_once(' ').ok_or("a=rtcp-fb says nothing")?;
+        let to = match to {
+            "*" => None,
+            number => Some(payload_type(number)?),
+        };
+        let feedback = feedback.trim();
+        for format in self.chosen(to) {
+            if !format.feedback.iter().any(|known| known == feedback) {
+                format.feedback.push(feedback.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn extmap(&mut self, argument: &str) -> Problem {
+        let mut words = argument.split_ascii_whitespace();
+        let (Some(id), Some(uri)) = (words.next(), words.next()) else {
+            return Err("a=extmap needs an id and a URI");
+        };
+        let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        // An id that is only to be agreed on (RFC 8285 section 5) is passed over, as if the
+        // extension were not known.
+        if let (Ok(id), Some(extension)) = (id.parse(), Extension::from_uri(uri)) {
+            if matches!(direction, "sendrecv" | "sendonly") {
+                self.extensions.insert(extension, id);
+            }
+            if matches!(direction, "sendrecv" | "recvonly") {
+                self.received.insert(extension, id);
+            }
+        }
+        Ok(())
+    }
+
+    fn ssrc(&mut self, argument: &str) -> Problem {
+        let number = argument.split(' ').next().unwrap_or_default();
+        let ssrc = number.parse().map_err(|_| "an SSRC must be a number")?;
+        if !self.ssrcs.contains(&ssrc) {
+            if self.ssrcs.len() == MAX_SSRCS {
+                return Err("it has more than 32 SSRCs");
+            }
+            self.ssrcs.push(ssrc);
+        }
+        Ok(())
+    }
+
+    fn ssrc_group(&mut self, argument: &str) -> Problem {
+        let Some(pair) = argument.strip_prefix("FID ") else {
+            return Ok(());
+        };
+        let mut pair = pair.split_ascii_whitespace().map(str::parse);
+        let (Some(Ok(media)), Some(Ok(rtx)), None) = (pair.next(), pair.next(), pair.next()) else {
+            return Err("an SSRC group of FID needs two SSRCs");
+        };
+        if self.rtx_ssrcs.len() == MAX_SSRCS {
+            return Err("it has more than 32 SSRC groups");
+        }
+        if media != rtx && !self.rtx_ssrcs.contains(&(media, rtx)) {
+            self.rtx_ssrcs.push((media, rtx));
+        }
+        Ok(())
+    }
+
+    /// Finds out which payload type retransmits which, RFC 4588 section 8.
+    fn pair_formats(&mut self) {
+        let retransmits = self.formats.iter().filter_map(|format| {
+            let rtx = format.name.eq_ignore_ascii_case("rtx");
+            let apt = format.parameter("apt").filter(|_| rtx)?;
+            Some((apt.parse().ok()?, format.payload_type))
+        });
+        for (payload_type, rtx) in retransmits.collect::<Vec<(u8, u8)>>() {
+            for format in self.chosen(Some(payload_type)) {
+                if format.codec.is_some() {
+                    format.rtx.get_or_insert(rtx);
+                }
+            }
+        }
+    }
+}
+
+impl Format {
+    fn unnamed(payload_type: u8) -> Self {
+        Self {
+            payload_type,
+            codec: None,
+            name: String::new(),
+            clock_rate: 0,
+            channels: 1,
+            fmtp: Vec::new(),
+            feedback: Vec::new(),
+            rtx: None,
+        }
+    }
+}
+
+fn payload_type(word: &str) -> Result<u8, &'static str> {
+    let number = word.parse().ok().filter(|number| *number <= 127);
+    number.ok_or("a payload type must be a number up to 127")
+}
+
+/// Splits what begins with a payload type.
+fn numbered(argument: &str) -> Result<(u8, &str), &'static str> {
+    let (number, rest) = argument.split_once(' ').ok_or(NOT_SDP)?;
+    Ok((payload_type(number)?, rest.trim()))
+}
+
+/// ICE characters, RFC 8839 section 5.4.
+fn ice(text: &str, shortest: usize) -> Result<&str, &'static str> {
+    let good = (shortest..=256).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    good.then_some(text)
+        .ok_or("that is no name or password of ICE")
+}
+
+/// The hash of a certificate, RFC 8122; none if it is not SHA-256.
+fn fingerprint(argument: &str) -> Result<Option<[u8; 32]>, &'static str> {
+    let (hash, hex) = argument
+        .split_once(' ')
+        .ok_or("a=fingerprint needs a hash")?;
+    if !hash.eq_ignore_ascii_case("sha-256") {
+        return Ok(None);
+    }
+    let bytes = hex.trim().split(':').map(|byte| {
+        let good = byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
+        good.then(|| u8::from_str_radix(byte, 16).ok()).flatten()
+    });
+    let bytes = bytes.collect::<Option<Vec<_>>>();
+    let fingerprint = bytes.and_then(|bytes| bytes.try_into().ok());
+    fingerprint
+        .map(Some)
+        .ok_or("a hash of sha-256 has 32 bytes in hexadecimal")
+}
+
+fn msid(argument: &str) -> Option<(String, String)> {
+    let mut words = argument.split_ascii_whitespace();
+    let stream = words.next().filter(|stream| is_token(stream, MAX_MSID))?;
+    let track = words.next().unwrap_or("-");
+    let track = Some(track).filter(|track| is_token(track, MAX_MSID))?;
+    Some((stream.to_owned(), track.to_owned()))
+}

@@ -1,0 +1,262 @@
+//! What is read, and what is not.
+
+use proptest::prelude::*;
+
+use super::{CAMERA, FIREFOX, MICROPHONE, PUBLISH, RECEIVE, check, here, read};
+use crate::sdp::{
+    Codec, Description, Direction, Downlink, Extension, Kind, MAX_BYTES, Opus, Publishing,
+    Receiving, SdpError, Setup,
+};
+
+#[test]
+fn an_offer_of_chromium_is_read() {
+    let offer = read(&format!(
+        "{}{MICROPHONE}{CAMERA}",
+        PUBLISH.replace("BUNDLE 0 1", "BUNDLE 0 1 2 3")
+    ));
+    assert_eq!(offer.ice_ufrag, "zjzm");
+    assert_eq!(offer.ice_pwd.len(), 24);
+    assert_eq!((offer.fingerprint[0], offer.fingerprint[31]), (0x47, 0xE6));
+    assert_eq!((offer.setup, offer.ice_lite), (Setup::ActPass, false));
+    let mids = offer.media.iter().map(|line| line.mid.as_str());
+    assert_eq!(mids.collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+
+    let video = offer.line("1").unwrap();
+    assert_eq!(video.kind, Kind::Video);
+    assert_eq!(video.direction, Direction::SendOnly);
+    assert!(!video.rejected);
+    assert_eq!(video.rids, ["f", "h", "q"]);
+    let payload_types = video.formats.iter().map(|format| format.payload_type);
+    assert_eq!(payload_types.collect::<Vec<_>>(), [96, 97, 102, 103]);
+    assert_eq!(video.formats[0].codec, Some(Codec::Vp8));
+    assert_eq!(
+        (video.formats[0].rtx, video.formats[2].rtx),
+        (Some(97), Some(103))
+    );
+    assert_eq!(video.formats[2].codec, Some(Codec::H264));
+    assert_eq!(video.formats[2].parameter("packetization-mode"), Some("1"));
+    assert_eq!(video.formats[1].codec, None);
+    assert_eq!(video.extensions.id(Extension::Rid), Some(10));
+    assert_eq!(video.extensions.extension(11), Some(Extension::RepairedRid));
+    assert_eq!(video.extensions.extension(14), None);
+
+    let microphone = offer.line("2").unwrap();
+    assert_eq!(microphone.ssrcs, [1_130_573_529]);
+    assert_eq!(microphone.formats[0].feedback, ["transport-cc", "nack"]);
+    let (stream, track) = microphone.msid.as_ref().unwrap();
+    assert!(stream.starts_with("1813e489") && track.starts_with("73b9f04e"));
+}
+
+#[test]
+fn retransmission_ssrcs_are_told_from_the_primary_ones() {
+    let offer = read(RECEIVE);
+    let video = offer.line("1").unwrap();
+    assert_eq!(video.ssrcs, [3_088_084_422]);
+    assert_eq!(video.rtx_ssrcs, [(3_088_084_422, 1_287_217_480)]);
+}
+
+#[test]
+fn an_offer_of_firefox_is_read() {
+    let offer = read(FIREFOX);
+    let audio = offer.line("0").unwrap();
+    assert_eq!(
+        (audio.formats[0].payload_type, audio.formats[0].codec),
+        (109, Some(Codec::Opus))
+    );
+    assert_eq!(offer.fingerprint[0], 0x0B);
+    let video = offer.line("1").unwrap();
+    assert!(!video.rejected, "bundle-only is not rejected");
+    assert_eq!(video.rids, ["f", "h", "q"]);
+    assert_eq!(video.formats[0].rtx, Some(124));
+    assert_eq!(video.extensions.id(Extension::RepairedRid), Some(9));
+    assert_eq!(video.received.id(Extension::RepairedRid), None);
+}
+
+#[test]
+fn extension_ids_that_need_a_longer_form_are_passed_over() {
+    for id in ["0", "15", "255", "4096", "x", "3/inactive"] {
+        let offer = PUBLISH.replace("extmap:3 ", &format!("extmap:{id} "));
+        let extensions = read(&offer).media[0].extensions;
+        assert_eq!(extensions.id(Extension::TransportCc), None, "{id}");
+        assert_eq!(extensions.id(Extension::Mid), Some(4));
+    }
+    let offer = PUBLISH.replace("extmap:3 ", "extmap:14/sendrecv ");
+    let extensions = read(&offer).media[0].extensions;
+    assert_eq!(extensions.id(Extension::TransportCc), Some(14));
+    let twice = PUBLISH.replace("extmap:3 ", "extmap:1 ");
+    let extensions = read(&twice).media[0].extensions;
+    assert_eq!(extensions.extension(1), Some(Extension::AudioLevel));
+    assert_eq!(extensions.id(Extension::TransportCc), None);
+}
+
+#[test]
+fn alternatives_and_paused_layers_are_read_as_layers() {
+    let offer = PUBLISH.replace("send f;h;q", "send ~q;f,h;z");
+    assert_eq!(read(&offer).line("1").unwrap().rids, ["q", "f"]);
+    let offer = PUBLISH.replace("send f;h;q", "recv a;b send h;f");
+    assert_eq!(read(&offer).line("1").unwrap().rids, ["h", "f"]);
+}
+
+#[test]
+fn what_would_be_misunderstood_is_refused() {
+    let bad = [
+        String::new(),
+        "hello".to_owned(),
+        PUBLISH.replace("v=0\r\n", ""),
+        PUBLISH.replace("\r\n", "\0"),
+        PUBLISH.replace("s=-", "s=-\u{7}"),
+        PUBLISH.replace("s=-", "S=-"),
+        PUBLISH.replace("a=fingerprint", "a=finger"),
+        PUBLISH.replace("sha-256", "sha-1"),
+        PUBLISH.replace("47:0C", "470C"),
+        PUBLISH.replace("47:0C", "47:0C:00"),
+        PUBLISH.replace("a=ice-pwd", "a=ice-secret"),
+        PUBLISH.replace("a=ice-ufrag:zjzm", "a=ice-ufrag:z m"),
+        PUBLISH.replace("a=ice-ufrag", "a=ice-user"),
+        PUBLISH.replace("a=setup:actpass", "a=setup:holdconn"),
+        PUBLISH.replace("a=rtcp-mux", "a=rtcp-max"),
+        PUBLISH.replace("a=mid:1", "a=mid:0"),
+        PUBLISH.replace("a=mid:1", "a=mid:a b"),
+        PUBLISH.replace("a=mid:1", "a=mid:12345678901234567"),
+        PUBLISH.replace("a=mid:1\r\n", ""),
+        PUBLISH.replace("BUNDLE 0 1", "BUNDLE 0"),
+        PUBLISH.replace("a=group", "a=groups"),
+        PUBLISH.replace("t=0 0\r\n", "t=0 0\r\na=group:BUNDLE 1\r\n"),
+        PUBLISH.replace("m=audio 9", "m=audio nine"),
+        PUBLISH.replace("m=audio", "m=text"),
+        PUBLISH.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"),
+        PUBLISH.replace("SAVPF 111 63 0", "SAVPF"),
+        PUBLISH.replace("SAVPF 111", "SAVPF 128"),
+        PUBLISH
+            .replace("m=audio 9", "m=audio 0")
+            .replace("m=video 9", "m=video 0"),
+        format!("{PUBLISH}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n"),
+        format!(
+            "{PUBLISH}{}",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n".repeat(511)
+        ),
+        format!("{PUBLISH}{}", "a=x\r\n".repeat(17_000)),
+        format!("{PUBLISH}a=x:{}\r\n", "x".repeat(MAX_BYTES)),
+        format!(
+            "{PUBLISH}{}",
+            (0..40)
+                .map(|n| format!("a=ssrc:{n} cname:x\r\n"))
+                .collect::<String>()
+        ),
+    ];
+    for (index, text) in bad.iter().enumerate() {
+        let error = Description::parse(text).expect_err(&format!("bad {index} is taken"));
+        let told = error.to_string();
+        assert!(!told.is_empty() && told.len() < 100, "{told}");
+        assert!(!told.chars().any(char::is_control), "{told}");
+    }
+}
+
+#[test]
+fn an_error_says_where() {
+    let text = PUBLISH.replacen("a=mid:0", "a=mid:", 1);
+    let number = text.lines().position(|line| line == "a=mid:").unwrap() + 1;
+    let Err(SdpError::Line { number: told, .. }) = Description::parse(&text) else {
+        panic!("it is taken");
+    };
+    assert_eq!(told, number);
+}
+
+#[test]
+fn a_password_is_not_in_what_is_logged() {
+    let offer = read(PUBLISH);
+    assert!(!format!("{offer:?}").contains(&offer.ice_pwd));
+}
+
+#[test]
+fn what_only_the_tagged_line_says_is_enough() {
+    let (head, video) = PUBLISH.split_once("m=video").unwrap();
+    let video = video.lines().filter(|line| {
+        let transport = ["a=ice-", "a=fingerprint", "a=setup", "a=rtcp-mux"];
+        !transport.iter().any(|start| line.starts_with(start))
+    });
+    let video = video.map(|line| format!("{line}\r\n")).collect::<String>();
+    assert_eq!(read(&format!("{head}m=video{video}")).ice_ufrag, "zjzm");
+}
+
+/// Does everything that a client can bring about with this text.
+fn survive(text: &str) {
+    let Ok(read) = Description::parse(text) else {
+        return;
+    };
+    let opus = Opus {
+        dtx: true,
+        bitrate: 32_000,
+    };
+    if let Ok((mut publishing, answer)) = Publishing::accept(&read, &here()) {
+        check(&answer);
+        if let Ok((answer, uplinks)) = publishing.answer(&read, &here(), opus) {
+            assert_eq!(check(&answer).media.len(), read.media.len());
+            assert!(uplinks.iter().all(|uplink| uplink.rids.len() <= 3));
+        }
+    }
+    if let Ok((mut receiving, answer)) = Receiving::accept(&read, &here(), 64) {
+        check(&answer);
+        let streams = Codec::ALL.into_iter().zip(1..);
+        let streams = streams.map(|(codec, ssrc)| Downlink {
+            codec,
+            stream: "stream".to_owned(),
+            track: "track".to_owned(),
+            ssrc,
+            rtx: None,
+        });
+        let known = streams.filter(|stream| receiving.formats(stream.codec).is_some());
+        let mids = receiving.add(known.collect::<Vec<_>>()).unwrap();
+        check(&receiving.offer(&here()));
+        let _ = receiving.answered(&read);
+        if let Ok(closed) = receiving.close(&read, &mids, &here()) {
+            check(&closed.answer);
+        }
+        check(&receiving.offer(&here()));
+    }
+}
+
+/// A piece of SDP, or something like it.
+fn piece() -> impl Strategy<Value = String> {
+    let lines = [PUBLISH, RECEIVE, CAMERA, FIREFOX].join("");
+    let lines = lines.lines().map(str::to_owned).collect::<Vec<_>>();
+    prop_oneof![
+        3 => proptest::sample::select(lines),
+        1 => "[a-z]=[ -~]{0,40}",
+        1 => "a=(mid|rtpmap|fmtp|rtcp-fb|extmap|rid|simulcast|ssrc|ssrc-group|msid|setup|group)[:][ -~]{0,30}",
+        1 => "\\PC{0,60}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,400}", lines in proptest::collection::vec(piece(), 0..40)) {
+        survive(&text);
+        survive(&format!("v=0\r\n{}", lines.join("\r\n")));
+    }
+
+    #[test]
+    fn no_change_of_a_real_offer_makes_us_say_nonsense(
+        which in 0..4_usize,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_u8, piece()), 0..6),
+    ) {
+        let real = [PUBLISH.to_owned(), RECEIVE.to_owned(), FIREFOX.to_owned(),
+            format!("{}{MICROPHONE}{CAMERA}", PUBLISH.replace("BUNDLE 0 1", "BUNDLE 0 1 2 3"))];
+        let mut lines = real[which].lines().map(str::to_owned).collect::<Vec<_>>();
+        for (place, change, piece) in changes {
+            let at = place.index(lines.len());
+            match change {
+                0 => lines[at] = piece,
+                1 => lines.insert(at, piece),
+                2 => {
+                    let copy = lines[at].clone();
+                    lines.insert(place.index(at + 1), copy);
+                }
+                _ => {
+                    lines.remove(at);
+                }
+            }
+        }
+        survive(&lines.join("\r\n"));
+    }
+}

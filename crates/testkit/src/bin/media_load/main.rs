@@ -1,0 +1,75 @@
+//! Load on the media plane of a real server, and of Janus beside it.
+//!
+//! | where | what |
+//! |---|---|
+//! | `modes` | What is done, and what is measured of it. |
+//! | `server` | A server that is started, and a client that comes in; one of the two below. |
+//! | `parlor`, `janus` | How each is spoken to. |
+//! | `floor` | The least that forwarding costs on this machine. |
+//! | `table` | What is printed. |
+
+mod floor;
+mod janus;
+mod memory;
+mod modes;
+mod options;
+mod parlor;
+mod process;
+mod server;
+mod table;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::modes::Load;
+use crate::options::{HELP, Kind, Options};
+use crate::table::Row;
+
+#[tokio::main(worker_threads = 1)]
+async fn main() -> Result<ExitCode> {
+    let Some(options) = Options::from_arguments(env::args().skip(1))? else {
+        print!("{HELP}");
+        return Ok(ExitCode::from(2));
+    };
+    // A socket of each transport, and one for the signalling.
+    let wanted = 1 << 20;
+    let most = rlimit::Resource::NOFILE.get_hard()?.min(wanted);
+    rlimit::increase_nofile_limit(most)?;
+
+    let mut rows = Vec::new();
+    let mut result = Ok(());
+    for mode in &options.modes {
+        result = run(mode, &options, &mut rows).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    // What was measured before something failed is worth as much.
+    if !rows.is_empty() {
+        print!("{}", table::markdown(&rows));
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run(mode: &str, options: &Options, rows: &mut Vec<Row>) -> Result<()> {
+    let (video, audio) = (Load::video(options), Load::audio(options));
+    match mode {
+        "memory" => memory::measure(options)?,
+        "floor" => rows.extend(floor::measure(options, &video)?),
+        "compare" => {
+            let mut both = options.clone();
+            both.servers = vec![Kind::Parlor, Kind::Janus];
+            for load in [&video, &audio] {
+                rows.extend(floor::measure(&both, load)?);
+                modes::forward(&both, load, rows).await?;
+            }
+            modes::peers(&both, rows).await?;
+        }
+        "video" => modes::forward(options, &video, rows).await?,
+        "audio" => modes::forward(options, &audio, rows).await?,
+        _ => modes::peers(options, rows).await?,
+    }
+    Ok(())
+}

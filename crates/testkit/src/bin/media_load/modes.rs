@@ -1,0 +1,292 @@
+//! What is done, and what is measured of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parlor_testkit::media::{Pace, Source};
+
+use crate::options::{Kind, Options};
+use crate::process::{Process, overflows};
+use crate::server::{Client, Phases, Plan, Room, Server, Wires};
+use crate::table::{Row, quantiles};
+
+/// Clients that come at the same time.
+const AT_ONCE: usize = 4;
+
+/// How long everything flows before it is measured: a server may try what a path bears first.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// How often sockets are read while it is measured.
+const GAP: Duration = Duration::from_millis(2);
+
+/// How long packets may be under way after the last was sent.
+const UNDER_WAY: Duration = Duration::from_millis(300);
+
+/// Bytes of one packet of a voice.
+const VOICE_BYTES: usize = 90;
+
+/// Publishers, what each sends, and how many receive all of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) title: String,
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    talking: usize,
+    video: Option<Source>,
+    is_simulcast: bool,
+}
+
+impl Load {
+    pub(crate) fn video(options: &Options) -> Self {
+        let layers = if options.is_simulcast {
+            ", three layers"
+        } else {
+            ""
+        };
+        Self {
+            title: format!("video {} kbit/s{layers}", options.kbps),
+            publishers: options.video_publishers(),
+            subscribers: options.video_subscribers(),
+            talking: 0,
+            video: Some(Source::video(options.kbps)),
+            is_simulcast: options.is_simulcast,
+        }
+    }
+
+    pub(crate) fn audio(options: &Options) -> Self {
+        let publishers = options.audio_publishers();
+        let talking = options.talking().min(publishers);
+        Self {
+            title: format!("audio, {talking} talk"),
+            publishers,
+            subscribers: options.audio_subscribers(),
+            talking,
+            video: None,
+            is_simulcast: false,
+        }
+    }
+
+    fn source(&self, publisher: usize) -> Source {
+        match self.video {
+            Some(video) => video,
+            None if publisher < self.talking => Source::Voice { bytes: VOICE_BYTES },
+            None => Source::Silence,
+        }
+    }
+
+    /// What each publisher sends.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        (0..self.publishers)
+            .map(|publisher| self.source(publisher))
+            .collect()
+    }
+
+    fn plan(&self, publisher: usize) -> Plan {
+        // Spread over a frame: real cameras are not in step.
+        let after = Duration::from_micros(33_333 * publisher as u64 / self.publishers as u64);
+        Plan {
+            publishes: vec![(self.source(publisher), after)],
+            is_simulcast: self.is_simulcast,
+            ..Plan::default()
+        }
+    }
+}
+
+/// Measures forwarding on each server.
+pub(crate) async fn forward(options: &Options, load: &Load, rows: &mut Vec<Row>) -> Result<()> {
+    let before = rows.len();
+    for kind in &options.servers {
+        rows.push(forward_on(*kind, options, load).await?);
+    }
+    compare(rows.get_mut(before..).unwrap_or_default());
+    Ok(())
+}
+
+/// Says what Parlor's packets cost beside those of Janus.
+fn compare(rows: &mut [Row]) {
+    let of = |kind: Kind| rows.iter().position(|row| row.server == kind.name());
+    let (Some(parlor), Some(janus)) = (of(Kind::Parlor), of(Kind::Janus)) else {
+        return;
+    };
+    if let (Some(ours), Some(theirs)) = (rows[parlor].cpu_micros(), rows[janus].cpu_micros()) {
+        let remark = format!("CPU per packet {:.2} of Janus'; ", ours / theirs);
+        rows[parlor].remark.insert_str(0, &remark);
+    }
+}
+
+async fn forward_on(kind: Kind, options: &Options, load: &Load) -> Result<Row> {
+    let server = Server::start(kind, options).await?;
+    let wires = Wires::lay(options.sample)?;
+    let process = server.process();
+    let room = server.room(load.publishers + load.subscribers).await?;
+    let mut clients = Vec::new();
+    for publisher in 0..load.publishers {
+        clients.push(room.enter(&wires, &load.plan(publisher)).await?);
+    }
+    let before = process.resident()?;
+    let plan = Plan {
+        subscribes: true,
+        ..Plan::default()
+    };
+    clients.extend(enter(&room, &wires, &plan, load.subscribers).await?);
+    wires.rig.pace(Pace::Every(GAP));
+    tokio::time::sleep(SETTLE).await;
+
+    let dropped = overflows()?;
+    let start = wires.rig.totals().await?;
+    let (cpu, own, threads) = (process.cpu()?, Process::own().cpu()?, process.threads()?);
+    let clock = Instant::now();
+    tokio::time::sleep(Duration::from_secs(options.seconds())).await;
+    let took = clock.elapsed();
+    let cpu = process.cpu()?.saturating_sub(cpu);
+    let own = Process::own().cpu()?.saturating_sub(own);
+    let busiest = process.busiest(&threads)?;
+    wires.rig.silence();
+    tokio::time::sleep(UNDER_WAY).await;
+    let end = wires.rig.totals().await?;
+    let dropped = overflows()? - dropped;
+
+    let packets_in = end.sent - start.sent;
+    let expected = packets_in * load.subscribers as u64;
+    let grown = process.resident()?.saturating_sub(before);
+    let mut remarks = Vec::new();
+    if let Some(profile) = wires.profile() {
+        remarks.push(format!("{profile:?}"));
+    }
+    let wanted = load.publishers * load.subscribers;
+    if end.streams != wanted {
+        remarks.push(format!("{} of {wanted} streams arrived", end.streams));
+    }
+    for (count, what) in [
+        (
+            end.arrived.others - start.arrived.others,
+            "retransmissions and probes",
+        ),
+        (end.unsent - start.unsent, "not sent"),
+        (dropped, "datagrams dropped at full sockets of either side"),
+        (
+            end.retransmission_requests - start.retransmission_requests,
+            "asked for again",
+        ),
+        (end.key_requests - start.key_requests, "keyframes asked for"),
+    ] {
+        if count > 0 {
+            remarks.push(format!("{count} {what}"));
+        }
+    }
+    let row = Row {
+        title: load.title.clone(),
+        server: kind.name(),
+        publishers: load.publishers,
+        subscribers: load.subscribers,
+        took,
+        packets_in,
+        packets_out: end.arrived.packets - start.arrived.packets,
+        expected: if load.is_simulcast { 0 } else { expected },
+        lost: end.arrived.lost.saturating_sub(start.arrived.lost),
+        cpu: Some(cpu),
+        busiest: Some(busiest),
+        own_cpu: Some(own),
+        latency: quantiles(end.latencies_ns),
+        bytes_each: Some(grown / load.subscribers as u64),
+        remark: remarks.join(", "),
+    };
+    drop(clients);
+    Ok(row)
+}
+
+async fn enter(room: &Room, wires: &Wires, plan: &Plan, count: usize) -> Result<Vec<Client>> {
+    stream::iter(0..count)
+        .map(|_| room.enter(wires, plan))
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Measures those who only connect.
+pub(crate) async fn peers(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
+    for kind in &options.servers {
+        rows.push(peers_on(*kind, options).await?);
+    }
+    Ok(())
+}
+
+async fn peers_on(kind: Kind, options: &Options) -> Result<Row> {
+    let server = Server::start(kind, options).await?;
+    let wires = Wires::lay(options.sample)?;
+    let process = server.process();
+    // Both connections, and a microphone that is silent: what somebody has who listens.
+    let plan = Plan {
+        publishes: vec![(Source::Silence, Duration::ZERO)],
+        subscribes: true,
+        connects_both: true,
+        ..Plan::default()
+    };
+    let mut clients = Vec::new();
+    // The first ones pay for what is there once.
+    let warm_up = server.room(options.room).await?;
+    clients.extend(enter(&warm_up, &wires, &plan, options.room.min(4)).await?);
+    let counted = clients.len();
+    tokio::time::sleep(SETTLE).await;
+    let (resident, cpu) = (process.resident()?, process.cpu()?);
+    let clock = Instant::now();
+    let mut rooms = vec![warm_up];
+    while clients.len() - counted < options.peers() {
+        let missing = options.peers() - (clients.len() - counted);
+        let room = server.room(options.room).await?;
+        clients.extend(enter(&room, &wires, &plan, missing.min(options.room)).await?);
+        rooms.push(room);
+    }
+    let took = clock.elapsed();
+    let cpu = process.cpu()?.saturating_sub(cpu);
+    tokio::time::sleep(SETTLE).await;
+    let grown = process.resident()?.saturating_sub(resident);
+    let came = clients.split_off(counted);
+    ensure!(!came.is_empty(), "nobody came");
+    let each = cpu / u32::try_from(came.len())?;
+    Ok(Row {
+        title: format!("{} peers in rooms of {}", came.len(), options.room),
+        server: kind.name(),
+        publishers: came.len(),
+        subscribers: came.len(),
+        bytes_each: Some(grown / came.len() as u64),
+        remark: format!(
+            "{}, {:.1} joins/s, {:.1} ms CPU each",
+            phases(&came),
+            len(&came) / took.as_secs_f64(),
+            each.as_secs_f64() * 1e3
+        ),
+        ..Row::default()
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn len(clients: &[Client]) -> f64 {
+    clients.len() as f64
+}
+
+/// One of the phases.
+type Pick = fn(&Phases) -> Duration;
+
+/// The phases of coming, p50 and p99 each.
+fn phases(clients: &[Client]) -> String {
+    let named: [(&str, Pick); 4] = [
+        ("signalling", |phases| phases.signalling),
+        ("offers", |phases| phases.offers),
+        ("ICE and DTLS", |phases| phases.connecting),
+        ("tracks", |phases| phases.tracks),
+    ];
+    let texts = named.map(|(name, pick)| {
+        let mut times: Vec<Duration> = clients.iter().map(|client| pick(&client.phases)).collect();
+        times.sort_unstable();
+        let at = |part: usize| {
+            let index = (times.len() * part).div_ceil(100).saturating_sub(1);
+            times
+                .get(index)
+                .map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        };
+        format!("{name} {:.1}/{:.1} ms", at(50), at(99))
+    });
+    texts.join(", ")
+}

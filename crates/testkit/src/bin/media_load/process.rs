@@ -1,0 +1,86 @@
+//! What the kernel knows of a process.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// A process that is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(pub(crate) u32);
+
+impl Process {
+    /// This process.
+    pub(crate) fn own() -> Self {
+        Self(std::process::id())
+    }
+
+    /// The CPU time of all its threads, user and system, in steps of 10 ms.
+    pub(crate) fn cpu(self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
+        // The second field, the program's name, may hold spaces; it ends with the last bracket.
+        let (_, after_name) = stat.rsplit_once(") ").context("/proc/pid/stat")?;
+        let ticks = after_name
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>);
+        let ticks: u64 = ticks.sum::<Result<u64, _>>()?;
+        // The kernel shows user space 100 ticks a second on every architecture.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// The CPU time of its busiest thread since the times of an earlier call.
+    pub(crate) fn busiest(self, before: &Threads) -> Result<Duration> {
+        let now = self.threads()?;
+        let grown = now.0.iter().map(|(thread, ns)| {
+            let earlier = before.0.iter().find(|(earlier, _)| earlier == thread);
+            ns - earlier.map_or(0, |(_, ns)| *ns).min(*ns)
+        });
+        Ok(Duration::from_nanos(grown.max().unwrap_or_default()))
+    }
+
+    /// The CPU time of each thread.
+    pub(crate) fn threads(self) -> Result<Threads> {
+        let mut threads = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            let path = entry?.path();
+            // A thread may end while its folder is read.
+            let Ok(text) = fs::read_to_string(path.join("schedstat")) else {
+                continue;
+            };
+            let first = text.split(' ').next().and_then(|word| word.parse().ok());
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let (Some(ns), Some(Ok(thread))) = (first, name.map(str::parse)) {
+                threads.push((thread, ns));
+            }
+        }
+        Ok(Threads(threads))
+    }
+
+    /// The memory it holds resident, in bytes.
+    pub(crate) fn resident(self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("no VmRSS")?.parse()?;
+        Ok(kibibytes * 1024)
+    }
+}
+
+/// Nanoseconds on a CPU of each thread, by its number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Threads(Vec<(u32, u64)>);
+
+/// Datagrams that found the buffer of their socket full, on this whole machine, since it started.
+pub(crate) fn overflows() -> Result<u64> {
+    let text = fs::read_to_string("/proc/net/snmp")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (lines.next(), lines.next());
+    let (names, values) = names.zip(values).context("no Udp in /proc/net/snmp")?;
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let value = pairs
+        .find(|(name, _)| *name == "RcvbufErrors")
+        .map(|(_, value)| value);
+    Ok(value.context("no RcvbufErrors")?.parse()?)
+}

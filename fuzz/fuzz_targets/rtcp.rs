@@ -1,0 +1,63 @@
+//! A compound of RTCP packets, and feedback about arrivals that is written again.
+#![no_main]
+
+use parlor_sfu::wire::rtcp::{self, Rtcp};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut statuses = 0;
+    for packet in rtcp::parse(bytes) {
+        match packet {
+            Rtcp::SenderReport { blocks, .. } | Rtcp::ReceiverReport { blocks, .. } => {
+                assert!(blocks.count() < 32);
+            }
+            Rtcp::Nack { lost, .. } => assert!(lost.count() * 4 <= bytes.len() * 17),
+            Rtcp::Fir { entries, .. } => assert!(entries.count() * 8 <= bytes.len()),
+            Rtcp::Remb { ssrcs, .. } | Rtcp::Bye { ssrcs } => {
+                assert!(ssrcs.count() * 4 <= bytes.len());
+            }
+            Rtcp::TransportCc(feedback) => {
+                statuses += feedback.arrivals().count();
+                write_again(&feedback);
+            }
+            Rtcp::Pli { .. } | Rtcp::Sdes | Rtcp::Other => {}
+        }
+    }
+    assert!(statuses <= 16_384, "a datagram asks for too much work");
+});
+
+/// Feedback that is written from what was read says the same.
+fn write_again(feedback: &rtcp::Feedback<'_>) {
+    let read: Vec<_> = feedback.arrivals().collect();
+    let times: Vec<_> = read
+        .iter()
+        .map(|(_, ticks)| {
+            ticks.map(|ticks| (ticks + i64::from(feedback.reference_time) * 256) * 250)
+        })
+        .collect();
+    let mut out = Vec::new();
+    let taken = rtcp::write_transport_cc(&mut out, 1, 2, 3, feedback.base, &times);
+    let Some(packet) = rtcp::parse(&out).next() else {
+        assert!(times.iter().all(Option::is_none));
+        return;
+    };
+    let Rtcp::TransportCc(again) = packet else {
+        panic!("it is feedback");
+    };
+    assert!(taken > 0 && out.len() <= 1200);
+    // Both count from a reference of their own, which has 24 bits.
+    let clock =
+        |reference: u32, ticks: i64| (i64::from(reference) * 256 + ticks).rem_euclid(1 << 32);
+    let told = again.arrivals().map(|(sequence, ticks)| {
+        (
+            sequence,
+            ticks.map(|ticks| clock(again.reference_time, ticks)),
+        )
+    });
+    let given = read.iter().map(|(sequence, ticks)| {
+        (
+            *sequence,
+            ticks.map(|ticks| clock(feedback.reference_time, ticks)),
+        )
+    });
+    assert!(told.eq(given.take(taken)));
+}
