@@ -1,5 +1,6 @@
-// The line between one person and the server, to be pulled out.
+// The lines between one person and the server, to be pulled out: one for the socket, one for media.
 
+import dgram from "node:dgram";
 import { once } from "node:events";
 import net from "node:net";
 
@@ -64,4 +65,65 @@ export class Cable {
     this.pull();
     this.server.close();
   }
+}
+
+/** The way of one person's media over UDP. The page is told that the server is at its port. */
+export class MediaCable {
+  /** @param {number} port of the server */
+  static async to(port) {
+    const cable = new MediaCable();
+    Object.assign(cable, { plugged: true, loss: 0, carried: 0, far: new Map(), target: port });
+    cable.near = await bound();
+    cable.near.on("message", (datagram, from) => cable.send(from, datagram).catch(() => {}));
+    cable.port = cable.near.address().port;
+    return cable;
+  }
+
+  /** Whether the next datagram gets through. */
+  carries() {
+    if (!this.plugged || Math.random() < this.loss) return false;
+    this.carried += 1;
+    return true;
+  }
+
+  async send(from, datagram) {
+    if (!this.carries()) return;
+    const key = `${from.address}:${from.port}`;
+    if (!this.far.has(key)) this.far.set(key, this.open(from));
+    (await this.far.get(key)).send(datagram, this.target, "127.0.0.1");
+  }
+
+  /** A socket of its own for each connection of the page, or the server could not tell them apart. */
+  async open(from) {
+    const far = await bound();
+    far.on("message", (datagram) => {
+      if (this.carries()) this.near.send(datagram, from.port, from.address);
+    });
+    return far;
+  }
+
+  /** Lets nothing through, and tells nobody. */
+  pull() {
+    this.plugged = false;
+  }
+
+  plug() {
+    this.plugged = true;
+  }
+
+  /** Removes it. */
+  async remove() {
+    this.plugged = false;
+    this.near.close();
+    for (const far of await Promise.all(this.far.values())) far.close();
+  }
+}
+
+/** A socket on a port of the loopback interface. */
+async function bound() {
+  const socket = dgram.createSocket("udp4");
+  socket.on("error", () => {});
+  socket.bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  return socket;
 }

@@ -8,6 +8,10 @@ const EVERYWHERE = [
     text: /undefined \(reading 'getStats'\)[^]*sendPingStatsEvent/,
     reason: "the SDK asks for the statistics of a transport that it has given up a moment before",
   },
+  {
+    text: /WebSocket is already in CLOSING or CLOSED state/,
+    reason: "the SDK goes on saying how loud the microphone is while its socket is gone",
+  },
 ];
 
 /** What a browser says about a line that is gone. @type {Allowance} */

@@ -2,13 +2,14 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Cable } from "./cable.mjs";
+import { Cable, MediaCable } from "./cable.mjs";
 import { NAME } from "./parlor.mjs";
 
 /** Requests that the SDK waits for: each must be answered, under its id, with what was asked for or an error. */
 const AWAITED = new Set([
   2, 3, 5, 12, 18, 19, 20, 21, 22, 23, 29, 65536, 65539, 65540, 65541, 65546, 131082, 196609, 327680, 327681,
-  50331649, 50331650, 50331664, 50331665, 50331667, 50331668, 50331741, 50331742,
+  50331649, 50331650, 50331651, 50331654, 50331655, 50331656, 50331664, 50331665, 50331667, 50331668, 50331698, 50331741,
+  50331742,
 ]);
 
 /** How long something that must happen may take. */
@@ -18,17 +19,22 @@ export class Person {
   /**
    * Opens a page for somebody who was added to a meeting. They are not in it yet.
    * @param {import("./suite.mjs").World} world @param {object} added the answer to adding them
-   * @param {{cable?: boolean}} [options] with a cable, the line can be pulled
+   * @param {{cable?: boolean, mediaCable?: boolean}} [options] with a cable, the line can be pulled
    */
-  static async open(world, added, { cable = false } = {}) {
+  static async open(world, added, { cable = false, mediaCable = false } = {}) {
     const person = new Person();
     Object.assign(person, { world, userId: added.id, token: added.token, name: added.name, customId: added.custom_participant_id });
     person.cable = cable ? await Cable.to(world.parlor.tlsPort) : null;
+    person.mediaCable = mediaCable ? await MediaCable.to(world.parlor.mediaPort) : null;
     person.context = await world.browser.newContext({ permissions: ["microphone", "camera"] });
     person.refusals = [];
     person.pending = new Map();
     await person.context.exposeBinding("parlorSaw", ({ page }, frame) => person.saw(page, frame));
     await person.context.addInitScript({ path: world.page("wire.js") });
+    if (mediaCable) {
+      const detour = { from: world.parlor.mediaPort, to: person.mediaCable.port };
+      await person.context.addInitScript(`window.mediaDetour = ${JSON.stringify(detour)};`);
+    }
     await person.load();
     return person;
   }
@@ -210,5 +216,6 @@ export class Person {
   async close() {
     await this.context.close();
     this.cable?.remove();
+    await this.mediaCable?.remove();
   }
 }

@@ -24,7 +24,7 @@ const { values: options, positionals: [binary] } = parseArgs({
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
-  "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+  "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required",
   // Nothing but this machine can be reached, whatever the SDK asks for.
   `--host-resolver-rules=MAP *.${NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1`,
 ];
@@ -35,6 +35,8 @@ const travelled = new Travelled();
 const bad = new Set();
 /** Those that were well at their second chance. @type {string[]} */
 const unsteady = [];
+/** Durations that were measured by the way. @type {Map<string, number[]>} */
+const figures = new Map();
 /** Whatever else went wrong. @type {string[]} */
 const broken = [];
 /** So many may have a second chance. When there are more, it is not chance. */
@@ -75,11 +77,13 @@ async function play(shared, scenario) {
   for (const line of [...(problem ? [problem] : []), ...noise]) console.log(line.replace(/^/gm, "          "));
 }
 
-/** Plays them so many at a time, in their order. */
+/** Plays them so many at a time, in their order; of the heavy ones one, until the others are played. */
 async function playAll(shared, list, atOnce) {
-  const waiting = [...list];
-  await Promise.all(Array.from({ length: atOnce }, async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) await play(shared, next);
+  const [heavy, light] = [true, false].map((kind) => list.filter(({ isHeavy = false }) => isHeavy === kind));
+  await Promise.all(Array.from({ length: atOnce }, async (_, index) => {
+    const order = index === 0 ? [heavy, light] : [light, heavy];
+    const next = () => order.find((one) => one.length)?.shift();
+    for (let one = next(); one; one = next()) await play(shared, one);
   }));
 }
 
@@ -103,7 +107,7 @@ async function playOn(parlor, wanted) {
     args: [...FLAGS, `--ignore-certificate-errors-spki-list=${await parlor.authorityHash()}`],
   });
   try {
-    const shared = { parlor, browser, site: `http://localhost:${pages.address().port}/`, consoles };
+    const shared = { parlor, browser, site: `http://localhost:${pages.address().port}/`, consoles, figures };
     const long = ({ long: isLong }) => Number(isLong ?? false);
     const together = wanted.filter(({ alone }) => !alone).sort((one, other) => long(other) - long(one));
     await playAll(shared, together, Number(options["at-once"]));
@@ -142,6 +146,10 @@ if (!options.only) {
 }
 
 console.log(`\n${[...travelled.table(), ...consoles.report(), ...broken].join("\n")}`);
+for (const [what, all] of figures) {
+  const [sorted, count] = [all.toSorted((one, other) => one - other).map(Math.round), all.length];
+  console.log(`${what}: ${count} times, half of them within ${sorted[Math.floor(count / 2)]} ms, from ${sorted[0]} to ${sorted.at(-1)} ms`);
+}
 if (unsteady.length) console.log(`\nonly well at the second try: ${unsteady.join("; ")}`);
 const failed = [...bad].map(({ name }) => name);
 console.log(`\n${wanted.length - failed.length} of ${wanted.length} scenarios passed in ${Math.round((Date.now() - began) / 1000)} s`

@@ -14,6 +14,7 @@ export const scenarios = [];
  * @property {{text: RegExp, reason: string}[]} [allows] console messages that belong to it, besides those of console.mjs
  * @property {number} [seconds] the most it may take
  * @property {boolean} [long] it waits for a time of the contract, so it is started before the others
+ * @property {boolean} [isHeavy] it keeps a processor busy
  * @property {boolean} [alone] nothing else may happen at that time
  */
 
@@ -24,7 +25,7 @@ export function scenario(name, about, play) {
   scenarios.push({ seconds: 90, ...about, name, play });
 }
 
-const NAMES = ["Ada", "Bob", "Cem", "Dee", "Eli"];
+const NAMES = ["Ada", "Bob", "Cem", "Dee", "Eli", "Fay"];
 
 /** Lets so many through at once; the others wait. */
 class Door {
@@ -79,6 +80,11 @@ export class World {
     ];
   }
 
+  /** Notes a duration, for the report: nothing fails by it. @param {string} what @param {number} ms */
+  figure(what, ms) {
+    this.figures.set(what, [...this.figures.get(what) ?? [], ms]);
+  }
+
   page(file) {
     return fileURLToPath(new URL(`page/${file}`, import.meta.url));
   }
@@ -115,7 +121,7 @@ export class World {
   /**
    * Adds people with these presets to a meeting and lets all of them enter, at the same time.
    * @param {object} meeting @param {string[]} presets
-   * @param {{enter?: boolean, cable?: boolean, init?: object}} [options] `enter: false` only opens their pages
+   * @param {{enter?: boolean, cable?: boolean, mediaCable?: boolean, init?: object}} [options] `enter: false` only opens their pages
    */
   async people(meeting, presets, { enter = true, init, ...options } = {}) {
     const first = this.persons.length;
@@ -138,7 +144,9 @@ export class World {
 export const site = new Map([
   ["/", ["text/html", read("page/index.html")]],
   ["/person.js", ["text/javascript", read("page/person.js")]],
+  ["/media.js", ["text/javascript", read("page/media.js")]],
   ["/sdk.js", ["text/javascript", readFileSync(new URL("dist/browser.js", sdkHome()))]],
+  ["/e2ee.js", ["text/javascript", readFileSync(new URL("dist/EncryptionManager.es.js", sdkHome()))]],
 ]);
 
 function read(file) {

@@ -46,13 +46,23 @@ function watch(meeting) {
       window.happened.push({ from, name, values: values.map((value) => plain(value)), at: Date.now() });
     });
   }
+  window.media.show(meeting);
   meeting.connectedMeetings?.on("meetingChanged", (next) => {
     window.meeting = next;
     watch(next);
   });
 }
 
-window.enter = async (options) => {
+window.enter = async ({ secret, ...options }) => {
+  if (secret) options.modules = { ...options.modules, e2ee: { enabled: true, manager: await encryption(secret) } };
   window.meeting = await RealtimeKitClient.init(options);
   watch(window.meeting);
 };
+
+/** What encrypts and decrypts media in the pages of those who know a secret. */
+async function encryption(secret) {
+  const { default: Manager } = await import("/e2ee.js");
+  const keyProvider = new Manager.SharedKeyProvider();
+  await keyProvider.setKey(secret);
+  return new Manager({ keyProvider });
+}
