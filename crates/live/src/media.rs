@@ -18,7 +18,7 @@ mod produce;
 mod speakers;
 mod tracks;
 
-pub(crate) use tracks::{Tracks, UNAWARE_MS};
+pub(crate) use tracks::Tracks;
 
 use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::event;
@@ -98,9 +98,6 @@ impl Room {
         let peer = &self.peers[seat];
         // Its client would publish on a transport that is gone, and never again when that fails. It
         // tries to join for long enough, and makes its transports anew meanwhile.
-        if request.prejoined && self.tracks.is_unaware(seat, peer.id(), turn.now_ms) {
-            return Err(Refusal::new(503, "your transports are gone: make new ones"));
-        }
         let ready = peer.is_inside() && peer.media == MediaState::Complete;
         if request.prejoined && ready {
             // After a reconnect it goes on with the transports that it has, and publishes anew

@@ -20,7 +20,7 @@ use crate::chat::Chat;
 use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
-use crate::media::{Tracks, UNAWARE_MS};
+use crate::media::Tracks;
 use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal};
 use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
@@ -139,8 +139,6 @@ pub(crate) type Outcome = Result<(), Refusal>;
 
 /// Why sockets close whose peers were thrown out, if their clients do not close them.
 const REMOVED: Closing = Closing::Final("you are no longer in this meeting");
-/// A server says at least so often that it is alive.
-const BEAT_MS: i64 = 5_000;
 /// Why sockets close when the server stops.
 const RESTARTS: Closing = Closing::Again("the server restarts");
 impl Room {
@@ -202,11 +200,6 @@ impl Room {
             list_told: None,
             door: Door::Open,
         };
-        // Whoever was here has transports of a server that is dead. It was alive for some time after it
-        // was last known to be.
-        if live {
-            room.tracks.freed_until_ms = past.last_alive_ms + BEAT_MS + UNAWARE_MS;
-        }
         for record in &past.peers {
             if record.left_ms.is_some() {
                 room.gone.insert(record.peer, Gone::of(record));

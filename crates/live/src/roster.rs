@@ -126,20 +126,17 @@ impl Room {
         let Some(peer) = self.peers.get(seat) else {
             return;
         };
-        let id = peer.id();
         // What happened later has a later deadline.
         let over = |since: i64| since + self.limits.grace_ms <= turn.now_ms;
         match (peer.lost_ms, peer.place) {
             (Some(lost_ms), _) => {
                 if over(lost_ms) {
-                    self.tracks.lose(seat, id, turn.now_ms);
                     self.depart(turn, seat);
                 } else {
                     self.at(lost_ms + self.limits.grace_ms, Deadline::Grace(seat));
                 }
             }
             (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => {
-                self.tracks.lose(seat, id, turn.now_ms);
                 self.leave(turn, seat);
                 self.free_media(turn, seat);
             }

@@ -278,6 +278,11 @@ impl Engine {
         Taken::Yes
     }
 
+    /// Whether a client of this engine comes this way.
+    pub(crate) fn knows(&self, route: Route) -> bool {
+        self.by_route.contains_key(&route)
+    }
+
     /// A link is gone.
     pub(crate) fn unlink(&mut self, link: LinkId, via: Via) {
         let route = Route::Link(link, via);
@@ -322,7 +327,9 @@ impl Engine {
             let Some(outbox) = entry.transport.take_outbox() else {
                 continue;
             };
-            if let Some(route) = entry.transport.ice.selected() {
+            // Nothing goes to a client that has not shown itself for long (RFC 7675, 5.1).
+            let is_lost = entry.transport.is_secure() && entry.dies.is_some();
+            if let Some(route) = entry.transport.ice.selected().filter(|_| !is_lost) {
                 send(route, &outbox);
             }
             self.yard.give_back(outbox);

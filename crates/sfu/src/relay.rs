@@ -54,6 +54,10 @@ const OUTLET: usize = 512;
 /// How long a peer may leave what was sent to it unacknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
+/// Bytes that the system may hold before it sends them. What waits there is late and cannot be
+/// dropped any more, so the queue of a slow client is to be the outlet, which drops.
+const UNSENT: u32 = 32 * 1024;
+
 /// Bounds of the relay, and where it listens besides the media ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayConfig {
@@ -164,7 +168,7 @@ impl Relay {
             streams_refused: AtomicU64::new(0),
         }));
         for listener in listeners {
-            info!(address = ?listener.local_addr(), "media on TCP");
+            info!(address = %listener.local_addr()?, "media on TCP");
             tokio::spawn(accept(relay.clone(), listener));
         }
         Ok(relay)
@@ -329,5 +333,7 @@ async fn accept(relay: Relay, listener: TcpListener) {
 fn prepare(stream: &TcpStream) {
     // A datagram is not worth waiting for the next one.
     let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
 }

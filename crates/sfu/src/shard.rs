@@ -34,6 +34,7 @@ use crate::core::{Engine, Identity, Outbox, Route, Settings, Taken};
 use crate::relay::{self, Doorway, FromLink, LinkId, MediaSocket, Outlet, Relay, UdpDoor, Via};
 use crate::sdp::{Candidate, Description};
 use crate::sockets::{self, Bound};
+use crate::wire::{self, Kind};
 use crate::{
     Config, Consumed, Direction, Error, Event, Member, Opened, PeerReport, Produce, RelayConfig,
     Stats, Want,
@@ -41,6 +42,9 @@ use crate::{
 
 /// How many times a socket is read before orders and timers have their turn.
 const ROUNDS: usize = 8;
+
+/// How many more orders are done before sockets and timers have their turn.
+const ORDERS: usize = 16;
 
 /// Room for what one read yields: several datagrams that the system has joined.
 const READ_BYTES: usize = 64 * 1024;
@@ -265,7 +269,10 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
         running.push(
             thread::Builder::new()
                 .name(format!("media-{index}"))
-                .spawn(move || runtime.block_on(shard.run()))?,
+                .spawn(move || {
+                    let _watch = Watch;
+                    runtime.block_on(shard.run());
+                })?,
         );
         started.commands.push(commands);
         started.counters.push(counters);
@@ -299,6 +306,19 @@ fn start_relay(
     let sockets = bound.iter().map(|bound| bound.sockets[0].try_clone());
     let door = relay.serve_udp(sockets.collect::<io::Result<_>>()?)?;
     Ok((relay, links, door))
+}
+
+/// Ends the process with its thread, if that panics: the meetings on it would be without media for
+/// good, and nothing that was acknowledged is lost.
+struct Watch;
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("a media thread panicked: the server ends");
+            std::process::abort();
+        }
+    }
 }
 
 /// A socket with what the system can do with it.
@@ -379,10 +399,18 @@ impl Shard {
 
             let next = self.engine.next_timeout();
             tokio::select! {
-                biased;
                 order = self.orders.recv() => match order {
                     Some(Command::Stop) | None => break,
-                    Some(command) => self.obey(command),
+                    Some(command) => {
+                        self.obey(command);
+                        for _ in 0..ORDERS {
+                            match self.orders.try_recv() {
+                                Ok(Command::Stop) => return self.stopped(),
+                                Ok(command) => self.obey(command),
+                                Err(_) => break,
+                            }
+                        }
+                    }
                 },
                 Some(stray) = self.inbox.recv() => self.adopt(stray),
                 Some(heard) = from_links(&mut self.links) => self.hear(heard),
@@ -390,6 +418,10 @@ impl Shard {
                 () = sleep_until(next.unwrap_or_else(Instant::now).into()), if next.is_some() => {}
             }
         }
+        self.stopped();
+    }
+
+    fn stopped(&self) {
         self.counters.write(&Stats {
             open_transports: 0,
             connected_transports: 0,
@@ -589,38 +621,48 @@ impl Shard {
             }
             return;
         }
+        // A check says by itself where it belongs; what comes between checks goes where the last one
+        // did.
+        if let Some(shard) = self.elsewhere.get(&route)
+            && wire::kind(datagram) != Kind::Stun
+        {
+            return self.hand_over(*shard, route, source, datagram);
+        }
         // What is longer was cut off, or is of no use.
         let taken = if datagram.len() > DATAGRAM_BYTES {
             Taken::No
         } else {
-            match self.elsewhere.get(&route) {
-                Some(shard) => {
-                    let shard = *shard;
-                    return self.hand_over(shard, route, source, datagram);
-                }
-                None => self.engine.receive(now, route, source, datagram),
-            }
+            self.engine.receive(now, route, source, datagram)
         };
         self.stats.datagrams_in += 1;
         match taken {
-            Taken::Yes => {}
+            Taken::Yes => {
+                self.elsewhere.remove(&route);
+            }
             Taken::Elsewhere(shard) => {
                 let shard = SHARDS.iter().position(|other| *other == shard);
                 match shard.filter(|shard| *shard < self.strays.len()) {
-                    Some(shard) => {
+                    // Anybody can write a name: it does not lead a client of this thread away.
+                    Some(shard) if !self.engine.knows(route) => {
                         self.stats.datagrams_in -= 1;
-                        if self.elsewhere.len() >= ELSEWHERE {
-                            // Checks come every few seconds, and show it again.
-                            self.elsewhere.clear();
-                        }
-                        self.elsewhere.insert(route, shard);
+                        self.remember(route, shard);
                         self.hand_over(shard, route, source, datagram);
                     }
-                    None => self.stats.datagrams_dropped += 1,
+                    _ => self.stats.datagrams_dropped += 1,
                 }
             }
             Taken::No => self.stats.datagrams_dropped += 1,
         }
+    }
+
+    /// The way leads to a client of another thread.
+    fn remember(&mut self, route: Route, shard: usize) {
+        if self.elsewhere.len() >= ELSEWHERE && !self.elsewhere.contains_key(&route) {
+            // Any one of them: the next check shows it again.
+            let one = self.elsewhere.keys().next().copied();
+            one.map(|one| self.elsewhere.remove(&one));
+        }
+        self.elsewhere.insert(route, shard);
     }
 
     fn hand_over(&mut self, shard: usize, route: Route, source: SocketAddr, datagram: &[u8]) {

@@ -58,11 +58,15 @@ pub(crate) fn bind(
 }
 
 fn bind_one(address: SocketAddr, public: &[IpAddr], threads: usize) -> io::Result<Bound> {
-    let first = socket(address, threads > 1)?;
-    let local = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _ in 1..threads {
-        sockets.push(socket(local, true)?);
+    // By itself first: sockets that share an address would also share it with another server's.
+    let alone = socket(address, false)?;
+    let local = alone.local_addr()?;
+    let mut sockets = vec![alone];
+    if threads > 1 {
+        sockets.clear();
+        for _ in 0..threads {
+            sockets.push(socket(local, true)?);
+        }
     }
     Ok(Bound {
         sockets,

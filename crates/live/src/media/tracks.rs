@@ -9,9 +9,6 @@ use crate::input::ConnectionId;
 use crate::output::{OrderId, Source};
 use crate::peer::Seat;
 
-/// How long clients take to see that a transport is gone (contract: media 5).
-pub(crate) const UNAWARE_MS: i64 = 10_000;
-
 /// A track that a peer publishes, or is about to.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
@@ -67,6 +64,8 @@ pub(crate) struct Own {
     pub(crate) speakers: Vec<PeerId>,
     /// Who is pinned, as its client has it.
     pub(crate) pinned: Option<PeerId>,
+    /// A track was refused because its transport is gone. Clients do not try again by themselves.
+    pub(crate) gave_up: bool,
     /// How often its client is still reminded to subscribe anew.
     pub(crate) reminders: u32,
     /// Orders that are not answered.
@@ -129,10 +128,6 @@ pub(crate) struct Tracks {
     owners: HashMap<ProducerId, Seat>,
     waiting: BTreeMap<OrderId, Waiting>,
     orders: u64,
-    /// When the transports of a peer were freed without it, of those of the last moments.
-    freed: BTreeMap<PeerId, i64>,
-    /// Until when this is to be believed of everybody: a server has died.
-    pub(crate) freed_until_ms: i64,
     /// Who has spoken, the latest first.
     pub(crate) speakers: Vec<PeerId>,
     /// They were told a moment ago; and whether they have changed since.
@@ -222,22 +217,6 @@ impl Tracks {
         self.forget(seat);
         self.own.remove(&seat);
         self.waiting.retain(|_, waiting| waiting.seat != seat);
-    }
-
-    /// A peer's transports are freed, and its client does not know it.
-    pub(crate) fn lose(&mut self, seat: Seat, peer: PeerId, now_ms: i64) {
-        if self.of(seat).is_some_and(|own| own.publish.is_some()) {
-            self.freed.retain(|_, at_ms| *at_ms + UNAWARE_MS > now_ms);
-            self.freed.insert(peer, now_ms);
-        }
-    }
-
-    /// Whether a client may still believe in a transport to publish on that is gone.
-    pub(crate) fn is_unaware(&self, seat: Seat, peer: PeerId, now_ms: i64) -> bool {
-        let has = self.of(seat).is_some_and(|own| own.publish.is_some());
-        let freed = self.freed.get(&peer);
-        let lately = freed.is_some_and(|at_ms| *at_ms + UNAWARE_MS > now_ms);
-        !has && (lately || now_ms < self.freed_until_ms)
     }
 
     /// How many orders of a peer are not answered.

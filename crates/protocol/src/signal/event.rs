@@ -176,7 +176,7 @@ events! {
     PRODUCER_CLOSED = MEDIA + 29;
     /// Push: who is kept in view; nobody when empty.
     PEER_PINNED = MEDIA + 30;
-    /// Push: join the media room again, on another node.
+    /// Push: join the media room again, and publish what was published.
     MEDIA_ROOM_TERMINATED = MEDIA + 36;
     /// Push: who speaks.
     SELECTED_PEERS_DIFF = MEDIA + 40;

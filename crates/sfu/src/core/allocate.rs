@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The best layer that it may get: the preferred one, or else the nearest worse one that is
     /// being sent, or else the nearest better one.
-    fn ceiling(&self) -> Option<usize> {
+    pub(crate) fn ceiling(&self) -> Option<usize> {
         let sent = |layer: &usize| self.cost(*layer) > 0;
         let preferred = self.preferred.min(LAYERS - 1);
         (preferred..LAYERS)

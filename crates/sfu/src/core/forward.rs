@@ -33,6 +33,16 @@ impl Engine {
         route: Route,
         datagram: &mut [u8],
     ) -> bool {
+        let taken = self.take_rtp(now, place, route, datagram);
+        if let Side::Publish(publisher) = &self.entries[place].side
+            && let Some(report) = publisher.arrivals.next_report()
+        {
+            self.wake(now, place, report);
+        }
+        taken
+    }
+
+    fn take_rtp(&mut self, now: Instant, place: usize, route: Route, datagram: &mut [u8]) -> bool {
         let entry = &mut self.entries[place];
         let Side::Publish(publisher) = &mut entry.side else {
             return false;
@@ -95,14 +105,7 @@ impl Engine {
         self.fan_out(now, stream.track, stream.layer, &packet);
 
         let layer = &self.tracks[stream.track].layers[stream.layer];
-        let Side::Publish(publisher) = &self.entries[place].side else {
-            return true;
-        };
-        let next = [
-            layer.reception.next_nack(),
-            publisher.arrivals.next_report(),
-            layer.keyframe_next(),
-        ];
+        let next = [layer.reception.next_nack(), layer.keyframe_next()];
         if let Some(next) = next.into_iter().flatten().min() {
             self.wake(now, place, next);
         }
@@ -130,8 +133,10 @@ impl Engine {
         }
         let (layers, subscriptions) = (&track.layers, &mut track.subscriptions);
         for subscription in subscriptions {
-            let switches =
-                begins && subscription.target == number && subscription.current != number;
+            // Whoever has nothing yet takes what there is, until its own layer has a key frame.
+            let wanted = subscription.target == number
+                || (subscription.current == NONE && subscription.target != NONE);
+            let switches = begins && wanted && subscription.current != number;
             if !switches && subscription.current != number {
                 continue;
             }
@@ -272,6 +277,9 @@ impl Engine {
                         else {
                             continue;
                         };
+                        if !subscriber.may_repeat(now, stored.payload.len()) {
+                            break;
+                        }
                         let (transport, yard) = (&mut entry.transport, &mut self.yard);
                         let which = (consumer, index);
                         subscriber.repeat(now, transport, yard, which, (stored, &segment));
@@ -475,13 +483,7 @@ impl Wishes {
     fn best(&self) -> u64 {
         let wanted = self.wanted.iter();
         wanted
-            .map(|wanted| {
-                wanted
-                    .layers
-                    .get(wanted.preferred)
-                    .copied()
-                    .unwrap_or_default()
-            })
+            .filter_map(|wanted| wanted.layers.get(wanted.ceiling()?).copied())
             .sum()
     }
 }

@@ -133,24 +133,31 @@ impl Engine {
         offer: &Description,
     ) -> Result<String, Error> {
         let place = self.place(member, Direction::Publish, &produce.transport)?;
-        let (answer, uplinks) = self.reoffered(place, offer)?;
-        let uplink = uplinks
-            .into_iter()
-            .find(|uplink| uplink.mid == produce.mid)
-            .filter(|uplink| (uplink.kind == crate::sdp::Kind::Audio) == produce.source.is_audio())
-            .ok_or_else(|| Error::BadOffer("no line of it sends this track".to_owned()))?;
-        let older = self.by_producer.get(&(member.meeting, produce.producer));
-        let entry = &mut self.entries[place];
-        let Side::Publish(publisher) = &mut entry.side else {
+        let Side::Publish(publisher) = &self.entries[place].side else {
             return Err(Error::NoTransport);
         };
-        let taken = publisher
-            .tracks
-            .iter()
-            .any(|track| self.tracks[*track].uplink.mid == uplink.mid);
+        // Before it is answered: what is refused must leave the transport as the client thinks that
+        // it is.
+        let none = || Error::BadOffer("no line of it sends this track".to_owned());
+        offer
+            .line(&produce.mid)
+            .filter(|line| line.is_sent())
+            .filter(|line| (line.kind == crate::sdp::Kind::Audio) == produce.source.is_audio())
+            .ok_or_else(none)?;
+        let older = self.by_producer.get(&(member.meeting, produce.producer));
+        let mut tracks = publisher.tracks.iter();
+        let taken = tracks.any(|track| self.tracks[*track].uplink.mid == produce.mid);
         if taken || older.is_some() {
             return Err(Error::BadOffer("the line has a track already".to_owned()));
         }
+        let (answer, uplinks) = self.reoffered(place, offer)?;
+        let mut uplinks = uplinks.into_iter();
+        let uplink = uplinks
+            .find(|uplink| uplink.mid == produce.mid)
+            .ok_or_else(none)?;
+        let Side::Publish(publisher) = &mut self.entries[place].side else {
+            return Err(Error::NoTransport);
+        };
         let mut track = Track::new(produce.producer, member, place, produce.source, uplink);
         track.paused = produce.paused;
         let track_place = self.tracks.vacant_key();

@@ -30,6 +30,16 @@ impl Outbox {
         self.end();
     }
 
+    /// How many bytes wait.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many bytes its memory has.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();

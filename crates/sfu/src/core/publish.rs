@@ -182,8 +182,10 @@ impl Publisher {
         yard: &mut Yard,
     ) {
         for place in &self.tracks {
-            let is_audio = tracks[*place].source.is_audio();
-            for layer in &mut tracks[*place].layers {
+            let track = &mut tracks[*place];
+            let is_audio = track.source.is_audio();
+            let subscriptions = &track.subscriptions;
+            for (number, layer) in (0_u8..).zip(&mut track.layers) {
                 let Some(ssrc) = layer.ssrc else { continue };
                 self.lost.clear();
                 layer.reception.nacks(now, ROUND_TRIP, &mut self.lost);
@@ -195,6 +197,15 @@ impl Publisher {
                 }
                 if layer.reception.take_given_up() && !is_audio {
                     layer.want_keyframe(now);
+                }
+                if layer.keyframe_next().is_some_and(|at| at <= now) {
+                    // A key frame costs all who watch the publisher, on whichever layer.
+                    let watched = subscriptions
+                        .iter()
+                        .any(|own| own.current == number || own.target == number);
+                    if track.paused || !watched {
+                        layer.keyframe_came();
+                    }
                 }
                 if layer.keyframe_due(now) {
                     transport.send_rtcp(yard, |out| rtcp::write_pli(out, OURSELVES, ssrc));

@@ -69,8 +69,8 @@ pub(super) struct Rewrite {
     segments: VecDeque<Segment>,
     /// The number of the next packet that is newer than all before.
     next: u64,
-    /// Of the layer that is taken now, the newest packet seen.
-    newest: u64,
+    /// Of the layer that is taken now, the number after the newest packet seen.
+    expected: u64,
     last: Option<Last>,
 }
 
@@ -91,7 +91,7 @@ impl Rewrite {
             clock_rate,
             segments: VecDeque::new(),
             next: u64::from(first & 0x7FFF),
-            newest: 0,
+            expected: 0,
             last: None,
         }
     }
@@ -131,7 +131,7 @@ impl Rewrite {
                 )
             }
         };
-        self.newest = numbers.index.saturating_sub(1);
+        self.expected = numbers.index;
         self.put(Segment {
             layer,
             source_first: numbers.index,
@@ -189,8 +189,8 @@ impl Rewrite {
         numbers: Numbers,
     ) -> Option<(u64, Segment)> {
         let current = *self.segments.back()?;
-        if layer == current.layer && numbers.index > self.newest {
-            self.newest = numbers.index;
+        if layer == current.layer && numbers.index >= self.expected {
+            self.expected = numbers.index + 1;
             let sent = current.sent(numbers.index);
             self.next = sent + 1;
             self.last = Some(Last {
@@ -223,11 +223,11 @@ impl Rewrite {
             return;
         };
         // One that comes late left a gap already, which its neighbours have been told around.
-        if current.layer != layer || source <= self.newest {
+        if current.layer != layer || source < self.expected {
             return;
         }
-        let missing = source - self.newest - 1;
-        self.newest = source;
+        let missing = source - self.expected;
+        self.expected = source + 1;
         // Those that were lost before it are missed by the receiver, as they should be.
         self.next += missing;
         self.put(Segment {
@@ -326,7 +326,7 @@ mod tests {
         ) {
             let now = Instant::now();
             let mut rewrite = Rewrite::new(90_000, 500);
-            let mut newest = [1_000_u64, 2_000, 3_000];
+            let mut newest = [0_u64, 2_000, 3_000];
             let mut layer = 0_u8;
             rewrite.switch(now, layer, numbers(newest[0]), None);
             let mut used = std::collections::HashMap::new();

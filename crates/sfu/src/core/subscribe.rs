@@ -25,6 +25,9 @@ const PADDING: u8 = 255;
 /// Packets that are sent again in answer to one request.
 const REPEATS: usize = 256;
 
+/// Bits per second that may be sent again at least.
+const REPEATED_BPS: u64 = 500_000;
+
 /// Between two looks at what fits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,9 @@ pub(super) struct Subscriber {
     pub(super) bandwidth: Bandwidth,
     /// From the client's reports.
     pub(super) round_trip: Option<Duration>,
+    /// Bytes that may be sent again, and when they were counted last.
+    repeat_credit: f64,
+    repeated: Instant,
     /// Since when pictures are sent.
     seen_since: Option<Instant>,
     /// When to look again at what fits.
@@ -132,6 +138,8 @@ impl Subscriber {
             consumers: Slab::new(),
             bandwidth: Bandwidth::new(now, super::BANDWIDTH),
             round_trip: None,
+            repeat_credit: 0.0,
+            repeated: now,
             seen_since: None,
             look: now + LOOK_EVERY,
             marks,
@@ -283,6 +291,21 @@ impl Subscriber {
         }
         sealer.seal_rtp(bytes, start, header, sent.index);
         outbox.end();
+    }
+
+    /// Whether so much may be sent again now: at most what the path is thought to bear, and at
+    /// least what a voice and a small picture need. A client that asks for more makes it worse.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(super) fn may_repeat(&mut self, now: Instant, bytes: usize) -> bool {
+        let rate = self.bandwidth.estimate().max(REPEATED_BPS) as f64 / 8.0;
+        let passed = now.saturating_duration_since(self.repeated).as_secs_f64();
+        self.repeated = now;
+        self.repeat_credit = (self.repeat_credit + passed * rate).min(rate);
+        let may = self.repeat_credit >= bytes as f64;
+        if may {
+            self.repeat_credit -= bytes as f64;
+        }
+        may
     }
 
     /// Sends a packet again that the client has not got.

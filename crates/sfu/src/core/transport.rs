@@ -88,6 +88,11 @@ pub(super) struct Yard {
 
 /// Outboxes that are kept for the next.
 const SPARE: usize = 256;
+/// Larger ones are not kept.
+const SPARE_BYTES: usize = 64 * 1024;
+
+/// What may wait for one client between two sends. More could not be sent at once anyway.
+const OUTBOX_BYTES: usize = 1024 * 1024;
 
 impl Yard {
     /// A datagram goes back the way that another came.
@@ -107,7 +112,7 @@ impl Yard {
     }
 
     pub(super) fn give_back(&mut self, mut outbox: Outbox) {
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE && outbox.capacity() <= SPARE_BYTES {
             outbox.clear();
             self.spare.push(outbox);
         }
@@ -299,7 +304,8 @@ impl Transport {
             return None;
         }
         let sealer = &mut self.keys.as_mut()?.sealer;
-        Some((outbox(&mut self.outbox, self.place, yard), sealer))
+        let outbox = outbox(&mut self.outbox, self.place, yard);
+        (outbox.size() < OUTBOX_BYTES).then_some((outbox, sealer))
     }
 
     /// Sends RTCP packets in one datagram.

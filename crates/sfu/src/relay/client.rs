@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
+use super::doorway::WAITING_EACH;
 use super::turn::{Change, Framing, Session};
-use super::{Doorway, Inner, LinkId, OUTLET, Outlet, Via};
+use super::{Inner, LinkId, OUTLET, Outlet, Via};
 
 /// Datagrams that come out of links of one client, each with its link.
 pub(super) type Outgoing = mpsc::Receiver<(LinkId, Vec<u8>)>;
@@ -15,14 +16,15 @@ pub(super) type Outgoing = mpsc::Receiver<(LinkId, Vec<u8>)>;
 /// The links that the engine knows of, which are closed when this is dropped, whatever ends the
 /// task that has it.
 pub(super) struct Links {
-    doorway: Doorway,
-    open: Vec<LinkId>,
+    relay: Arc<Inner>,
+    /// Each with its places in the queue to the engine. As few as the media plane has addresses.
+    open: Vec<(LinkId, Arc<Semaphore>)>,
 }
 
 impl Links {
-    pub(super) fn new(doorway: Doorway) -> Self {
+    pub(super) fn new(relay: Arc<Inner>) -> Self {
         Self {
-            doorway,
+            relay,
             open: Vec::new(),
         }
     }
@@ -33,32 +35,38 @@ impl Links {
         queue: mpsc::Sender<(LinkId, Vec<u8>)>,
         (source, via): (SocketAddr, Via),
     ) {
-        self.open.push(link);
+        self.open
+            .push((link, Arc::new(Semaphore::new(WAITING_EACH))));
         let outlet = Outlet {
             link,
             source,
             via,
             queue,
         };
-        self.doorway.open(link, outlet);
+        self.relay.doorway.open(link, outlet);
+    }
+
+    /// Hands a datagram to the engine. False if it was dropped, as a full socket buffer would.
+    pub(super) fn deliver(&self, link: LinkId, datagram: &[u8]) -> bool {
+        let open = self.open.iter().find(|(open, _)| *open == link);
+        open.is_some_and(|(_, places)| self.relay.doorway.deliver(link, places, datagram))
     }
 
     fn close(&mut self, link: LinkId) {
-        self.open.retain(|open| *open != link);
-        self.doorway.close(link);
+        self.open.retain(|(open, _)| *open != link);
+        self.relay.doorway.close(link);
     }
 }
 
 impl Drop for Links {
     fn drop(&mut self) {
-        for link in &self.open {
-            self.doorway.close(*link);
+        for (link, _) in &self.open {
+            self.relay.doorway.close(*link);
         }
     }
 }
 
 pub(super) struct Client {
-    relay: Arc<Inner>,
     session: Session,
     links: Links,
     queue: mpsc::Sender<(LinkId, Vec<u8>)>,
@@ -69,8 +77,7 @@ impl Client {
         let (queue, outgoing) = mpsc::channel(OUTLET);
         let client = Self {
             session: Session::new(Arc::clone(&relay.server), client, framing),
-            links: Links::new(relay.doorway.clone()),
-            relay,
+            links: Links::new(relay),
             queue,
         };
         (client, outgoing)
@@ -90,8 +97,7 @@ impl Client {
         let received = self.session.receive(now, message, out);
         self.heed_changes();
         if let Some((link, datagram)) = received? {
-            // A full queue drops, as a full socket buffer would.
-            self.relay.doorway.deliver(link, datagram);
+            self.links.deliver(link, datagram);
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 /// Datagrams from links that may wait for the engine. More are dropped, as a full socket buffer
 /// would.
 pub(super) const WAITING_DATAGRAMS: usize = 4096;
+/// Of these, the ones of one link, so that a flood on it costs the others nothing.
+pub(super) const WAITING_EACH: usize = 64;
 
 /// A way to a client that is not a UDP address. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +40,9 @@ pub(crate) enum FromLink {
         link: LinkId,
         /// What came.
         datagram: Vec<u8>,
-        /// Its place in the queue, to be dropped with it.
-        waits: OwnedSemaphorePermit,
+        /// Its places in the queue, of those of its link and of those of all, to be dropped with
+        /// it.
+        waits: [OwnedSemaphorePermit; 2],
     },
     /// The last of this link.
     Closed {
@@ -94,11 +97,16 @@ impl Doorway {
         let _ = self.queue.send(FromLink::Opened { link, outlet });
     }
 
-    /// Hands over a datagram. False if it was dropped.
-    pub(super) fn deliver(&self, link: LinkId, datagram: &[u8]) -> bool {
-        let Ok(waits) = Arc::clone(&self.waiting).try_acquire_owned() else {
+    /// Hands over a datagram, for which `places` of its link has one free. False if it was
+    /// dropped.
+    pub(super) fn deliver(&self, link: LinkId, places: &Arc<Semaphore>, datagram: &[u8]) -> bool {
+        let Ok(of_link) = Arc::clone(places).try_acquire_owned() else {
             return false;
         };
+        let Ok(of_all) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return false;
+        };
+        let waits = [of_link, of_all];
         let datagram = datagram.to_vec();
         self.queue
             .send(FromLink::Datagram {

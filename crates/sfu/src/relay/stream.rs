@@ -22,13 +22,19 @@ const MESSAGE_BYTES: usize = 2048;
 /// What is read at once, at most. Most of these connections are spare ones of clients that have a
 /// better way, so what each of them holds counts.
 const INBOX_BYTES: usize = 2 * MESSAGE_BYTES;
-/// When so much waits to be written, nothing more is taken out of links or from the client.
+/// When so much waits to be written, nothing more is taken out of links, nor from a client of
+/// TURN.
 const OUTBOX_BYTES: usize = 32 * 1024;
+/// The shortest of what goes in frames, an RTCP packet without a report (RFC 3550 6.4.2).
+const FRAME_LEAST: usize = 8;
 
 /// For the first message that means something to arrive.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// How long a TURN connection may be without an allocation.
 const NO_ALLOCATION: Duration = Duration::from_secs(30);
+/// How long a client of ICE over TCP may go without any answer of the engine, which is all that
+/// tells that a transport knows it.
+const UNANSWERED: Duration = Duration::from_secs(10);
 /// How long a client of ICE over TCP may be silent. It has to prove every few seconds that it
 /// still wants what it is sent (RFC 7675).
 const SILENCE: Duration = Duration::from_secs(60);
@@ -82,7 +88,6 @@ enum Talk {
 }
 
 struct Ice {
-    relay: Arc<Inner>,
     peer: SocketAddr,
     link: LinkId,
     links: Links,
@@ -90,6 +95,8 @@ struct Ice {
     /// by dropping the outlet.
     queue: Option<mpsc::Sender<(LinkId, Vec<u8>)>>,
     heard: Instant,
+    /// From the first check until the first answer: when the answer comes too late.
+    answer_until: Option<Instant>,
 }
 
 struct Turn {
@@ -140,10 +147,10 @@ where
             let talk = Talk::Ice(Ice {
                 peer: client,
                 link: relay.server.new_link(),
-                links: Links::new(relay.doorway.clone()),
-                relay: Arc::clone(&relay),
+                links: Links::new(Arc::clone(&relay)),
                 queue: Some(queue),
                 heard: now,
+                answer_until: None,
             });
             relay.ice_tcp.fetch_add(1, Ordering::Relaxed);
             let _counted = Counted(relay);
@@ -182,48 +189,52 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut outbox = Vec::new();
-    let mut written = 0;
+    let mut outbox = Outbox::default();
     let mut unflushed = false;
     let first_until = now() + FIRST_MESSAGE;
     let mut timer = std::pin::pin!(sleep(Duration::ZERO));
-    let used = talk.take(&inbox[..filled], &mut outbox)?;
+    let used = talk.take(&inbox[..filled], &mut outbox.bytes)?;
     inbox.copy_within(used..filled, 0);
     filled -= used;
     loop {
         let deadline = talk.deadline(first_until);
         timer.as_mut().reset(deadline.into());
-        let has_room = outbox.len() - written < OUTBOX_BYTES;
+        let has_room = outbox.waiting().len() < OUTBOX_BYTES;
+        if !has_room && outgoing.is_closed() {
+            // The engine has hung up on a client that reads nothing, but may send for ever.
+            return Ok(());
+        }
+        // Only TURN answers what it reads by itself.
+        let reads = has_room || matches!(talk, Talk::Ice(_));
         tokio::select! {
-            read = reader.read(&mut inbox[filled..]), if has_room => {
+            read = reader.read(&mut inbox[filled..]), if reads => {
                 let read = read?;
                 if read == 0 {
                     return Ok(());
                 }
                 filled += read;
-                let used = talk.take(&inbox[..filled], &mut outbox)?;
+                let used = talk.take(&inbox[..filled], &mut outbox.bytes)?;
                 inbox.copy_within(used..filled, 0);
                 filled -= used;
             }
-            wrote = write(&mut writer, &outbox[written..]), if !outbox.is_empty() || unflushed => {
-                written += wrote?;
-                unflushed = !outbox.is_empty();
-                if written == outbox.len() {
-                    outbox.clear();
-                    written = 0;
-                }
+            wrote = write(&mut writer, outbox.waiting()),
+                if !outbox.waiting().is_empty() || unflushed =>
+            {
+                // Nothing to write was a flush.
+                unflushed = !outbox.waiting().is_empty();
+                outbox.wrote(wrote?);
             }
             came = outgoing.recv(), if has_room => {
                 let Some((link, datagram)) = came else {
                     // The engine has hung up.
                     return Ok(());
                 };
-                talk.give(link, &datagram, &mut outbox);
-                while outbox.len() - written < OUTBOX_BYTES {
+                talk.give(link, &datagram, &mut outbox.bytes);
+                while outbox.waiting().len() < OUTBOX_BYTES {
                     let Ok((link, datagram)) = outgoing.try_recv() else {
                         break;
                     };
-                    talk.give(link, &datagram, &mut outbox);
+                    talk.give(link, &datagram, &mut outbox.bytes);
                 }
             }
             () = timer.as_mut() => {
@@ -231,6 +242,30 @@ where
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
+        }
+    }
+}
+
+/// What waits to be written, behind some of what was.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    pub(super) fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// So many more bytes need not wait.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.written += count;
+        // A client that is never quite done reading must not keep all that it ever read. Rarely,
+        // for what waits is moved.
+        if self.waiting().is_empty() || self.written > OUTBOX_BYTES {
+            self.bytes.drain(..self.written.min(self.bytes.len()));
+            self.written = 0;
         }
     }
 }
@@ -279,7 +314,8 @@ impl Talk {
 
     fn give(&mut self, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Ice(_) => {
+            Self::Ice(ice) => {
+                ice.answer_until = None;
                 // Longer than a frame can be is longer than any datagram is.
                 if let Ok(length) = u16::try_from(datagram.len()) {
                     out.extend(length.to_be_bytes());
@@ -294,7 +330,7 @@ impl Talk {
     fn deadline(&self, first_until: Instant) -> Instant {
         match self {
             Self::Ice(ice) if ice.queue.is_some() => first_until,
-            Self::Ice(ice) => ice.heard + SILENCE,
+            Self::Ice(ice) => ice.answer_until.unwrap_or(ice.heard + SILENCE),
             Self::Turn(turn) if !turn.heard => first_until,
             Self::Turn(turn) => turn.client.expires().unwrap_or(turn.idle + NO_ALLOCATION),
         }
@@ -312,6 +348,9 @@ impl Talk {
 
 impl Ice {
     fn take(&mut self, now: Instant, datagram: &[u8]) -> io::Result<()> {
+        if datagram.len() < FRAME_LEAST {
+            return Err(wrong("a frame is too short"));
+        }
         self.heard = now;
         if let Some(queue) = self.queue.take() {
             let is_check = is_stun(datagram)
@@ -322,9 +361,9 @@ impl Ice {
                 return Err(wrong("it does not begin with a check"));
             }
             self.links.open(self.link, queue, (self.peer, Via::Tcp));
+            self.answer_until = Some(now + UNANSWERED);
         }
-        // A full queue drops, as a full socket buffer would.
-        self.relay.doorway.deliver(self.link, datagram);
+        self.links.deliver(self.link, datagram);
         Ok(())
     }
 }

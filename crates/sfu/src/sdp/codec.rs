@@ -42,11 +42,22 @@ struct Row {
     name: &'static str,
     clock_rate: u32,
     channels: u8,
-    /// The parameters that we ask for. With none, the client's own are mirrored, since they say
-    /// which variant of the codec its payload type means.
+    /// The parameters that we ask for. With none, those [`VARIANT`] ones of the client are mirrored.
     fmtp: &'static [&'static str],
     feedback: &'static [&'static str],
 }
+
+/// The parameters that say which variant of a codec a payload type means: those of H.264 (RFC 6184
+/// section 8.1), VP9 (RFC 9628 section 6) and AV1. All others are about one side only.
+const VARIANT: [&str; 7] = [
+    "profile-level-id",
+    "packetization-mode",
+    "level-asymmetry-allowed",
+    "profile-id",
+    "profile",
+    "level-idx",
+    "tier",
+];
 
 const SOUND: &[&str] = &["transport-cc", "nack"];
 const PICTURES: &[&str] = &["transport-cc", "ccm fir", "nack", "nack pli"];
@@ -92,7 +103,7 @@ impl Codec {
         self.row().channels
     }
 
-    /// The parameters that we ask for, or none to mirror the client's.
+    /// The parameters that we ask for, or none to mirror those of the client's variant.
     pub(super) fn fmtp(self) -> &'static [&'static str] {
         self.row().fmtp
     }
@@ -100,6 +111,19 @@ impl Codec {
     /// The RTCP feedback that is understood, as in `a=rtcp-fb` (RFC 4585, RFC 5104).
     pub fn feedback(self) -> &'static [&'static str] {
         self.row().feedback
+    }
+
+    /// What a client's `a=rtcp-fb` says, if any codec understands it.
+    pub(super) fn find_feedback(said: &str) -> Option<&'static str> {
+        let mut known = Self::ALL.into_iter().flat_map(Self::feedback);
+        known.find(|known| **known == said).copied()
+    }
+
+    /// Whether the parameter of this name says which variant of a codec is meant.
+    pub(super) fn is_variant(parameter: &str) -> bool {
+        VARIANT
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(parameter))
     }
 
     /// The codec of an `a=rtpmap`.

@@ -88,7 +88,7 @@ pub struct MediaLine {
     pub extensions: Extensions,
     /// Those that it may be sent.
     pub(super) received: Extensions,
-    /// The simulcast layers that the client sends, in the order of `a=simulcast`.
+    /// The simulcast layers that the client sends, in the order of `a=simulcast`: at most 16.
     pub rids: Vec<String>,
     /// The SSRCs of what the client sends, without those that retransmit.
     pub ssrcs: Vec<u32>,
@@ -113,10 +113,10 @@ pub struct Format {
     pub clock_rate: u32,
     /// How many channels there are.
     pub channels: u8,
-    /// The parameters in `a=fmtp`, such as `minptime=10`.
+    /// The parameters in `a=fmtp`, such as `minptime=10`: at most 16, and 256 bytes.
     pub fmtp: Vec<String>,
-    /// What `a=rtcp-fb` lists, such as `nack pli`.
-    pub feedback: Vec<String>,
+    /// What `a=rtcp-fb` lists of what its codec knows, such as `nack pli`; nothing twice.
+    pub feedback: Vec<&'static str>,
     /// The payload type that it is retransmitted with, RFC 4588.
     pub rtx: Option<u8>,
 }
@@ -136,6 +136,15 @@ impl Description {
     }
 }
 
+impl MediaLine {
+    /// Whether the client sends something on it that is forwarded: an answer takes it, and it is an
+    /// [`Uplink`](super::Uplink).
+    pub fn is_sent(&self) -> bool {
+        let known = self.formats.iter().any(|format| format.codec.is_some());
+        known && !self.rejected && self.direction.sends()
+    }
+}
+
 /// Without the password.
 impl fmt::Debug for Description {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,6 +158,14 @@ impl fmt::Debug for Description {
 }
 
 impl Format {
+    /// The parameters that say which variant of the codec this is.
+    pub(super) fn variant(&self) -> impl Iterator<Item = &String> {
+        self.fmtp.iter().filter(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            Codec::is_variant(name.trim())
+        })
+    }
+
     /// The value of a parameter in `a=fmtp`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.fmtp.iter().find_map(|parameter| {

@@ -52,9 +52,9 @@ impl Agreed {
     /// What is agreed if a client offers this.
     pub(super) fn to(offered: &Format) -> Self {
         let feedback = offered.codec.map_or(&[][..], Codec::feedback).iter();
-        let feedback = feedback.filter(|it| offered.feedback.iter().any(|offered| offered == *it));
+        let feedback = feedback.filter(|it| offered.feedback.contains(it));
         let fmtp = match offered.codec.map_or(&[][..], Codec::fmtp) {
-            [] => offered.fmtp.clone(),
+            [] => offered.variant().cloned().collect(),
             ours => ours.iter().map(|&parameter| parameter.to_owned()).collect(),
         };
         Self {
@@ -89,7 +89,7 @@ impl Line {
     pub(super) fn answer(offered: &MediaLine) -> Self {
         let agreed = Agreed::to_best(offered);
         let rejected = offered.rejected || agreed.codec.is_none();
-        let takes = !rejected && offered.direction.sends();
+        let takes = offered.is_sent();
         let rids = offered.rids.iter().take(if takes { MAX_RIDS } else { 0 });
         Self {
             kind: offered.kind,

@@ -1,6 +1,6 @@
 //! Reading descriptions, RFC 8866 and those that say what the attributes mean.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::codec::{Codec, Kind};
 use super::description::{Description, Direction, Format, MediaLine, Setup};
@@ -9,6 +9,13 @@ use super::{MAX_BYTES, MAX_LINES, MAX_MEDIA, SdpError, is_token};
 
 /// How many SSRCs a media line may have: three layers with their retransmissions, and then some.
 const MAX_SSRCS: usize = 32;
+
+/// How many rids a media line may have. Browsers send three.
+const MAX_OFFERED_RIDS: usize = 16;
+
+/// How many parameters one `a=fmtp` may have, and how many bytes all of them.
+const MAX_PARAMETERS: usize = 16;
+const MAX_PARAMETER_BYTES: usize = 256;
 
 /// How long a mid or rid may be, in bytes: what the one-byte form of a header extension can say.
 const MAX_NAME: usize = 16;
@@ -39,6 +46,8 @@ struct Section<'a> {
     line: MediaLine,
     bundle_only: bool,
     port: u16,
+    /// What `a=rtcp-fb:*` says of all formats.
+    feedback: Vec<&'static str>,
     declared_rids: Vec<&'a str>,
     simulcast: Option<&'a str>,
 }
@@ -145,10 +154,11 @@ fn assemble(
         ));
     }
     // Of a bundle, only the first line in the group speaks for the transport (RFC 9143 section 7.1).
-    let speaker = bundle.split_ascii_whitespace().find_map(|mid| {
-        let mut live = sections.iter().filter(|section| !section.line.rejected);
-        live.find(|section| section.line.mid == mid)
-    });
+    let by_mid = sections.iter().filter(|section| !section.line.rejected);
+    let by_mid = by_mid.map(|section| (section.line.mid.as_str(), section));
+    let by_mid = by_mid.collect::<HashMap<_, _>>();
+    let mut grouped = bundle.split_ascii_whitespace();
+    let speaker = grouped.find_map(|mid| by_mid.get(mid).copied());
     let speaker = speaker.or(alone);
     let Some(Section { level, .. }) = speaker else {
         return Err(SdpError::Refused("nothing in it is live"));
@@ -217,9 +227,12 @@ impl<'a> Section<'a> {
         let profile = PROFILES.into_iter().find(|known| profile == Some(known));
         let profile = profile.ok_or("the protocol must be UDP/TLS/RTP/SAVPF")?;
         let mut formats: Vec<Format> = Vec::new();
+        let mut listed = 0_u128;
         for word in words {
             let payload_type = payload_type(word)?;
-            if !formats.iter().any(|f| f.payload_type == payload_type) {
+            let bit = 1 << payload_type;
+            if listed & bit == 0 {
+                listed |= bit;
                 formats.push(Format::unnamed(payload_type));
             }
         }
@@ -246,6 +259,7 @@ impl<'a> Section<'a> {
             line,
             bundle_only: false,
             port,
+            feedback: Vec::new(),
             declared_rids: Vec::new(),
             simulcast: None,
         })
@@ -265,23 +279,29 @@ impl<'a> Section<'a> {
             "rtpmap" => line.rtpmap(argument)?,
             "fmtp" => {
                 let (payload_type, parameters) = numbered(argument)?;
-                for format in line.chosen(Some(payload_type)) {
-                    let split = parameters.split(';').map(str::trim);
-                    let split = split.filter(|parameter| !parameter.is_empty());
-                    format.fmtp = split.map(str::to_owned).collect();
+                let parameters = split_parameters(parameters)?;
+                if let Some(format) = line.format(payload_type) {
+                    format.fmtp = parameters;
                 }
             }
-            "rtcp-fb" => line.feedback(argument)?,
+            "rtcp-fb" => self.feedback(argument)?,
             "extmap" => line.extmap(argument)?,
             "rid" => {
                 let mut words = argument.split_ascii_whitespace();
                 if let (Some(rid), Some("send")) = (words.next(), words.next()) {
+                    if self.declared_rids.len() == MAX_OFFERED_RIDS {
+                        return Err("it has more than 16 rids");
+                    }
                     self.declared_rids.push(rid);
                 }
             }
             "simulcast" => {
                 let mut words = argument.split_ascii_whitespace();
-                self.simulcast = words.find(|word| *word == "send").and(words.next());
+                let layers = words.find(|word| *word == "send").and(words.next());
+                if layers.is_some_and(|list| list.split(';').nth(MAX_OFFERED_RIDS).is_some()) {
+                    return Err("it has more than 16 rids");
+                }
+                self.simulcast = layers;
             }
             "ssrc" => line.ssrc(argument)?,
             "ssrc-group" => line.ssrc_group(argument)?,
@@ -298,6 +318,13 @@ impl<'a> Section<'a> {
         let direction = self.level.direction.or(session.direction);
         line.direction = direction.unwrap_or(Direction::SendRecv);
         line.pair_formats();
+        for format in &mut line.formats {
+            let known = format.codec.map_or(&[][..], Codec::feedback);
+            format.feedback.retain(|feedback| known.contains(feedback));
+            for feedback in self.feedback.iter().filter(|it| known.contains(it)) {
+                note(&mut format.feedback, feedback);
+            }
+        }
         let again = line.rtx_ssrcs.iter().map(|(_, rtx)| *rtx);
         let again = again.collect::<Vec<_>>();
         line.ssrcs.retain(|ssrc| !again.contains(ssrc));
@@ -319,13 +346,31 @@ impl<'a> Section<'a> {
             }
         }
     }
+
+    /// Which codec a payload type means may be said later, so what no codec knows is dropped here
+    /// and what this one does not when all was read.
+    fn feedback(&mut self, argument: &str) -> Problem {
+        let (to, feedback) = argument.split_once(' ').ok_or("a=rtcp-fb says nothing")?;
+        let feedback = Codec::find_feedback(feedback.trim());
+        let known = match to {
+            "*" => Some(&mut self.feedback),
+            number => {
+                let format = self.line.format(payload_type(number)?);
+                format.map(|format| &mut format.feedback)
+            }
+        };
+        if let (Some(known), Some(feedback)) = (known, feedback) {
+            note(known, feedback);
+        }
+        Ok(())
+    }
 }
 
 impl MediaLine {
-    /// The formats with this payload type, or all.
-    fn chosen(&mut self, payload_type: Option<u8>) -> impl Iterator<Item = &mut Format> {
-        let formats = self.formats.iter_mut();
-        formats.filter(move |format| payload_type.is_none_or(|it| it == format.payload_type))
+    /// The format with this payload type.
+    fn format(&mut self, payload_type: u8) -> Option<&mut Format> {
+        let mut formats = self.formats.iter_mut();
+        formats.find(|format| format.payload_type == payload_type)
     }
 
     fn rtpmap(&mut self, argument: &str) -> Problem {
@@ -338,26 +383,11 @@ impl MediaLine {
         let channels = parts.next().map_or(Ok(1), |it| it.trim().parse());
         let channels = channels.map_err(|_| "the channels in a=rtpmap must be a number")?;
         let kind = self.kind;
-        for format in self.chosen(Some(payload_type)) {
+        if let Some(format) = self.format(payload_type) {
             format.codec = Codec::find(kind, name, clock_rate, channels);
             name.clone_into(&mut format.name);
             format.clock_rate = clock_rate;
             format.channels = channels;
-        }
-        Ok(())
-    }
-
-    fn feedback(&mut self, argument: &str) -> Problem {
-        let (to, feedback) = argument.split_once(' ').ok_or("a=rtcp-fb says nothing")?;
-        let to = match to {
-            "*" => None,
-            number => Some(payload_type(number)?),
-        };
-        let feedback = feedback.trim();
-        for format in self.chosen(to) {
-            if !format.feedback.iter().any(|known| known == feedback) {
-                format.feedback.push(feedback.to_owned());
-            }
         }
         Ok(())
     }
@@ -418,10 +448,9 @@ impl MediaLine {
             Some((apt.parse().ok()?, format.payload_type))
         });
         for (payload_type, rtx) in retransmits.collect::<Vec<(u8, u8)>>() {
-            for format in self.chosen(Some(payload_type)) {
-                if format.codec.is_some() {
-                    format.rtx.get_or_insert(rtx);
-                }
+            let format = self.format(payload_type);
+            if let Some(format) = format.filter(|format| format.codec.is_some()) {
+                format.rtx.get_or_insert(rtx);
             }
         }
     }
@@ -439,6 +468,26 @@ impl Format {
             feedback: Vec::new(),
             rtx: None,
         }
+    }
+}
+
+/// The parameters of an `a=fmtp`.
+fn split_parameters(parameters: &str) -> Result<Vec<String>, &'static str> {
+    if parameters.len() > MAX_PARAMETER_BYTES {
+        return Err("a=fmtp has more than 256 bytes");
+    }
+    let split = parameters.split(';').map(str::trim);
+    let split = split.filter(|parameter| !parameter.is_empty());
+    if split.clone().nth(MAX_PARAMETERS).is_some() {
+        return Err("a=fmtp has more than 16 parameters");
+    }
+    Ok(split.map(str::to_owned).collect())
+}
+
+/// Adds what is not there yet.
+fn note(known: &mut Vec<&'static str>, feedback: &'static str) {
+    if !known.contains(&feedback) {
+        known.push(feedback);
     }
 }
 

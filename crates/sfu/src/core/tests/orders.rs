@@ -104,6 +104,39 @@ fn a_line_has_one_track_and_the_kind_that_it_says() {
 }
 
 #[test]
+fn a_track_that_is_refused_leaves_the_transport_as_it_was() {
+    let mut world = World::new();
+    let ada = world.person(1);
+    let transport = world.guests[ada.out].transport.clone();
+    let taken = world.publish(ada, Source::Microphone, &[]);
+    let sent = world.engine.by_producer[&(ada.member.meeting, taken)];
+    let sent = world.engine.tracks[sent].uplink.mid.clone();
+    for (name, mid, source) in [
+        (producer(50), None, Source::Microphone),
+        (producer(50), Some("nothing"), Source::Camera),
+        (producer(50), Some(&*sent), Source::Microphone),
+        (taken, None, Source::Camera),
+    ] {
+        // Each of these offers has a line that the others have not.
+        let (own, offer) = world.guests[ada.out].client.offer_track(false, &[]);
+        let produce = Produce {
+            transport: transport.clone(),
+            producer: name,
+            mid: mid.unwrap_or(&own).to_owned(),
+            source,
+            paused: false,
+            offer: String::new(),
+        };
+        let produced = world
+            .engine
+            .produce(world.now, ada.member, &produce, &read(&offer));
+        assert!(matches!(produced, Err(Error::BadOffer(_))), "{produced:?}");
+    }
+    world.publish(ada, Source::Camera, &[]);
+    assert_eq!(world.engine.producers(), 2);
+}
+
+#[test]
 fn a_client_receives_as_much_as_it_may_and_no_more() {
     let mut world = World::of(
         Settings {

@@ -152,6 +152,130 @@ fn what_would_be_misunderstood_is_refused() {
     }
 }
 
+/// An offer with this below its first media line, which lists every payload type.
+fn crammed(more: &str) -> String {
+    let formats = (0..128).filter(|format| *format != 111);
+    let formats = formats.map(|format| format!(" {format}"));
+    let formats = format!("SAVPF 111{}", formats.collect::<String>());
+    let offer = PUBLISH.replacen("SAVPF 111 63 0", &formats, 1);
+    let text = offer.replacen("a=mid:0\r\n", &format!("a=mid:0\r\n{more}"), 1);
+    assert!(text.len() <= MAX_BYTES, "{}", text.len());
+    text
+}
+
+#[test]
+fn feedback_that_no_codec_knows_is_not_kept_however_much_there_is() {
+    let strange = (0..16_000).map(|n| format!("a=rtcp-fb:* x{n:04}\r\n"));
+    let known = "a=rtcp-fb:* nack\r\na=rtcp-fb:111 nack\r\na=rtcp-fb:* ccm fir\r\n".repeat(5_000);
+    for more in [strange.collect::<String>(), known.clone()] {
+        let offer = read(&crammed(&more));
+        let audio = offer.line("0").unwrap();
+        assert_eq!(audio.formats.len(), 128);
+        for format in &audio.formats {
+            let expected: &[&str] = match (format.payload_type, more == known) {
+                (111, true) => &["nack", "transport-cc"],
+                (111, false) => &["transport-cc"],
+                _ => &[],
+            };
+            assert_eq!(format.feedback, expected, "{}", format.payload_type);
+        }
+    }
+    // Firefox says it before it says which codec that is.
+    let video = read(FIREFOX).line("1").unwrap().clone();
+    let expected = ["nack", "nack pli", "ccm fir", "transport-cc"];
+    assert_eq!(video.formats[0].feedback, expected);
+}
+
+#[test]
+fn what_is_said_of_all_formats_is_said_of_each_that_knows_it() {
+    let offer = PUBLISH.replace(
+        "a=rtcp-fb:96 goog-remb",
+        "a=rtcp-fb:* nack\r\na=rtcp-fb:* nack pli",
+    );
+    let offer = offer.replace("a=rtcp-fb:102 ", "a=x-fb:102 ");
+    let offer = read(&offer);
+    let video = offer.line("1").unwrap();
+    assert_eq!(video.formats[2].feedback, ["nack", "nack pli"]);
+    assert!(
+        video.formats[1].feedback.is_empty(),
+        "RTX has none of its own"
+    );
+}
+
+#[test]
+fn much_text_is_little_to_remember() {
+    let mids = "x ".repeat(100_000);
+    let lines = (0..500).map(|n| {
+        let line = MICROPHONE.lines().next().unwrap();
+        format!("{line}\r\na=mid:m{n}\r\na=rtcp-mux\r\n")
+    });
+    let group = (0..500).map(|n| format!(" m{n}")).collect::<String>();
+    let many = PUBLISH.replace("BUNDLE 0 1", &format!("BUNDLE {mids}0 1{group}"));
+    let offer = read(&format!("{many}{}", lines.collect::<String>()));
+    assert_eq!((offer.media.len(), offer.ice_ufrag.as_str()), (502, "zjzm"));
+
+    let again = PUBLISH.replacen(
+        "SAVPF 111 63 0",
+        &format!("SAVPF {}", "111 127 ".repeat(60_000)),
+        1,
+    );
+    assert_eq!(read(&again).media[0].formats.len(), 2);
+
+    let maps = "a=rtpmap:127 a/1\r\na=fmtp:127 a;b\r\n".repeat(7_500);
+    let offer = read(&crammed(&maps));
+    let last = offer.media[0].formats.last().unwrap();
+    assert_eq!((last.name.as_str(), last.fmtp.len()), ("a", 2));
+
+    let alternatives = format!("send f{};h;q", ",h".repeat(200_000));
+    let offer = read(&PUBLISH.replace("send f;h;q", &alternatives));
+    assert_eq!(offer.line("1").unwrap().rids, ["f", "h", "q"]);
+}
+
+#[test]
+fn a_line_has_at_most_sixteen_rids() {
+    let offer = |count: usize, listed: &str| {
+        let rids = (0..count - 3).map(|n| format!("a=rid:r{n} send\r\n"));
+        let rids = rids.collect::<String>();
+        let offer = PUBLISH.replace("a=rid:q send\r\n", &format!("a=rid:q send\r\n{rids}"));
+        offer.replace("a=simulcast:send f;h;q", listed)
+    };
+    let all = read(&offer(16, "a=x"));
+    assert_eq!(all.line("1").unwrap().rids.len(), 16);
+    let many = format!("a=simulcast:send {}", "f;".repeat(200_000));
+    for text in [offer(17, "a=x"), offer(16_000, "a=x"), offer(3, &many)] {
+        let number = text
+            .lines()
+            .position(|line| line == "a=rid:r13 send" || line == many);
+        let error = Description::parse(&text).expect_err("it is taken");
+        let expected = SdpError::Line {
+            number: number.unwrap() + 1,
+            problem: "it has more than 16 rids",
+        };
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn a_format_has_few_and_short_parameters() {
+    let offer = |parameters: &str| PUBLISH.replace("apt=96", &format!("apt=96;{parameters}"));
+    let video = |text: &str| read(text).line("1").unwrap().formats.clone();
+    assert_eq!(video(&offer(&"x;".repeat(15)))[1].fmtp.len(), 16);
+    assert_eq!(video(&offer(&"x".repeat(249)))[1].fmtp[1].len(), 249);
+    for (parameters, problem) in [
+        ("x;".repeat(16), "a=fmtp has more than 16 parameters"),
+        ("x".repeat(250), "a=fmtp has more than 256 bytes"),
+    ] {
+        let text = offer(&parameters);
+        let number = text
+            .lines()
+            .position(|line| line.starts_with("a=fmtp:97"))
+            .unwrap()
+            + 1;
+        let error = Description::parse(&text).expect_err("it is taken");
+        assert_eq!(error, SdpError::Line { number, problem });
+    }
+}
+
 #[test]
 fn an_error_says_where() {
     let text = PUBLISH.replacen("a=mid:0", "a=mid:", 1);

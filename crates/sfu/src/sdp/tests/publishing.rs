@@ -182,13 +182,37 @@ fn firefox_is_answered_in_its_own_numbers() {
         media(&answer, "1")[0],
         "m=video 9 UDP/TLS/RTP/SAVPF 120 124"
     );
-    // Mirrored, since of VP8 we ask for nothing.
-    assert!(answer.contains("a=fmtp:120 max-fs=12288;max-fr=60"));
+    // What Firefox can decode is nothing that we say of ourselves.
+    assert!(!answer.contains("a=fmtp:120"), "{answer}");
     // Offered to be sent only.
     assert!(answer.contains("a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:repaired"));
     assert!(!answer.contains("csrc-audio-level"));
     assert_eq!(uplinks[1].extensions.id(Extension::RepairedRid), Some(9));
     assert_eq!(uplinks[1].rtx, Some(124));
+}
+
+#[test]
+fn only_what_says_which_variant_a_codec_is_of_is_mirrored() {
+    let fmtp = |codec: &str, parameters: &str| {
+        let offer = PUBLISH.replace("96 97 102 103", "102 103");
+        let offer = offer.replace("102 H264", &format!("102 {codec}")).replace(
+            "a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f",
+            &format!("a=fmtp:102 {parameters}"),
+        );
+        let (_, answer) = Publishing::accept(&read(&offer), &here()).unwrap();
+        let mut lines = media(&answer, "1").into_iter();
+        lines.find(|line| line.starts_with("a=fmtp:102"))
+    };
+    let h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f";
+    let more = format!("max-fs=1;{h264};sprop-parameter-sets=Z0IACpZTBYmI,aMljiA==");
+    assert_eq!(fmtp("H264", &more), Some(format!("a=fmtp:102 {h264}")));
+    assert_eq!(
+        fmtp("VP9", "x=1; Profile-Id=2 ;profile-ids=3").as_deref(),
+        Some("a=fmtp:102 Profile-Id=2")
+    );
+    let av1 = "level-idx=5;profile=0;tier=0";
+    assert_eq!(fmtp("AV1", av1), Some(format!("a=fmtp:102 {av1}")));
+    assert_eq!(fmtp("VP8", "max-fs=12288;max-fr=60"), None);
 }
 
 #[test]
