@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BROKEN } from "../console.mjs";
-import { GRACE_SECONDS } from "../parlor.mjs";
 import { CALL, ON, devices, hears, meet, producers, sees, mediaScenario as scenario } from "../media.mjs";
 
 const BOTH = ["audio", "video"];
@@ -29,20 +28,6 @@ scenario("while the socket is cut media flows on, and afterwards nothing is ther
   }
   // The connections of media are those of the beginning.
   assert.equal(await bob.do(connections), 2);
-});
-
-scenario("whoever comes back after the grace period is seen and heard again, once", { sees: [3, 4, 50331649], long: true, seconds: 150, allows: [BROKEN, RESET] }, async (world) => {
-  const meeting = await world.parlor.meeting();
-  const [ada] = await world.people(meeting, [CALL[0]], { init: ON });
-  const [bob] = await world.people(meeting, [CALL[1]], { init: ON, cable: true });
-  await meet([ada, bob]);
-  bob.cable.pull();
-  await ada.becomes((m) => names(m), [], undefined, (GRACE_SECONDS + 10) * 1000);
-  bob.cable.plug();
-  await bob.event("self", "roomJoined", ({ reconnected }) => reconnected, 30_000);
-  await ada.becomes(producers, { Bob: BOTH });
-  await bob.becomes(producers, { Ada: BOTH });
-  await meet([ada, bob]);
 });
 
 scenario("when the line of media is dead for a while, it is made anew, and nothing is there twice", { sees: [50331649, 50331677, 50331675], long: true, seconds: 150, allows: [RESET] }, async (world) => {
@@ -91,22 +76,6 @@ scenario("a line that loses one datagram in twenty carries picture and sound", {
     assert(after.frames - before.frames > 40, `${one.name} sees too little of ${name}: ${JSON.stringify({ before, after })}`);
   }
   assert((await bob.do(measure, "Ada")).nacks > 0, "nothing was lost");
-  await meet([ada, bob]);
-});
-
-scenario("the server is killed and started again: everybody is seen and heard again, once", {
-  sees: [3, 50331649], alone: true, seconds: 180, allows: [BROKEN, RESET],
-}, async (world) => {
-  const meeting = await world.parlor.meeting();
-  const [ada, bob] = await world.people(meeting, CALL, { init: ON });
-  await meet([ada, bob]);
-  for (const one of [ada, bob]) await one.mark();
-  await world.parlor.end("SIGKILL");
-  for (const one of [ada, bob]) await one.event("self", "roomLeft", ({ state }) => state === "disconnected", 20_000);
-  await world.parlor.run();
-  for (const one of [ada, bob]) await one.event("self", "roomJoined", ({ reconnected }) => reconnected, 60_000);
-  await ada.becomes(producers, { Bob: BOTH }, undefined, 40_000);
-  await bob.becomes(producers, { Ada: BOTH }, undefined, 40_000);
   await meet([ada, bob]);
 });
 

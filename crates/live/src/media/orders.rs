@@ -1,7 +1,6 @@
 //! What the media plane is asked for, and what is done with its answers. In between anything may
 //! have happened: an answer is looked at in the light of what is true when it comes.
 
-use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{ConsumerClosingResponse, ProducerClosingResponse};
 use parlor_protocol::signal::media::{
     CreateTransportRequest, CreateTransportResponse, RenegotiateResponse, SessionDescription,
@@ -14,10 +13,7 @@ use super::tracks::{Pending, Transport, Waiting};
 use crate::input::MediaAnswer;
 use crate::output::{MediaOrder, OrderId, Output, Refusal};
 use crate::peer::{MediaState, Place, Seat};
-use crate::room::{Asked, Deadline, Outcome, Room, Turn};
-
-/// A client connects its new transport, and then is told to join its media anew.
-const CONNECTS_MS: i64 = 2_000;
+use crate::room::{Asked, Outcome, Room, Turn};
 
 /// What a refusal to use a transport says that is there no more.
 pub(super) fn gone() -> Refusal {
@@ -199,9 +195,6 @@ impl Room {
             if publishes {
                 // What was published on the older one is gone with it (contract: media 2).
                 self.end_producers(turn, seat, |producer| producer.transport != transport);
-                if self.tracks.own(seat).gave_up {
-                    self.at(turn.now_ms + CONNECTS_MS, Deadline::Rejoin(seat));
-                }
             } else {
                 own.consumes.clear();
                 if self.peers[seat].media == MediaState::Complete {
@@ -222,29 +215,6 @@ impl Room {
         };
         self.answer(turn, waiting, &response);
         Ok(())
-    }
-
-    /// A track is refused because the client believes in something that is gone: it does not try
-    /// again by itself.
-    pub(super) fn gives_up(&mut self, turn: &Turn<'_>, seat: Seat) {
-        let own = self.tracks.own(seat);
-        own.gave_up = true;
-        if own.publish.is_some() {
-            self.at(turn.now_ms + CONNECTS_MS, Deadline::Rejoin(seat));
-        }
-    }
-
-    /// A client that has given up publishing has a transport again: it is told to join its media
-    /// anew, which makes it publish (contract: media 5).
-    pub(crate) fn rejoin(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let publishes = !self.tracks.producers(seat, |_| true).is_empty();
-        let (Some(peer), Some(own)) = (self.peers.get(seat), self.tracks.known(seat)) else {
-            return;
-        };
-        if std::mem::take(&mut own.gave_up) && peer.is_inside() && !publishes {
-            let to = Vec::from_iter(peer.connection);
-            turn.push(to, event::MEDIA_ROOM_TERMINATED, &());
-        }
     }
 
     /// The transport that a peer publishes on, if the client means that one.

@@ -69,11 +69,8 @@ impl Room {
     pub(super) fn produce(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: ProducerCreateRequest = asked.request.message()?;
         let seat = asked.seat;
+        self.ready(seat)?;
         let source = source(&request.kind, request.screen_share)?;
-        if let Err(refusal) = self.ready(seat) {
-            self.gives_up(turn, seat);
-            return Err(refusal);
-        }
         if !may_produce(&self.peers[seat], source) {
             return Err(Refusal::forbidden(permission(source)));
         }
@@ -92,14 +89,7 @@ impl Room {
         let mid = line(request.app_data.as_deref())?;
         let offer = text(request.description)
             .ok_or_else(|| Refusal::new(400, "a track needs an SDP offer"))?;
-        let transport = self.publishing(seat, request.producing_transport_id.as_deref());
-        let transport = match transport {
-            Ok(transport) => transport,
-            Err(refusal) => {
-                self.gives_up(turn, seat);
-                return Err(refusal);
-            }
-        };
+        let transport = self.publishing(seat, request.producing_transport_id.as_deref())?;
         let (producer, paused) = (ProducerId::from_uuid(turn.id()), request.paused);
         let order = self.order(asked, Pending::Produce { producer, paused })?;
         // Of two that are asked for at once the later one is meant.

@@ -64,8 +64,6 @@ pub(crate) struct Own {
     pub(crate) speakers: Vec<PeerId>,
     /// Who is pinned, as its client has it.
     pub(crate) pinned: Option<PeerId>,
-    /// A track was refused because its transport is gone. Clients do not try again by themselves.
-    pub(crate) gave_up: bool,
     /// How often its client is still reminded to subscribe anew.
     pub(crate) reminders: u32,
     /// Orders that are not answered.

@@ -30,8 +30,6 @@ pub(crate) enum Deadline {
     Speakers,
     /// A client that has made a new transport to receive on may have forgotten to subscribe anew.
     Remind(Seat),
-    /// A client that has given up publishing has had the time to connect its new transport.
-    Rejoin(Seat),
 }
 
 /// How long a socket may stay open after its peer was removed: clients close it by themselves.
@@ -89,7 +87,6 @@ impl Room {
                 }
                 Deadline::Speakers => self.tell_speakers_again(turn),
                 Deadline::Remind(seat) => self.remind(turn, seat),
-                Deadline::Rejoin(seat) => self.rejoin(turn, seat),
                 Deadline::Count => {
                     self.count_due = false;
                     let seen = |(_, peer): &(Seat, &Peer)| {

@@ -53,7 +53,7 @@ async fn a_slow_but_steady_client_gets_everything_in_order() {
         }
     });
     for round in 0..1000_u32 {
-        while !outlet.send([round.to_be_bytes(); 300].concat()) {
+        while !reader.is_finished() && !outlet.send([round.to_be_bytes(); 300].concat()) {
             tokio::task::yield_now().await;
         }
     }
