@@ -40,7 +40,7 @@ const figures = new Map();
 /** Whatever else went wrong. @type {string[]} */
 const broken = [];
 /** So many may have a second chance. When there are more, it is not chance. */
-const CHANCES = 3;
+const CHANCES = 5;
 // What a scenario that took too long still has in hand ends in rejections.
 process.on("unhandledRejection", (error) => broken.push(`an unhandled rejection in the suite: ${error?.stack ?? error}`));
 
