@@ -349,11 +349,11 @@ impl Media {
     pub fn produce(
         &self,
         member: Member,
-        produce: Produce,
+        mut produce: Produce,
     ) -> impl Future<Output = Result<String, Error>> + Send + use<> {
         let (shard, waiting) = (self.shard(member.meeting), Arc::clone(&self.waiting));
         async move {
-            let offer = produce.offer.clone();
+            let offer = std::mem::take(&mut produce.offer);
             asked(&shard, &waiting, &offer, |offer, reply| Command::Produce {
                 member,
                 produce: Box::new(produce),

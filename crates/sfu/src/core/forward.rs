@@ -321,8 +321,7 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(track) else {
             return;
         };
-        let mut own = track.subscriptions.iter();
-        let own = own.find(|own| own.transport == transport && own.consumer == consumer);
+        let own = track.subscription(transport, consumer);
         let Some(current) = own.map(|own| own.current) else {
             return;
         };

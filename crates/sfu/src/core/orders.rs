@@ -269,20 +269,26 @@ impl Engine {
         for want in wanted {
             mids.push(self.consume_one(member, place, want));
         }
-        let entry = &mut self.entries[place];
-        let local = local(
-            &self.settings.candidates,
-            self.security.fingerprint(),
-            &entry.transport.ice,
-        );
-        let Side::Receive(subscriber) = &mut entry.side else {
-            return Err(Error::NoTransport);
-        };
+        let (subscriber, local) = self.receiving(place)?;
         let offer = mids
             .iter()
             .any(Option::is_some)
             .then(|| subscriber.sdp.offer(&local));
         Ok(Consumed { mids, offer })
+    }
+
+    /// What a client receives on a transport, and what our side of that says about itself.
+    fn receiving(&mut self, place: usize) -> Result<(&mut Subscriber, Local<'_>), Error> {
+        let entry = &mut self.entries[place];
+        let Side::Receive(subscriber) = &mut entry.side else {
+            return Err(Error::NoTransport);
+        };
+        let local = local(
+            &self.settings.candidates,
+            self.security.fingerprint(),
+            &entry.transport.ice,
+        );
+        Ok((subscriber, local))
     }
 
     fn consume_one(&mut self, member: Member, place: usize, want: &Want) -> Option<String> {
@@ -387,15 +393,7 @@ impl Engine {
         offer: &Description,
     ) -> Result<String, Error> {
         let place = self.place(member, Direction::Receive, transport)?;
-        let entry = &mut self.entries[place];
-        let local = local(
-            &self.settings.candidates,
-            self.security.fingerprint(),
-            &entry.transport.ice,
-        );
-        let Side::Receive(subscriber) = &mut entry.side else {
-            return Err(Error::NoTransport);
-        };
+        let (subscriber, local) = self.receiving(place)?;
         let closed = subscriber
             .sdp
             .close(offer, mids, &local)

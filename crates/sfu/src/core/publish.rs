@@ -208,7 +208,7 @@ impl Publisher {
                     }
                 }
                 if layer.keyframe_due(now) {
-                    transport.send_rtcp(yard, |out| rtcp::write_pli(out, OURSELVES, ssrc));
+                    Self::ask_keyframe(ssrc, transport, yard);
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Publisher {
         }
     }
 
-    /// Asks for key frames that are due.
+    /// Asks for a key frame of a stream.
     pub(super) fn ask_keyframe(ssrc: u32, transport: &mut Transport, yard: &mut Yard) {
         transport.send_rtcp(yard, |out| rtcp::write_pli(out, OURSELVES, ssrc));
     }
