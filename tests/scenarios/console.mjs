@@ -16,7 +16,7 @@ const EVERYWHERE = [
 
 /** What a browser says about a line that is gone. @type {Allowance} */
 export const BROKEN = {
-  text: /net::ERR_(CONNECTION|EMPTY_RESPONSE|NETWORK|SOCKET|TIMED_OUT)|WebSocket connection to .* failed/,
+  text: /net::ERR_(CONNECTION|EMPTY_RESPONSE|NETWORK|SOCKET|TIMED_OUT)|WebSocket connection to .* failed|TransportConnectionError: (Socket is not connected|Cannot reconnect closed transport)/,
   reason: "the line was cut on purpose",
 };
 
@@ -37,7 +37,7 @@ export class Consoles {
       const { url } = message.location();
       this.judge(scenario, who, kind, `${kind}: ${message.text()}${url ? ` (${url})` : ""}`);
     });
-    page.on("pageerror", (error) => this.judge(scenario, who, "exception", `exception: ${error?.stack ?? error}`));
+    page.on("pageerror", (error) => this.judge(scenario, who, "exception", `exception: ${error?.stack || `${error?.name}: ${error?.message || error}`}`));
   }
 
   judge(scenario, who, kind, told) {

@@ -161,7 +161,10 @@ impl Room {
     pub(crate) fn free_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
         self.tracks.forget(seat);
         let peer = self.peers[seat].id();
-        turn.emit(Output::Media(MediaOrder::Close { peer }));
+        turn.emit(Output::Media(MediaOrder::Close {
+            unaware: false,
+            peer,
+        }));
     }
 
     /// The peer publishes nothing any more; those who could subscribe to it are told. Clients keep

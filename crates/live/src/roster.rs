@@ -322,7 +322,10 @@ impl Room {
             return;
         };
         self.tracks.depart(seat);
-        turn.emit(Output::Media(MediaOrder::Close { peer: peer.id() }));
+        turn.emit(Output::Media(MediaOrder::Close {
+            unaware: peer.lost_ms.is_some(),
+            peer: peer.id(),
+        }));
         if let Some(stay) = peer.stay {
             let gone = Gone {
                 participant: peer.user(),

@@ -13,18 +13,19 @@ mod tests;
 
 pub(crate) use outbox::{Inbox, Outbox, Outgoing, outbox};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use parlor_live::{Answer, Command, ConnectionId, MediaAnswer, Newcomer, OrderId, Refusal};
-use parlor_protocol::ids::{AppId, MeetingId};
+use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_store::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +41,10 @@ const SUSPEND: Duration = Duration::from_secs(10);
 
 /// After a room has failed, before it is read anew.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a client of an earlier process takes to notice that its media connections are no more:
+/// it asks every 2.5 s, and is told. If its socket comes back before, it believes in them, publishes
+/// on them, is refused, and leaves camera and microphone off (contract: media 5).
+const NOTICE: Duration = Duration::from_secs(3);
 /// Rooms that are read from the records at once.
 const OPENING: usize = 32;
 
@@ -78,6 +83,14 @@ pub struct LiveSessions {
     tasks: TaskTracker,
     stop: CancellationToken,
     opening: Semaphore,
+    resumed: OnceLock<Resumed>,
+    given_up: Mutex<HashMap<PeerId, Instant>>,
+}
+
+/// The meetings that the server found open when it started.
+struct Resumed {
+    meetings: HashSet<MeetingId>,
+    since: Instant,
 }
 
 impl Default for LiveSessions {
@@ -88,6 +101,8 @@ impl Default for LiveSessions {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             opening: Semaphore::new(OPENING),
+            resumed: OnceLock::new(),
+            given_up: Mutex::default(),
         }
     }
 }
@@ -135,6 +150,29 @@ impl LiveSessions {
         }
     }
 
+    /// Waits until a client that was here before has noticed that what it had in the media plane is
+    /// no more: after a start of the server, or after somebody was given up. See [`NOTICE`].
+    pub(crate) async fn noticed(&self, meeting: MeetingId, peer: PeerId) {
+        let resumed = self.resumed.get();
+        let resumed = resumed.filter(|resumed| resumed.meetings.contains(&meeting));
+        let given_up = self.given_up().get(&peer).copied();
+        let since = resumed.map(|resumed| resumed.since).max(given_up);
+        if let Some(since) = since {
+            sleep_until(since + NOTICE).await;
+        }
+    }
+
+    /// What a client had that is away was freed.
+    pub(crate) fn gave_up(&self, peer: PeerId) {
+        let mut given_up = self.given_up();
+        given_up.retain(|_, since| since.elapsed() < NOTICE);
+        given_up.insert(peer, Instant::now());
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, HashMap<PeerId, Instant>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many rooms run.
     pub fn count(&self) -> usize {
         self.rooms().len()
@@ -147,7 +185,12 @@ impl LiveSessions {
     /// When the records cannot be read.
     pub async fn resume(&self, parlor: &Arc<Parlor>) -> Result<(), Error> {
         live_records::beat(parlor).await?;
-        for (app, meeting) in live_records::open_sessions(parlor).await? {
+        let sessions = live_records::open_sessions(parlor).await?;
+        let _ = self.resumed.set(Resumed {
+            meetings: sessions.iter().map(|(_, meeting)| *meeting).collect(),
+            since: Instant::now(),
+        });
+        for (app, meeting) in sessions {
             // The room stays by itself, for as long as its session is live.
             drop(self.enter(parlor, app, meeting));
         }

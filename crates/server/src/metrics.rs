@@ -1,5 +1,6 @@
 //! What the server counts and times, in the Prometheus exposition of `OpenMetrics`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parlor_store::Observer;
@@ -37,6 +38,19 @@ pub struct Metrics {
     rooms: Gauge,
     sockets: Gauge,
     overflowed_sockets: Counter,
+    media: Media,
+}
+
+/// What the media plane's threads have counted, as it was when it was last shown.
+#[derive(Default)]
+struct Media {
+    transports: Gauge,
+    connected_transports: Gauge,
+    producers: Gauge,
+    consumers: Gauge,
+    datagrams_in: Counter,
+    datagrams_out: Counter,
+    datagrams_dropped: Counter,
 }
 
 /// 0.1 ms to 26 s.
@@ -58,6 +72,7 @@ impl Default for Metrics {
             telemetry_bytes: Counter::default(),
             rooms: Gauge::default(),
             sockets: Gauge::default(),
+            media: Media::default(),
             overflowed_sockets: Counter::default(),
         };
         metrics.registered()
@@ -119,6 +134,46 @@ impl Metrics {
             "Sockets that were closed because they did not read",
             self.overflowed_sockets.clone(),
         );
+        let media = &self.media;
+        for (name, help, gauge) in [
+            (
+                "media_transports",
+                "Transports of clients",
+                &media.transports,
+            ),
+            (
+                "media_transports_connected",
+                "Transports that are connected",
+                &media.connected_transports,
+            ),
+            ("media_producers", "Published tracks", &media.producers),
+            (
+                "media_consumers",
+                "Received tracks, once for each receiver",
+                &media.consumers,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, counter) in [
+            (
+                "media_datagrams_in",
+                "Datagrams that came",
+                &media.datagrams_in,
+            ),
+            (
+                "media_datagrams_out",
+                "Datagrams that were sent",
+                &media.datagrams_out,
+            ),
+            (
+                "media_datagrams_dropped",
+                "Datagrams for nobody, not understood, or that the system would not send",
+                &media.datagrams_dropped,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
         self
     }
 
@@ -174,8 +229,24 @@ impl Metrics {
         self.telemetry_bytes.inc_by(bytes);
     }
 
-    /// Everything as text.
-    pub fn text(&self) -> String {
+    /// Everything as text, with what the media plane counts by itself.
+    pub fn text(&self, stats: &parlor_sfu::Stats) -> String {
+        let media = &self.media;
+        for (gauge, now) in [
+            (&media.transports, stats.open_transports),
+            (&media.connected_transports, stats.connected_transports),
+            (&media.producers, stats.producers),
+            (&media.consumers, stats.consumers),
+        ] {
+            gauge.set(i64::try_from(now).unwrap_or(i64::MAX));
+        }
+        for (counter, now) in [
+            (&media.datagrams_in, stats.datagrams_in),
+            (&media.datagrams_out, stats.datagrams_out),
+            (&media.datagrams_dropped, stats.datagrams_dropped),
+        ] {
+            counter.inner().store(now, Ordering::Relaxed);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text

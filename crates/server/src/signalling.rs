@@ -68,6 +68,9 @@ async fn upgrade(
     Query(parameters): Query<Parameters>,
     socket: WebSocketUpgrade,
 ) -> Response {
+    if let (Ok(meeting), Ok(peer)) = (parameters.room.parse(), parameters.peer.parse()) {
+        parlor.live.noticed(meeting, peer).await;
+    }
     socket
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)

@@ -7,10 +7,12 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use parlor_sfu::Secret;
 use parlor_store::{Db, Error, FromRow, Row, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -104,6 +106,7 @@ pub struct KeySummary {
 /// All keys as they were last read.
 struct Keys {
     current: Arc<SigningKey>,
+    media: Secret,
     public: Vec<(String, Vec<u8>)>,
 }
 
@@ -169,6 +172,13 @@ impl SigningKeys {
                 .expect("no holder of this lock panics")
                 .current,
         )
+    }
+
+    /// What the passwords of the media plane follow from: the same on every node and after every
+    /// start, until the signing key is another.
+    pub fn media_secret(&self) -> Secret {
+        let keys = self.keys.read().expect("no holder of this lock panics");
+        keys.media.clone()
     }
 
     /// Whether a signature was made by the key of this id.
@@ -245,8 +255,13 @@ async fn read(db: &Db) -> Result<Keys, Error> {
         id: newest.id.clone(),
         pair,
     });
+    let media = hmac::Key::new(hmac::HMAC_SHA256, &newest.secret);
+    let media = hmac::sign(&media, b"the media plane");
+    let media = media.as_ref().first_chunk::<32>();
+    let media = *media.expect("a SHA-256 has 32 bytes");
     Ok(Keys {
         current,
+        media: media.into(),
         public: stored.into_iter().map(|key| (key.id, key.public)).collect(),
     })
 }

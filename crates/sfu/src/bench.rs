@@ -12,6 +12,7 @@ use aws_lc_rs::rand;
 
 use crate::core::{Engine, Identity, Route, Settings};
 use crate::sdp::{Candidate, Description};
+use crate::secret::Secret;
 use crate::{Consumed, Direction, Error, Member, Opened, Produce, Want};
 
 /// Where clients are told to come to. Nobody listens there.
@@ -75,6 +76,7 @@ impl Bench {
             open: Arc::default(),
             max_consumers: 64,
             connect_timeout: Duration::from_secs(60),
+            passwords: Secret::ephemeral().key("ice passwords"),
             identity: Identity::generate().map_err(|error| error.to_string())?,
             random: |bytes| rand::fill(bytes).expect("the system has random bytes"),
         })))

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::hmac;
 use is::stun::StunMessage;
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use slab::Slab;
@@ -97,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) max_consumers: usize,
     /// How long a transport may be without a connection.
     pub(crate) connect_timeout: Duration,
+    /// What ICE passwords follow from.
+    pub(crate) passwords: hmac::Key,
     /// The certificate.
     pub(crate) identity: Identity,
     /// Fills with bytes that nobody can guess.
@@ -260,7 +263,13 @@ impl Engine {
         let Some(place) = self.by_ufrag.get(ufrag).copied() else {
             return match ufrag.as_bytes().first() {
                 Some(shard) if *shard != self.settings.shard => Taken::Elsewhere(*shard),
-                _ => Taken::No,
+                _ => {
+                    let password = ice::password(&self.settings.passwords, ufrag);
+                    if let Some(answer) = ice::refusal(&message, &password) {
+                        self.yard.answer(route, &answer);
+                    }
+                    Taken::No
+                }
             };
         };
         let entry = &mut self.entries[place];

@@ -23,6 +23,7 @@ mod client;
 mod core;
 mod relay;
 pub mod sdp;
+mod secret;
 mod shard;
 mod sockets;
 pub mod wire;
@@ -40,6 +41,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use crate::relay::{IceCredentials, Relay, RelayConfig, RelayStats};
 use crate::sdp::Description;
+pub use crate::secret::Secret;
 use crate::shard::{Command, Counters};
 
 /// How many bytes of descriptions may wait for a thread. More is [`Error::Full`].
@@ -114,6 +116,8 @@ pub struct Config {
     /// How long a transport may be without a connection, at first and whenever it has lost it,
     /// before it is freed. The contract suggests 60 seconds (contract: media 5).
     pub connect_timeout: Duration,
+    /// What the passwords of ICE and TURN follow from.
+    pub secret: Secret,
 }
 
 /// A transport that waits for its client.

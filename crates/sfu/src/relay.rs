@@ -1,5 +1,5 @@
-//! Ways to the media plane for clients that UDP cannot bring there: ICE over TCP, and TURN over
-//! UDP, TCP and TLS (contract: media 9).
+//! Ways to the media plane for clients that UDP cannot bring there: ICE over TCP, and TURN
+//! over TCP and TLS (contract: media 9).
 //!
 //! All of them end in a *link*, on which datagrams go to and from the engine as they do on a UDP
 //! socket. TURN relays to nowhere else: see `turn`.
@@ -10,9 +10,8 @@
 //! | `relay/doorway` | Between links and the engine. |
 //! | `relay/turn` | The TURN server, without sockets and clock. |
 //! | `relay/message`, `relay/credentials` | STUN messages; who may use the server. |
-//! | `relay/client` | A TURN client and its links, as streams and UDP drive them. |
+//! | `relay/client` | A TURN client and its links, as a stream drives them. |
 //! | `relay/stream` | One connection, TCP or TLS: what is spoken on it, and that. |
-//! | `relay/udp` | TURN on the media ports. |
 //! | `relay/listen` | Where connections come in. |
 
 mod client;
@@ -22,7 +21,6 @@ mod listen;
 mod message;
 mod stream;
 mod turn;
-mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +32,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,7 +44,7 @@ pub(crate) use self::doorway::{Doorway, FromLink, LinkId, Outlet, Via};
 pub(crate) use self::listen::MediaSocket;
 use self::listen::{advertised, listen, listen_beside};
 use self::turn::{Quota, Server};
-pub(crate) use self::udp::{UdpDoor, belongs};
+use crate::secret::Secret;
 
 /// Datagrams that may wait on their way to one client.
 const OUTLET: usize = 512;
@@ -108,7 +106,6 @@ pub struct Relay(Arc<Inner>);
 struct Inner {
     server: Arc<Server>,
     doorway: Doorway,
-    udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
     streams: Mutex<Streams>,
     most_streams: usize,
@@ -131,6 +128,7 @@ impl Relay {
     /// An address cannot be bound.
     pub(crate) fn start(
         config: RelayConfig,
+        secret: &Secret,
         media: &[MediaSocket],
         doorway: Doorway,
     ) -> io::Result<Self> {
@@ -155,11 +153,10 @@ impl Relay {
             all: config.allocations,
             each: config.allocations_per_user,
         };
-        let credentials = Credentials::new(now());
+        let credentials = Credentials::new(secret, now(), unix_seconds());
         let relay = Self(Arc::new(Inner {
-            server: Arc::new(Server::new(credentials, udp.clone(), quota)),
+            server: Arc::new(Server::new(credentials, udp, quota)),
             doorway,
-            udp,
             tcp,
             streams: Mutex::default(),
             most_streams: config.streams,
@@ -174,24 +171,10 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Serves TURN on the media plane's UDP sockets, to which what [`belongs`] says is handed. The
-    /// sockets are clones of those that datagrams come from, by the same index.
-    ///
-    /// # Errors
-    /// The runtime does not take a socket.
-    pub(crate) fn serve_udp(&self, sockets: Vec<std::net::UdpSocket>) -> io::Result<UdpDoor> {
-        udp::start(Arc::clone(&self.0), sockets)
-    }
-
     /// Credentials to make allocations with, for a client that is known as `who`: whoever fetches
     /// them twice has no more allocations than who fetches them once.
     pub fn credentials(&self, now: Instant, who: &str) -> IceCredentials {
         self.0.server.credentials.issue(now, who)
-    }
-
-    /// The UDP addresses at which clients reach STUN and TURN, which are those of the media plane.
-    pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.0.udp
     }
 
     /// The TCP addresses at which clients reach ICE-TCP and TURN: what answers have as passive TCP
@@ -243,7 +226,6 @@ impl Relay {
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relay")
-            .field("udp", &self.0.udp)
             .field("tcp", &self.0.tcp)
             .finish_non_exhaustive()
     }
@@ -297,6 +279,15 @@ impl Drop for StreamSeat {
 /// The time by the clock that timers here go by, so that tests can move both.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the relay is driven by what really arrives"
+)]
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// What one subscriber line has: an IPv4 address, or a /64 of IPv6.

@@ -31,7 +31,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use crate::core::{Engine, Identity, Outbox, Route, Settings, Taken};
-use crate::relay::{self, Doorway, FromLink, LinkId, MediaSocket, Outlet, Relay, UdpDoor, Via};
+use crate::relay::{Doorway, FromLink, LinkId, MediaSocket, Outlet, Relay, Via};
 use crate::sdp::{Candidate, Description};
 use crate::sockets::{self, Bound};
 use crate::wire::{self, Kind};
@@ -208,12 +208,12 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             tcp: false,
         }));
     }
-    let (relay, mut links, door) = match &config.relay {
+    let (relay, mut links) = match &config.relay {
         Some(wanted) => {
-            let (relay, links, door) = start_relay(wanted, &config.bind, &bound)?;
-            (Some(relay), Some(links), Some(door))
+            let (relay, links) = start_relay(config, wanted, &bound)?;
+            (Some(relay), Some(links))
         }
-        None => (None, None, None),
+        None => (None, None),
     };
     let tcp = relay.iter().flat_map(Relay::tcp_addresses);
     candidates.extend(tcp.map(|&address| Candidate { address, tcp: true }));
@@ -239,6 +239,7 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             open: Arc::clone(&open),
             max_consumers: config.max_consumers,
             connect_timeout: config.connect_timeout,
+            passwords: config.secret.key("ice passwords"),
             identity: Identity::generate().map_err(io::Error::other)?,
             random: |bytes| rand::fill(bytes).expect("the system has random bytes"),
         });
@@ -259,7 +260,6 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
                 strays: strays.clone(),
                 links: links.take(),
                 outlets: HashMap::new(),
-                door: door.clone(),
                 elsewhere: HashMap::new(),
                 counters: Arc::clone(&counters),
                 stats: Stats::default(),
@@ -291,21 +291,23 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
 
 /// Starts the ways for networks without UDP.
 fn start_relay(
-    config: &RelayConfig,
-    bind: &[SocketAddr],
+    config: &Config,
+    wanted: &RelayConfig,
     bound: &[Bound],
-) -> io::Result<(Relay, mpsc::UnboundedReceiver<FromLink>, UdpDoor)> {
+) -> io::Result<(Relay, mpsc::UnboundedReceiver<FromLink>)> {
     let (doorway, links) = Doorway::new();
-    let media = bind.iter().zip(bound).map(|(wanted, bound)| MediaSocket {
-        local: bound.local,
-        any_port: wanted.port() == 0,
-        advertised: bound.advertised.clone(),
-    });
+    let media = config
+        .bind
+        .iter()
+        .zip(bound)
+        .map(|(wanted, bound)| MediaSocket {
+            local: bound.local,
+            any_port: wanted.port() == 0,
+            advertised: bound.advertised.clone(),
+        });
     let media = media.collect::<Vec<_>>();
-    let relay = Relay::start(config.clone(), &media, doorway)?;
-    let sockets = bound.iter().map(|bound| bound.sockets[0].try_clone());
-    let door = relay.serve_udp(sockets.collect::<io::Result<_>>()?)?;
-    Ok((relay, links, door))
+    let relay = Relay::start(wanted.clone(), &config.secret, &media, doorway)?;
+    Ok((relay, links))
 }
 
 /// Ends the process with its thread, if that panics: the meetings on it would be without media for
@@ -379,8 +381,6 @@ struct Shard {
     links: Option<mpsc::UnboundedReceiver<FromLink>>,
     /// The ways back on them.
     outlets: HashMap<LinkId, Outlet>,
-    /// Where what is meant for the relay goes.
-    door: Option<UdpDoor>,
     /// The thread that a way belongs to, if it is another.
     elsewhere: HashMap<Route, usize>,
     counters: Arc<Counters>,
@@ -612,15 +612,6 @@ impl Shard {
     }
 
     fn take(&mut self, now: Instant, route: Route, source: SocketAddr, datagram: &mut [u8]) {
-        if let (Route::Udp(socket, _), Some(door)) = (route, &self.door)
-            && relay::belongs(datagram)
-        {
-            self.stats.datagrams_in += 1;
-            if !door.take(socket, source, datagram) {
-                self.stats.datagrams_dropped += 1;
-            }
-            return;
-        }
         // A check says by itself where it belongs; what comes between checks goes where the last one
         // did.
         if let Some(shard) = self.elsewhere.get(&route)

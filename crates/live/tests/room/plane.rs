@@ -77,7 +77,7 @@ impl Plane {
                 self.consumers.retain(|consumer, _| !revoked(consumer));
             }
             MediaOrder::Pin { peer } => self.pinned = *peer,
-            MediaOrder::Close { peer } => {
+            MediaOrder::Close { peer, .. } => {
                 for publishes in [true, false] {
                     self.free(*peer, publishes);
                 }

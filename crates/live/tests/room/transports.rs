@@ -196,7 +196,7 @@ fn whoever_leaves_the_media_and_stays_takes_back_each_track() {
     let gone = event::PRODUCER_CLOSED;
     assert_eq!(done.events(one), [gone, gone, event::MEDIA_PEER_LEFT]);
     let closed = done.media.last().expect("an order");
-    assert!(matches!(closed, MediaOrder::Close { peer: gone } if *gone == peer(1, 0)));
+    assert!(matches!(closed, MediaOrder::Close { peer: gone, .. } if *gone == peer(1, 0)));
     assert!(
         world
             .ask(two, event::PRODUCE, &track(Source::Camera))

@@ -28,7 +28,11 @@ pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
         .route("/readyz", get(async move || readiness(&ready).await))
         .route(
             "/metrics",
-            get(async move || text(METRICS, metrics.metrics.text())),
+            get(async move || {
+                let media = metrics.edge.media.as_ref();
+                let media = media.map(parlor_sfu::Media::stats).unwrap_or_default();
+                text(METRICS, metrics.metrics.text(&media))
+            }),
         )
         .route("/.well-known/jwks.json", get(async move || jwks(&keys)))
         .route(

@@ -30,7 +30,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
     raise_open_files(&bounds);
     let parlor = Parlor::open(&settings.place()?, settings.limits()?).await?;
     let mut edge = Edge::open(settings)?;
-    let (media, media_thread) = Media::start(&settings.media()?)
+    let (media, media_thread) = Media::start(&settings.media(parlor.keys.media_secret())?)
         .map_err(|error| anyhow::anyhow!("--media-listen {}: {error}", settings.media_listen()))?;
     tracing::info!(addresses = ?media.local_addrs(), "media on UDP");
     edge.media = Some(media.clone());

@@ -35,7 +35,7 @@ impl Settings {
     ///
     /// # Errors
     /// When an address is not an IP address and a port.
-    pub fn media(&self) -> anyhow::Result<parlor_sfu::Config> {
+    pub fn media(&self, secret: parlor_sfu::Secret) -> anyhow::Result<parlor_sfu::Config> {
         let listen = self.media_listen();
         Ok(parlor_sfu::Config {
             bind: socket_addresses("--media-listen", &listen)?,
@@ -45,6 +45,7 @@ impl Settings {
             threads: self.media_threads(),
             max_consumers: self.room_limits().consumers,
             connect_timeout: MEDIA_PATIENCE,
+            secret,
         })
     }
 
@@ -134,6 +135,8 @@ fn socket_addresses(setting: &str, listen: &str) -> anyhow::Result<Vec<SocketAdd
 
 #[cfg(test)]
 mod tests {
+    use parlor_sfu::Secret;
+
     use super::*;
 
     #[test]
@@ -146,7 +149,10 @@ mod tests {
         assert_eq!(free.media_listen(), "127.0.0.1:0");
         let plain = Settings::default();
         assert_eq!(plain.tls_listen().as_deref(), Some("localhost:8443"));
-        assert_eq!(plain.media().unwrap().bind[0].port(), 8789);
+        assert_eq!(
+            plain.media(Secret::ephemeral()).unwrap().bind[0].port(),
+            8789
+        );
         let off = Settings {
             tls_listen: Some("off".into()),
             ..Settings::default()
@@ -161,7 +167,9 @@ mod tests {
                 media_tcp_listen: listen.map(str::to_owned),
                 ..Settings::default()
             };
-            settings.media().map(|media| media.relay.unwrap().listen)
+            settings
+                .media(Secret::ephemeral())
+                .map(|media| media.relay.unwrap().listen)
         };
         assert_eq!(of(None).unwrap(), None);
         assert_eq!(of(Some("off")).unwrap(), Some(vec![]));

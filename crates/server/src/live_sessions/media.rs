@@ -144,9 +144,12 @@ impl MediaDesk {
             MediaOrder::Prefer { peer, wishes } => media.prefer(self.member(peer), wishes),
             MediaOrder::Revoke { peer, producers } => media.revoke(self.member(peer), producers),
             MediaOrder::Pin { peer } => media.pin(self.meeting, peer),
-            MediaOrder::Close { peer } => {
+            MediaOrder::Close { peer, unaware } => {
                 self.members.remove(&peer);
                 media.close(self.member(peer));
+                if unaware {
+                    self.parlor.live.gave_up(peer);
+                }
             }
         }
     }

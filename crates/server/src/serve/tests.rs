@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::thread::JoinHandle;
 
 use axum::routing::get;
-use parlor_sfu::{Config, Media, RelayConfig};
+use parlor_sfu::{Config, Media, RelayConfig, Secret};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +47,7 @@ async fn place() -> Place {
         max_transports: 1,
         max_consumers: 1,
         connect_timeout: Duration::from_secs(1),
+        secret: Secret::ephemeral(),
     })
     .unwrap();
     let listeners = bind("--tls-listen", "127.0.0.1:0").await.unwrap();

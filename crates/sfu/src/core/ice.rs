@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
-use is::stun::StunMessage;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use is::stun::{StunMessage, StunMessageBuilder};
 
 use super::Route;
 
@@ -35,6 +37,36 @@ pub(crate) fn sign(key: &[u8], message: &[&[u8]]) -> [u8; 20] {
     let mut signature = [0; 20];
     signature.copy_from_slice(context.sign().as_ref());
     signature
+}
+
+/// The password that goes with a user name: 32 characters of ICE (RFC 8839, 5.4).
+pub(super) fn password(key: &hmac::Key, ufrag: &str) -> String {
+    let tag = hmac::sign(key, ufrag.as_bytes());
+    STANDARD.encode(&tag.as_ref()[..24])
+}
+
+/// What tells a client that the transport which it checks is no more, be it freed or lost with an
+/// earlier process: a client that is not told believes in it for seconds, and in the meantime
+/// offers on it (contract: media 5). Nothing for whoever does not know the transport's password.
+pub(super) fn refusal(message: &StunMessage<'_>, password: &str) -> Option<Vec<u8>> {
+    let password = password.as_bytes();
+    if !message.is_binding_request() || !message.verify(password, sign) {
+        return None;
+    }
+    // libwebrtc tries again after 401, 420 and 500, and gives the way up after any other.
+    let refusal = StunMessageBuilder::new()
+        .binding()
+        .failure()
+        .error_code(400, "there is no such transport")
+        .build(message.trans_id());
+    write(&refusal, password)
+}
+
+fn write(answer: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; ANSWER_BYTES];
+    let length = (*answer).to_bytes(Some(password), &mut bytes, sign).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
 }
 
 /// The ICE side of one transport.
@@ -116,12 +148,8 @@ impl Ice {
         self.heard = Some(now);
         self.choose(now, route, message);
 
-        let mut answer = vec![0; ANSWER_BYTES];
-        let length = StunMessage::binding_reply(message.trans_id(), source)
-            .to_bytes(Some(self.password.as_bytes()), &mut answer, sign)
-            .ok()?;
-        answer.truncate(length);
-        Some(answer)
+        let answer = StunMessage::binding_reply(message.trans_id(), source);
+        write(&answer, self.password.as_bytes())
     }
 
     /// A client may nominate several ways at once and go on to check all of them; what it likes
@@ -169,5 +197,50 @@ impl Ice {
         if self.selected() == Some(route) {
             self.selected = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use is::stun::TransId;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn only_who_knows_the_password_is_told_that_a_transport_is_no_more() {
+        let secret = Secret::from([7; 32]);
+        let password = password(&secret.key("ice passwords"), "aXYZ");
+        let request = StunMessage::binding_request("aXYZ:them", TransId::new(), true, 1, 1, false);
+        let signed = |password: &str| {
+            let mut bytes = vec![0; 200];
+            let length = request.to_bytes(Some(password.as_bytes()), &mut bytes, sign);
+            bytes.truncate(length.unwrap());
+            bytes
+        };
+        let own = signed(&password);
+        let answer = refusal(&StunMessage::parse(&own).unwrap(), &password).unwrap();
+        assert!(answer.len() < own.len() + 40, "an answer is no amplifier");
+        let answer = StunMessage::parse(&answer).unwrap();
+        assert!(answer.is_failed_binding_response());
+        assert_eq!(answer.error_code().map(|(code, _)| code), Some(400));
+        assert_eq!(answer.trans_id(), request.trans_id());
+        assert!(answer.verify(password.as_bytes(), sign));
+
+        let guessed = signed("guessed");
+        assert_eq!(
+            refusal(&StunMessage::parse(&guessed).unwrap(), &password),
+            None
+        );
+    }
+
+    #[test]
+    fn passwords_follow_from_the_secret_and_the_user_name() {
+        let of =
+            |secret: u8, ufrag| password(&Secret::from([secret; 32]).key("ice passwords"), ufrag);
+        assert_eq!(of(1, "a"), of(1, "a"));
+        assert_ne!(of(1, "a"), of(1, "b"));
+        assert_ne!(of(1, "a"), of(2, "a"));
+        assert_eq!(of(1, "a").len(), 32);
     }
 }

@@ -73,7 +73,7 @@ impl Engine {
             char::from(self.settings.shard),
             self.ice_text::<15>()
         );
-        let password = self.ice_text::<32>();
+        let password = super::ice::password(&self.settings.passwords, &ufrag);
         let ice = Ice::new(ufrag, password);
         let local = local(&self.settings.candidates, self.security.fingerprint(), &ice);
         let (side, answer) = match direction {

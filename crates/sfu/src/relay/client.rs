@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::doorway::WAITING_EACH;
-use super::turn::{Change, Framing, Session};
+use super::turn::{Change, Session};
 use super::{Inner, LinkId, OUTLET, Outlet, Via};
 
 /// Datagrams that come out of links of one client, each with its link.
@@ -73,10 +73,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(relay: Arc<Inner>, client: SocketAddr, framing: Framing) -> (Self, Outgoing) {
+    pub(super) fn new(relay: Arc<Inner>, client: SocketAddr) -> (Self, Outgoing) {
         let (queue, outgoing) = mpsc::channel(OUTLET);
         let client = Self {
-            session: Session::new(Arc::clone(&relay.server), client, framing),
+            session: Session::new(Arc::clone(&relay.server), client),
             links: Links::new(relay),
             queue,
         };

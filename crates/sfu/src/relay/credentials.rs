@@ -1,5 +1,5 @@
 //! Names and passwords for TURN that nobody has to remember: the password follows from the name
-//! and a secret of this process, and the name says until when it holds.
+//! and the server's secret, and the name says until when it holds.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +9,8 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+
+use crate::secret::Secret;
 
 /// Said to clients, and part of what they sign.
 pub(super) const REALM: &str = "parlor";
@@ -51,20 +53,18 @@ pub(super) struct Credentials {
     passwords: hmac::Key,
     nonces: hmac::Key,
     born: Instant,
+    epoch: u64,
 }
 
 impl Credentials {
-    /// With secrets of its own: what another process issued does not hold here.
-    ///
-    /// # Panics
-    /// The system has no randomness to give, in which case nothing here could be safe.
-    pub(super) fn new(born: Instant) -> Self {
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let key = || hmac::Key::generate(hmac::HMAC_SHA256, &random).expect("the system has none");
+    /// What another server with the same secret issued holds here, too: `epoch` is the Unix time
+    /// at `born`, in seconds, and all names count from there.
+    pub(super) fn new(secret: &Secret, born: Instant, epoch: u64) -> Self {
         Self {
-            passwords: key(),
-            nonces: key(),
+            passwords: secret.key("turn passwords"),
+            nonces: secret.key("turn nonces"),
             born,
+            epoch,
         }
     }
 
@@ -136,9 +136,9 @@ impl Credentials {
             .expect("a SHA-256 is longer than a mark")
     }
 
-    /// Names count from the start of the process: a clock that is set does not move them.
+    /// Unix time as it was at the start and has gone on since: a clock that is set does not move it.
     fn seconds(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.born).as_secs()
+        self.epoch + at.saturating_duration_since(self.born).as_secs()
     }
 }
 
@@ -146,26 +146,37 @@ impl Credentials {
 mod tests {
     use super::*;
 
+    /// When the tests take place, Unix time.
+    const EPOCH: u64 = 1_700_000_000;
+
+    fn credentials(secret: u8, born: Instant, epoch: u64) -> Credentials {
+        Credentials::new(&Secret::from([secret; 32]), born, epoch)
+    }
+
     fn client(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
     #[test]
-    fn credentials_hold_for_a_day_and_belong_to_their_process() {
+    fn credentials_hold_for_a_day_where_the_secret_is_the_same() {
         let born = Instant::now();
-        let ours = Credentials::new(born);
+        let ours = credentials(7, born, EPOCH);
         let issued = ours.issue(born, "ada");
         assert_eq!(ours.read(born, &issued.username), Some(("ada", true)));
         let late = born + issued.ttl;
         assert_eq!(ours.read(late, &issued.username), Some(("ada", false)));
-        let others = Credentials::new(born);
+        let same = credentials(7, born, EPOCH + 60);
+        assert_eq!(ours.key(&issued.username), same.key(&issued.username));
+        assert_eq!(same.read(born, &issued.username), Some(("ada", true)));
+        let others = credentials(8, born, EPOCH);
         assert_ne!(ours.key(&issued.username), others.key(&issued.username));
-        assert_ne!(ours.key(&issued.username), ours.key("86400:bob"));
+        let bobs = issued.username.replace("ada", "bob");
+        assert_ne!(ours.key(&issued.username), ours.key(&bobs));
     }
 
     #[test]
     fn a_name_of_another_form_is_nobodys() {
-        let ours = Credentials::new(Instant::now());
+        let ours = credentials(7, Instant::now(), EPOCH);
         for name in ["", "ada", ":ada", "x:ada", "-1:ada"] {
             assert_eq!(ours.read(Instant::now(), name), None, "{name}");
         }
@@ -181,7 +192,7 @@ mod tests {
     #[test]
     fn a_nonce_is_for_one_client_and_for_an_hour() {
         let born = Instant::now();
-        let ours = Credentials::new(born);
+        let ours = credentials(7, born, EPOCH);
         let nonce = ours.nonce(born, client("192.0.2.1:5"));
         assert!(ours.is_fresh(born, client("192.0.2.1:5"), &nonce));
         assert!(!ours.is_fresh(born, client("192.0.2.1:6"), &nonce));

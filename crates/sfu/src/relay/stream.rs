@@ -14,7 +14,6 @@ use tracing::debug;
 
 use super::client::{Client, Links, Outgoing};
 use super::message::{self, COOKIE, Class, is_stun, length_on_stream, method};
-use super::turn::Framing;
 use super::{Inner, LinkId, OUTLET, Via, now};
 
 /// Longest message or frame. Larger than any datagram that a client has reason to send.
@@ -157,7 +156,7 @@ where
             converse(talk, outgoing, stream, inbox, filled).await
         }
         Kind::Turn => {
-            let (client, outgoing) = Client::new(relay, client, Framing::Stream);
+            let (client, outgoing) = Client::new(relay, client);
             let talk = Talk::Turn(Box::new(Turn {
                 client,
                 heard: false,

@@ -8,7 +8,6 @@ use std::net::Ipv4Addr;
 use md5::Digest;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
@@ -46,7 +45,8 @@ fn config() -> RelayConfig {
 struct Place {
     relay: Relay,
     media: SocketAddr,
-    socket: std::net::UdpSocket,
+    /// Keeps its port.
+    _socket: std::net::UdpSocket,
     links: UnboundedReceiver<FromLink>,
 }
 
@@ -59,11 +59,11 @@ fn place(config: RelayConfig) -> Place {
         any_port: true,
         advertised: vec![media],
     };
-    let relay = Relay::start(config, &[beside], doorway).unwrap();
+    let relay = Relay::start(config, &Secret::ephemeral(), &[beside], doorway).unwrap();
     Place {
         relay,
         media,
-        socket,
+        _socket: socket,
         links,
     }
 }
@@ -368,36 +368,20 @@ async fn a_flood_from_clients_waits_in_a_bounded_queue() {
 }
 
 /// How a TURN client of the tests speaks.
-enum Wire {
-    Tcp(TcpStream),
-    Udp(UdpSocket),
-}
+struct Wire(TcpStream);
 
 impl Wire {
     async fn send(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Tcp(stream) => stream.write_all(bytes).await.unwrap(),
-            Self::Udp(socket) => drop(socket.send(bytes).await.unwrap()),
-        }
+        self.0.write_all(bytes).await.unwrap();
     }
 
     async fn receive(&mut self) -> Vec<u8> {
-        match self {
-            Self::Tcp(stream) => {
-                let mut bytes = vec![0; 4];
-                soon(stream.read_exact(&mut bytes)).await.unwrap();
-                let length = message::length_on_stream(&bytes).unwrap().unwrap();
-                bytes.resize(length, 0);
-                soon(stream.read_exact(&mut bytes[4..])).await.unwrap();
-                bytes
-            }
-            Self::Udp(socket) => {
-                let mut bytes = vec![0; 2048];
-                let length = soon(socket.recv(&mut bytes)).await.unwrap();
-                bytes.truncate(length);
-                bytes
-            }
-        }
+        let mut bytes = vec![0; 4];
+        soon(self.0.read_exact(&mut bytes)).await.unwrap();
+        let length = message::length_on_stream(&bytes).unwrap().unwrap();
+        bytes.resize(length, 0);
+        soon(self.0.read_exact(&mut bytes[4..])).await.unwrap();
+        bytes
     }
 
     /// Makes a request, signed if it is known with what.
@@ -433,27 +417,6 @@ struct Signed {
     username: String,
     nonce: String,
     key: Vec<u8>,
-}
-
-/// Hands what comes to the media socket to whom it is for, as the media plane's thread does.
-fn shard(place: &Place) {
-    let door = place
-        .relay
-        .serve_udp(vec![place.socket.try_clone().unwrap()])
-        .unwrap();
-    let socket = place.socket.try_clone().unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let socket = UdpSocket::from_std(socket).unwrap();
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 2048];
-        loop {
-            let (length, source) = socket.recv_from(&mut buffer).await.unwrap();
-            let datagram = &buffer[..length];
-            if belongs(datagram) {
-                door.take(0, source, datagram);
-            }
-        }
-    });
 }
 
 /// A client goes through everything that TURN has.
@@ -533,58 +496,9 @@ async fn turn_works_over_tcp() {
     let stream = TcpStream::connect(place.relay.tcp_addresses()[0]).await;
     let stream = stream.unwrap();
     let (here, relay) = (stream.local_addr().unwrap(), place.relay.clone());
-    turn_works(Wire::Tcp(stream), here, place).await;
+    turn_works(Wire(stream), here, place).await;
     // Hanging up frees the allocation.
     until(|| relay.stats() == RelayStats::default()).await;
-}
-
-#[tokio::test]
-async fn turn_works_over_udp() {
-    let place = place(config());
-    shard(&place);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    socket.connect(place.media).await.unwrap();
-    let here = socket.local_addr().unwrap();
-    turn_works(Wire::Udp(socket), here, place).await;
-}
-
-#[tokio::test]
-async fn datagrams_that_are_no_message_leave_nothing_behind() {
-    let place = place(config());
-    shard(&place);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    socket.connect(place.media).await.unwrap();
-    for datagram in [&b"\x40\x00\x00\x00"[..], b"\x40", b"\x4f\xff\xff\xff"] {
-        socket.send(datagram).await.unwrap();
-    }
-    let mut wire = Wire::Udp(socket);
-    let answer = wire.ask(method::BINDING, &[], None, None).await;
-    assert_eq!(Message::read(&answer).unwrap().class, Class::Success);
-    assert_eq!(place.relay.stats(), RelayStats::default());
-}
-
-#[test]
-fn only_what_is_for_the_relay_belongs_to_it() {
-    let stun = |method, class, username: bool| {
-        let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes, method, class, [5; 12]);
-        if username {
-            writer = writer.attribute(kind::USERNAME, b"ours:theirs");
-        }
-        writer.finish(None);
-        bytes
-    };
-    assert!(!belongs(&check()));
-    assert!(!belongs(&stun(method::BINDING, Class::Request, true)));
-    assert!(!belongs(&stun(method::BINDING, Class::Success, false)));
-    assert!(!belongs(&stun(method::BINDING, Class::Indication, false)));
-    assert!(belongs(&stun(method::BINDING, Class::Request, false)));
-    assert!(belongs(&stun(method::ALLOCATE, Class::Request, false)));
-    assert!(belongs(&stun(method::SEND, Class::Indication, true)));
-    assert!(belongs(b"\x40\x00\x00\x01x"));
-    for other in [&b""[..], b"\x16\xfe\xfd", b"\x80\x6f", b"\x3f", b"\x00\x01"] {
-        assert!(!belongs(other), "{other:?}");
-    }
 }
 
 #[test]
@@ -648,7 +562,7 @@ proptest! {
                 advertised: vec![],
             };
             let config = RelayConfig { listen: Some(vec![]), ..config() };
-            let relay = Relay::start(config, &[media], doorway).unwrap();
+            let relay = Relay::start(config, &Secret::ephemeral(), &[media], doorway).unwrap();
             let (mut near, far) = duplex(256);
             relay.accept(far, SocketAddr::from(([192, 0, 2, 1], 1)));
             let beginning = match kind {

@@ -53,15 +53,6 @@ const KNOWN: [u16; 13] = [
 /// How many unknown attributes are named in an answer.
 const UNKNOWN: usize = 8;
 
-/// How a client and the server tell messages apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// Each in a datagram of its own.
-    Datagrams,
-    /// One after the other, so that what has no length of its own is padded.
-    Stream,
-}
-
 /// What became of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -74,7 +65,6 @@ pub(super) enum Change {
 pub(super) struct Session {
     server: Arc<Server>,
     client: SocketAddr,
-    framing: Framing,
     allocation: Option<Allocation>,
     changes: VecDeque<Change>,
 }
@@ -86,11 +76,10 @@ struct Signer<'m> {
 }
 
 impl Session {
-    pub(super) fn new(server: Arc<Server>, client: SocketAddr, framing: Framing) -> Self {
+    pub(super) fn new(server: Arc<Server>, client: SocketAddr) -> Self {
         Self {
             server,
             client,
-            framing,
             allocation: None,
             changes: VecDeque::new(),
         }
@@ -154,10 +143,9 @@ impl Session {
             out.extend(channel.number.to_be_bytes());
             out.extend(length.to_be_bytes());
             out.extend(datagram);
-            if self.framing == Framing::Stream {
-                let padding = datagram.len().next_multiple_of(4) - datagram.len();
-                out.extend(std::iter::repeat_n(0, padding));
-            }
+            // On a stream, one message begins where another ends (RFC 8656, 12.5).
+            let padding = datagram.len().next_multiple_of(4) - datagram.len();
+            out.extend(std::iter::repeat_n(0, padding));
             return true;
         }
         // An indication has no answer, so nobody looks its transaction up: a number that does not

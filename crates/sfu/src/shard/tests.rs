@@ -8,7 +8,9 @@ use tokio::runtime;
 use uuid::Uuid;
 
 use crate::client::{Client, Say};
-use crate::{Config, Direction, Error, Media, Member, Opened, Produce, Source, Stats, Want};
+use crate::{
+    Config, Direction, Error, Media, Member, Opened, Produce, Secret, Source, Stats, Want,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,6 +23,7 @@ fn config() -> Config {
         max_transports: 10,
         max_consumers: 10,
         connect_timeout: Duration::from_secs(60),
+        secret: Secret::ephemeral(),
     }
 }
 

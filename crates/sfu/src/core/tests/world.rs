@@ -14,6 +14,7 @@ use super::feed::Feed;
 use crate::client::Client;
 use crate::core::{Engine, Identity, Route, Settings, Taken};
 use crate::sdp::{Candidate, Description};
+use crate::secret::Secret;
 use crate::wire::{self, Kind};
 use crate::{Consumed, Direction, Error, Member, Opened, Produce, Source, Want};
 
@@ -86,6 +87,7 @@ pub(super) fn settings() -> Settings {
         open: Arc::default(),
         max_consumers: 50,
         connect_timeout: TIMEOUT,
+        passwords: Secret::from([7; 32]).key("ice passwords"),
         identity: Identity::generate().unwrap(),
         random,
     }

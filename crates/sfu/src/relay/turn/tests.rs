@@ -4,6 +4,7 @@ use super::super::credentials::Credentials;
 use super::super::message::length_on_stream;
 use super::allocation::PERMISSION;
 use super::*;
+use crate::secret::Secret;
 
 const QUOTA: Quota = Quota { all: 3, each: 2 };
 
@@ -17,7 +18,11 @@ fn media() -> SocketAddr {
 
 fn server(born: Instant) -> Arc<Server> {
     let media = vec![media(), address("203.0.113.9:8789")];
-    Arc::new(Server::new(Credentials::new(born), media, QUOTA))
+    Arc::new(Server::new(
+        Credentials::new(&Secret::from([7; 32]), born, 1_700_000_000),
+        media,
+        QUOTA,
+    ))
 }
 
 /// A client that does what the standard says.
@@ -61,7 +66,7 @@ const FOR_UDP: Attribute<'_> = (kind::REQUESTED_TRANSPORT, &[UDP, 0, 0, 0]);
 impl Tester {
     fn new(server: &Arc<Server>, now: Instant, who: &str, from: &str) -> Self {
         Self {
-            session: Session::new(Arc::clone(server), address(from), Framing::Stream),
+            session: Session::new(Arc::clone(server), address(from)),
             username: server.credentials.issue(now, who).username,
             server: Arc::clone(server),
             nonce: String::new(),
@@ -381,7 +386,11 @@ fn an_unknown_attribute_is_named() {
 fn an_ipv6_media_address_takes_ipv6_allocations() {
     let now = Instant::now();
     let six = address("[2001:db8::7]:8789");
-    let server = Arc::new(Server::new(Credentials::new(now), vec![six], QUOTA));
+    let server = Arc::new(Server::new(
+        Credentials::new(&Secret::from([7; 32]), now, 1_700_000_000),
+        vec![six],
+        QUOTA,
+    ));
     let mut ada = Tester::new(&server, now, "ada", "192.0.2.1:5000");
     assert_eq!(ada.ask(now, method::ALLOCATE, &[FOR_UDP], &[]).code(), 440);
     let family = (kind::REQUESTED_ADDRESS_FAMILY, &[IPV6, 0, 0, 0][..]);
@@ -491,15 +500,9 @@ fn datagrams_go_both_ways_on_a_channel() {
         ada.indicate(now, media(), b"binding permits, too"),
         Some(link)
     );
-    // A stream pads, datagrams do not.
     let wrapped = ada.wrapped(now, link, b"answer").unwrap();
     assert_eq!(wrapped, b"\x40\x01\x00\x06answer\0\0");
     assert_eq!(length_on_stream(&wrapped), Ok(Some(wrapped.len())));
-    ada.session.framing = Framing::Datagrams;
-    assert_eq!(
-        ada.wrapped(now, link, b"answer").unwrap(),
-        b"\x40\x01\x00\x06answer"
-    );
 }
 
 #[test]
