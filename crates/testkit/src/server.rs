@@ -1,18 +1,19 @@
 //! The real Parlor binary as a child process.
 
 use std::collections::VecDeque;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::Client;
 use crate::lifeline::Lifeline;
+use crate::process::Process;
 
 /// The account that every started server makes for itself.
 pub const ACCOUNT_ID: &str = "0123456789abcdef0123456789abcdef";
@@ -171,9 +172,19 @@ impl Parlor {
         self.child.id()
     }
 
+    /// What the kernel knows of it.
+    pub fn process(&self) -> Process {
+        Process(self.pid())
+    }
+
     /// The last lines of its standard output and error, in the order they came.
     pub fn output(&self) -> String {
         self.output.text()
+    }
+
+    /// The first lines that it printed of errors and panics.
+    pub fn errors(&self) -> Vec<String> {
+        self.output.lock().errors.clone()
     }
 
     /// Kills it with SIGKILL and waits until it is gone.
@@ -202,32 +213,6 @@ impl Parlor {
             tokio::time::sleep(PAUSE).await;
         }
         bail!("still running after SIGTERM:\n{}", self.output())
-    }
-
-    /// The CPU time it used so far, user and system, all threads; in steps of 10 ms.
-    pub fn cpu_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // The second field, the program's name, may hold spaces; it ends with the last bracket.
-        let (_, after_name) = stat.rsplit_once(") ").context("/proc/pid/stat")?;
-        let ticks: u64 = after_name
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>)
-            .sum::<Result<u64, _>>()?;
-        // The kernel shows user space 100 ticks a second on every architecture.
-        Ok(Duration::from_millis(ticks * 10))
-    }
-
-    /// The memory it holds resident, in bytes.
-    pub fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: u64 = kibibytes
-            .context("no VmRSS, the process is gone")?
-            .parse()?;
-        Ok(kibibytes * 1024)
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
@@ -271,6 +256,7 @@ struct Output(Arc<Mutex<Printed>>);
 struct Printed {
     address: Option<String>,
     last_lines: VecDeque<String>,
+    errors: Vec<String>,
 }
 
 impl Output {
@@ -284,10 +270,17 @@ impl Output {
         });
     }
 
+    fn lock(&self) -> MutexGuard<'_, Printed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&self, line: String) {
-        let mut printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut printed = self.lock();
         if printed.address.is_none() {
             printed.address = listening_on(&line);
+        }
+        if is_error(&line) && printed.errors.len() < LINES_KEPT {
+            printed.errors.push(line.clone());
         }
         if printed.last_lines.len() == LINES_KEPT {
             printed.last_lines.pop_front();
@@ -296,15 +289,22 @@ impl Output {
     }
 
     fn address(&self) -> Option<String> {
-        let printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        printed.address.clone()
+        self.lock().address.clone()
     }
 
     fn text(&self) -> String {
-        let printed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let printed = self.lock();
         let lines: Vec<&str> = printed.last_lines.iter().map(String::as_str).collect();
         lines.join("\n")
     }
+}
+
+/// Whether a line says that something failed which is not a caller's fault.
+fn is_error(line: &str) -> bool {
+    if line.starts_with('{') {
+        return line.contains(r#""level":"ERROR""#);
+    }
+    line.contains(" ERROR ") || line.contains(" panicked at ")
 }
 
 /// Finds the origin in the log line that says where the server listens.
@@ -317,7 +317,7 @@ fn listening_on(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::listening_on;
+    use super::{is_error, listening_on};
 
     #[test]
     fn the_address_is_found_in_plain_and_in_json_logs() {
@@ -332,5 +332,18 @@ mod tests {
             assert_eq!(listening_on(line).as_deref(), Some(origin));
         }
         assert_eq!(listening_on("try curl http://127.0.0.1:80"), None);
+    }
+
+    #[test]
+    fn errors_are_found_in_plain_and_in_json_logs() {
+        for (line, is_one) in [
+            (r#"{"level":"ERROR","message":"a request failed"}"#, true),
+            ("2026-01-01T00:00:00Z ERROR parlor_sfu: lost", true),
+            ("thread 'media-0' (12) panicked at src/core.rs:1:1:", true),
+            (r#"{"level":"WARN","message":"an ERROR of others"}"#, false),
+            ("INFO stopped", false),
+        ] {
+            assert_eq!(is_error(line), is_one, "{line}");
+        }
     }
 }

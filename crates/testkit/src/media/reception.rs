@@ -30,6 +30,16 @@ pub struct Arrived {
     pub bytes: u64,
 }
 
+impl Arrived {
+    /// Counts these too.
+    pub(super) fn add(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.lost += more.lost;
+        self.others += more.others;
+        self.bytes += more.bytes;
+    }
+}
+
 #[derive(Debug)]
 struct Heard {
     ssrc: u32,

@@ -1,7 +1,7 @@
 //! The thread that owns all sockets, sends in time and counts what arrives.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -35,9 +35,9 @@ const READY: usize = 512;
 /// The word by which orders wake the thread.
 const ORDERS: u64 = u64::MAX;
 
-/// What the rig calls a transport.
+/// What the rig calls a transport. No other ever has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransportId(usize);
+pub struct TransportId(u64);
 
 /// How sockets are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,14 @@ enum Order {
         stream: Box<Stream>,
         after: Duration,
     },
+    Hush(TransportId),
+    Remove(TransportId),
     Silence,
     Pace(Pace),
+    Streams {
+        id: TransportId,
+        reply: oneshot::Sender<usize>,
+    },
     Totals(oneshot::Sender<Totals>),
 }
 
@@ -117,7 +123,8 @@ impl Rig {
                     orders,
                     bell: rings,
                     epoll,
-                    seats: Vec::new(),
+                    seats: BTreeMap::new(),
+                    next_seat: 0,
                     due: BinaryHeap::new(),
                     batch: Batch::new(),
                     packet: Vec::with_capacity(2048),
@@ -184,6 +191,26 @@ impl Rig {
         });
     }
 
+    /// Ends all streams of a transport.
+    pub fn hush(&self, id: TransportId) {
+        self.order(Order::Hush(id));
+    }
+
+    /// Closes the socket of a transport without a word to the server.
+    pub fn remove(&self, id: TransportId) {
+        self.order(Order::Remove(id));
+    }
+
+    /// How many streams a transport has heard; none when it was removed.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn streams(&self, id: TransportId) -> Result<usize> {
+        let (reply, told) = oneshot::channel();
+        self.order(Order::Streams { id, reply });
+        told.await.context("the rig is gone")
+    }
+
     /// Sends nothing more.
     pub fn silence(&self) {
         self.order(Order::Silence);
@@ -219,9 +246,10 @@ struct Running {
     orders: Receiver<Order>,
     bell: Arc<EventFd>,
     epoll: Epoll,
-    seats: Vec<Seat>,
+    seats: BTreeMap<u64, Seat>,
+    next_seat: u64,
     /// When which stream of which seat is due.
-    due: BinaryHeap<Reverse<(Instant, usize, usize)>>,
+    due: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     batch: Batch,
     packet: Vec<u8>,
     pace: Pace,
@@ -289,8 +317,8 @@ impl Running {
                     if !self.obey(now) {
                         return false;
                     }
-                } else if let Ok(seat) = usize::try_from(event.data()) {
-                    self.read(seat, now);
+                } else {
+                    self.read(event.data(), now);
                 }
             }
             if count < ready.len() {
@@ -322,7 +350,7 @@ impl Running {
                 transport_cc,
                 retransmissions,
             } => {
-                if let Some(seat) = self.seats.get_mut(id.0) {
+                if let Some(seat) = self.seats.get_mut(&id.0) {
                     seat.reception.expect(transport_cc, retransmissions);
                 }
             }
@@ -331,7 +359,7 @@ impl Running {
                 mut stream,
                 after,
             } => {
-                if let Some(seat) = self.seats.get_mut(id.0) {
+                if let Some(seat) = self.seats.get_mut(&id.0) {
                     stream.start(now + after);
                     seat.own_ssrc = stream.ssrc;
                     seat.streams.push(*stream);
@@ -339,11 +367,30 @@ impl Running {
                     self.due.push(Reverse(place));
                 }
             }
+            Order::Hush(id) => {
+                let seat = self.seats.get_mut(&id.0);
+                for stream in seat.into_iter().flat_map(|seat| &mut seat.streams) {
+                    stream.end();
+                }
+            }
+            Order::Remove(id) => self.remove(id),
             Order::Silence => self.due.clear(),
             Order::Pace(pace) => self.pace = pace,
+            Order::Streams { id, reply } => {
+                let seat = self.seats.get(&id.0);
+                let _ = reply.send(seat.map_or(0, |seat| seat.reception.streams()));
+            }
             Order::Totals(reply) => {
                 let _ = reply.send(self.sum());
             }
+        }
+    }
+
+    /// What has arrived there still counts. The kernel forgets a socket that is closed.
+    fn remove(&mut self, id: TransportId) {
+        if let Some(seat) = self.seats.remove(&id.0) {
+            self.totals.arrived.add(seat.reception.arrived());
+            self.totals.streams += seat.reception.streams();
         }
     }
 
@@ -354,8 +401,8 @@ impl Running {
         id: oneshot::Sender<TransportId>,
         now: Instant,
     ) {
-        let number = self.seats.len();
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
+        let number = self.next_seat;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
         let Some(socket) = transport.socket() else {
             let _ = connected.send(Err(anyhow!("no socket")));
             return;
@@ -364,9 +411,13 @@ impl Running {
             let _ = connected.send(Err(anyhow!("epoll: {error}")));
             return;
         }
-        self.seats.push(Seat::new(transport, connected, now));
-        let _ = id.send(TransportId(number));
-        self.timeout(number, now);
+        self.next_seat += 1;
+        let mut seat = Seat::new(transport, connected, now);
+        seat.timeout(now);
+        // Whoever does not wait for it any more would never remove it.
+        if id.send(TransportId(number)).is_ok() {
+            self.seats.insert(number, seat);
+        }
     }
 
     /// Sends what is due; whether anything was.
@@ -376,7 +427,7 @@ impl Running {
             && due <= now
         {
             self.due.pop();
-            let Some(found) = self.seats.get_mut(seat) else {
+            let Some(found) = self.seats.get_mut(&seat) else {
                 continue;
             };
             if let Some(next) = found.send(place, &mut self.packet, &mut self.totals) {
@@ -387,8 +438,8 @@ impl Running {
         has_sent
     }
 
-    fn read(&mut self, number: usize, now: Instant) {
-        let Some(seat) = self.seats.get_mut(number) else {
+    fn read(&mut self, number: u64, now: Instant) {
+        let Some(seat) = self.seats.get_mut(&number) else {
             return;
         };
         loop {
@@ -408,33 +459,17 @@ impl Running {
     }
 
     fn round(&mut self, now: Instant) {
-        for number in 0..self.seats.len() {
-            self.timeout(number, now);
+        for seat in self.seats.values_mut() {
+            seat.timeout(now);
         }
-    }
-
-    fn timeout(&mut self, number: usize, now: Instant) {
-        let Some(seat) = self.seats.get_mut(number) else {
-            return;
-        };
-        if seat.transport.next_timeout().is_some_and(|due| due <= now)
-            && let Err(error) = seat.transport.timeout(now)
-        {
-            seat.is_connected(Err(error));
-        }
-        seat.report(now);
     }
 
     fn sum(&mut self) -> Totals {
         let latencies_ns = std::mem::take(&mut self.totals.latencies_ns);
         let mut totals = self.totals.clone();
         totals.latencies_ns = latencies_ns;
-        for seat in &self.seats {
-            let arrived = seat.reception.arrived();
-            totals.arrived.packets += arrived.packets;
-            totals.arrived.lost += arrived.lost;
-            totals.arrived.others += arrived.others;
-            totals.arrived.bytes += arrived.bytes;
+        for seat in self.seats.values() {
+            totals.arrived.add(seat.reception.arrived());
             totals.streams += seat.reception.streams();
         }
         totals
@@ -442,56 +477,4 @@ impl Running {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::{Extensions, Identity, Remote, Source};
-
-    /// Two transports that are told of each other.
-    async fn pair(rig: &Rig) -> (TransportId, TransportId) {
-        let identity = Identity::new().expect("a certificate");
-        let mut ends = [(); 2].map(|()| Transport::open(&identity).expect("a socket"));
-        let says = ends.each_ref().map(Transport::says);
-        for (end, (other, is_dtls_client)) in ends.iter_mut().zip([(1, false), (0, true)]) {
-            let remote = Remote {
-                ufrag: says[other].ufrag.clone(),
-                password: says[other].password.clone(),
-                address: says[other].address,
-                is_dtls_client,
-            };
-            end.connect(&remote, Instant::now()).expect("a way");
-        }
-        let [first, second] = ends;
-        let (first, first_is_up) = rig.add(first).await.expect("a rig");
-        let (second, second_is_up) = rig.add(second).await.expect("a rig");
-        let (one, other) = tokio::join!(first_is_up, second_is_up);
-        assert_eq!(
-            one.expect("a connection"),
-            other.expect("the same connection")
-        );
-        (first, second)
-    }
-
-    #[tokio::test]
-    async fn what_one_transport_sends_arrives_at_the_other() {
-        let rig = Rig::start(1).expect("a thread");
-        let (from, _) = pair(&rig).await;
-        rig.pace(Pace::Every(Duration::from_millis(1)));
-        let stream = Stream::new(Source::video(1000), 96, 5, Extensions::default());
-        rig.publish(from, stream, Duration::ZERO);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        rig.silence();
-        let mut totals = rig.totals().await.expect("a rig");
-        let mut latencies = totals.latencies_ns.len() as u64;
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while totals.arrived.packets < totals.sent && Instant::now() < deadline {
-            totals = rig.totals().await.expect("a rig");
-            latencies += totals.latencies_ns.len() as u64;
-        }
-        assert!(totals.sent > 20, "{totals:?}");
-        assert_eq!(totals.arrived.packets, totals.sent);
-        assert_eq!((totals.arrived.lost, totals.streams), (0, 1));
-        assert_eq!(latencies, totals.sent);
-        let again = rig.totals().await.expect("a rig");
-        assert_eq!((again.sent, again.latencies_ns.len()), (totals.sent, 0));
-    }
-}
+mod tests;

@@ -72,6 +72,8 @@ pub struct Line {
     pub ssrc: Option<u32>,
     /// Three layers.
     pub is_simulcast: bool,
+    /// Nothing is sent on it any more.
+    pub is_over: bool,
 }
 
 impl Line {
@@ -83,6 +85,7 @@ impl Line {
             kind,
             ssrc: None,
             is_simulcast: false,
+            is_over: false,
         }
     }
 }
@@ -100,8 +103,12 @@ pub fn offer(own: &Says, lines: &[Line]) -> String {
         for (id, uri) in extensions {
             add(&mut sdp, &format!("a=extmap:{id} {uri}"));
         }
-        add(&mut sdp, "a=sendonly");
+        let direction = if line.is_over { "inactive" } else { "sendonly" };
+        add(&mut sdp, &format!("a={direction}"));
         codecs(&mut sdp, line.kind);
+        if line.is_over {
+            continue;
+        }
         if let Some(ssrc) = line.ssrc {
             add(&mut sdp, &format!("a=msid:stream-{ssrc} track-{ssrc}"));
             add(&mut sdp, &format!("a=ssrc:{ssrc} cname:load"));
@@ -118,6 +125,16 @@ pub fn offer(own: &Says, lines: &[Line]) -> String {
 
 /// Answers to receive everything that is offered.
 pub fn answer(own: &Says, offer: &Session) -> String {
+    receive(own, offer, "active")
+}
+
+/// Offers to go on with what was offered, but for the lines that are stopped by now (contract: media
+/// 1.6).
+pub fn offer_to_receive(own: &Says, offered: &Session) -> String {
+    receive(own, offered, "actpass")
+}
+
+fn receive(own: &Says, offer: &Session, setup: &str) -> String {
     let lines = offer.media.iter().filter(|media| !media.is_stopped);
     let mids: Vec<&str> = lines.map(|media| media.mid.as_str()).collect();
     let mut sdp = session(&mids);
@@ -132,7 +149,7 @@ pub fn answer(own: &Says, offer: &Session) -> String {
             add(&mut sdp, "a=inactive");
             continue;
         }
-        m_line(&mut sdp, own, media.kind, &media.mid, "active");
+        m_line(&mut sdp, own, media.kind, &media.mid, setup);
         for (id, uri) in &media.extensions {
             if [TRANSPORT_CC, MID].contains(&uri.as_str()) {
                 add(&mut sdp, &format!("a=extmap:{id} {uri}"));
@@ -381,6 +398,10 @@ mod tests {
         assert_eq!(agreed.transport_cc, Some(3));
         let answered = Session::read(&answer(&own, &session)).expect("an SDP");
         assert!(answered.media.iter().all(|media| !media.is_sending));
+        let mut ended = session.clone();
+        ended.media[1].is_stopped = true;
+        let closing = offer_to_receive(&own, &ended);
+        assert!(closing.contains("a=group:BUNDLE 0\r\n") && closing.contains("m=video 0 "));
         assert!(session.line("2").is_err());
     }
 }

@@ -52,6 +52,7 @@ impl Seat {
         totals: &mut Totals,
     ) -> Option<Instant> {
         let stream = self.streams.get_mut(place)?;
+        stream.due()?;
         let written = stream.write(packet, self.transport_sequence);
         let sealer = self.transport.sealer()?;
         sealer.seal_rtp(packet, 0, written.header_bytes, written.index);
@@ -123,7 +124,17 @@ impl Seat {
         }
     }
 
-    pub(super) fn report(&mut self, now: Instant) {
+    /// Does what is due at this time.
+    pub(super) fn timeout(&mut self, now: Instant) {
+        if self.transport.next_timeout().is_some_and(|due| due <= now)
+            && let Err(error) = self.transport.timeout(now)
+        {
+            self.is_connected(Err(error));
+        }
+        self.report(now);
+    }
+
+    fn report(&mut self, now: Instant) {
         let (transport, own) = (&mut self.transport, self.own_ssrc);
         if transport.profile().is_none() {
             return;

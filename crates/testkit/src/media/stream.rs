@@ -11,9 +11,9 @@ const MAGIC: [u8; 8] = *b"parlor-t";
 /// The magic and a time.
 const STAMP_BYTES: usize = 16;
 
-/// A packet of a frame leaves in this part of the frame's time, as libwebrtc's pacer does: it
-/// sends two and a half times faster than the source.
-const PACED_PART: f64 = 0.4;
+/// Between two packets of a frame. A frame is one burst: of those that Chromium 156 sent at 2.5
+/// Mbit/s, eleven packets each, half had less than this from one to the next.
+const GAP: Duration = Duration::from_micros(50);
 
 /// How often a silent microphone with DTX sends.
 const SILENT_EVERY: Duration = Duration::from_millis(400);
@@ -121,6 +121,11 @@ impl Stream {
         self.frame_at = Some(at);
     }
 
+    /// Sends nothing more.
+    pub(super) fn end(&mut self) {
+        self.frame_at = None;
+    }
+
     /// The next frame is a keyframe.
     pub(super) fn request_key(&mut self) {
         self.wants_key = true;
@@ -128,7 +133,7 @@ impl Stream {
 
     /// When the next packet is due; `None` before the start.
     pub(super) fn due(&self) -> Option<Instant> {
-        Some(self.frame_at? + self.spacing() * self.packet)
+        Some(self.frame_at? + GAP * self.packet)
     }
 
     fn interval(&self) -> Duration {
@@ -136,15 +141,6 @@ impl Stream {
             Source::Video { fps, .. } => Duration::from_secs(1) / fps,
             Source::Voice { .. } => Duration::from_millis(20),
             Source::Silence => SILENT_EVERY,
-        }
-    }
-
-    fn spacing(&self) -> Duration {
-        match self.source {
-            Source::Video { packets, .. } => {
-                self.interval().mul_f64(PACED_PART / f64::from(packets))
-            }
-            _ => Duration::ZERO,
         }
     }
 

@@ -12,6 +12,7 @@ use parlor_sfu::wire::{
     srtp::{self, Opener, Profile, Sealer},
 };
 
+use super::Probe;
 use super::ice::{Agent, Credentials};
 
 /// Room for some frames of many publishers, so that what is lost was not lost here.
@@ -190,6 +191,11 @@ impl Transport {
         self.is_dtls_client = !remote.is_dtls_client;
         self.agent = Some(Agent::new(self.credentials.clone(), theirs, now));
         Ok(())
+    }
+
+    /// What asks a server later whether it still has this.
+    pub fn probe(&self, remote: &Remote) -> Option<Probe> {
+        Probe::new(&self.credentials, remote)
     }
 
     /// The SRTP profile that the server chose; `None` before that.

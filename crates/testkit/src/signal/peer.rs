@@ -476,11 +476,26 @@ impl Peer {
 
     /// Breaks the connection without a word, as a network does.
     pub async fn cut(self) -> Identity {
+        self.break_off().await;
+        self.identity.clone()
+    }
+
+    /// As [`Peer::cut`], for those who want what has arrived.
+    pub async fn break_off(&self) {
         self.task.abort();
         while !self.task.is_finished() {
             tokio::task::yield_now().await;
         }
-        self.identity.clone()
+    }
+
+    /// Breaks the connection without a word, and opens another for the same client.
+    ///
+    /// # Errors
+    /// As [`Peer::open`].
+    pub async fn reopen(&mut self) -> Result<()> {
+        self.break_off().await;
+        *self = Self::open(&self.identity).await?;
+        Ok(())
     }
 }
 

@@ -112,9 +112,9 @@ pub(crate) async fn run(
     }
     let cpu = tasks.run_until(async {
         tokio::time::sleep_until(shared.begin.into()).await;
-        let before = server.cpu_time()?;
+        let before = server.process().cpu()?;
         tokio::time::sleep_until(shared.end.into()).await;
-        anyhow::Ok(server.cpu_time()?.saturating_sub(before))
+        anyhow::Ok(server.process().cpu()?.saturating_sub(before))
     });
     let server_cpu = cpu.await?;
     tasks.await;
@@ -132,7 +132,7 @@ pub(crate) async fn run(
         time: measured,
         server_cpu,
         failures: shared.failures.get(),
-        resident_bytes: server.resident_bytes()?,
+        resident_bytes: server.process().resident()?,
     })
 }
 

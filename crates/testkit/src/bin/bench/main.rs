@@ -75,7 +75,7 @@ fn bench_server(binary: &PathBuf) -> parlor_testkit::server::Builder {
 async fn idle_bytes(binary: &PathBuf) -> Result<u64> {
     let server = Parlor::builder(binary).start().await?;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    server.resident_bytes()
+    server.process().resident()
 }
 
 /// Builds the server in the profile that this program was built in, and answers its path.

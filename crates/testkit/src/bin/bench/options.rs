@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use parlor_testkit::arguments::Arguments;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -50,9 +51,7 @@ impl Databases {
 
 impl Options {
     /// Reads the arguments; `None` asks for the help text.
-    pub(crate) fn from_arguments(
-        mut arguments: impl Iterator<Item = String>,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn from_arguments(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             warm_up: Duration::from_secs(1),
             measured: Duration::from_secs(5),
@@ -62,12 +61,9 @@ impl Options {
             database: Databases(None),
             server: None,
         };
-        while let Some(name) = arguments.next() {
-            let mut value = || {
-                let value = arguments.next();
-                value.with_context(|| format!("{name} needs a value"))
-            };
-            match name.as_str() {
+        let mut rest = Arguments::new(words);
+        while let Some(word) = rest.word() {
+            match word.as_str() {
                 "--help" | "-h" => return Ok(None),
                 "--quick" => {
                     options.warm_up = Duration::from_millis(50);
@@ -75,11 +71,11 @@ impl Options {
                     options.rows = 10_000;
                     options.settle = Duration::ZERO;
                 }
-                "--seconds" => options.measured = Duration::from_secs(value()?.parse()?),
-                "--meetings" => options.meetings = value()?.parse::<usize>()?.max(1),
-                "--rows" => options.rows = value()?.parse::<usize>()?.max(1_000),
-                "--server" => options.server = Some(value()?.into()),
-                "--database" => match value()? {
+                "--seconds" => options.measured = Duration::from_secs(rest.value()?),
+                "--meetings" => options.meetings = rest.value::<usize>()?.max(1),
+                "--rows" => options.rows = rest.value::<usize>()?.max(1_000),
+                "--server" => options.server = Some(rest.value()?),
+                "--database" => match rest.value::<String>()? {
                     known if ["sqlite", "postgres"].contains(&known.as_str()) => {
                         options.database = Databases(Some(known));
                     }

@@ -22,6 +22,7 @@ use parlor_protocol::signal::socket::room::{
     RoomPeersInfoResponse,
 };
 use parlor_protocol::signal::{Envelope, event};
+use parlor_testkit::Process;
 use parlor_testkit::signal::Encodable;
 use parlor_testkit::signal::wire::{self, Message};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,8 +62,8 @@ impl Ceiling {
     }
 
     /// Its process.
-    pub(crate) fn process(&self) -> crate::measure::Process {
-        crate::measure::Process(self.child.id())
+    pub(crate) fn process(&self) -> Process {
+        Process(self.child.id())
     }
 }
 

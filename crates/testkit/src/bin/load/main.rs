@@ -9,7 +9,6 @@ mod ceiling;
 mod measure;
 mod modes;
 mod options;
-mod stage;
 mod table;
 
 use std::env;
@@ -22,14 +21,13 @@ use crate::options::Options;
 fn main() -> Result<ExitCode> {
     // Both ends of every socket are on this machine; each process needs a descriptor for its own.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-    let mut arguments = env::args().skip(1).peekable();
-    if arguments
-        .peek()
+    if env::args()
+        .nth(1)
         .is_some_and(|first| first == ceiling::COMMAND)
     {
         return ceiling::main();
     }
-    let Some(options) = Options::from_arguments(arguments)? else {
+    let Some(options) = Options::from_arguments(env::args().skip(1))? else {
         print!("{}", options::HELP);
         return Ok(ExitCode::SUCCESS);
     };
@@ -43,7 +41,7 @@ fn main() -> Result<ExitCode> {
 async fn run(options: &Options, descriptors: u64) -> Result<ExitCode> {
     let mut rows = Vec::new();
     let mut faults = Vec::new();
-    for mode in &options.modes {
+    for mode in &options.task.modes {
         eprintln!("{mode} …");
         let report = modes::run(mode, options, descriptors).await?;
         rows.extend(report.rows);

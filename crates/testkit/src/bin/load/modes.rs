@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use parlor_testkit::signal::Identity;
+use parlor_testkit::{Process, Stage};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::bot::{Bot, Shared};
 use crate::ceiling::Ceiling;
-use crate::measure::{Process, Times};
-use crate::options::Options;
-use crate::stage::Stage;
+use crate::measure::Times;
+use crate::options::{Options, PRESET};
 use crate::table::Row;
 
 /// Sockets that are opened at once where the rate does not matter.
@@ -58,9 +58,9 @@ fn pointed_at(people: &[Identity], ceiling: &Ceiling) -> Vec<Identity> {
 }
 
 async fn join(options: &Options) -> Result<Report> {
-    let stage = Stage::set(options).await?;
+    let stage = options.stage().await?;
     let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, options.join_peers()).await?;
+    let people = stage.people(&meeting, PRESET, options.join_peers()).await?;
     let ceiling = Ceiling::start()?;
     let mut report = Report::default();
     let likened = pointed_at(&people, &ceiling);
@@ -222,9 +222,9 @@ async fn gather(people: Vec<Identity>, seen: &Shared) -> Result<(Crowd, Times)> 
 }
 
 async fn chat(options: &Options) -> Result<Report> {
-    let stage = Stage::set(options).await?;
+    let stage = options.stage().await?;
     let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, options.chat_peers()).await?;
+    let people = stage.people(&meeting, PRESET, options.chat_peers()).await?;
     let ceiling = Ceiling::start()?;
     let mut report = Report::default();
     let likened = pointed_at(&people, &ceiling);
@@ -339,13 +339,13 @@ async fn idle(options: &Options, descriptors: u64) -> Result<Report> {
         within(options.idle_peers(), descriptors),
         options.idle_meetings(),
     );
-    let stage = Stage::set(options).await?;
+    let stage = options.stage().await?;
     let mut people = Vec::new();
     let each = peers.div_ceil(meetings);
     for number in 0..meetings {
         let meeting = stage.meeting().await?;
         let left = peers.saturating_sub(number * each).min(each);
-        people.extend(stage.people(&meeting, left).await?);
+        people.extend(stage.people(&meeting, PRESET, left).await?);
         if people.len() >= peers {
             break;
         }
@@ -355,11 +355,11 @@ async fn idle(options: &Options, descriptors: u64) -> Result<Report> {
 
 async fn sessions(options: &Options, descriptors: u64) -> Result<Report> {
     let meetings = within(options.session_meetings(), descriptors);
-    let stage = Stage::set(options).await?;
+    let stage = options.stage().await?;
     let stage = &stage;
     let made = futures_util::stream::iter(0..meetings).map(|_| async move {
         let meeting = stage.meeting().await?;
-        anyhow::Ok(stage.people(&meeting, 1).await?)
+        anyhow::Ok(stage.people(&meeting, PRESET, 1).await?)
     });
     let made: Vec<Result<Vec<Identity>>> = made.buffer_unordered(AT_ONCE).collect().await;
     let mut people = Vec::new();
@@ -405,6 +405,7 @@ async fn hold(
     let grown = after
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before));
+    let descriptors = stage.process.map(Process::descriptors).transpose()?;
     let closed = seen.borrow().closed;
     let mut report = Report::default();
     if closed > 0 {
@@ -421,7 +422,7 @@ async fn hold(
         frames,
         cpu: entering,
         bytes_each: grown.map(|bytes| bytes / count.max(1) as u64),
-        descriptors: stage.process.map(Process::descriptors).transpose()?,
+        descriptors: descriptors.map(|open| open.len()),
         remark: format!(
             "{meetings} meetings; {} MB in all; at rest {:.1} % of a core",
             after.unwrap_or_default() / 1_000_000,

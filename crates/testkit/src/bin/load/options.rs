@@ -1,8 +1,8 @@
 //! The command line of the load generator.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use parlor_testkit::arguments::{Arguments, Task};
+use parlor_testkit::{Process, Stage};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -25,74 +25,67 @@ Loads the signalling of a real server and prints one Markdown table.
   --quick               a smoke run of a few seconds: its figures say nothing
 ";
 
+/// What everybody joins with.
+pub(crate) const PRESET: &str = "group_call_participant";
+
 /// Every mode, in the order of `all`.
 pub(crate) const MODES: [&str; 5] = ["join", "chat", "idle", "sessions", "reconnect"];
 
 /// What to load, and how much of it.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    pub(crate) modes: Vec<String>,
-    pub(crate) binary: Option<PathBuf>,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) on_postgres: bool,
-    pub(crate) running: Option<Running>,
+    pub(crate) task: Task,
+    on_postgres: bool,
+    running: Option<Running>,
     peers: Option<usize>,
     rate: Option<f64>,
     messages: Option<usize>,
     meetings: Option<usize>,
     rounds: Option<usize>,
-    is_quick: bool,
 }
 
 /// A server that somebody else started.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Running {
-    pub(crate) url: String,
-    pub(crate) token: String,
-    pub(crate) app: String,
-    pub(crate) pid: Option<u32>,
+struct Running {
+    url: String,
+    token: String,
+    app: String,
+    pid: Option<u32>,
 }
 
 impl Options {
     /// Reads the arguments; `None` asks for the help text.
-    pub(crate) fn from_arguments(
-        mut arguments: impl Iterator<Item = String>,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn from_arguments(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self::default();
         let mut running = Running::default();
-        while let Some(name) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .with_context(|| format!("{name} needs a value"))
-            };
-            match name.as_str() {
+        let mut rest = Arguments::new(words);
+        while let Some(word) = rest.word() {
+            if options.task.takes(&word, &MODES, &mut rest)? {
+                continue;
+            }
+            match word.as_str() {
                 "--help" | "-h" => return Ok(None),
-                "--server-binary" => options.binary = Some(value()?.into()),
-                "--server-argument" => options.arguments.push(value()?),
                 "--database" => {
-                    options.on_postgres = match value()?.as_str() {
+                    options.on_postgres = match rest.value::<String>()?.as_str() {
                         "sqlite" => false,
                         "postgres" => true,
                         other => bail!("no database {other}"),
                     }
                 }
-                "--url" => running.url = value()?,
-                "--token" => running.token = value()?,
-                "--app" => running.app = value()?,
-                "--pid" => running.pid = Some(value()?.parse()?),
-                "--peers" => options.peers = Some(value()?.parse()?),
-                "--rate" => options.rate = Some(value()?.parse()?),
-                "--messages" => options.messages = Some(value()?.parse()?),
-                "--meetings" => options.meetings = Some(value()?.parse()?),
-                "--rounds" => options.rounds = Some(value()?.parse()?),
-                "--quick" => options.is_quick = true,
-                "all" => options.modes.extend(MODES.map(str::to_owned)),
-                mode if MODES.contains(&mode) => options.modes.push(mode.to_owned()),
+                "--url" => running.url = rest.value()?,
+                "--token" => running.token = rest.value()?,
+                "--app" => running.app = rest.value()?,
+                "--pid" => running.pid = Some(rest.value()?),
+                "--peers" => options.peers = Some(rest.value()?),
+                "--rate" => options.rate = Some(rest.value()?),
+                "--messages" => options.messages = Some(rest.value()?),
+                "--meetings" => options.meetings = Some(rest.value()?),
+                "--rounds" => options.rounds = Some(rest.value()?),
+                "all" => options.task.modes.extend(MODES.map(str::to_owned)),
                 other => bail!("no mode or option {other}\n\n{HELP}"),
             }
         }
-        if options.modes.is_empty() {
+        if options.task.modes.is_empty() {
             return Ok(None);
         }
         if !running.url.is_empty() {
@@ -103,13 +96,23 @@ impl Options {
         Ok(Some(options))
     }
 
-    fn number(&self, asked: Option<usize>, usual: usize, quick: usize) -> usize {
-        let usual = if self.is_quick { quick } else { usual };
-        asked.unwrap_or(usual).max(1)
+    /// Starts a server, or takes the one that runs.
+    pub(crate) async fn stage(&self) -> Result<Stage> {
+        if let Some(running) = &self.running {
+            let process = running.pid.map(Process);
+            return Stage::running(&running.url, &running.token, running.app.clone(), process);
+        }
+        // What is measured is the server, not its patience with one peer.
+        let patient = self
+            .task
+            .server()?
+            .argument("--chat-per-minute")
+            .argument("1000000");
+        Stage::start(patient, self.on_postgres).await
     }
 
     pub(crate) fn join_peers(&self) -> usize {
-        self.number(self.peers, 1000, 50)
+        self.task.number(self.peers, 1000, 50)
     }
 
     pub(crate) fn join_rate(&self) -> f64 {
@@ -117,30 +120,30 @@ impl Options {
     }
 
     pub(crate) fn chat_peers(&self) -> usize {
-        self.number(self.peers, 500, 20)
+        self.task.number(self.peers, 500, 20)
     }
 
     pub(crate) fn messages(&self) -> usize {
-        self.number(self.messages, 200, 20)
+        self.task.number(self.messages, 200, 20)
     }
 
     pub(crate) fn idle_peers(&self) -> usize {
-        self.number(self.peers, 10_000, 200)
+        self.task.number(self.peers, 10_000, 200)
     }
 
     pub(crate) fn idle_meetings(&self) -> usize {
-        self.number(self.meetings, 1000, 20)
+        self.task.number(self.meetings, 1000, 20)
     }
 
     pub(crate) fn session_meetings(&self) -> usize {
-        self.number(self.meetings, 10_000, 100)
+        self.task.number(self.meetings, 10_000, 100)
     }
 
     pub(crate) fn reconnect_peers(&self) -> usize {
-        self.number(self.peers, 60, 20)
+        self.task.number(self.peers, 60, 20)
     }
 
     pub(crate) fn rounds(&self) -> usize {
-        self.number(self.rounds, 20, 3)
+        self.task.number(self.rounds, 20, 3)
     }
 }

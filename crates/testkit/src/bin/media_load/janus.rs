@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
+use parlor_testkit::Process;
 use parlor_testkit::media::sdp::{RTX, Session, answer, offer};
+use parlor_testkit::media::{Phases, Plan, Wires};
 use parlor_testkit::signal::wire::{self, Message, Socket};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -16,8 +18,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::options::Options;
-use crate::process::Process;
-use crate::server::{Client, Phases, Plan, Signalling, Wires};
+use crate::server::{Client, Stay};
 
 /// How long a start or an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,6 +124,7 @@ impl Room {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut api = Api::open(self.port).await?;
+        let mut seats = Vec::new();
         if !plan.publishes.is_empty() {
             let handle = api.attach().await?;
             let join = json!({ "request": "join", "ptype": "publisher", "room": self.number });
@@ -131,7 +133,7 @@ impl Room {
             let transport = wires.transport()?;
             let lines: Vec<_> = (0..)
                 .zip(&plan.publishes)
-                .map(|(mid, (source, _))| wires.line(&format!("{mid}"), *source, plan.is_simulcast))
+                .map(|(mid, published)| wires.line(&format!("{mid}"), published))
                 .collect();
             let jsep = json!({ "type": "offer", "sdp": offer(&transport.says(), &lines) });
             let publish = json!({ "request": "publish" });
@@ -139,11 +141,12 @@ impl Room {
             let answered = answered.context("no answer")?;
             let theirs = Session::read(&answered)?;
             lap(&mut phases.offers);
-            let id = wires.connect(transport, &theirs).await?;
+            let seated = wires.connect(transport, &theirs).await?;
             lap(&mut phases.connecting);
             for (line, published) in lines.iter().zip(&plan.publishes) {
-                wires.publish(id, line, theirs.line(&line.mid)?, *published);
+                wires.publish(&seated, line, theirs.line(&line.mid)?, published);
             }
+            seats.push(seated);
             let feed = joined["id"].as_u64().context("a publisher without id")?;
             let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
             feeds.push(feed);
@@ -162,13 +165,14 @@ impl Room {
             api.message(handle, &json!({ "request": "start" }), Some(jsep))
                 .await?;
             lap(&mut phases.offers);
-            let id = wires.connect(transport, &theirs).await?;
-            wires.rig.expect(id, None, Some(RTX));
+            let seated = wires.connect(transport, &theirs).await?;
+            wires.rig.expect(seated.id, None, Some(RTX));
+            seats.push(seated);
             lap(&mut phases.connecting);
         }
         Ok(Client {
             phases,
-            _signalling: Signalling::Janus(api.drain()),
+            _stay: Stay::Janus(api.drain(), seats),
         })
     }
 }

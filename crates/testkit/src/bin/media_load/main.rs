@@ -6,6 +6,7 @@
 //! | `server` | A server that is started, and a client that comes in; one of the two below. |
 //! | `parlor`, `janus` | How each is spoken to. |
 //! | `floor` | The least that forwarding costs on this machine. |
+//! | `soak` | People who come and go for long, and what is left of them. |
 //! | `table` | What is printed. |
 
 mod floor;
@@ -14,8 +15,8 @@ mod memory;
 mod modes;
 mod options;
 mod parlor;
-mod process;
 mod server;
+mod soak;
 mod table;
 
 use std::env;
@@ -38,10 +39,10 @@ async fn main() -> Result<ExitCode> {
     let most = rlimit::Resource::NOFILE.get_hard()?.min(wanted);
     rlimit::increase_nofile_limit(most)?;
 
-    let mut rows = Vec::new();
+    let (mut rows, mut faults) = (Vec::new(), Vec::new());
     let mut result = Ok(());
-    for mode in &options.modes {
-        result = run(mode, &options, &mut rows).await;
+    for mode in &options.task.modes {
+        result = run(mode, &options, &mut rows, &mut faults).await;
         if result.is_err() {
             break;
         }
@@ -50,10 +51,18 @@ async fn main() -> Result<ExitCode> {
     if !rows.is_empty() {
         print!("{}", table::markdown(&rows));
     }
-    result.map(|()| ExitCode::SUCCESS)
+    for fault in &faults {
+        println!("FAULT: {fault}");
+    }
+    result.map(|()| ExitCode::from(u8::from(!faults.is_empty())))
 }
 
-async fn run(mode: &str, options: &Options, rows: &mut Vec<Row>) -> Result<()> {
+async fn run(
+    mode: &str,
+    options: &Options,
+    rows: &mut Vec<Row>,
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let (video, audio) = (Load::video(options), Load::audio(options));
     match mode {
         "memory" => memory::measure(options)?,
@@ -69,6 +78,7 @@ async fn run(mode: &str, options: &Options, rows: &mut Vec<Row>) -> Result<()> {
         }
         "video" => modes::forward(options, &video, rows).await?,
         "audio" => modes::forward(options, &audio, rows).await?,
+        "soak" => faults.extend(soak::run(options).await?),
         _ => modes::peers(options, rows).await?,
     }
     Ok(())

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use parlor_testkit::media::{Pace, Source};
+use parlor_testkit::Process;
+use parlor_testkit::media::{Pace, Phases, Plan, Published, Source, Wires};
+use parlor_testkit::process::overflows;
 
 use crate::options::{Kind, Options};
-use crate::process::{Process, overflows};
-use crate::server::{Client, Phases, Plan, Room, Server, Wires};
+use crate::server::{Client, Room, Server};
 use crate::table::{Row, quantiles};
 
 /// Clients that come at the same time.
@@ -85,9 +86,17 @@ impl Load {
     fn plan(&self, publisher: usize) -> Plan {
         // Spread over a frame: real cameras are not in step.
         let after = Duration::from_micros(33_333 * publisher as u64 / self.publishers as u64);
+        let smaller = if self.is_simulcast {
+            vec![Source::video(500), Source::video(150)]
+        } else {
+            Vec::new()
+        };
         Plan {
-            publishes: vec![(self.source(publisher), after)],
-            is_simulcast: self.is_simulcast,
+            publishes: vec![Published {
+                source: self.source(publisher),
+                smaller,
+                after,
+            }],
             ..Plan::default()
         }
     }
@@ -118,7 +127,7 @@ fn compare(rows: &mut [Row]) {
 async fn forward_on(kind: Kind, options: &Options, load: &Load) -> Result<Row> {
     let server = Server::start(kind, options).await?;
     let wires = Wires::lay(options.sample)?;
-    let process = server.process();
+    let process = server.process()?;
     let room = server.room(load.publishers + load.subscribers).await?;
     let mut clients = Vec::new();
     for publisher in 0..load.publishers {
@@ -215,13 +224,12 @@ pub(crate) async fn peers(options: &Options, rows: &mut Vec<Row>) -> Result<()> 
 async fn peers_on(kind: Kind, options: &Options) -> Result<Row> {
     let server = Server::start(kind, options).await?;
     let wires = Wires::lay(options.sample)?;
-    let process = server.process();
+    let process = server.process()?;
     // Both connections, and a microphone that is silent: what somebody has who listens.
     let plan = Plan {
-        publishes: vec![(Source::Silence, Duration::ZERO)],
+        publishes: vec![Published::at_once(Source::Silence)],
         subscribes: true,
         connects_both: true,
-        ..Plan::default()
     };
     let mut clients = Vec::new();
     // The first ones pay for what is there once.

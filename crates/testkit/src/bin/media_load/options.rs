@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use parlor_testkit::arguments::{Arguments, Task};
 
 pub(crate) const HELP: &str = "\
 Load on the media plane of a real server: synthetic publishers and subscribers.
@@ -15,6 +16,8 @@ Modes
   peers      people who only connect: memory of each, and how long each phase of coming takes
   floor      the same packets forwarded in clear by a loop of 30 lines: what the kernel alone costs
   memory     an engine without sockets: instructions and nanoseconds per packet
+  soak       people who come and go, properly and not, again and again: fails when anything of them
+             is left behind, nobody is heard, or memory grows
   compare    video, audio and peers on Parlor and on Janus, with the floor of the same run
 
 Options
@@ -33,11 +36,17 @@ Options
   --seconds N           how long is measured (10)
   --sample N            one packet of so many is decrypted for the times (16)
   --most N              memory: fails when a packet takes more instructions, or they are not counted
+  --minutes N           soak: how long people come and go (2)
+  --meetings N          soak: at once (6)
+  --people N            soak: of each meeting (4)
+  --rate N              soak: joins a second (9)
   --quick               a smoke run of a few seconds: its figures say nothing
 ";
 
 /// Every mode.
-pub(crate) const MODES: [&str; 6] = ["video", "audio", "peers", "floor", "memory", "compare"];
+pub(crate) const MODES: [&str; 7] = [
+    "video", "audio", "peers", "floor", "memory", "soak", "compare",
+];
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +67,8 @@ impl Kind {
 /// What to load, and how much of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) modes: Vec<String>,
+    pub(crate) task: Task,
     pub(crate) servers: Vec<Kind>,
-    pub(crate) binary: Option<PathBuf>,
-    pub(crate) arguments: Vec<String>,
     pub(crate) janus_script: PathBuf,
     pub(crate) janus_loops: usize,
     publishers: Option<usize>,
@@ -71,22 +78,21 @@ pub(crate) struct Options {
     pub(crate) is_simulcast: bool,
     count: Option<usize>,
     pub(crate) room: usize,
-    seconds: Option<u64>,
+    seconds: Option<usize>,
     pub(crate) sample: u64,
     pub(crate) most: Option<f64>,
-    pub(crate) is_quick: bool,
+    minutes: Option<f64>,
+    meetings: Option<usize>,
+    people: Option<usize>,
+    pub(crate) rate: f64,
 }
 
 impl Options {
     /// Reads the arguments; `None` asks for the help text.
-    pub(crate) fn from_arguments(
-        mut arguments: impl Iterator<Item = String>,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn from_arguments(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
-            modes: Vec::new(),
+            task: Task::default(),
             servers: Vec::new(),
-            binary: None,
-            arguments: Vec::new(),
             janus_script: "scripts/janus".into(),
             janus_loops: 0,
             publishers: None,
@@ -99,43 +105,55 @@ impl Options {
             seconds: None,
             sample: 16,
             most: None,
-            is_quick: false,
+            minutes: None,
+            meetings: None,
+            people: None,
+            rate: 9.0,
         };
-        while let Some(name) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .with_context(|| format!("{name} needs a value"))
-            };
-            match name.as_str() {
+        let mut rest = Arguments::new(words);
+        while let Some(word) = rest.word() {
+            if options.task.takes(&word, &MODES, &mut rest)? {
+                continue;
+            }
+            match word.as_str() {
                 "--help" | "-h" => return Ok(None),
-                "--server" => options.servers.push(match value()?.as_str() {
-                    "parlor" => Kind::Parlor,
-                    "janus" => Kind::Janus,
-                    other => bail!("no server {other}"),
-                }),
-                "--server-binary" => options.binary = Some(value()?.into()),
-                "--server-argument" => options.arguments.push(value()?),
-                "--janus-script" => options.janus_script = value()?.into(),
-                "--janus-loops" => options.janus_loops = value()?.parse()?,
-                "--publishers" => options.publishers = Some(value()?.parse()?),
-                "--subscribers" => options.subscribers = Some(value()?.parse()?),
-                "--talking" => options.talking = Some(value()?.parse()?),
-                "--kbps" => options.kbps = value()?.parse()?,
+                "--server" => options
+                    .servers
+                    .push(match rest.value::<String>()?.as_str() {
+                        "parlor" => Kind::Parlor,
+                        "janus" => Kind::Janus,
+                        other => bail!("no server {other}"),
+                    }),
+                "--janus-script" => options.janus_script = rest.value()?,
+                "--janus-loops" => options.janus_loops = rest.value()?,
+                "--publishers" => options.publishers = Some(rest.value()?),
+                "--subscribers" => options.subscribers = Some(rest.value()?),
+                "--talking" => options.talking = Some(rest.value()?),
+                "--kbps" => options.kbps = rest.value()?,
                 "--simulcast" => options.is_simulcast = true,
-                "--count" => options.count = Some(value()?.parse()?),
-                "--room" => options.room = value()?.parse::<usize>()?.max(1),
-                "--seconds" => options.seconds = Some(value()?.parse()?),
-                "--sample" => options.sample = value()?.parse()?,
-                "--most" => options.most = Some(value()?.parse()?),
-                "--quick" => options.is_quick = true,
-                mode if MODES.contains(&mode) => options.modes.push(mode.to_owned()),
+                "--count" => options.count = Some(rest.value()?),
+                "--room" => options.room = rest.value::<usize>()?.max(1),
+                "--seconds" => options.seconds = Some(rest.value()?),
+                "--sample" => options.sample = rest.value()?,
+                "--most" => options.most = Some(rest.value()?),
+                "--minutes" => options.minutes = Some(rest.value()?),
+                "--meetings" => options.meetings = Some(rest.value()?),
+                "--people" => options.people = Some(rest.value()?),
+                "--rate" => options.rate = rest.value()?,
                 other => bail!("no mode or option {other}\n\n{HELP}"),
             }
         }
-        if options.modes.is_empty() {
+        if options.task.modes.is_empty() {
             return Ok(None);
         }
+        ensure!(
+            (0.1..=1000.0).contains(&options.rate),
+            "--rate is 0.1 to 1000"
+        );
+        ensure!(
+            (0.2..=10_000.0).contains(&options.minutes()),
+            "--minutes is 0.2 to 10000"
+        );
         ensure!((1..=20_000).contains(&options.kbps), "--kbps is 1 to 20000");
         if options.servers.is_empty() {
             options.servers.push(Kind::Parlor);
@@ -143,25 +161,20 @@ impl Options {
         Ok(Some(options))
     }
 
-    fn number(&self, asked: Option<usize>, usual: usize, quick: usize) -> usize {
-        let usual = if self.is_quick { quick } else { usual };
-        asked.unwrap_or(usual).max(1)
-    }
-
     pub(crate) fn video_publishers(&self) -> usize {
-        self.number(self.publishers, 1, 1)
+        self.task.number(self.publishers, 1, 1)
     }
 
     pub(crate) fn video_subscribers(&self) -> usize {
-        self.number(self.subscribers, 100, 5)
+        self.task.number(self.subscribers, 100, 5)
     }
 
     pub(crate) fn audio_publishers(&self) -> usize {
-        self.number(self.publishers, 10, 3)
+        self.task.number(self.publishers, 10, 3)
     }
 
     pub(crate) fn audio_subscribers(&self) -> usize {
-        self.number(self.subscribers, 100, 5)
+        self.task.number(self.subscribers, 100, 5)
     }
 
     pub(crate) fn talking(&self) -> usize {
@@ -169,11 +182,23 @@ impl Options {
     }
 
     pub(crate) fn peers(&self) -> usize {
-        self.number(self.count, 100, 6)
+        self.task.number(self.count, 100, 6)
     }
 
     pub(crate) fn seconds(&self) -> u64 {
-        let usual = if self.is_quick { 2 } else { 10 };
-        self.seconds.unwrap_or(usual).max(1)
+        self.task.number(self.seconds, 10, 2) as u64
+    }
+
+    pub(crate) fn minutes(&self) -> f64 {
+        let usual = if self.task.is_quick { 0.5 } else { 2.0 };
+        self.minutes.unwrap_or(usual)
+    }
+
+    pub(crate) fn meetings(&self) -> usize {
+        self.task.number(self.meetings, 6, 3)
+    }
+
+    pub(crate) fn people(&self) -> usize {
+        self.task.number(self.people, 4, 3)
     }
 }

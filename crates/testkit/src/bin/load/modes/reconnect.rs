@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
+use parlor_testkit::Process;
 use parlor_testkit::signal::Peer;
 
 use crate::bot::{Bot, Shared};
-use crate::measure::{Process, Times};
+use crate::measure::Times;
 use crate::modes::{Report, cpu_since};
-use crate::options::Options;
-use crate::stage::Stage;
+use crate::options::{Options, PRESET};
 use crate::table::Row;
 
 /// Messages between two pulls.
@@ -19,10 +19,10 @@ const PER_ROUND: usize = 10;
 
 /// Pulls the sockets of all but two: one who talks, and one who looks on.
 pub(super) async fn run(options: &Options) -> Result<Report> {
-    let stage = Stage::set(options).await?;
+    let stage = options.stage().await?;
     let meeting = stage.meeting().await?;
     let mut people = stage
-        .people(&meeting, options.reconnect_peers().max(3))
+        .people(&meeting, PRESET, options.reconnect_peers().max(3))
         .await?;
     let peers = people.len();
     let talker = Peer::enter(&people.pop().context("three or more")?).await?;

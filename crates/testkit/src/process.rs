@@ -5,18 +5,25 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// A process that is watched.
+/// A process that is watched, by its id.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Process(pub(crate) u32);
+pub struct Process(pub u32);
+
+/// Nanoseconds on a CPU of each thread, by its number.
+#[derive(Clone, Debug, Default)]
+pub struct Threads(Vec<(u32, u64)>);
 
 impl Process {
     /// This process.
-    pub(crate) fn own() -> Self {
+    pub fn own() -> Self {
         Self(std::process::id())
     }
 
-    /// The CPU time of all its threads, user and system, in steps of 10 ms.
-    pub(crate) fn cpu(self) -> Result<Duration> {
+    /// The CPU time of all its threads so far, user and system, in steps of 10 ms.
+    ///
+    /// # Errors
+    /// When it is gone, as for all that is asked here.
+    pub fn cpu(self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
         // The second field, the program's name, may hold spaces; it ends with the last bracket.
         let (_, after_name) = stat.rsplit_once(") ").context("/proc/pid/stat")?;
@@ -31,7 +38,10 @@ impl Process {
     }
 
     /// The CPU time of its busiest thread since the times of an earlier call.
-    pub(crate) fn busiest(self, before: &Threads) -> Result<Duration> {
+    ///
+    /// # Errors
+    /// As [`Process::cpu`].
+    pub fn busiest(self, before: &Threads) -> Result<Duration> {
         let now = self.threads()?;
         let grown = now.0.iter().map(|(thread, ns)| {
             let earlier = before.0.iter().find(|(earlier, _)| earlier == thread);
@@ -41,7 +51,10 @@ impl Process {
     }
 
     /// The CPU time of each thread.
-    pub(crate) fn threads(self) -> Result<Threads> {
+    ///
+    /// # Errors
+    /// As [`Process::cpu`].
+    pub fn threads(self) -> Result<Threads> {
         let mut threads = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/task", self.0))? {
             let path = entry?.path();
@@ -59,21 +72,39 @@ impl Process {
     }
 
     /// The memory it holds resident, in bytes.
-    pub(crate) fn resident(self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// As [`Process::cpu`].
+    pub fn resident(self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
         let kibibytes: u64 = kibibytes.context("no VmRSS")?.parse()?;
         Ok(kibibytes * 1024)
     }
+
+    /// What each of its open descriptors is: a path, or `socket`, `pipe` and the like.
+    ///
+    /// # Errors
+    /// As [`Process::cpu`].
+    pub fn descriptors(self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.0))? {
+            // It may be closed while the folder is read.
+            if let Ok(link) = fs::read_link(entry?.path()) {
+                let link = link.to_string_lossy().into_owned();
+                found.push(link.split(":[").next().unwrap_or_default().to_owned());
+            }
+        }
+        Ok(found)
+    }
 }
 
-/// Nanoseconds on a CPU of each thread, by its number.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Threads(Vec<(u32, u64)>);
-
 /// Datagrams that found the buffer of their socket full, on this whole machine, since it started.
-pub(crate) fn overflows() -> Result<u64> {
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn overflows() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/snmp")?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, values) = (lines.next(), lines.next());
