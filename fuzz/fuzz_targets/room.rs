@@ -247,9 +247,11 @@ impl World {
             Input::Frame { connection, .. } => (Some(*connection), 0),
             Input::Media { order, .. } => (self.orders.remove(order), 0),
             Input::Command { .. } => (None, 1),
-            Input::Opened { .. } | Input::Closed { .. } | Input::Speaking(_) | Input::Tick => {
-                (None, 0)
-            }
+            Input::Opened { .. }
+            | Input::Closed { .. }
+            | Input::Freed { .. }
+            | Input::Speaking(_)
+            | Input::Tick => (None, 0),
         };
         let next_id = &mut self.next_id;
         let mut ids = || draw(next_id);

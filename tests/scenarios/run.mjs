@@ -10,6 +10,7 @@ import { chromium } from "playwright-core";
 import { Consoles } from "./console.mjs";
 import { nameOf } from "./events.mjs";
 import { NAME, Parlor } from "./parlor.mjs";
+import { Pauses } from "./pauses.mjs";
 import { World, scenarios, site } from "./suite.mjs";
 import { Travelled } from "./travelled.mjs";
 
@@ -37,6 +38,8 @@ const bad = new Set();
 const unsteady = [];
 /** Durations that were measured by the way. @type {Map<string, number[]>} */
 const figures = new Map();
+/** Who stood still, and when. @type {string[]} */
+const stoodStill = [];
 /** Whatever else went wrong. @type {string[]} */
 const broken = [];
 /** So many may have a second chance. When there are more, it is not chance. */
@@ -106,6 +109,11 @@ async function playOn(parlor, wanted) {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: [...FLAGS, `--ignore-certificate-errors-spki-list=${await parlor.authorityHash()}`],
   });
+  const session = await browser.newBrowserCDPSession();
+  const pauses = new Pauses({
+    "the server": () => fetch(`${parlor.url}/healthz`),
+    "the browser": () => session.send("Browser.getVersion"),
+  });
   try {
     const shared = { parlor, browser, site: `http://localhost:${pages.address().port}/`, consoles, figures };
     const long = ({ long: isLong }) => Number(isLong ?? false);
@@ -120,6 +128,7 @@ async function playOn(parlor, wanted) {
       if (!bad.has(scenario)) unsteady.push(scenario.name);
     }
   } finally {
+    stoodStill.push(...pauses.end());
     await browser.close();
     pages.close();
   }
@@ -145,7 +154,7 @@ if (!options.only) {
   broken.push(...travelled.stale().map((what) => `event ${what} is said not to be seen and was`));
 }
 
-console.log(`\n${[...travelled.table(), ...consoles.report(), ...broken].join("\n")}`);
+console.log(`\n${[...travelled.table(), ...consoles.report(), ...stoodStill, ...broken].join("\n")}`);
 for (const [what, all] of figures) {
   const [sorted, count] = [all.toSorted((one, other) => one - other).map(Math.round), all.length];
   console.log(`${what}: ${count} times, half of them within ${sorted[Math.floor(count / 2)]} ms, from ${sorted[0]} to ${sorted.at(-1)} ms`);

@@ -221,6 +221,16 @@ pub enum Input {
         /// What it says, or why it was not done.
         outcome: Result<MediaAnswer, Refusal>,
     },
+    /// The media plane has freed a transport by itself: its client has not been there for long. Its
+    /// tracks went with it.
+    Freed {
+        /// Whose.
+        peer: PeerId,
+        /// The client published on it; otherwise it received.
+        publishes: bool,
+        /// Its id. The peer may have a newer one.
+        transport: String,
+    },
     /// Who speaks has changed: those who spoke last, the latest first.
     Speaking(Vec<PeerId>),
     /// Time has passed.

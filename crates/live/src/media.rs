@@ -96,8 +96,6 @@ impl Room {
         let request: PeerJoinRequest = asked.request.message()?;
         let seat = asked.seat;
         let peer = &self.peers[seat];
-        // Its client would publish on a transport that is gone, and never again when that fails. It
-        // tries to join for long enough, and makes its transports anew meanwhile.
         let ready = peer.is_inside() && peer.media == MediaState::Complete;
         if request.prejoined && ready {
             // After a reconnect it goes on with the transports that it has, and publishes anew
@@ -117,6 +115,9 @@ impl Room {
         self.inside(seat)?;
         let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
         let (selected_peers, change) = self.speakers_from_now(seat);
+        let pinned = self
+            .pin_known_to(&self.peers[seat])
+            .map(|peer| peer.to_string());
         let me = &self.peers[seat];
         let others = self.peers.iter();
         let others =
@@ -127,7 +128,7 @@ impl Room {
                 room_uuid: self.session_id().to_string(),
                 room_name: self.meeting.id.to_string(),
                 current_peer_id: me.id().to_string(),
-                pinned_peer_ids: self.pinned.iter().map(ToString::to_string).collect(),
+                pinned_peer_ids: pinned.into_iter().collect(),
                 ..GetRoomStateResponse::default()
             }),
             participants: others.map(|(seat, _)| self.participant(seat)).collect(),
@@ -226,6 +227,13 @@ impl Room {
         }
     }
 
+    /// Who is pinned, for somebody who may know of them.
+    pub(crate) fn pin_known_to(&self, viewer: &Peer) -> Option<PeerId> {
+        let pinned = &self.peers[self.peers.seat_of(self.pinned?)?];
+        let knows = pinned.id() == viewer.id() || sees(viewer, pinned);
+        knows.then(|| pinned.id())
+    }
+
     /// Keeps one peer in view for everybody, the sender included; nobody when the id is empty.
     fn pin(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let me = &self.peers[asked.seat];
@@ -244,11 +252,16 @@ impl Room {
         };
         self.set_pinned(turn, pinned);
         asked.reply(turn, &());
-        let push = GlobalPeerPinningBroadcastResponse {
-            participant_id: request.participant_id,
-        };
-        let everybody = self.peers.sockets(Peer::is_inside);
-        turn.push(everybody, event::PEER_PINNED, &push);
+        for shown in [true, false] {
+            let to = self.peers.sockets(|viewer| {
+                viewer.is_inside() && shown == self.pin_known_to(viewer).is_some()
+            });
+            let pinned = pinned.filter(|_| shown);
+            let push = GlobalPeerPinningBroadcastResponse {
+                participant_id: pinned.map(|peer| peer.to_string()).unwrap_or_default(),
+            };
+            turn.push(to, event::PEER_PINNED, &push);
+        }
         // Of the push alone clients take no notice before they look for another reason.
         self.tell_speakers(turn);
         Ok(())

@@ -249,6 +249,11 @@ impl Room {
             } => self.closed(turn, connection, goodbye),
             Input::Command { ticket, command } => self.command(turn, ticket, command),
             Input::Media { order, outcome } => self.media_answered(turn, order, outcome),
+            Input::Freed {
+                peer,
+                publishes,
+                transport,
+            } => self.transport_freed(turn, peer, publishes, &transport),
             Input::Speaking(speakers) => self.spoken(turn, &speakers),
             Input::Tick => {}
         }

@@ -7,13 +7,13 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `orders` | What the rest of the server asks for: transports, tracks, receivers. |
-//! | `forward` | The way of a packet from the one who publishes it to those who receive it. |
+//! | `orders`, `reports` | What the rest of the server asks for: transports, tracks, receivers. |
+//! | `forward`, `packet` | The way of a packet from the one who publishes it to those who receive it. |
 //! | `transport`, `ice` | One connection: the way to the client, the keys, what waits to be sent. |
 //! | `publish`, `reception`, `arrivals` | What a client sends: streams, losses, feedback. |
 //! | `track`, `history`, `key_frame` | A track with its layers, and the last packets of each. |
 //! | `subscribe`, `rewrite` | What a client receives, and how layers become one stream. |
-//! | `bandwidth`, `allocate` | What the path to a client bears, and which layers fit. |
+//! | `serve`, `bandwidth`, `allocate` | What the path to a client bears, and which layers fit. |
 //! | `speaking` | Who speaks in a meeting. |
 
 mod allocate;
@@ -25,9 +25,12 @@ pub(crate) mod ice;
 mod key_frame;
 mod orders;
 mod outbox;
+mod packet;
 mod publish;
 mod reception;
+mod reports;
 mod rewrite;
+mod serve;
 mod speaking;
 mod subscribe;
 mod track;
@@ -46,9 +49,9 @@ use aws_lc_rs::hmac;
 use is::stun::StunMessage;
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use slab::Slab;
-use tokio::sync::mpsc;
 use tracing::debug;
 
+pub(crate) use self::ice::HELD;
 pub(crate) use self::outbox::Outbox;
 use self::publish::Publisher;
 use self::speaking::Speaking;
@@ -56,10 +59,11 @@ use self::subscribe::Subscriber;
 use self::track::Track;
 pub(crate) use self::transport::Identity;
 use self::transport::{Security, Transport, Yard};
+use crate::events::{Event, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
 use crate::wire::{self, Kind};
-use crate::{Direction, Event, Member};
+use crate::{Direction, Member};
 
 /// A transport that wants to be woken at once waits this long, so that none can keep the thread
 /// for itself.
@@ -68,9 +72,11 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A transport that wants nothing is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
-/// What is believed of the path to a client before anything is known of it.
+/// What is believed of the path to a client before anything is known of it: enough for voices and the
+/// smallest pictures of two or three, and not so much that a narrow path is full for long. What the
+/// path bears is known after a round trip and what feedback takes.
 const BANDWIDTH: bandwidth::Settings = bandwidth::Settings {
-    start_bps: 1_000_000,
+    start_bps: 500_000,
     min_bps: 50_000,
     max_bps: 50_000_000,
 };
@@ -130,7 +136,7 @@ const SPEAKERS: usize = 25;
 struct Hall {
     speaking: Speaking<PeerId>,
     pinned: Option<PeerId>,
-    listeners: Vec<mpsc::Sender<Event>>,
+    listeners: Vec<Listener>,
     transports: usize,
 }
 
@@ -146,6 +152,13 @@ impl Default for Hall {
 }
 
 impl Hall {
+    /// Says what has happened.
+    fn tell(&self, event: &Event) {
+        for listener in &self.listeners {
+            listener.tell(event.clone());
+        }
+    }
+
     /// Whether anybody is in the meeting, or listens to it.
     fn is_of_use(&self) -> bool {
         self.transports > 0 || self.listeners.iter().any(|listener| !listener.is_closed())
@@ -168,7 +181,12 @@ pub(crate) struct Engine {
     yard: Yard,
     connected: usize,
     consumers: usize,
-    wanted: forward::Wishes,
+    wanted: serve::Wishes,
+    /// Kept for its memory; empty between calls.
+    receivers: Vec<usize>,
+    /// Links that led to transports that are gone.
+    released: Vec<(LinkId, Via)>,
+    dismissed: ice::Dismissed,
 }
 
 /// What became of a datagram.
@@ -180,6 +198,12 @@ pub(crate) enum Taken {
     No,
     /// It is a check for a transport of another engine, by what that one's ids begin with.
     Elsewhere(u8),
+}
+
+/// What the id of the transport begins with that a check is for.
+pub(crate) fn named(datagram: &[u8]) -> Option<u8> {
+    let message = StunMessage::parse(datagram).ok()?;
+    message.username()?.bytes().next()
 }
 
 impl Engine {
@@ -199,7 +223,10 @@ impl Engine {
             yard: Yard::default(),
             connected: 0,
             consumers: 0,
-            wanted: forward::Wishes::default(),
+            wanted: serve::Wishes::default(),
+            receivers: Vec::new(),
+            released: Vec::new(),
+            dismissed: ice::Dismissed::default(),
         }
     }
 
@@ -263,6 +290,7 @@ impl Engine {
         let Some(place) = self.by_ufrag.get(ufrag).copied() else {
             return match ufrag.as_bytes().first() {
                 Some(shard) if *shard != self.settings.shard => Taken::Elsewhere(*shard),
+                _ if self.dismissed.has(ufrag) => Taken::No,
                 _ => {
                     let password = ice::password(&self.settings.passwords, ufrag);
                     if let Some(answer) = ice::refusal(&message, &password) {
@@ -272,12 +300,16 @@ impl Engine {
                 }
             };
         };
+        // Who has a transport can sign checks for it, and write the address of another on them.
+        let holder = self.by_route.get(&route).filter(|holder| **holder != place);
+        if holder.is_some_and(|holder| self.entries[*holder].transport.holds(now, route)) {
+            return Taken::No;
+        }
         let entry = &mut self.entries[place];
         let Some(answer) = entry.transport.check(now, route, source, &message) else {
             return Taken::No;
         };
-        // A client that closed one transport may come to the next one the same way; and a way that
-        // somebody else has claimed comes back to whoever really is there.
+        // A client that closed one transport may come to the next one the same way.
         self.by_route.insert(route, place);
         // It goes back the way that the check came, which need not be the one that is in use.
         self.yard.answer(route, &answer);
@@ -298,6 +330,11 @@ impl Engine {
         if let Some(place) = self.by_route.remove(&route) {
             self.entries[place].transport.ice.lost(route);
         }
+    }
+
+    /// A link that led to a transport that is gone.
+    pub(crate) fn released(&mut self) -> Option<(LinkId, Via)> {
+        self.released.pop()
     }
 
     /// Does what is due.
@@ -349,7 +386,7 @@ impl Engine {
     fn look_after(&mut self, now: Instant, place: usize) {
         let entry = &mut self.entries[place];
         if let Some(why) = entry.transport.over() {
-            return self.free(place, why);
+            return self.abandon(place, why);
         }
         let is_connected = entry.transport.is_connected(now);
         let was_connected = entry.dies.is_none();
@@ -369,7 +406,7 @@ impl Engine {
             );
         }
         if entry.dies.is_some_and(|dies| dies <= now) {
-            return self.free(place, "not connected for too long");
+            return self.abandon(place, "not connected for too long");
         }
         let busy = match &entry.side {
             Side::Publish(publisher) => publisher.next_timeout(&self.tracks),
@@ -386,14 +423,38 @@ impl Engine {
 
     /// Sets when to come to a transport again.
     fn wake(&mut self, now: Instant, place: usize, at: Instant) {
+        let wakes = &mut self.entries[place].wakes;
+        Self::hasten(&mut self.timers, (wakes, place), now, at);
+    }
+
+    fn hasten(
+        timers: &mut BTreeSet<(Instant, usize)>,
+        (wakes, place): (&mut Instant, usize),
+        now: Instant,
+        at: Instant,
+    ) {
         let at = at.max(now + SHORTEST_SLEEP);
-        let entry = &mut self.entries[place];
         // A timer that is too early costs one more look; putting it off with every packet would
         // cost more.
-        if at < entry.wakes || entry.wakes <= now {
-            self.timers.remove(&(entry.wakes, place));
-            entry.wakes = at;
-            self.timers.insert((at, place));
+        if at < *wakes || *wakes <= now {
+            timers.remove(&(*wakes, place));
+            *wakes = at;
+            timers.insert((at, place));
+        }
+    }
+
+    /// Frees a transport without anybody having asked for it.
+    fn abandon(&mut self, place: usize, why: &str) {
+        let entry = &self.entries[place];
+        let meeting = entry.member.meeting;
+        let freed = Event::Freed {
+            peer: entry.member.peer,
+            direction: entry.direction,
+            transport_id: entry.transport.id().to_owned(),
+        };
+        self.free(place, why);
+        if let Some(hall) = self.halls.get(&meeting) {
+            hall.tell(&freed);
         }
     }
 
@@ -416,8 +477,11 @@ impl Engine {
         self.by_member.remove(&(entry.member, entry.direction));
         for route in entry.transport.ice.routes() {
             // It may have become another transport's.
-            if self.by_route.get(route) == Some(&place) {
-                self.by_route.remove(route);
+            if self.by_route.get(&route) == Some(&place) {
+                self.by_route.remove(&route);
+                if let Route::Link(link, via) = route {
+                    self.released.push((link, via));
+                }
             }
         }
         let meeting = entry.member.meeting;

@@ -14,6 +14,7 @@
 //! | `sdp` | What clients offer and are answered, and the other way round. |
 //! | `relay` | The ways for networks without UDP: ICE over TCP, and TURN. |
 //! | `shard` | A thread that owns a socket and the engine of `core` behind it. |
+//! | `events` | What happens without being asked for, on its way to who wants to know. |
 //! | `sockets` | Which addresses are bound, and which of them clients are told. |
 
 #[doc(hidden)]
@@ -21,6 +22,7 @@ pub mod bench;
 #[cfg(test)]
 mod client;
 mod core;
+mod events;
 mod relay;
 pub mod sdp;
 mod secret;
@@ -39,6 +41,8 @@ use std::time::Duration;
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::events::Listener;
+pub use crate::events::{Event, Events};
 pub use crate::relay::{IceCredentials, Relay, RelayConfig, RelayStats};
 use crate::sdp::Description;
 pub use crate::secret::Secret;
@@ -46,10 +50,6 @@ use crate::shard::{Command, Counters};
 
 /// How many bytes of descriptions may wait for a thread. More is [`Error::Full`].
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
-
-/// How many events may wait for a meeting. What is more is dropped: each says how things are, so
-/// that the next makes up for it.
-const EVENTS: usize = 64;
 
 /// One client in one meeting. Peer ids are chosen by clients and so unique in a meeting only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -172,13 +172,6 @@ pub struct Consumed {
     pub mids: Vec<Option<String>>,
     /// The SDP offer, if there is anything to agree on. Packets flow after [`Media::answered`].
     pub offer: Option<String>,
-}
-
-/// Something that happened in a meeting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Who speaks has changed: those who spoke last, the latest first.
-    Speaking(Vec<PeerId>),
 }
 
 /// Why the media plane did not do it.
@@ -495,14 +488,22 @@ impl Media {
         self.tell(meeting, Command::Pin { meeting, peer });
     }
 
-    /// Frees everything of a member. Not an error if there is nothing.
+    /// Frees everything of a member whose client knows. Not an error if there is nothing.
     pub fn close(&self, member: Member) {
-        self.tell(member.meeting, Command::Close(member));
+        let knows = true;
+        self.tell(member.meeting, Command::Close { member, knows });
     }
 
-    /// What happens in a meeting from now on, until the receiver is dropped.
-    pub fn listen(&self, meeting: MeetingId) -> mpsc::Receiver<Event> {
-        let (listener, events) = mpsc::channel(EVENTS);
+    /// Frees everything of a member whose client is away. It is told when it is back and checks
+    /// whether what it had is still there, so that it makes it anew.
+    pub fn give_up(&self, member: Member) {
+        let knows = false;
+        self.tell(member.meeting, Command::Close { member, knows });
+    }
+
+    /// What happens in a meeting from now on, until [`Events`] is dropped.
+    pub fn listen(&self, meeting: MeetingId) -> Events {
+        let (listener, events) = Listener::new();
         self.tell(meeting, Command::Listen { meeting, listener });
         events
     }
@@ -566,7 +567,8 @@ async fn asked<T>(
     text: &str,
     command: impl FnOnce(Description, oneshot::Sender<Result<T, Error>>) -> Command,
 ) -> Result<T, Error> {
-    let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    // What is too long to be read takes no room from the others.
+    let bytes = u32::try_from(text.len().min(sdp::MAX_BYTES)).unwrap_or(u32::MAX);
     let _waits = waiting.try_acquire_many(bytes).map_err(|_| Error::Full)?;
     let description =
         Description::parse(text).map_err(|error| Error::BadOffer(error.to_string()))?;

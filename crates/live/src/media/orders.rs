@@ -14,6 +14,7 @@ use crate::input::MediaAnswer;
 use crate::output::{MediaOrder, OrderId, Output, Refusal};
 use crate::peer::{MediaState, Place, Seat};
 use crate::room::{Asked, Outcome, Room, Turn};
+use parlor_protocol::ids::PeerId;
 
 /// What a refusal to use a transport says that is there no more.
 pub(super) fn gone() -> Refusal {
@@ -215,6 +216,32 @@ impl Room {
         };
         self.answer(turn, waiting, &response);
         Ok(())
+    }
+
+    /// The media plane has freed a transport: nobody keeps a picture that stands still.
+    pub(crate) fn transport_freed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: PeerId,
+        publishes: bool,
+        id: &str,
+    ) {
+        let Some(seat) = self.peers.seat_of(peer) else {
+            return;
+        };
+        let Some(own) = self.tracks.known(seat) else {
+            return;
+        };
+        if publishes {
+            own.publish.take_if(|transport| transport.id == id);
+            self.end_producers(turn, seat, |producer| producer.transport == id);
+        } else if own
+            .receive
+            .take_if(|transport| transport.id == id)
+            .is_some()
+        {
+            own.consumes.clear();
+        }
     }
 
     /// The transport that a peer publishes on, if the client means that one.

@@ -6,7 +6,8 @@ use parlor_live::{
 use parlor_protocol::preset::{MediaPermission, MediaPermissions, ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
-    ConsumePeerRequest, ConsumePeerResponse, ConsumePeersRequest, GlobalPeerPinningRequest,
+    ConsumePeerRequest, ConsumePeerResponse, ConsumePeersRequest,
+    GlobalPeerPinningBroadcastResponse, GlobalPeerPinningRequest,
     HostMediaControlForAllPeerRequest, HostMediaControlForPeerRequest,
     PeerProducerCloseBroadcastResponse, PeerProducerToggleBroadcastResponse,
 };
@@ -454,4 +455,24 @@ fn a_pin_is_told_to_the_media_plane_and_ends_with_its_peer() {
     let done = world.close(star, true);
     assert!(done.media.contains(&MediaOrder::Pin { peer: None }));
     assert_eq!(world.plane.pinned, None);
+}
+
+#[test]
+fn a_pin_of_somebody_hidden_is_told_to_nobody_else() {
+    let mut world = World::new(Limits::default());
+    let boss = world.present(&host(0));
+    let mut hidden = guest(1);
+    hidden.permissions.hidden_participant = true;
+    hidden.permissions.pin_participant = true;
+    let spy = join(&mut world, &hidden);
+    let pin = GlobalPeerPinningRequest {
+        participant_id: peer(1, 0).to_string(),
+    };
+    let done = world.ask(spy, event::PIN_PEER, &pin).done;
+    let told = |to| {
+        let push: GlobalPeerPinningBroadcastResponse = done.one(to, event::PEER_PINNED);
+        push.participant_id
+    };
+    assert_eq!(told(spy), peer(1, 0).to_string());
+    assert_eq!(told(boss), "");
 }

@@ -207,6 +207,31 @@ fn whoever_leaves_the_media_and_stays_takes_back_each_track() {
 }
 
 #[test]
+fn a_transport_that_the_media_plane_has_freed_takes_its_tracks_with_it() {
+    let mut world = World::new(Limits::default());
+    let [one, two] = two(&mut world);
+    world.publish(two, Source::Camera);
+    let of = (peer(1, 0), true);
+    let first = world.plane.transports[&of].clone();
+    let freed = |transport: &str| Input::Freed {
+        peer: peer(1, 0),
+        publishes: true,
+        transport: transport.to_owned(),
+    };
+    world.plane.transports.remove(&of);
+    let done = world.take(freed(&first));
+    assert_eq!(done.events(one), [event::PRODUCER_CLOSED]);
+    let again = world.ask(two, event::PRODUCE, &track(Source::Camera));
+    assert!(again.refused());
+
+    // A newer one has nothing to do with it.
+    world.connect_media(two);
+    let camera = world.publish(two, Source::Camera);
+    let done = world.take(freed(&first));
+    assert!(done.events(one).is_empty() && world.flows(&camera));
+}
+
+#[test]
 fn what_the_media_plane_answers_too_late_counts_for_nothing() {
     for way in 0..4 {
         let mut world = World::new(Limits::default());

@@ -159,7 +159,7 @@ impl Driver {
                         self.take(letter);
                     }
                 }
-                speakers = self.media.speaking(), if self.waiting.len() < BACKLOG => self.handle(Input::Speaking(speakers)),
+                input = self.media.next(), if self.waiting.len() < BACKLOG => self.handle(input),
                 () = tokio::time::sleep_until(wake) => self.handle(Input::Tick),
             }
             self.begin();
@@ -225,7 +225,19 @@ impl Driver {
             now_ms,
             ids: &mut || clock.new_id(now_ms),
         };
+        let mut next = self.waiting.len();
         self.room.handle(&mut at, input, &mut self.waiting);
+        // What the media plane does is no news to anybody until its answer is: it need not wait for
+        // the records, and somebody who was put out must not.
+        while next < self.waiting.len() {
+            if matches!(self.waiting[next], Output::Media(_)) {
+                if let Output::Media(order) = self.waiting.remove(next) {
+                    self.media.carry_out(order);
+                }
+            } else {
+                next += 1;
+            }
+        }
     }
 
     /// Does what waits, or begins the commit that must come first.
@@ -271,8 +283,8 @@ impl Driver {
                         let _ = socket.put(Outgoing::Close(closing));
                     }
                 }
-                Output::Keep(_) => {}
-                Output::Media(order) => self.media.carry_out(order),
+                // Those that are done at once.
+                Output::Keep(_) | Output::Media(_) => {}
                 Output::Answer(ticket, answer) => {
                     if let Some(asking) = self.answers.remove(&ticket) {
                         // Who asked may have gone.

@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use parlor_live::{MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
+use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
 use parlor_protocol::ids::{AppId, MeetingId, PeerId};
-use parlor_sfu::{Consumed, Direction, Error, Event, Media, Member, Produce, Want};
-use tokio::sync::mpsc;
+use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Produce, Want};
 
 use super::Letter;
 use crate::parlor::Parlor;
@@ -19,7 +18,7 @@ pub(super) struct MediaDesk {
     meeting: MeetingId,
     /// Absent on servers that have none.
     media: Option<Media>,
-    events: Option<mpsc::Receiver<Event>>,
+    events: Option<Events>,
     /// Who may have something there.
     members: HashSet<PeerId>,
 }
@@ -37,14 +36,25 @@ impl MediaDesk {
         }
     }
 
-    /// Who speaks, when that changes; never, where nobody can.
-    pub(super) async fn speaking(&mut self) -> Vec<PeerId> {
+    /// What the media plane says next by itself; nothing, where there is none.
+    pub(super) async fn next(&mut self) -> Input {
         loop {
             let Some(events) = &mut self.events else {
                 return std::future::pending().await;
             };
             match events.recv().await {
-                Some(Event::Speaking(peers)) => return peers,
+                Some(Event::Speaking(peers)) => return Input::Speaking(peers),
+                Some(Event::Freed {
+                    peer,
+                    direction,
+                    transport_id,
+                }) => {
+                    return Input::Freed {
+                        peer,
+                        publishes: direction == Direction::Publish,
+                        transport: transport_id,
+                    };
+                }
                 // The media plane has stopped.
                 None => self.events = None,
             }
@@ -146,9 +156,11 @@ impl MediaDesk {
             MediaOrder::Pin { peer } => media.pin(self.meeting, peer),
             MediaOrder::Close { peer, unaware } => {
                 self.members.remove(&peer);
-                media.close(self.member(peer));
                 if unaware {
+                    media.give_up(self.member(peer));
                     self.parlor.live.gave_up(peer);
+                } else {
+                    media.close(self.member(peer));
                 }
             }
         }
@@ -237,7 +249,7 @@ impl Drop for MediaDesk {
     fn drop(&mut self) {
         let Some(media) = &self.media else { return };
         for peer in &self.members {
-            media.close(self.member(*peer));
+            media.give_up(self.member(*peer));
         }
     }
 }

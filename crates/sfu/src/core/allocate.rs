@@ -73,7 +73,16 @@ impl Wanted {
     }
 }
 
-/// What may be spent, and what has been.
+/// What may be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// In bits per second.
+    pub(crate) bps: u64,
+    /// Whether that is more than a guess.
+    pub(crate) is_known: bool,
+}
+
+/// What is left of it, and what is spent.
 struct Purse {
     budget: u64,
     spent: u64,
@@ -108,24 +117,26 @@ impl Purse {
 /// raises the most important ones towards what they prefer. Those of equal importance rise
 /// together, layer by layer, and none of them rises on what another of them has.
 ///
-/// The sum stays within `budget_bps` with one exception: the single most important video gets its
+/// The sum stays within the budget with one exception: the single most important video gets its
 /// lowest layer even if that costs up to twice the budget, and then it is the only one. A measured
 /// bit rate jumps when somebody scrolls a shared screen, and pausing it then is worse than a late
-/// picture. An unlimited budget (`u64::MAX`) gives everybody what they prefer.
+/// picture.
+///
+/// A budget that is a guess is for being seen only; and the most important video is sent whatever it
+/// costs, since nothing can be found out about a path without sending.
 ///
 /// The same input with `current` replaced by the result gives the same result.
-pub(crate) fn allocate(budget_bps: u64, wanted: &[Wanted], out: &mut Vec<Option<usize>>) {
+pub(crate) fn allocate(budget: &Budget, wanted: &[Wanted], out: &mut Vec<Option<usize>>) {
     out.clear();
-    if budget_bps == u64::MAX {
-        out.extend(wanted.iter().map(Wanted::ceiling));
-        return;
-    }
     out.resize(wanted.len(), None);
     let mut purse = Purse {
-        budget: budget_bps,
+        budget: budget.bps,
         spent: 0,
     };
-    be_seen(wanted, out, &mut purse);
+    be_seen(budget.is_known, wanted, out, &mut purse);
+    if !budget.is_known {
+        return;
+    }
     for class in Priority::ALL {
         // Keeping before gaining, so that no two of equal importance take turns.
         rise(class, false, wanted, out, &mut purse);
@@ -134,7 +145,7 @@ pub(crate) fn allocate(budget_bps: u64, wanted: &[Wanted], out: &mut Vec<Option<
 }
 
 /// Gives the lowest layer to as many as possible.
-fn be_seen(wanted: &[Wanted], out: &mut [Option<usize>], purse: &mut Purse) {
+fn be_seen(is_known: bool, wanted: &[Wanted], out: &mut [Option<usize>], purse: &mut Purse) {
     let mut first = true;
     for class in Priority::ALL {
         let class = wanted
@@ -147,7 +158,11 @@ fn be_seen(wanted: &[Wanted], out: &mut [Option<usize>], purse: &mut Purse) {
             };
             let mut limit = purse.limit(want.current.is_none());
             if first {
-                limit = limit.saturating_mul(2);
+                limit = if is_known {
+                    limit.saturating_mul(2)
+                } else {
+                    u64::MAX
+                };
                 first = false;
             }
             if purse.exchange(0, want.cost(lowest), limit) {

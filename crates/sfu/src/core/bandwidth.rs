@@ -190,6 +190,12 @@ impl Bandwidth {
         }
     }
 
+    /// Whether the estimate is more than what it started with: something has shown what the network
+    /// carries.
+    pub(crate) const fn is_known(&self) -> bool {
+        !self.rate.is_guessed()
+    }
+
     /// What has arrived lately, in bits per second. None if that was too little to tell.
     pub(crate) fn acknowledged(&self) -> Option<u64> {
         self.throughput.measure().map(|flow| whole(flow.received))
@@ -201,7 +207,8 @@ impl Bandwidth {
     }
 
     /// What would be sent if there were room, in bits per second: the sum of the layers that the
-    /// subscriber is to see. Only for more than the estimate is the network probed.
+    /// subscriber is to see. Only for more than the estimate is the network probed, and once if that
+    /// is not known yet.
     pub(crate) fn wants(&mut self, bps: u64) {
         self.probing.wants(float(bps));
     }
@@ -293,6 +300,13 @@ impl Bandwidth {
     fn conclude(&mut self, at: u64) {
         let round_trip = self.round_trip.unwrap_or_default();
         let flow = self.throughput.measure();
+        if self.rate.is_guessed()
+            && self.backlog.is_long()
+            && let Some(received) = flow.map(|flow| flow.received)
+        {
+            // What was guessed has filled a queue: it is what comes out of it.
+            self.rate.learn_ceiling(at, received, flow);
+        }
         let lowered = self.loss.judge(at, round_trip, flow, self.rate.exact());
         if let Some(bps) = lowered {
             self.rate.overloaded(at, bps, flow);
@@ -315,7 +329,7 @@ impl Bandwidth {
 
     /// Acts on a cluster whose feedback is there, or late.
     fn follow_up(&mut self, at: u64) {
-        match self.probing.outcome(at, self.rate.exact()) {
+        match self.probing.outcome(at, &self.rate) {
             Some(Outcome::Carried(bps)) if !self.delay.is_congested() => self.rate.raise(at, bps),
             Some(Outcome::Saturated(bps)) => {
                 let flow = self.throughput.measure();

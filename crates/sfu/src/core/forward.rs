@@ -2,27 +2,16 @@
 
 use std::time::Instant;
 
-use super::allocate::{self, LAYERS, Priority, Wanted};
-use super::publish::Publisher;
+use super::allocate::LAYERS;
+use super::packet::Packet;
 use super::reception::Novelty;
-use super::subscribe::{Packet, Subscriber, layer_number};
+use super::subscribe::layer_number;
 use super::track::{NONE, Track};
 use super::{Engine, Entry, Hall, Route, Side};
-use crate::sdp::{Codec, Extension};
+use crate::sdp::Extension;
 use crate::wire::rtcp::{self, Rtcp, SenderInfo};
 use crate::wire::rtp::{self, Header};
-use crate::wire::vp8;
 use crate::{Event, Source};
-
-/// What one look at a client's videos needs, kept for its memory.
-#[derive(Default)]
-pub(super) struct Wishes {
-    consumers: Vec<usize>,
-    wanted: Vec<Wanted>,
-    chosen: Vec<Option<usize>>,
-    /// What voices take, which come before all pictures, in bits per second.
-    audio: u64,
-}
 
 impl Engine {
     /// A packet of media.
@@ -88,19 +77,16 @@ impl Engine {
             Novelty::Late => {}
             Novelty::Duplicate | Novelty::TooOld => return true,
         }
-        let packet = Packet {
-            index,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            mark,
-            payload,
-            picture: (track.codec() == Codec::Vp8)
-                .then(|| vp8::Descriptor::parse(payload))
-                .flatten(),
-        };
+        let is_new = novelty == Novelty::InOrder && !stream.repeats && !track.source.is_audio();
+        let changes = is_new && track.heard(now, stream.layer);
+        let numbers = (index, header.timestamp, header.marker, mark);
+        let packet = Packet::new(track.codec(), numbers, payload);
         let heard = mark.filter(|_| track.source == Source::Microphone && !track.paused);
         if let (Some(mark), Some(hall)) = (heard, self.halls.get_mut(&track.member.meeting)) {
             hall.hear(now, track, mark);
+        }
+        if changes {
+            self.serve_receivers(now, stream.track);
         }
         self.fan_out(now, stream.track, stream.layer, &packet);
 
@@ -117,11 +103,10 @@ impl Engine {
         let track = &mut self.tracks[place];
         let number = layer_number(Some(layer_place));
         let clock_rate = track.uplink.clock_rate;
-        let begins = track.begins(packet.payload);
-        let is_audio = track.source.is_audio();
+        let (codec, is_audio) = (track.codec(), track.source.is_audio());
         let layer = &mut track.layers[layer_place];
-        if begins && !is_audio {
-            layer.keyframe_came();
+        if packet.begins && !is_audio {
+            layer.keyframe_came(packet.index);
             layer.reception.key_frame(packet.index);
         }
         if !packet.payload.is_empty() {
@@ -133,16 +118,17 @@ impl Engine {
         }
         let (layers, subscriptions) = (&track.layers, &mut track.subscriptions);
         for subscription in subscriptions {
-            // Whoever has nothing yet takes what there is, until its own layer has a key frame.
+            // Whoever has nothing yet takes a worse one, until its own layer has a key frame.
             let wanted = subscription.target == number
-                || (subscription.current == NONE && subscription.target != NONE);
-            let switches = begins && wanted && subscription.current != number;
+                || (subscription.current == NONE && subscription.target < number);
+            let switches = packet.begins && wanted && subscription.current != number;
             if !switches && subscription.current != number {
                 continue;
             }
             let Some(Entry {
                 transport,
                 side: Side::Receive(subscriber),
+                wakes,
                 ..
             }) = self.entries.get_mut(subscription.transport)
             else {
@@ -150,6 +136,11 @@ impl Engine {
             };
             let whom = (subscription.consumer, number);
             if switches {
+                if !is_audio && subscriber.has_seen_nothing() {
+                    // From now on it can be found out what the path bears.
+                    let timer = (wakes, subscription.transport);
+                    Self::hasten(&mut self.timers, timer, now, now);
+                }
                 if let Some(consumer) = subscriber.consumers.get_mut(subscription.consumer) {
                     let before = consumer.rewrite.current().map(|segment| segment.layer);
                     let same_moment = if before == Some(number) {
@@ -170,6 +161,7 @@ impl Engine {
                 subscription.current = number;
                 // Without it, voice and picture would only be in step from the next one on.
                 if let Some((report, _)) = &layers[layer_place].report {
+                    let report = (report, false);
                     subscriber.report(now, transport, &mut self.yard, whom, report);
                 }
             }
@@ -179,6 +171,15 @@ impl Engine {
                 }
             } else {
                 subscriber.forward(now, transport, &mut self.yard, whom, packet);
+            }
+            if switches {
+                // A first packet that came late: those after it were not sent yet.
+                let layer = &layers[layer_place];
+                let after = packet.index + 1..=layer.newest;
+                for stored in after.filter_map(|index| layer.history.get(index)) {
+                    let packet = Packet::stored(codec, stored);
+                    subscriber.forward(now, transport, &mut self.yard, whom, &packet);
+                }
             }
         }
     }
@@ -241,7 +242,7 @@ impl Engine {
             }) = self.entries.get_mut(subscription.transport)
             {
                 let whom = (subscription.consumer, number);
-                subscriber.report(now, transport, &mut self.yard, whom, report);
+                subscriber.report(now, transport, &mut self.yard, whom, (report, true));
             }
         }
     }
@@ -253,6 +254,7 @@ impl Engine {
             return;
         };
         let estimate = subscriber.bandwidth.estimate();
+        let was_known = subscriber.bandwidth.is_known();
         for packet in rtcp::parse(plain) {
             match packet {
                 Rtcp::ReceiverReport { blocks, .. } | Rtcp::SenderReport { blocks, .. } => {
@@ -270,13 +272,23 @@ impl Engine {
                         let Some((source, segment)) = held.rewrite.source(index) else {
                             continue;
                         };
-                        let Some(stored) = Some(&self.tracks[held.track])
+                        let track = held.track;
+                        let Some(layer) = Some(&self.tracks[track])
                             .filter(|track| !track.paused)
                             .and_then(|track| track.layers.get(usize::from(segment.layer)))
-                            .and_then(|layer| layer.history.get(source))
                         else {
                             continue;
                         };
+                        let Some(stored) = layer.history.get(source) else {
+                            // After an outage a browser waits seconds before it asks by itself.
+                            if layer.leaves_broken(source) {
+                                keyframes.push((consumer, track));
+                            }
+                            continue;
+                        };
+                        if subscriber.is_repeated(now, consumer, index) {
+                            continue;
+                        }
                         if !subscriber.may_repeat(now, stored.payload.len()) {
                             break;
                         }
@@ -302,7 +314,8 @@ impl Engine {
         }
         let after = subscriber.bandwidth.estimate();
         // Less than a tenth up or down changes nothing that the next look would not see.
-        let changed = after.abs_diff(estimate) * 10 > estimate;
+        let changed = after.abs_diff(estimate) * 10 > estimate
+            || subscriber.bandwidth.is_known() != was_known;
         for (consumer, track) in keyframes {
             self.want_keyframe(now, track, place, consumer);
         }
@@ -327,8 +340,8 @@ impl Engine {
         };
         let publisher = track.transport;
         if let Some(layer) = track.layers.get_mut(usize::from(current)) {
-            let (due, ssrc) = (layer.want_keyframe(now), layer.ssrc);
-            self.ask(now, publisher, ssrc.filter(|_| due));
+            layer.want_keyframe();
+            self.ask(now, publisher);
         }
     }
 
@@ -348,142 +361,22 @@ impl Engine {
             }
         }
         let layers = track.layers.iter_mut().zip(waited_for);
-        let due: Vec<u32> = layers
-            .filter(|(_, waited)| *waited)
-            .filter_map(|(layer, _)| layer.want_keyframe(now).then_some(layer.ssrc)?)
-            .collect();
-        for ssrc in due {
-            self.ask(now, publisher, Some(ssrc));
+        for (layer, _) in layers.filter(|(_, waited)| *waited) {
+            layer.want_keyframe();
         }
-        self.ask(now, publisher, None);
+        self.ask(now, publisher);
     }
 
-    /// Asks a publisher for a key frame, now or when it is due.
-    fn ask(&mut self, now: Instant, publisher: usize, ssrc: Option<u32>) {
+    /// Has a publisher asked for the key frames that are wanted, when they are due.
+    pub(super) fn ask(&mut self, now: Instant, publisher: usize) {
         let Some(entry) = self.entries.get_mut(publisher) else {
             return;
         };
-        if let Some(ssrc) = ssrc {
-            Publisher::ask_keyframe(ssrc, &mut entry.transport, &mut self.yard);
-        }
         if let Side::Publish(side) = &entry.side
             && let Some(next) = side.next_timeout(&self.tracks)
         {
             self.wake(now, publisher, next);
         }
-    }
-
-    /// Looks what fits on the path to a client, and probes whether more would.
-    pub(super) fn serve(&mut self, now: Instant, place: usize) {
-        let mut wishes = std::mem::take(&mut self.wanted);
-        let entry = &mut self.entries[place];
-        let Side::Receive(subscriber) = &mut entry.side else {
-            return;
-        };
-        let hall = self.halls.get(&entry.member.meeting);
-        wishes.gather(now, subscriber, &self.tracks, hall);
-        let budget = subscriber.budget(now).saturating_sub(wishes.audio);
-        allocate::allocate(budget, &wishes.wanted, &mut wishes.chosen);
-        subscriber.bandwidth.wants(wishes.audio + wishes.best());
-        subscriber.looked(now);
-        if let Some(probe) = subscriber.bandwidth.poll_probe(now) {
-            let (transport, yard) = (&mut entry.transport, &mut self.yard);
-            subscriber.pad(now, transport, yard, probe.bytes, probe.cluster);
-        }
-        for (consumer, chosen) in wishes.consumers.iter().zip(&wishes.chosen) {
-            self.aim(now, place, *consumer, *chosen);
-        }
-        self.wanted = wishes;
-        if let Side::Receive(subscriber) = &self.entries[place].side
-            && let Some(next) = subscriber.next_timeout()
-        {
-            self.wake(now, place, next);
-        }
-    }
-
-    /// Sets the layer that a consumer is to have.
-    fn aim(&mut self, now: Instant, place: usize, number: usize, chosen: Option<usize>) {
-        let Side::Receive(subscriber) = &mut self.entries[place].side else {
-            return;
-        };
-        let consumer = &mut subscriber.consumers[number];
-        if consumer.target == chosen {
-            return;
-        }
-        consumer.target = chosen;
-        let track_place = consumer.track;
-        let track = &mut self.tracks[track_place];
-        let paused = track.paused;
-        let Some(own) = track.subscription(place, number) else {
-            return;
-        };
-        own.target = layer_number(chosen);
-        if chosen.is_none() {
-            own.current = NONE;
-            return;
-        }
-        if !paused {
-            self.ask_for_missing(now, track_place);
-        }
-    }
-}
-
-impl Wishes {
-    fn gather(
-        &mut self,
-        now: Instant,
-        subscriber: &Subscriber,
-        tracks: &slab::Slab<Track>,
-        hall: Option<&Hall>,
-    ) {
-        self.consumers.clear();
-        self.wanted.clear();
-        self.audio = 0;
-        let speaker = hall.and_then(|hall| hall.speaking.ranking().first());
-        let pinned = hall.and_then(|hall| hall.pinned);
-        for (number, consumer) in &subscriber.consumers {
-            let track = &tracks[consumer.track];
-            if track.source.is_audio() && !track.paused {
-                self.audio += track.layers[0].reception.bitrate(now);
-            }
-            if !consumer.agreed || track.source.is_audio() {
-                continue;
-            }
-            let mut layers = [0; LAYERS];
-            for (bps, layer) in layers.iter_mut().zip(&track.layers) {
-                *bps = layer.reception.bitrate(now);
-            }
-            if layers == [0; LAYERS] {
-                // Nothing has come yet, or nothing comes for now: it costs nothing to wait for it.
-                for (bps, _) in layers.iter_mut().zip(&track.layers) {
-                    *bps = 1;
-                }
-            }
-            let peer = track.member.peer;
-            self.consumers.push(number);
-            self.wanted.push(Wanted {
-                priority: if track.source.is_screen() {
-                    Priority::Screen
-                } else if pinned == Some(peer) {
-                    Priority::Pinned
-                } else if speaker == Some(&peer) {
-                    Priority::Speaker
-                } else {
-                    Priority::Other
-                },
-                preferred: consumer.preferred,
-                layers,
-                current: consumer.target,
-            });
-        }
-    }
-
-    /// What everything that is wanted would take.
-    fn best(&self) -> u64 {
-        let wanted = self.wanted.iter();
-        wanted
-            .filter_map(|wanted| wanted.layers.get(wanted.ceiling()?).copied())
-            .sum()
     }
 }
 
@@ -495,10 +388,7 @@ impl Hall {
             .level(now, track.member.peer, level, Some(voice));
         if let Some(ranking) = self.speaking.poll(now) {
             let ranking = ranking.to_vec();
-            for listener in &self.listeners {
-                // One that is behind learns it from the next.
-                let _ = listener.try_send(Event::Speaking(ranking.clone()));
-            }
+            self.tell(&Event::Speaking(ranking));
         }
     }
 }

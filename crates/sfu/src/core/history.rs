@@ -83,6 +83,12 @@ impl History {
         self.at(index).filter(|held| held.index == index)
     }
 
+    /// Whether the packet of this number was there, or should have been, and a newer one has taken
+    /// its place.
+    pub(super) fn is_gone(&self, index: u64) -> bool {
+        self.at(index).is_some_and(|held| held.index > index)
+    }
+
     fn at(&self, index: u64) -> Option<&Stored> {
         self.ring.get(self.place(index))?.as_ref()
     }
@@ -121,7 +127,9 @@ mod tests {
             put(&mut history, index, now);
         }
         assert_eq!(history.ring.len(), 64);
-        assert!(history.get(135).is_none());
+        assert!(history.get(135).is_none() && history.is_gone(135));
+        // What has not come yet is not gone.
+        assert!(!history.is_gone(136) && !history.is_gone(200));
         assert_eq!(history.get(136).unwrap().payload, 136_u64.to_be_bytes());
 
         let mut slow = History::new(64);

@@ -3,6 +3,7 @@
 //! The server has an address that everybody reaches, so it asks nothing itself: it learns where a
 //! client is from the client's own checks, and that it is still there from their going on.
 
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,10 @@ use super::Route;
 /// A client that has not asked for so long is gone (RFC 7675, 5.1).
 const CONSENT: Duration = Duration::from_secs(30);
 
-/// A way that was quiet for so long gives way to any other that the client chooses.
-const STALE: Duration = Duration::from_secs(3);
+/// A way on which something valid came within so long is in use: neither does the client itself move
+/// by a check unless it says so, nor does anybody else's check take the way. Browsers check the one
+/// that they use every 2.5 seconds.
+pub(crate) const HELD: Duration = Duration::from_secs(5);
 
 /// How many ways a client may come on over the life of one transport. Changing networks takes a
 /// few each time; after the last, the client makes a new transport. The limit bounds what a client
@@ -62,6 +65,34 @@ pub(super) fn refusal(message: &StunMessage<'_>, password: &str) -> Option<Vec<u
     write(&refusal, password)
 }
 
+/// So many transports of clients that know of their end are remembered.
+const DISMISSED: usize = 20_000;
+
+/// The transports, by their user names, whose clients know that they are no more and are about to let
+/// go of them. A refusal would only make them try to mend what they are leaving.
+#[derive(Default)]
+pub(super) struct Dismissed {
+    names: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Dismissed {
+    pub(super) fn add(&mut self, ufrag: &str) {
+        if self.order.len() >= DISMISSED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+        if self.names.insert(ufrag.to_owned()) {
+            self.order.push_back(ufrag.to_owned());
+        }
+    }
+
+    pub(super) fn has(&self, ufrag: &str) -> bool {
+        self.names.contains(ufrag)
+    }
+}
+
 fn write(answer: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = vec![0; ANSWER_BYTES];
     let length = (*answer).to_bytes(Some(password), &mut bytes, sign).ok()?;
@@ -73,8 +104,8 @@ fn write(answer: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
 pub(super) struct Ice {
     ufrag: String,
     password: String,
-    /// Every way that a valid check came on.
-    routes: Vec<Route>,
+    /// Every way that a valid check came on, and when the last one did.
+    routes: Vec<(Route, Instant)>,
     /// The one that packets are sent on.
     selected: Option<Selected>,
     /// The last valid check.
@@ -88,6 +119,17 @@ struct Selected {
     priority: u32,
     /// The last time that something valid came on it.
     used: Instant,
+}
+
+impl Selected {
+    fn is_held(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) < HELD
+    }
+}
+
+/// Whether a check of then says that the client is still there.
+fn is_fresh(now: Instant, checked: Instant) -> bool {
+    now.saturating_duration_since(checked) < CONSENT
 }
 
 impl Ice {
@@ -117,14 +159,19 @@ impl Ice {
     }
 
     /// Every way that a valid check came on.
-    pub(super) fn routes(&self) -> &[Route] {
-        &self.routes
+    pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
+        self.routes.iter().map(|(route, _)| *route)
+    }
+
+    /// Whether this is the way that packets are sent on, and something valid came on it lately.
+    pub(super) fn holds(&self, now: Instant, route: Route) -> bool {
+        self.selected
+            .is_some_and(|selected| selected.route == route && selected.is_held(now))
     }
 
     /// Whether the client has shown itself lately.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
-        self.heard
-            .is_some_and(|heard| now.saturating_duration_since(heard) < CONSENT)
+        self.heard.is_some_and(|heard| is_fresh(now, heard))
     }
 
     /// What to send back, the same way, to a check that is signed with this transport's password.
@@ -139,11 +186,13 @@ impl Ice {
         if !message.is_binding_request() || !message.verify(self.password.as_bytes(), sign) {
             return None;
         }
-        if !self.routes.contains(&route) {
-            if self.routes.len() >= ROUTES {
-                return None;
-            }
-            self.routes.push(route);
+        let mut routes = self.routes.iter_mut();
+        if let Some((_, checked)) = routes.find(|(known, _)| *known == route) {
+            *checked = now;
+        } else if self.routes.len() < ROUTES {
+            self.routes.push((route, now));
+        } else {
+            return None;
         }
         self.heard = Some(now);
         self.choose(now, route, message);
@@ -159,8 +208,8 @@ impl Ice {
         match &mut self.selected {
             Some(selected) if selected.route == route => selected.used = now,
             Some(selected) => {
-                let is_stale = now.saturating_duration_since(selected.used) > STALE;
-                if is_stale || (message.use_candidate() && priority > selected.priority) {
+                let is_better = message.use_candidate() && priority > selected.priority;
+                if is_better || !selected.is_held(now) {
                     *selected = Selected {
                         route,
                         priority,
@@ -179,13 +228,17 @@ impl Ice {
         }
     }
 
-    /// A packet with the client's own signature came this way: it is the way that the client uses.
+    /// A packet with the client's own signature came this way: it is the way that the client uses,
+    /// if it agrees to be sent something there (RFC 7675, 5.1).
     pub(super) fn used(&mut self, now: Instant, route: Route) {
         match &mut self.selected {
             Some(selected) if selected.route == route => selected.used = now,
             Some(selected) => {
-                selected.route = route;
-                selected.used = now;
+                let way = self.routes.iter().find(|(known, _)| *known == route);
+                if way.is_some_and(|(_, checked)| is_fresh(now, *checked)) {
+                    selected.route = route;
+                    selected.used = now;
+                }
             }
             None => {}
         }
@@ -193,7 +246,7 @@ impl Ice {
 
     /// A way is gone for good, such as a closed TCP connection.
     pub(super) fn lost(&mut self, route: Route) {
-        self.routes.retain(|other| *other != route);
+        self.routes.retain(|(other, _)| *other != route);
         if self.selected() == Some(route) {
             self.selected = None;
         }

@@ -5,16 +5,21 @@
 use crate::sdp::Codec;
 use crate::wire::vp8;
 
-/// Whether decoding can begin with the packet that has this payload.
-pub(super) fn begins(codec: Codec, payload: &[u8]) -> bool {
-    match codec {
+/// Whether decoding can begin with the packet that has this payload; and what VP8 says of its
+/// picture.
+pub(super) fn look(codec: Codec, payload: &[u8]) -> (bool, Option<vp8::Descriptor>) {
+    let begins = match codec {
         Codec::Opus => !payload.is_empty(),
-        Codec::Vp8 => vp8::Descriptor::parse(payload).is_some_and(|it| it.keyframe_start),
+        Codec::Vp8 => {
+            let picture = vp8::Descriptor::parse(payload);
+            return (picture.is_some_and(|it| it.keyframe_start), picture);
+        }
         Codec::Vp9 => vp9(payload).unwrap_or_default(),
         Codec::H264 => h264(payload).unwrap_or_default(),
         // The bit that says that a new coded video sequence begins (AV1 RTP, 4.4).
         Codec::Av1 => payload.first().is_some_and(|header| header & 0x08 != 0),
-    }
+    };
+    (begins, None)
 }
 
 /// The first packet of the lowest spatial layer of a frame that needs no other (RFC 9628, 4.2).
@@ -88,7 +93,7 @@ mod tests {
             (Codec::Opus, &[0x78], true),
             (Codec::Opus, &[], false),
         ] {
-            assert_eq!(begins(codec, payload), expected, "{codec:?} {payload:02x?}");
+            assert_eq!(look(codec, payload).0, expected, "{codec:?} {payload:02x?}");
         }
     }
 
@@ -96,7 +101,7 @@ mod tests {
         #[test]
         fn nothing_that_comes_is_too_strange(payload in prop::collection::vec(any::<u8>(), 0..64)) {
             for codec in Codec::ALL {
-                let _ = begins(codec, &payload);
+                let _ = look(codec, &payload);
             }
         }
     }

@@ -4,22 +4,17 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
-use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::ice::Ice;
 use super::publish::Publisher;
-use super::reception::Reception;
 use super::subscribe::{Numbering, Subscriber, layer_number};
 use super::track::{NONE, Subscription, Track};
 use super::transport::Transport;
-use super::{Engine, Entry, Route, Side};
-use crate::relay::Via;
+use super::{Engine, Entry, Side};
+use crate::events::Listener;
 use crate::sdp::{Description, Downlink, Local, Opus, Publishing, Receiving, Uplink};
-use crate::{
-    Consumed, Direction, Error, Event, Member, Opened, PeerReport, Produce, Source, TrackReport,
-    TransportReport, Want,
-};
+use crate::{Consumed, Direction, Error, Member, Opened, Produce, Source, Want};
 
 /// What a microphone may send if its preset says nothing, in bits per second; and silence costs
 /// next to nothing (contract: media 1.5).
@@ -461,17 +456,20 @@ impl Engine {
         }
     }
 
-    /// Frees what a member has.
-    pub(crate) fn close(&mut self, member: Member) {
+    /// Frees what a member has. Whether its client knows that, or is to be told when it checks.
+    pub(crate) fn close(&mut self, member: Member, knows: bool) {
         for direction in [Direction::Publish, Direction::Receive] {
-            if let Some(place) = self.by_member.get(&(member, direction)) {
-                self.free(*place, "closed");
+            if let Some(place) = self.by_member.get(&(member, direction)).copied() {
+                if knows {
+                    self.dismissed.add(self.entries[place].transport.id());
+                }
+                self.free(place, "closed");
             }
         }
     }
 
     /// Tells what happens in a meeting.
-    pub(crate) fn listen(&mut self, meeting: MeetingId, listener: mpsc::Sender<Event>) {
+    pub(crate) fn listen(&mut self, meeting: MeetingId, listener: Listener) {
         // Whoever stops listening says nothing, so that meetings that nobody came to are looked for
         // whenever there are twice as many as were of use the last time.
         if self.halls.len() >= self.sweep_halls_at {
@@ -481,101 +479,6 @@ impl Engine {
         let hall = self.halls.entry(meeting).or_default();
         hall.listeners.retain(|listener| !listener.is_closed());
         hall.listeners.push(listener);
-    }
-
-    /// What is known of a client's media.
-    pub(crate) fn report(&self, now: Instant, member: Member) -> Option<PeerReport> {
-        let of = |direction: Direction| {
-            let place = self.by_member.get(&(member, direction)).copied();
-            place.map(|place| self.transport_report(now, place))
-        };
-        let report = PeerReport {
-            publish: of(Direction::Publish),
-            receive: of(Direction::Receive),
-        };
-        (report.publish.is_some() || report.receive.is_some()).then_some(report)
-    }
-
-    fn transport_report(&self, now: Instant, place: usize) -> TransportReport {
-        let entry = &self.entries[place];
-        let route = entry.transport.ice.selected();
-        let mut report = TransportReport {
-            connected: entry.dies.is_none(),
-            protocol: match route {
-                Some(Route::Udp(..)) => "udp",
-                Some(Route::Link(_, Via::Tcp)) => "tcp",
-                Some(Route::Link(_, Via::Relay)) => "relay",
-                None => "",
-            },
-            remote: match route {
-                Some(Route::Udp(_, address)) => Some(address),
-                _ => None,
-            },
-            ..TransportReport::default()
-        };
-        match &entry.side {
-            Side::Publish(publisher) => {
-                let tracks = publisher.tracks.iter().map(|place| &self.tracks[*place]);
-                report.tracks = tracks.map(|track| track.report(now)).collect();
-            }
-            Side::Receive(subscriber) => {
-                let round_trip = subscriber.round_trip.or(subscriber.bandwidth.round_trip());
-                report.round_trip_ms = round_trip.map(|time| time.as_secs_f64() * 1000.0);
-                report.available_bps = Some(subscriber.bandwidth.estimate());
-                report.arrived_bps = subscriber.bandwidth.acknowledged();
-                report.loss = Some(f64::from(subscriber.bandwidth.loss()));
-                for (number, consumer) in &subscriber.consumers {
-                    let track = &self.tracks[consumer.track];
-                    let mut all = track.subscriptions.iter();
-                    let own = all.find(|own| own.transport == place && own.consumer == number);
-                    let current = own.and_then(|own| track.layers.get(usize::from(own.current)));
-                    report.tracks.push(TrackReport {
-                        producer: consumer.producer,
-                        source: consumer.source,
-                        mid: consumer.mid.clone(),
-                        layer: current.and_then(|layer| layer.rid.clone()),
-                        bps: current.map_or(0, |layer| layer.reception.bitrate(now)),
-                        packets: consumer.packets,
-                        bytes: consumer.bytes,
-                        lost: consumer.lost,
-                        repaired: 0,
-                        jitter_ms: f64::from(consumer.jitter) * 1000.0
-                            / f64::from(track.uplink.clock_rate),
-                    });
-                }
-            }
-        }
-        report
-    }
-}
-
-impl Track {
-    fn report(&self, now: Instant) -> TrackReport {
-        let receptions = || self.layers.iter().map(|layer| &layer.reception);
-        let best = self
-            .layers
-            .iter()
-            .find(|layer| layer.reception.bitrate(now) > 0);
-        TrackReport {
-            producer: self.producer,
-            source: self.source,
-            mid: self.uplink.mid.clone(),
-            layer: best.and_then(|layer| layer.rid.clone()),
-            bps: receptions().map(|reception| reception.bitrate(now)).sum(),
-            packets: receptions().map(Reception::packets).sum(),
-            bytes: receptions().map(Reception::bytes).sum(),
-            lost: receptions().map(Reception::lost).sum(),
-            repaired: receptions().map(Reception::repaired).sum(),
-            jitter_ms: best.map_or(0.0, |layer| layer.reception.jitter_ms()),
-        }
-    }
-
-    /// The layer of a rid, or the worst one before it in quality that there is.
-    fn nearest_layer(&self, rid: &str) -> Option<usize> {
-        self.layer_of(Some(rid.as_bytes())).or_else(|| {
-            let known = |layer: &super::track::Layer| layer.rid.as_deref() < Some(rid);
-            self.layers.iter().rposition(known)
-        })
     }
 }
 

@@ -142,6 +142,10 @@ impl Publisher {
         let repeated = value(&track.uplink, Extension::RepairedRid);
         let layer = track.layer_of(repeated.or_else(|| value(&track.uplink, Extension::Rid)))?;
         let repeats = repeated.is_some() || Some(header.payload_type) == track.uplink.rtx;
+        // A stream is only what the track was agreed to be sent as: requests to repeat name its SSRC.
+        if !repeats && header.payload_type != track.uplink.payload_type {
+            return None;
+        }
         self.learn(header.ssrc, place, layer, repeats);
         if !repeats {
             track.layers[layer].found(now, header.ssrc);
@@ -196,7 +200,7 @@ impl Publisher {
                     });
                 }
                 if layer.reception.take_given_up() && !is_audio {
-                    layer.want_keyframe(now);
+                    layer.want_keyframe();
                 }
                 if layer.keyframe_next().is_some_and(|at| at <= now) {
                     // A key frame costs all who watch the publisher, on whichever layer.
@@ -204,7 +208,7 @@ impl Publisher {
                         .iter()
                         .any(|own| own.current == number || own.target == number);
                     if track.paused || !watched {
-                        layer.keyframe_came();
+                        layer.keyframe_unwanted();
                     }
                 }
                 if layer.keyframe_due(now) {
@@ -223,7 +227,7 @@ impl Publisher {
     }
 
     /// Asks for a key frame of a stream.
-    pub(super) fn ask_keyframe(ssrc: u32, transport: &mut Transport, yard: &mut Yard) {
+    fn ask_keyframe(ssrc: u32, transport: &mut Transport, yard: &mut Yard) {
         transport.send_rtcp(yard, |out| rtcp::write_pli(out, OURSELVES, ssrc));
     }
 

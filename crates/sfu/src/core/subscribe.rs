@@ -1,13 +1,18 @@
 //! The side of a transport that sends a client what it receives of others.
 
+mod repeat;
+mod repeated;
+
 use std::time::{Duration, Instant};
 
 use parlor_protocol::ProducerId;
 use slab::Slab;
 
+use self::repeated::Repeated;
+use super::allocate::Budget;
 use super::bandwidth::{Bandwidth, Cluster};
-use super::history::Stored;
-use super::rewrite::{Numbers, Rewrite, Segment};
+use super::packet::Packet;
+use super::rewrite::{Rewrite, Segment};
 use super::track::{NONE, Track};
 use super::transport::{Transport, Yard, middle, round_trip};
 use crate::Source;
@@ -19,45 +24,12 @@ use crate::wire::vp8;
 /// What a datagram weighs besides the bytes in it: UDP and IPv4 headers.
 const DATAGRAM_OVERHEAD: usize = 28;
 
-/// The most padding one packet can have (RFC 3550, 5.1).
-const PADDING: u8 = 255;
-
-/// Packets that are sent again in answer to one request.
-const REPEATS: usize = 256;
-
-/// Bits per second that may be sent again at least.
-const REPEATED_BPS: u64 = 500_000;
-
 /// Between two looks at what fits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long pictures are sent before what is known of the path counts.
+/// How long pictures are sent before the path counts as known, if nothing comes back that tells of
+/// it.
 const KNOWN_AFTER: Duration = Duration::from_secs(3);
-
-/// A packet of a publisher, decrypted.
-pub(super) struct Packet<'a> {
-    pub(super) index: u64,
-    pub(super) timestamp: u32,
-    pub(super) marker: bool,
-    /// The audio level or the orientation of the picture, as it came.
-    pub(super) mark: Option<u8>,
-    pub(super) payload: &'a [u8],
-    pub(super) picture: Option<vp8::Descriptor>,
-}
-
-impl Packet<'_> {
-    pub(super) fn numbers(&self) -> Numbers {
-        Numbers {
-            index: self.index,
-            timestamp: self.timestamp,
-            picture: self.picture.as_ref().and_then(|picture| picture.picture_id),
-            tl0: self
-                .picture
-                .as_ref()
-                .and_then(|picture| picture.tl0_pic_idx),
-        }
-    }
-}
 
 /// What a client receives.
 pub(super) struct Subscriber {
@@ -103,13 +75,14 @@ pub(super) struct Consumer {
     pub(super) ssrc: u32,
     payload_type: u8,
     repeats: Option<Repeats>,
+    repeated: Repeated,
     pub(super) rewrite: Rewrite,
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) lost: u64,
     pub(super) jitter: u32,
-    /// The last report: what the client repeats of it, and when it left.
-    reported: Option<(u32, Instant)>,
+    /// The last report: what the client repeats of it, and when it left, if it left once.
+    reported: Option<(u32, Option<Instant>)>,
 }
 
 /// The stream on which packets are sent again (RFC 4588).
@@ -181,6 +154,7 @@ impl Subscriber {
                 payload_type,
                 next: u64::from(numbering.first & 0x7FFF),
             }),
+            repeated: Repeated::default(),
             rewrite: Rewrite::new(track.uplink.clock_rate, numbering.first),
             packets: 0,
             bytes: 0,
@@ -293,135 +267,15 @@ impl Subscriber {
         outbox.end();
     }
 
-    /// Whether so much may be sent again now: at most what the path is thought to bear, and at
-    /// least what a voice and a small picture need. A client that asks for more makes it worse.
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(super) fn may_repeat(&mut self, now: Instant, bytes: usize) -> bool {
-        let rate = self.bandwidth.estimate().max(REPEATED_BPS) as f64 / 8.0;
-        let passed = now.saturating_duration_since(self.repeated).as_secs_f64();
-        self.repeated = now;
-        self.repeat_credit = (self.repeat_credit + passed * rate).min(rate);
-        let may = self.repeat_credit >= bytes as f64;
-        if may {
-            self.repeat_credit -= bytes as f64;
-        }
-        may
-    }
-
-    /// Sends a packet again that the client has not got.
-    pub(super) fn repeat(
-        &mut self,
-        now: Instant,
-        transport: &mut Transport,
-        yard: &mut Yard,
-        (place, index): (usize, u64),
-        (stored, segment): (&Stored, &Segment),
-    ) {
-        let consumer = &mut self.consumers[place];
-        let is_audio = consumer.source.is_audio();
-        let mut outgoing = Outgoing {
-            marker: stored.marker,
-            payload_type: consumer.payload_type,
-            #[expect(clippy::cast_possible_truncation, reason = "16 bits are on the wire")]
-            sequence: index as u16,
-            timestamp: segment.timestamp(stored.timestamp),
-            ssrc: consumer.ssrc,
-        };
-        let original = outgoing.sequence.to_be_bytes();
-        let mut sealed_as = index;
-        match &mut consumer.repeats {
-            Some(repeats) => {
-                sealed_as = repeats.next;
-                repeats.next += 1;
-                outgoing.ssrc = repeats.ssrc;
-                outgoing.payload_type = repeats.payload_type;
-                #[expect(clippy::cast_possible_truncation, reason = "16 bits are on the wire")]
-                {
-                    outgoing.sequence = sealed_as as u16;
-                }
-            }
-            // What is counted on its way cannot be sent twice under one number.
-            None if !is_audio => return,
-            None => {}
-        }
-        let repeated = consumer.repeats.is_some();
-        let sent = Sent {
-            outgoing,
-            index: sealed_as,
-            mark: stored.mark,
-            is_audio,
-            probe: None,
-        };
-        let picture = vp8::Descriptor::parse(&stored.payload).filter(|_| !is_audio);
-        self.send(now, transport, yard, &sent, |bytes| {
-            if repeated {
-                bytes.extend_from_slice(&original);
-            }
-            let start = bytes.len();
-            bytes.extend_from_slice(&stored.payload);
-            patch(picture.as_ref(), segment, &mut bytes[start..]);
-        });
-    }
-
-    /// Sends padding, to find out what the path bears.
-    pub(super) fn pad(
-        &mut self,
-        now: Instant,
-        transport: &mut Transport,
-        yard: &mut Yard,
-        mut bytes: usize,
-        cluster: Cluster,
-    ) {
-        // What is not counted on its way tells nothing about it.
-        let mut consumers = self
-            .consumers
-            .iter()
-            .filter(|_| self.marks.transport_cc.is_some());
-        let Some((place, _)) = consumers.find(|(_, consumer)| {
-            consumer.agreed && consumer.repeats.is_some() && consumer.packets > 0
-        }) else {
-            return;
-        };
-        while bytes > 0 {
-            let consumer = &mut self.consumers[place];
-            let Some(repeats) = &mut consumer.repeats else {
-                return;
-            };
-            let index = repeats.next;
-            repeats.next += 1;
-            let sent = Sent {
-                outgoing: Outgoing {
-                    marker: false,
-                    payload_type: repeats.payload_type,
-                    #[expect(clippy::cast_possible_truncation, reason = "16 bits are on the wire")]
-                    sequence: index as u16,
-                    timestamp: 0,
-                    ssrc: repeats.ssrc,
-                },
-                index,
-                mark: None,
-                is_audio: false,
-                probe: Some(cluster),
-            };
-            self.send(now, transport, yard, &sent, |out| {
-                // The bit says that the last byte tells how much of the end is padding.
-                let header = out.len() - 20;
-                out[header] |= 0x20;
-                out.resize(out.len() + usize::from(PADDING) - 1, 0);
-                out.push(PADDING);
-            });
-            bytes = bytes.saturating_sub(usize::from(PADDING) + 20);
-        }
-    }
-
-    /// Passes a sender report of the publisher on, in the numbers that this client knows.
+    /// Passes a sender report of the publisher on, in the numbers that this client knows. One that
+    /// is not new may have been passed on before.
     pub(super) fn report(
         &mut self,
         now: Instant,
         transport: &mut Transport,
         yard: &mut Yard,
         (place, layer): (usize, u8),
-        report: &SenderInfo,
+        (report, is_new): (&SenderInfo, bool),
     ) {
         let Some(consumer) = self.consumers.get_mut(place) else {
             return;
@@ -440,7 +294,8 @@ impl Subscriber {
             packets: consumer.packets as u32,
             octets: consumer.bytes as u32,
         };
-        consumer.reported = Some((middle(report.ntp), now));
+        // Of one that went out before, nobody could tell which of the two is meant.
+        consumer.reported = Some((middle(report.ntp), is_new.then_some(now)));
         let cname = &consumer.stream;
         transport.send_rtcp(yard, |out| {
             rtcp::write_sender_report(out, &told, &[]);
@@ -458,25 +313,7 @@ impl Subscriber {
         consumer.lost = u64::try_from(block.lost).unwrap_or_default();
         consumer.jitter = block.jitter;
         let (lsr, sent) = consumer.reported?;
-        (lsr == block.lsr && lsr != 0).then(|| round_trip(now, sent, block))?
-    }
-
-    /// The consumer of an SSRC, and the full numbers of these packets of it.
-    pub(super) fn missing(
-        &self,
-        ssrc: u32,
-        lost: impl Iterator<Item = u16>,
-    ) -> Option<(usize, Vec<u64>)> {
-        let place = self.by_ssrc(ssrc)?;
-        let consumer = self
-            .consumers
-            .get(place)
-            .filter(|consumer| consumer.ssrc == ssrc)?;
-        let near = consumer.rewrite.highest();
-        let indexes = lost
-            .take(REPEATS)
-            .map(|number| rtp::unwrap_sequence(near, number));
-        Some((place, indexes.collect()))
+        (lsr == block.lsr && lsr != 0).then(|| round_trip(now, sent?, block))?
     }
 
     /// The track of a consumer by SSRC, for one who needs a key frame of it.
@@ -500,18 +337,20 @@ impl Subscriber {
             .min()
     }
 
-    /// What may be sent, in bits per second. Nothing is held back before the path has had the time
-    /// to show what it bears: most bear a call, and on those that do not the estimate falls at once.
-    pub(super) fn budget(&self, now: Instant) -> u64 {
-        let estimate = self.bandwidth.estimate();
-        let is_known = self
+    /// What may be sent for pictures besides so many bits per second for voices.
+    pub(super) fn budget(&self, now: Instant, voices: u64) -> Budget {
+        let is_late = self
             .seen_since
             .is_some_and(|since| now.saturating_duration_since(since) > KNOWN_AFTER);
-        if is_known || estimate < super::BANDWIDTH.start_bps {
-            estimate
-        } else {
-            u64::MAX
+        Budget {
+            bps: self.bandwidth.estimate().saturating_sub(voices),
+            is_known: is_late || self.bandwidth.is_known(),
         }
+    }
+
+    /// Whether no picture was ever sent.
+    pub(super) fn has_seen_nothing(&self) -> bool {
+        self.seen_since.is_none()
     }
 
     /// It is looked at what fits now.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::allocate::LAYERS;
 use super::history::History;
-use super::key_frame;
 use super::reception::Reception;
 use crate::sdp::{Codec, Uplink};
 use crate::wire::rtcp::SenderInfo;
@@ -15,6 +15,18 @@ pub(super) const NONE: u8 = u8::MAX;
 
 /// Between two requests for a key frame of one layer. Each costs the publisher a large picture.
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(300);
+
+/// A layer of which nothing comes for so long, while others of its track do, is not sent any more.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// A layer of which nothing came for so long begins anew.
+const GONE: Duration = Duration::from_secs(1);
+
+/// How long it takes until it can be measured what a layer takes.
+const UNMEASURED: Duration = Duration::from_millis(500);
+
+/// What the layers of a camera take, about, in bits per second: the worst first (contract: media 2).
+const USUAL: [u64; LAYERS] = [150_000, 500_000, 1_500_000];
 
 /// Packets of a video layer that are kept, at most: a power of two.
 const VIDEO_PACKETS: usize = 1024;
@@ -60,6 +72,13 @@ pub(super) struct Layer {
     pub(super) newest: u64,
     keyframe_wanted: bool,
     keyframe_asked: Option<Instant>,
+    /// The packet that the last key frame began with.
+    key_frame: u64,
+    /// When the last packet came, and since when they have come.
+    heard: Option<Instant>,
+    began: Option<Instant>,
+    /// Others of its track are sent, and this is not any more.
+    silent: bool,
     /// When its SSRC was learned.
     since: Option<Instant>,
 }
@@ -88,6 +107,10 @@ impl Track {
             newest: 0,
             keyframe_wanted: false,
             keyframe_asked: None,
+            key_frame: 0,
+            heard: None,
+            began: None,
+            silent: false,
             since: None,
         };
         let layers = if rids.is_empty() {
@@ -119,9 +142,37 @@ impl Track {
         self.layers.iter().position(named)
     }
 
-    /// Whether decoding can begin with this payload.
-    pub(super) fn begins(&self, payload: &[u8]) -> bool {
-        key_frame::begins(self.uplink.codec, payload)
+    /// The layer of a rid, or the worst one before it in quality that there is.
+    pub(super) fn nearest_layer(&self, rid: &str) -> Option<usize> {
+        self.layer_of(Some(rid.as_bytes())).or_else(|| {
+            let known = |layer: &Layer| layer.rid.as_deref() < Some(rid);
+            self.layers.iter().rposition(known)
+        })
+    }
+
+    /// A packet of a layer came that is newer than all before. Whether other layers are sent now than
+    /// before it: this one begins, or another has fallen silent.
+    pub(super) fn heard(&mut self, now: Instant, place: usize) -> bool {
+        let layers = self.layers.iter_mut().enumerate();
+        layers.fold(false, |changed, (other, layer)| {
+            let differs = if other == place {
+                layer.begins(now)
+            } else {
+                layer.ends(now)
+            };
+            changed | differs
+        })
+    }
+
+    /// What each layer takes, in bits per second. 0 is one that is not sent.
+    pub(super) fn costs(&self, now: Instant) -> [u64; LAYERS] {
+        let mut costs = [0; LAYERS];
+        let several = self.layers.len() > 1;
+        let usual = USUAL.iter().take(self.layers.len()).rev();
+        for ((bps, layer), usual) in costs.iter_mut().zip(&self.layers).zip(usual) {
+            *bps = layer.cost(now, if several { *usual } else { 0 });
+        }
+        costs
     }
 
     /// What is known of one who receives it.
@@ -155,10 +206,39 @@ impl Layer {
         self.since = Some(now);
     }
 
-    /// Somebody needs a key frame. True if the publisher is to be asked now.
-    pub(super) fn want_keyframe(&mut self, now: Instant) -> bool {
+    fn begins(&mut self, now: Instant) -> bool {
+        let since = |heard| now.saturating_duration_since(heard);
+        let begins = self.silent || self.heard.is_none_or(|heard| since(heard) > GONE);
+        self.heard = Some(now);
+        if begins {
+            self.silent = false;
+            self.began = Some(now);
+        }
+        begins
+    }
+
+    fn ends(&mut self, now: Instant) -> bool {
+        let since = |heard| now.saturating_duration_since(heard);
+        let ends = !self.silent && self.heard.is_some_and(|heard| since(heard) >= SILENCE);
+        self.silent |= ends;
+        ends
+    }
+
+    /// As measured, and before that can be at least what is usual.
+    fn cost(&self, now: Instant, usual: u64) -> u64 {
+        if self.silent {
+            return 0;
+        }
+        let is_new = self
+            .began
+            .is_some_and(|began| now.saturating_duration_since(began) < UNMEASURED);
+        let measured = self.reception.bitrate(now);
+        measured.max(if is_new { usual } else { 0 })
+    }
+
+    /// Somebody needs a key frame, which the publisher is asked for when it is due.
+    pub(super) fn want_keyframe(&mut self) {
         self.keyframe_wanted = true;
-        self.keyframe_due(now)
     }
 
     /// Whether the publisher is to be asked for a key frame now; if so, it counts as asked.
@@ -182,9 +262,21 @@ impl Layer {
         }
     }
 
-    /// A key frame begins.
-    pub(super) fn keyframe_came(&mut self) {
+    /// Nobody waits for a key frame any more.
+    pub(super) fn keyframe_unwanted(&mut self) {
         self.keyframe_wanted = false;
+    }
+
+    /// A key frame begins with this packet.
+    pub(super) fn keyframe_came(&mut self, index: u64) {
+        self.keyframe_wanted = false;
+        self.key_frame = self.key_frame.max(index);
+    }
+
+    /// Whether a receiver that lacks this packet cannot get it any more, and has nothing newer to
+    /// begin anew with.
+    pub(super) fn leaves_broken(&self, index: u64) -> bool {
+        index > self.key_frame && self.history.is_gone(index)
     }
 
     /// The timestamp of this layer at a moment, from its last sender report.

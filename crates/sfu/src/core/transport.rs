@@ -186,6 +186,11 @@ impl Transport {
         self.trusted && self.keys.is_some()
     }
 
+    /// Whether its client has lately shown itself on this way, which is the one that is in use.
+    pub(super) fn holds(&self, now: Instant, route: Route) -> bool {
+        self.is_secure() && self.ice.holds(now, route)
+    }
+
     /// When it is to be woken for DTLS.
     pub(super) fn wakes(&self) -> Option<Instant> {
         self.dtls_wakes

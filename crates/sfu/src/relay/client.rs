@@ -35,14 +35,15 @@ impl Links {
         queue: mpsc::Sender<(LinkId, Vec<u8>)>,
         (source, via): (SocketAddr, Via),
     ) {
-        self.open
-            .push((link, Arc::new(Semaphore::new(WAITING_EACH))));
+        let places = Arc::new(Semaphore::new(WAITING_EACH));
         let outlet = Outlet {
             link,
             source,
             via,
             queue,
+            open: Arc::downgrade(&places),
         };
+        self.open.push((link, places));
         self.relay.doorway.open(link, outlet);
     }
 

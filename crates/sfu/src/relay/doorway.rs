@@ -1,7 +1,7 @@
 //! Between the links and the engine: datagrams both ways, each in a bounded queue.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -65,9 +65,30 @@ pub(crate) struct Outlet {
     /// How it comes.
     pub(crate) via: Via,
     pub(super) queue: mpsc::Sender<(LinkId, Vec<u8>)>,
+    /// There for as long as the link is.
+    pub(super) open: Weak<Semaphore>,
 }
 
 impl Outlet {
+    /// One to nobody, for tests, with what its link is open for as long as.
+    #[cfg(test)]
+    pub(crate) fn to_nobody(link: LinkId) -> (Self, Arc<Semaphore>) {
+        let places = Arc::new(Semaphore::new(1));
+        let outlet = Self {
+            link,
+            source: SocketAddr::from(([192, 0, 2, 1], 1)),
+            via: Via::Tcp,
+            queue: mpsc::channel(1).0,
+            open: Arc::downgrade(&places),
+        };
+        (outlet, places)
+    }
+
+    /// Whether the link has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.open.strong_count() == 0
+    }
+
     /// Sends a datagram to the client. False if it was dropped, because the client is gone or
     /// takes less than it is sent.
     pub(crate) fn send(&self, datagram: Vec<u8>) -> bool {

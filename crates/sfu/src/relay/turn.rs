@@ -17,15 +17,13 @@ use std::time::{Duration, Instant};
 use super::LinkId;
 use super::credentials::{Key, REALM};
 use super::message::{CHANNELS, Class, Message, Writer, is_stun, kind, method};
-use allocation::{Allocation, Channel};
+use allocation::Allocation;
 use refusal::{FAMILY, MISMATCH, Refusal};
 pub(super) use server::{Quota, Server};
 
 /// Life of an allocation that asks for none, and the longest it may ask for (RFC 8656 7.2).
 const LIFETIME: Duration = Duration::from_secs(600);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
-/// Life of a channel (RFC 8656 12).
-const CHANNEL: Duration = Duration::from_secs(600);
 
 /// What REQUESTED-TRANSPORT and REQUESTED-ADDRESS-FAMILY may ask for (RFC 8656 18).
 const UDP: u8 = 17;
@@ -218,8 +216,9 @@ impl Session {
             _ if !theirs => Err(Refusal::new(441, "Wrong Credentials")),
             method::ALLOCATE => self.allocate(now, message, &signer, out),
             method::REFRESH => self.refresh(now, message, &signer, out),
-            method::CREATE_PERMISSION => self.create_permission(now, message, &signer, out),
-            method::CHANNEL_BIND => self.channel_bind(now, message, &signer, out),
+            method::CREATE_PERMISSION | method::CHANNEL_BIND => {
+                self.permit(now, message, &signer, out)
+            }
             _ => Err(Refusal::malformed()),
         };
         if let Err(refusal) = done {
@@ -380,7 +379,8 @@ impl Session {
         Ok(())
     }
 
-    fn create_permission(
+    /// `CreatePermission`, or `ChannelBind`, which permits one address and gives it a number.
+    fn permit(
         &mut self,
         now: Instant,
         message: &Message<'_>,
@@ -389,55 +389,30 @@ impl Session {
     ) -> Result<(), Refusal> {
         let allocation = self.allocation.as_mut().ok_or(MISMATCH)?;
         let media = &self.server.media;
-        let mut some = false;
-        for peer in message.addresses(kind::XOR_PEER_ADDRESS) {
-            let peer = peer.ok_or(Refusal::malformed())?;
-            allocation.may_reach(peer, media.iter().any(|ours| ours.ip() == peer.ip()))?;
-            some = true;
-        }
-        if !some {
+        let channel = match message.method {
+            method::CHANNEL_BIND => Some(channel_of(message).ok_or(Refusal::malformed())?),
+            _ => None,
+        };
+        let most = if channel.is_some() { 1 } else { usize::MAX };
+        let peers = || message.addresses(kind::XOR_PEER_ADDRESS).take(most);
+        if peers().next().is_none() {
             return Err(Refusal::malformed());
         }
-        for peer in message.addresses(kind::XOR_PEER_ADDRESS).flatten() {
+        for peer in peers() {
+            let peer = peer.ok_or(Refusal::malformed())?;
+            // A permission has no port.
+            let is_ours = match channel {
+                Some(_) => media.contains(&peer),
+                None => media.iter().any(|ours| ours.ip() == peer.ip()),
+            };
+            allocation.may_reach(peer, is_ours)?;
+            if let Some(number) = channel {
+                allocation.bind(now, number, peer)?;
+            }
+        }
+        for peer in peers().flatten() {
             allocation.permit(now, peer.ip());
         }
-        Writer::new(out, message.method, Class::Success, message.transaction)
-            .finish(Some(&signer.key));
-        Ok(())
-    }
-
-    fn channel_bind(
-        &mut self,
-        now: Instant,
-        message: &Message<'_>,
-        signer: &Signer<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let allocation = self.allocation.as_mut().ok_or(MISMATCH)?;
-        let number = message
-            .attribute(kind::CHANNEL_NUMBER)
-            .and_then(|value| value.first_chunk())
-            .map(|bytes| u16::from_be_bytes(*bytes))
-            .filter(|number| CHANNELS.contains(number))
-            .ok_or(Refusal::malformed())?;
-        let peer = message.addresses(kind::XOR_PEER_ADDRESS).next().flatten();
-        let peer = peer.ok_or(Refusal::malformed())?;
-        allocation.may_reach(peer, self.server.media.contains(&peer))?;
-        allocation.channels.retain(|channel| channel.expires > now);
-        let taken = allocation
-            .channels
-            .iter()
-            .any(|channel| (channel.number == number) != (channel.peer == peer));
-        if taken {
-            return Err(Refusal::malformed());
-        }
-        allocation.channels.retain(|channel| channel.peer != peer);
-        allocation.channels.push(Channel {
-            number,
-            peer,
-            expires: now + CHANNEL,
-        });
-        allocation.permit(now, peer.ip());
         Writer::new(out, message.method, Class::Success, message.transaction)
             .finish(Some(&signer.key));
         Ok(())
@@ -457,7 +432,7 @@ impl Session {
         let head = bytes.first_chunk::<4>().ok_or(())?;
         let number = u16::from_be_bytes([head[0], head[1]]);
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        // On a datagram there may be padding behind it, and nobody says how much.
+        // There may be padding behind it.
         let data = bytes.get(4..4 + length).ok_or(())?;
         if !CHANNELS.contains(&number) {
             return Err(());
@@ -498,6 +473,13 @@ fn lifetime(message: &Message<'_>) -> Duration {
         .number(kind::LIFETIME)
         .map_or(LIFETIME, |asked| Duration::from_secs(asked.into()))
         .clamp(LIFETIME, LONGEST_LIFETIME)
+}
+
+/// The number that a `ChannelBind` asks for.
+fn channel_of(message: &Message<'_>) -> Option<u16> {
+    let value = message.attribute(kind::CHANNEL_NUMBER)?;
+    let number = u16::from_be_bytes(*value.first_chunk()?);
+    CHANNELS.contains(&number).then_some(number)
 }
 
 fn seconds(lifetime: Duration) -> [u8; 4] {

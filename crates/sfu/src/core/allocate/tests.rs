@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const PLENTY: u64 = 1_000_000_000;
+
 fn camera(current: Option<usize>) -> Wanted {
     Wanted {
         priority: Priority::Other,
@@ -11,9 +13,13 @@ fn camera(current: Option<usize>) -> Wanted {
     }
 }
 
-fn given(budget_bps: u64, wanted: &[Wanted]) -> Vec<Option<usize>> {
+fn given(bps: u64, wanted: &[Wanted]) -> Vec<Option<usize>> {
+    of(bps, true, wanted)
+}
+
+fn of(bps: u64, is_known: bool, wanted: &[Wanted]) -> Vec<Option<usize>> {
     let mut out = vec![Some(9); 3];
-    allocate(budget_bps, wanted, &mut out);
+    allocate(&Budget { bps, is_known }, wanted, &mut out);
     out
 }
 
@@ -25,21 +31,13 @@ fn cost(wanted: &[Wanted], out: &[Option<usize>]) -> u64 {
 }
 
 #[test]
-fn without_a_limit_everybody_gets_what_they_prefer() {
+fn with_plenty_everybody_gets_what_they_prefer() {
     let preferring = |preferred| Wanted {
         preferred,
         ..camera(None)
     };
     let wanted = [preferring(0), preferring(1), preferring(2), preferring(99)];
-    assert_eq!(
-        given(u64::MAX, &wanted),
-        [Some(0), Some(1), Some(2), Some(2)]
-    );
-    let huge = Wanted {
-        layers: [u64::MAX; 3],
-        ..camera(None)
-    };
-    assert_eq!(given(u64::MAX, &[huge; 3]), [Some(0); 3]);
+    assert_eq!(given(PLENTY, &wanted), [Some(0), Some(1), Some(2), Some(2)]);
 }
 
 #[test]
@@ -50,9 +48,7 @@ fn a_preferred_layer_that_is_not_sent_gives_way_to_the_nearest_worse_one_or_else
             layers,
             ..camera(None)
         };
-        let free = given(u64::MAX, &[want]);
-        assert_eq!(free, given(1_000_000_000, &[want]));
-        free[0]
+        given(PLENTY, &[want])[0]
     };
     assert_eq!(choice(0, [0, 5, 2]), Some(1));
     assert_eq!(choice(0, [0, 0, 2]), Some(2));
@@ -74,6 +70,22 @@ fn everybody_is_seen_before_anybody_is_seen_well() {
         given(400_000, &wanted),
         [Some(2), Some(2), None, None, None]
     );
+}
+
+#[test]
+fn on_a_guess_as_many_as_fit_are_seen_and_nobody_well() {
+    let wanted = [camera(None); 5];
+    let some = [Some(2), Some(2), Some(2), Some(2), None];
+    assert_eq!(of(800_000, false, &wanted), some);
+    assert_eq!(of(PLENTY, false, &wanted), [Some(2); 5]);
+    // Without sending anything, nothing can be found out.
+    let mut wanted = wanted;
+    wanted[3].priority = Priority::Screen;
+    wanted[3].layers = [3_000_000, 0, 0];
+    let one = [None, None, None, Some(0), None];
+    assert_eq!(of(800_000, false, &wanted), one);
+    assert_eq!(of(0, false, &wanted), one);
+    assert_eq!(of(0, true, &wanted), [None; 5]);
 }
 
 #[test]
@@ -180,7 +192,7 @@ proptest! {
 
     #[test]
     fn nobody_gets_what_is_not_sent_or_better_than_preferred(
-        budget in prop_oneof![0..20_000_000_u64, Just(u64::MAX)],
+        budget in prop_oneof![0..20_000_000_u64, Just(PLENTY)],
         wanted in prop::collection::vec(any_wanted(), 0..30),
     ) {
         for (want, layer) in wanted.iter().zip(given(budget, &wanted)) {
@@ -197,7 +209,7 @@ proptest! {
 
     #[test]
     fn what_was_decided_stays_decided(
-        budget in prop_oneof![0..20_000_000_u64, Just(u64::MAX)],
+        budget in prop_oneof![0..20_000_000_u64, Just(PLENTY)],
         mut wanted in prop::collection::vec(any_wanted(), 0..30),
     ) {
         let out = given(budget, &wanted);

@@ -30,9 +30,10 @@ const WORTHWHILE: f64 = 1.1;
 /// Arrived at least so fast compared to its target, another may follow at once.
 const ENCOURAGING: f64 = 0.7;
 
-/// After a cluster that was too fast, so long until the next, in µs; twice that after another.
-const WAIT_US: u64 = 5_000_000;
-const LONGEST_WAIT_US: u64 = 10_000_000;
+/// After a cluster that was too fast, so long until the next, in µs; twice that after another. A busy
+/// machine makes a cluster seem too fast, so that one alone must not cost much.
+const WAIT_US: u64 = 1_000_000;
+const LONGEST_WAIT_US: u64 = 5_000_000;
 /// When it is no time to probe, so long until that is considered again, in µs.
 const AGAIN_US: u64 = 200_000;
 /// After nobody sent the padding, or the cluster was cut off or lost, in µs.
@@ -185,7 +186,7 @@ impl Probing {
     }
 
     /// What the last cluster has shown, once: when all of it is answered, or it is too late.
-    pub(super) fn outcome(&mut self, at: u64, bps: f64) -> Option<Outcome> {
+    pub(super) fn outcome(&mut self, at: u64, rate: &Rate) -> Option<Outcome> {
         let trial = self.trial.as_ref().filter(|trial| trial.complete)?;
         if self.answered <= trial.sent.last_index && at < trial.due {
             return None;
@@ -195,11 +196,16 @@ impl Probing {
             Outcome::Carried(shown) | Outcome::Saturated(shown) => shown,
             Outcome::Nothing => 0.0,
         };
-        if shown >= trial.target * ENCOURAGING && shown > bps {
+        if shown >= trial.target * ENCOURAGING && (shown > rate.exact() || rate.is_guessed()) {
             self.next = at;
             self.wait = 0;
         } else if outcome == Outcome::Nothing {
-            self.next = at.saturating_add(PAUSE_US);
+            let pause = if rate.is_guessed() {
+                AGAIN_US
+            } else {
+                PAUSE_US
+            };
+            self.next = at.saturating_add(pause);
         } else {
             self.wait = (self.wait * 2).clamp(WAIT_US, LONGEST_WAIT_US);
             self.next = at.saturating_add(self.wait);
@@ -261,10 +267,13 @@ impl Probing {
             // Nobody has said what is wanted: as much as there was.
             Some(before) if wanted <= 0.0 => before,
             Some(before) => before.max(bps * STEP).min(wanted),
+            // A first one shows whether what was guessed is right, too.
+            None if rate.is_guessed() && wanted > 0.0 => wanted.clamp(bps, bps * STEP),
             None => wanted.min(bps * STEP),
         };
         let tried = tried.min(rate.most());
-        (tried > 0.0 && tried >= bps * WORTHWHILE).then_some(tried)
+        let is_worthwhile = rate.is_guessed() || tried >= bps * WORTHWHILE;
+        (tried > 0.0 && is_worthwhile).then_some(tried)
     }
 }
 

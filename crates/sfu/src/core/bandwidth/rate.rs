@@ -83,6 +83,11 @@ impl Rate {
         self.most
     }
 
+    /// Whether nothing has shown what the network carries.
+    pub(super) const fn is_guessed(&self) -> bool {
+        self.guessed
+    }
+
     /// Whether it has not gone down lately.
     pub(super) fn is_settled(&self, at: u64) -> bool {
         self.lowered_at
@@ -111,6 +116,7 @@ impl Rate {
         if self.is_tested(flow) && bps < self.bps {
             self.limit.observe(received(flow));
         }
+        self.guessed &= flow.is_none();
         self.lower(at, bps);
     }
 
@@ -130,6 +136,7 @@ impl Rate {
 
     /// A probe has shown that the network carries `bps`.
     pub(super) fn raise(&mut self, at: u64, bps: f64) {
+        self.guessed &= bps < LIMITED * self.bps;
         if bps > self.bps {
             self.set(at, bps);
             if self.limit.is_below(bps) {
@@ -146,6 +153,7 @@ impl Rate {
         } else {
             let received = received(flow);
             let least = if self.guessed { 0.0 } else { self.bps * BETA };
+            self.guessed = false;
             self.lower(at, bps.max(received).max(least));
         }
     }
@@ -155,7 +163,6 @@ impl Rate {
             self.bps = bps.clamp(self.least, self.most);
         }
         self.updated_at = at;
-        self.guessed = false;
     }
 
     fn congested(&mut self, at: u64, evidence: Evidence) {
@@ -172,6 +179,7 @@ impl Rate {
             if since < soon && flow.received >= self.bps / 2.0 {
                 return;
             }
+            self.guessed = false;
             self.limit.observe(flow.received);
             let mut lowered = flow.received * BETA;
             if lowered > self.bps
@@ -205,6 +213,7 @@ impl Rate {
         } else {
             self.bps * GROWTH.powf(seconds) + 1_000.0 * seconds
         };
+        self.guessed = false;
         self.set(at, grown);
     }
 

@@ -80,14 +80,56 @@ fn with_room_and_wishes_it_is_at_three_megabits_within_two_seconds() {
 fn what_is_not_wanted_is_not_probed_for() {
     for seed in SEEDS {
         let mut world = World::new(seed, Network::of(PLENTY), Source::Fixed(200_000));
+        // But for once, to find out whether what it starts with is right.
+        world.run(1.0);
+        let (probes, wakes) = (world.probes.len(), world.wakes);
+        assert!((1..20).contains(&probes), "{probes}");
         let (least, _, most) = world.run(60.0);
         assert_eq!((least, most), (600_000, 600_000));
-        assert_eq!(world.probes.len(), 0);
-        assert_eq!(world.wakes, 0);
+        assert_eq!((world.probes.len(), world.wakes), (probes, wakes));
 
         let mut world = World::new(seed, Network::of(PLENTY), Source::Layers(LAYERS));
         let (_, _, most) = world.run(60.0);
         assert!(most < 2_500_000 * 8 / 5, "{most}");
+    }
+}
+
+#[test]
+fn what_it_starts_with_is_a_guess_for_less_than_half_a_second() {
+    for seed in SEEDS {
+        for bps in [300_000, 10_000_000] {
+            let mut world = World::new(seed, Network::of(bps), Source::Fixed(100_000));
+            assert!(!world.bandwidth.is_known());
+            world.run(0.5);
+            assert!(world.bandwidth.is_known());
+            let estimate = world.bandwidth.estimate();
+            let expected = 240_000.min(bps)..=600_000.min(bps * 12 / 10);
+            assert!(expected.contains(&estimate), "{seed} {bps}: {estimate}");
+        }
+        // Nothing is found out without padding, nor while nothing comes back.
+        let mut world = World::new(seed, Network::of(PLENTY), Source::Unsaid(50_000));
+        world.run(5.0);
+        assert!(!world.bandwidth.is_known());
+        let mut world = World::new(seed, Network::of(PLENTY), Source::Fixed(100_000));
+        world.network.bps = None;
+        world.run(5.0);
+        assert!(!world.bandwidth.is_known());
+    }
+}
+
+#[test]
+fn a_first_probe_that_was_held_up_is_made_good_soon() {
+    for seed in SEEDS {
+        let mut world = World::new(seed, Network::of(PLENTY), Source::Layers(LAYERS));
+        // As by a machine that had something else to do.
+        world.run(0.006);
+        assert!(!world.probes.is_empty());
+        world.stall(0.06);
+        world.run(0.5);
+        assert!(world.bandwidth.estimate() < 600_000);
+        world.run(2.5);
+        let estimate = world.bandwidth.estimate();
+        assert!(estimate > 2_500_000, "{seed}: {estimate}");
     }
 }
 

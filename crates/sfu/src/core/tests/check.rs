@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::Direction;
+use crate::core::subscribe::Subscriber;
 use crate::core::track::NONE;
 use crate::core::{Engine, Side};
+use crate::{Direction, Member};
 
 /// Every map agrees with every other.
 pub(super) fn check(engine: &Engine) {
@@ -84,7 +85,7 @@ pub(super) fn check(engine: &Engine) {
                 .transport
                 .ice
                 .routes()
-                .contains(route)
+                .any(|own| own == *route)
         );
     }
     for (meeting, hall) in &engine.halls {
@@ -105,4 +106,15 @@ pub(super) fn assert_empty(engine: &Engine) {
     assert!(engine.by_route.is_empty());
     assert!(engine.halls.is_empty());
     assert_eq!(engine.next_timeout(), None);
+}
+
+impl Engine {
+    /// What a member receives.
+    pub(super) fn subscriber_of(&mut self, member: Member) -> &mut Subscriber {
+        let place = self.by_member[&(member, Direction::Receive)];
+        let Side::Receive(subscriber) = &mut self.entries[place].side else {
+            panic!("it is a transport to publish on")
+        };
+        subscriber
+    }
 }

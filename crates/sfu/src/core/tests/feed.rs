@@ -198,7 +198,9 @@ pub(super) fn assert_plays(packets: &[(Tag, Heard)], clock_rate: u32) {
             earlier.index + 1,
             "between {before:?} and {tag:?}"
         );
-        let same_picture = before.number + 1 < before.count;
+        // What is lost of the last picture of a layer is not missed: the next needs nothing of it.
+        let cut = tag.key && tag.number == 0 && tag.feed != before.feed;
+        let same_picture = before.number + 1 < before.count && !cut;
         if same_picture {
             let next = (before.feed, before.frame, before.number + 1);
             assert_eq!((tag.feed, tag.frame, tag.number), next);
@@ -206,7 +208,7 @@ pub(super) fn assert_plays(packets: &[(Tag, Heard)], clock_rate: u32) {
             assert!(!earlier.marker);
         } else {
             assert_eq!(tag.number, 0, "after {before:?} came {tag:?}");
-            assert!(is_audio || earlier.marker);
+            assert!(is_audio || earlier.marker || cut);
             let ticks = heard
                 .timestamp
                 .wrapping_sub(earlier.timestamp)

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::feed::{Tag, assert_plays, in_order};
 use super::world::{Person, World};
 use crate::client::RIDS;
+use crate::core::transport::middle;
+use crate::wire::rtcp::ReportBlock;
 use crate::{Source, Want};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -157,4 +159,91 @@ fn only_the_layers_that_somebody_waits_for_are_asked_for_key_frames() {
         .map(|(Tag { feed, .. }, _)| *feed % 10)
         .collect::<Vec<_>>();
     assert_eq!(keys, [2]);
+}
+
+#[test]
+fn a_layer_that_comes_or_goes_is_noticed_at_once() {
+    let mut world = World::new();
+    let [ada, ben] = world.people();
+    let camera = world.publish(ada, Source::Camera, &RIDS);
+    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
+    world.run(8 * SECOND);
+    for round in 0..5 {
+        // At any time between two looks.
+        world.run(Duration::from_millis(130));
+        for (muted, layer, most) in [(true, 1, 700), (false, 0, 200)] {
+            let before = layer_now(&world, ben, &mid);
+            assert_ne!(before, layer, "round {round}");
+            world.guests[ada.out].feeds[0].muted = muted;
+            world.run(Duration::from_millis(most));
+            assert_eq!(layer_now(&world, ben, &mid), layer, "round {round}");
+            world.run(Duration::from_millis(1070));
+        }
+    }
+    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
+    assert_plays(&heard, 90_000);
+}
+
+#[test]
+fn a_key_frame_whose_first_packet_is_late_is_sent_whole() {
+    let mut world = World::new();
+    let [ada, ben] = world.people();
+    let camera = world.publish(ada, Source::Camera, &[]);
+    world.run(SECOND);
+    world.guests[ada.out].silent = true;
+    world.guests[ada.out].deaf = true;
+    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
+    let already = world.guests[ada.out].said.len();
+    world.guests[ada.out].feeds[0].key = true;
+    world.run(Duration::from_millis(100));
+    let said = world.guests[ada.out].said[already..].to_vec();
+    assert!(said.len() >= 8);
+    let seen_at = world.guests[ada.out].seen_at;
+    for datagram in said[1..].iter().chain(&said[..1]) {
+        assert!(world.receive(seen_at, datagram));
+    }
+    // Sooner than anybody could ask for it again.
+    world.run(Duration::from_millis(15));
+    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
+    assert_eq!(heard.len(), said.len());
+    assert_plays(&heard, 90_000);
+}
+
+#[test]
+fn a_report_that_is_repeated_does_not_tell_the_round_trip() {
+    let mut world = World::new();
+    let [ada, ben] = world.people();
+    let camera = world.publish(ada, Source::Camera, &[]);
+    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
+    world.run(8 * SECOND);
+    let ssrc = in_order(&world.guests[ben.into].client.heard, &mid)[0]
+        .1
+        .ssrc;
+    // What a client says that repeats the last report at once.
+    let round_trip = |world: &mut World| {
+        let (_, track) = world.engine.tracks.iter().next().unwrap();
+        let (report, _) = track.layers[0].report.unwrap();
+        let block = ReportBlock {
+            ssrc,
+            fraction_lost: 0,
+            lost: 0,
+            highest: 0,
+            jitter: 0,
+            lsr: middle(report.ntp),
+            dlsr: 0,
+        };
+        let now = world.now;
+        world.engine.subscriber_of(ben.member).block(now, &block)
+    };
+    assert!(round_trip(&mut world).is_some());
+    for paused in [true, false] {
+        world.engine.pause(world.now, ada.member, camera, paused);
+    }
+    let before = world.guests[ben.into].client.told.sender_reports;
+    world.run(Duration::from_millis(150));
+    let after = world.guests[ben.into].client.told.sender_reports;
+    assert_eq!(after, before + 1);
+    assert_eq!(round_trip(&mut world), None);
+    world.run(6 * SECOND);
+    assert!(round_trip(&mut world).is_some());
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::check::assert_empty;
 use super::feed::{assert_plays, in_order};
 use super::world::{Link, World};
+use crate::events::Listener;
 use crate::{Direction, Event, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -365,12 +364,12 @@ fn when_everybody_has_left_nothing_is_left() {
     world.consume(ben, &all[..2]);
     world.consume(ada, &all[2..]);
     world.run(2 * SECOND);
-    world.engine.close(ada.member);
+    world.engine.close(ada.member, true);
     world.check();
     assert_eq!((world.engine.producers(), world.engine.consumers()), (1, 1));
     world.run(SECOND);
-    world.engine.close(cy.member);
-    world.engine.close(ben.member);
+    world.engine.close(cy.member, true);
+    world.engine.close(ben.member, true);
     assert_empty(&world.engine);
 }
 
@@ -378,32 +377,25 @@ fn when_everybody_has_left_nothing_is_left() {
 fn who_speaks_is_told_to_those_who_listen() {
     let mut world = World::new();
     let [ada, ben] = world.people();
-    let (listener, mut events) = mpsc::channel(64);
+    let (listener, mut events) = Listener::new();
     world.engine.listen(ada.member.meeting, listener);
     for (person, level) in [(ada, -25), (ben, -100)] {
         world.publish(person, Source::Microphone, &[]);
         world.guests[person.out].feeds[0].level = level;
     }
     world.run(5 * SECOND);
-    let latest = |events: &mut mpsc::Receiver<Event>| {
-        let mut last = None;
-        while let Ok(Event::Speaking(peers)) = events.try_recv() {
-            last = Some(peers);
-        }
-        last
-    };
-    assert_eq!(latest(&mut events), Some(vec![ada.member.peer]));
+    let first = vec![ada.member.peer];
+    assert_eq!(events.try_recv(), Some(Event::Speaking(first)));
     world.guests[ada.out].feeds[0].level = -100;
     world.guests[ben.out].feeds[0].level = -25;
     world.run(5 * SECOND);
-    assert_eq!(
-        latest(&mut events),
-        Some(vec![ben.member.peer, ada.member.peer])
-    );
+    let then = vec![ben.member.peer, ada.member.peer];
+    assert_eq!(events.try_recv(), Some(Event::Speaking(then)));
+    assert_eq!(events.try_recv(), None);
     // Nobody is told what nobody asks for any more.
     drop(events);
     for person in [ada, ben] {
-        world.engine.close(person.member);
+        world.engine.close(person.member, true);
     }
     assert_empty(&world.engine);
 }

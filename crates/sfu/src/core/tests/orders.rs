@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use parlor_protocol::{MeetingId, ProducerId};
 use proptest::prelude::*;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::check::{assert_empty, check};
 use super::world::{Person, World, member, producer, random, read, settings};
 use crate::client::RIDS;
 use crate::core::Settings;
+use crate::events::Listener;
 use crate::{Direction, Error, Produce, Source, Want};
 
 #[test]
@@ -225,7 +225,7 @@ fn a_meeting_that_nobody_is_in_and_nobody_listens_to_is_forgotten() {
     let mut world = World::new();
     for meeting in 1..1000 {
         let meeting = MeetingId::from_uuid(Uuid::from_u128(meeting));
-        let (listener, events) = mpsc::channel(1);
+        let (listener, events) = Listener::new();
         world.engine.listen(meeting, listener);
         drop(events);
     }
@@ -465,7 +465,7 @@ impl Play {
                 self.world.engine.pin(person.member.meeting, peer);
             }
             Order::Close => {
-                self.world.engine.close(person.member);
+                self.world.engine.close(person.member, true);
                 let memory = std::mem::take(&mut self.people[who]);
                 if let Some(out) = memory.out {
                     self.world.guests[out].feeds.clear();
@@ -506,7 +506,7 @@ proptest! {
             play.obey(*who, order);
         }
         for who in 0..4 {
-            play.world.engine.close(member(who + 1));
+            play.world.engine.close(member(who + 1), true);
             check(&play.world.engine);
         }
         assert_empty(&play.world.engine);

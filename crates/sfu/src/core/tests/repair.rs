@@ -198,3 +198,68 @@ fn a_stream_goes_on_when_its_numbers_wrap() {
     assert_plays(&heard, 90_000);
     assert!(heard.len() > 1200, "{}", heard.len());
 }
+
+#[test]
+fn what_cannot_be_repeated_any_more_after_an_outage_is_replaced_by_a_key_frame() {
+    let mut world = World::seeded(4);
+    let [ada, ben, cy] = world.people();
+    let camera = world.publish(ada, Source::Camera, &[]);
+    // So little that it is sent all the time, whatever an outage says of the path.
+    world.guests[ada.out].feeds[0].packets = 1;
+    world.guests[ada.out].feeds[0].bytes = 100;
+    let mids = world.consume(ben, &[(ada, camera)]);
+    world.consume(cy, &[(ada, camera)]);
+    world.run(2 * SECOND);
+    let before = world.guests[ada.out].client.told.plis;
+    world.guests[ben.into].down.loss = 1000;
+    world.run(3 * SECOND);
+    assert_eq!(world.guests[ada.out].client.told.plis, before);
+    let heard = in_order(&world.guests[ben.into].client.heard, &mids[0]).len();
+    world.guests[ben.into].down.loss = 0;
+    world.run(SECOND / 2);
+    let after = in_order(&world.guests[ben.into].client.heard, &mids[0]);
+    let keys = after[heard..].iter().filter(|(tag, _)| tag.key);
+    assert!(keys.count() > 0);
+    world.run(2 * SECOND);
+    let asked = world.guests[ada.out].client.told.plis - before;
+    assert!((1..=2).contains(&asked), "{asked}");
+}
+
+#[test]
+fn what_the_server_itself_waits_for_is_no_reason_for_a_key_frame() {
+    let mut world = World::seeded(5);
+    let [ada, ben] = world.people();
+    let camera = world.publish(ada, Source::Camera, &[]);
+    world.consume(ben, &[(ada, camera)]);
+    world.run(2 * SECOND);
+    let before = world.guests[ada.out].client.told;
+    world.guests[ada.out].up.loss = LOSS;
+    world.run(5 * SECOND);
+    let told = world.guests[ada.out].client.told;
+    assert!(told.nacks > before.nacks + 10, "{told:?}");
+    assert_eq!(told.plis, before.plis, "{told:?}");
+}
+
+#[test]
+fn what_is_on_its_way_again_is_not_sent_once_more() {
+    let mut world = World::seeded(6);
+    let [ada, ben] = world.people();
+    let camera = world.publish(ada, Source::Camera, &[]);
+    let mids = world.consume(ben, &[(ada, camera)]);
+    world.guests[ben.into].down.delay = 3 * SECOND / 10;
+    world.run(5 * SECOND);
+    let (media, heard) = (
+        world.guests[ben.into].media,
+        world.guests[ben.into].client.heard.len(),
+    );
+    world.guests[ben.into].down.loss = LOSS;
+    world.run(8 * SECOND);
+    world.guests[ben.into].down.loss = 0;
+    world.run(2 * SECOND);
+    let guest = &world.guests[ben.into];
+    assert_plays(&in_order(&guest.client.heard, &mids[0]), 90_000);
+    let sent = guest.media - media;
+    let new = guest.client.heard.len() - heard;
+    // One in twenty is lost, and of these one in twenty again.
+    assert!(sent < new + new / 12, "{sent} were sent, {new} came");
+}

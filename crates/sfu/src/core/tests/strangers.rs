@@ -1,5 +1,6 @@
 //! Packets that nobody here should have sent.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -218,28 +219,75 @@ fn what_one_client_may_send_is_not_taken_for_what_another_sent() {
     assert_eq!(known(&world), before);
 }
 
-#[test]
-fn who_takes_over_the_way_of_another_by_its_address_has_it_until_the_next_check_only() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &[]);
-    world.consume(ben, &[(ada, camera)]);
-    world.run(SECOND);
-    // Somebody with a transport of their own sends a check with the address of another.
-    let (mut client, opened) = world.open(member(66), Direction::Publish);
+/// Somebody with a transport of their own sends a check with the address of another. Whether it is
+/// taken.
+fn claim(world: &mut World, peer: u128, victim: SocketAddr) -> bool {
+    let (mut client, opened) = world.open(member(peer), Direction::Publish);
     client.accept(&opened.answer);
     client.timeout(world.now);
     let (sent, _) = client.poll();
+    assert_eq!(sent[0].0, home());
+    world.receive(victim, &sent[0].1)
+}
+
+#[test]
+fn the_way_of_another_cannot_be_taken_over_while_they_are_there() {
+    let mut world = World::new();
+    let [ada, ben] = world.people();
+    let microphone = world.publish(ada, Source::Microphone, &[]);
+    let mids = world.consume(ben, &[(ada, microphone)]);
+    world.run(SECOND);
     let victim = world.guests[ada.out].seen_at;
-    for (to, datagram) in sent {
-        assert_eq!(to, home());
-        world.receive(victim, &datagram);
+    for _ in 0..50 {
+        assert!(!claim(&mut world, 66, victim));
+        world.run(Duration::from_millis(100));
     }
+    let heard = in_order(&world.guests[ben.into].client.heard, &mids[0]);
+    assert_plays(&heard, 48_000);
+    assert!(heard.len() > 290, "{}", heard.len());
+
+    // Behind one router, another may have it later.
+    world.guests[ada.out].silent = true;
+    world.run(Duration::from_millis(4900));
+    assert!(!claim(&mut world, 67, victim));
+    world.run(Duration::from_millis(200));
+    assert!(claim(&mut world, 68, victim));
+}
+
+#[test]
+fn a_packet_moves_its_client_only_to_where_it_has_lately_agreed_to_be() {
+    let mut world = World::new();
+    let [ada, ben] = world.people();
+    let microphone = world.publish(ada, Source::Microphone, &[]);
+    world.consume(ben, &[(ada, microphone)]);
+    world.run(SECOND);
+    let selected = |world: &World| {
+        let report = world.engine.report(world.now, ada.member).unwrap();
+        report.publish.unwrap().remote.unwrap()
+    };
+    let (here, there) = (
+        world.guests[ada.out].seen_at,
+        SocketAddr::from(([203, 0, 113, 5], 4000)),
+    );
+    world.guests[ada.out].seen_at = there;
     world.run(10 * SECOND);
-    assert!(world.connected(ada.out));
-    world.guests[ben.into].client.heard.clear();
-    world.run(2 * SECOND);
-    assert!(world.guests[ben.into].client.heard.len() > 150);
+    assert_eq!(selected(&world), there);
+    world.guests[ada.out].seen_at = here;
+    world.run(10 * SECOND);
+    assert_eq!(selected(&world), here);
+    // Whatever comes the other way now does not move it: for a while it still does.
+    let say_there = |world: &mut World, seconds: u32| {
+        world.run(seconds * SECOND);
+        let already = world.guests[ada.out].said.len();
+        world.guests[ada.out].silent = true;
+        world.run(Duration::from_millis(100));
+        world.guests[ada.out].silent = false;
+        let said = world.guests[ada.out].said[already].clone();
+        assert!(world.receive(there, &said));
+        selected(world)
+    };
+    assert_eq!(say_there(&mut world, 1), there);
+    assert_eq!(say_there(&mut world, 31), here);
 }
 
 #[test]
@@ -292,7 +340,7 @@ fn garbage_is_dropped_and_harms_nobody() {
         &in_order(&world.guests[ben.into].client.heard, &mids[0]),
         90_000,
     );
-    world.engine.close(ada.member);
-    world.engine.close(ben.member);
+    world.engine.close(ada.member, true);
+    world.engine.close(ben.member, true);
     assert_empty(&world.engine);
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use is::stun::StunMessage;
 use parlor_protocol::MeetingId;
 use uuid::Uuid;
 
@@ -10,6 +11,8 @@ use super::check::assert_empty;
 use super::world::{TIMEOUT, World, address, member, settings};
 use crate::client::Client;
 use crate::core::{Engine, Route, Settings, Taken};
+use crate::events::{Event, Events, Listener};
+use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
 use crate::{Direction, Error, Member};
 
@@ -97,17 +100,17 @@ fn closing_frees_everything_of_the_member_and_nothing_else() {
     world.run(3 * SECOND);
     assert_eq!(world.engine.connected_transports(), 4);
 
-    world.engine.close(member(1));
-    world.engine.close(member(1));
-    world.engine.close(member(3));
+    world.engine.close(member(1), true);
+    world.engine.close(member(1), true);
+    world.engine.close(member(3), true);
     assert_eq!(world.engine.open_transports(), 2);
     world.run(30 * SECOND);
     assert!(world.connected(same_peer));
     assert!(world.connected(same_meeting));
     assert_eq!(world.engine.connected_transports(), 2);
 
-    world.engine.close(elsewhere);
-    world.engine.close(member(2));
+    world.engine.close(elsewhere, true);
+    world.engine.close(member(2), true);
     assert_empty(&world.engine);
 }
 
@@ -254,7 +257,7 @@ fn as_many_as_may_be_and_no_more() {
             .try_open(member(1), Direction::Publish, &client)
             .is_ok()
     );
-    world.engine.close(member(1));
+    world.engine.close(member(1), true);
     assert_empty(&world.engine);
     assert!(
         world
@@ -312,4 +315,143 @@ fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
     let mut back = Vec::new();
     engine.flush(|route, outbox| back.push((route, outbox.datagrams().count())));
     assert_eq!(back, [(route, 1)]);
+}
+
+/// What a client hears that checks a transport: whether it is another process's, and if not, whether
+/// the client knows that it is closed.
+fn answer_to_a_check(of_another: bool, knows: bool) -> Vec<u8> {
+    let world = World::new();
+    let (now, from) = (world.now, address("198.51.100.7:5000"));
+    let mut engine = Engine::new(settings());
+    let mut client = Client::new(now, from);
+    let offer = super::world::read(client.offer());
+    let opened = engine.open(now, member(1), Direction::Publish, &offer);
+    client.accept(&opened.unwrap().answer);
+    client.timeout(now);
+    let (sent, _) = client.poll();
+    if of_another {
+        engine = Engine::new(settings());
+    } else {
+        engine.close(member(1), knows);
+    }
+    let mut check = sent[0].1.clone();
+    let taken = engine.receive(now, Route::Udp(0, from), from, &mut check);
+    assert_eq!(taken, Taken::No);
+    let mut back = Vec::new();
+    engine.flush(|_, outbox| back.extend(outbox.datagrams().flatten().copied()));
+    back
+}
+
+#[test]
+fn a_client_is_told_of_a_transport_that_is_no_more_unless_it_knows() {
+    for of_another in [false, true] {
+        let told = answer_to_a_check(of_another, false);
+        assert!(
+            StunMessage::parse(&told)
+                .unwrap()
+                .is_failed_binding_response()
+        );
+    }
+    assert!(answer_to_a_check(false, true).is_empty());
+}
+
+/// What happens in the meeting.
+fn listen(world: &mut World) -> Events {
+    let (listener, events) = Listener::new();
+    world.engine.listen(member(1).meeting, listener);
+    events
+}
+
+fn freed(peer: u128, direction: Direction, transport_id: &str) -> Event {
+    Event::Freed {
+        peer: member(peer).peer,
+        direction,
+        transport_id: transport_id.to_owned(),
+    }
+}
+
+#[test]
+fn a_transport_that_nobody_asked_to_free_is_told_of_once() {
+    let mut world = World::new();
+    let mut events = listen(&mut world);
+    let elsewhere = Member {
+        meeting: MeetingId::from_uuid(Uuid::from_u128(2)),
+        ..member(4)
+    };
+    let leaves = world.join(member(1), Direction::Publish);
+    let silent = world.join(member(2), Direction::Receive);
+    let stays = world.join(member(3), Direction::Receive);
+    let other = world.join(elsewhere, Direction::Publish);
+    let (_, never) = world.open(member(5), Direction::Publish);
+    world.run(3 * SECOND);
+    assert_eq!(events.try_recv(), None);
+
+    world.guests[leaves].client.close();
+    world.guests[other].client.close();
+    world.guests[silent].silent = true;
+    world.run(SECOND);
+    let id = world.guests[leaves].transport.clone();
+    assert_eq!(events.try_recv(), Some(freed(1, Direction::Publish, &id)));
+    assert_eq!(events.try_recv(), None);
+    world.run(TIMEOUT);
+    let id = never.transport_id;
+    assert_eq!(events.try_recv(), Some(freed(5, Direction::Publish, &id)));
+    assert_eq!(events.try_recv(), None);
+    world.run(TIMEOUT);
+    let id = world.guests[silent].transport.clone();
+    assert_eq!(events.try_recv(), Some(freed(2, Direction::Receive, &id)));
+    world.run(TIMEOUT);
+    assert_eq!(events.try_recv(), None);
+    assert!(world.connected(stays));
+    assert_eq!(world.engine.open_transports(), 1);
+}
+
+#[test]
+fn a_transport_that_somebody_asked_to_free_is_not_told_of() {
+    let mut world = World::new();
+    let mut events = listen(&mut world);
+    let old = world.join(member(1), Direction::Publish);
+    world.join(member(2), Direction::Publish);
+    world.run(3 * SECOND);
+    let new = world.join(member(1), Direction::Publish);
+    world.engine.close(member(2), true);
+    world.run(3 * SECOND);
+    // The client of the older one says goodbye, as browsers do.
+    world.guests[old].client.close();
+    world.run(SECOND);
+    assert_eq!(events.try_recv(), None);
+    world.guests[new].client.close();
+    world.run(SECOND);
+    let id = world.guests[new].transport.clone();
+    assert_eq!(events.try_recv(), Some(freed(1, Direction::Publish, &id)));
+    assert_eq!(events.try_recv(), None);
+}
+
+#[test]
+fn links_to_a_transport_that_is_gone_are_let_go_of() {
+    let mut world = World::new();
+    let (now, link) = (world.now, |number| Route::Link(LinkId(number), Via::Tcp));
+    let check = |world: &mut World, peer, number| {
+        let (mut client, opened) = world.open(member(peer), Direction::Publish);
+        client.accept(&opened.answer);
+        client.timeout(now);
+        let (mut sent, _) = client.poll();
+        let from = address("198.51.100.1:9");
+        let taken = world
+            .engine
+            .receive(now, link(number), from, &mut sent[0].1);
+        assert_eq!(taken, Taken::Yes);
+    };
+    check(&mut world, 1, 7);
+    check(&mut world, 2, 8);
+    world.engine.flush(|_, _| {});
+    assert_eq!(world.engine.released(), None);
+    world.engine.close(member(1), true);
+    assert_eq!(world.engine.released(), Some((LinkId(7), Via::Tcp)));
+    assert_eq!(world.engine.released(), None);
+    // One that has ended before needs not be let go of.
+    world.engine.unlink(LinkId(8), Via::Tcp);
+    world.engine.close(member(2), true);
+    assert_eq!(world.engine.released(), None);
+    assert_empty(&world.engine);
 }

@@ -9,6 +9,8 @@ use super::server::Seat;
 
 /// Life of a permission (RFC 8656 9).
 pub(super) const PERMISSION: Duration = Duration::from_secs(300);
+/// Life of a channel (RFC 8656 12).
+pub(super) const CHANNEL: Duration = Duration::from_secs(600);
 
 pub(super) struct Allocation {
     /// The request that made it and its answer, for when that is sent again.
@@ -39,6 +41,27 @@ impl Allocation {
         if !ours {
             return Err(Refusal::new(403, "Forbidden"));
         }
+        Ok(())
+    }
+
+    /// Gives an address a number, for as long as a channel lives.
+    pub(super) fn bind(
+        &mut self,
+        now: Instant,
+        number: u16,
+        peer: SocketAddr,
+    ) -> Result<(), Refusal> {
+        self.channels.retain(|channel| channel.expires > now);
+        let mut channels = self.channels.iter();
+        if channels.any(|channel| (channel.number == number) != (channel.peer == peer)) {
+            return Err(Refusal::malformed());
+        }
+        self.channels.retain(|channel| channel.peer != peer);
+        self.channels.push(Channel {
+            number,
+            peer,
+            expires: now + CHANNEL,
+        });
         Ok(())
     }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::credentials::Credentials;
 use super::super::message::length_on_stream;
-use super::allocation::PERMISSION;
+use super::allocation::{CHANNEL, PERMISSION};
 use super::*;
 use crate::secret::Secret;
 

@@ -1,0 +1,189 @@
+//! What a thread is asked to do, and that it does it.
+
+use std::time::Instant;
+
+use parlor_protocol::{MeetingId, PeerId, ProducerId};
+use tokio::sync::oneshot;
+
+use super::Shard;
+use crate::events::Listener;
+use crate::sdp::Description;
+use crate::{Consumed, Direction, Error, Member, Opened, PeerReport, Produce, Want};
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What a thread is asked to do.
+pub(crate) enum Command {
+    /// An offer is being read; its place among the orders is here.
+    Claim {
+        member: Member,
+        direction: Direction,
+        claim: u64,
+    },
+    Open {
+        member: Member,
+        direction: Direction,
+        claim: u64,
+        offer: Description,
+        reply: Reply<Opened>,
+    },
+    Produce {
+        member: Member,
+        produce: Box<Produce>,
+        offer: Description,
+        reply: Reply<String>,
+    },
+    Reoffer {
+        member: Member,
+        offer: Description,
+        reply: Reply<String>,
+    },
+    Drop {
+        member: Member,
+        producer: ProducerId,
+    },
+    Pause {
+        member: Member,
+        producer: ProducerId,
+        paused: bool,
+    },
+    Consume {
+        member: Member,
+        transport: String,
+        wanted: Vec<Want>,
+        reply: Reply<Consumed>,
+    },
+    Answered {
+        member: Member,
+        transport: String,
+        answer: Description,
+        reply: Reply<()>,
+    },
+    CloseConsumers {
+        member: Member,
+        transport: String,
+        mids: Vec<String>,
+        offer: Description,
+        reply: Reply<String>,
+    },
+    Prefer {
+        member: Member,
+        wishes: Vec<(String, String)>,
+    },
+    Revoke {
+        member: Member,
+        producers: Vec<ProducerId>,
+    },
+    Pin {
+        meeting: MeetingId,
+        peer: Option<PeerId>,
+    },
+    Close {
+        member: Member,
+        knows: bool,
+    },
+    Listen {
+        meeting: MeetingId,
+        listener: Listener,
+    },
+    Report {
+        member: Member,
+        reply: oneshot::Sender<Option<PeerReport>>,
+    },
+    Stop,
+}
+
+impl Shard {
+    pub(super) fn obey(&mut self, command: Command) {
+        let (engine, now) = (&mut self.engine, Instant::now());
+        // If nobody waits for an answer any more, it is as if it had been lost on the way.
+        match command {
+            Command::Claim {
+                member,
+                direction,
+                claim,
+            } => {
+                self.claims.insert((member, direction), claim);
+            }
+            Command::Open {
+                member,
+                direction,
+                claim,
+                offer,
+                reply,
+            } => {
+                if self.claims.get(&(member, direction)) != Some(&claim) {
+                    return;
+                }
+                self.claims.remove(&(member, direction));
+                if reply.is_closed() {
+                    return;
+                }
+                let opened = engine.open(now, member, direction, &offer);
+                // Whoever reads the answer reads numbers that have the transport in them.
+                self.count();
+                let _ = reply.send(opened);
+            }
+            Command::Produce {
+                member,
+                produce,
+                offer,
+                reply,
+            } => {
+                let _ = reply.send(engine.produce(now, member, &produce, &offer));
+            }
+            Command::Reoffer {
+                member,
+                offer,
+                reply,
+            } => {
+                let _ = reply.send(engine.reoffer(member, &offer));
+            }
+            Command::Drop { member, producer } => engine.drop_producer(member, producer),
+            Command::Pause {
+                member,
+                producer,
+                paused,
+            } => engine.pause(now, member, producer, paused),
+            Command::Consume {
+                member,
+                transport,
+                wanted,
+                reply,
+            } => {
+                let _ = reply.send(engine.consume(member, &transport, &wanted));
+            }
+            Command::Answered {
+                member,
+                transport,
+                answer,
+                reply,
+            } => {
+                let _ = reply.send(engine.answered(now, member, &transport, &answer));
+            }
+            Command::CloseConsumers {
+                member,
+                transport,
+                mids,
+                offer,
+                reply,
+            } => {
+                let _ = reply.send(engine.close_consumers(member, &transport, &mids, &offer));
+            }
+            Command::Prefer { member, wishes } => engine.prefer(now, member, &wishes),
+            Command::Revoke { member, producers } => engine.revoke(member, &producers),
+            Command::Pin { meeting, peer } => engine.pin(meeting, peer),
+            Command::Close { member, knows } => {
+                for direction in [Direction::Publish, Direction::Receive] {
+                    self.claims.remove(&(member, direction));
+                }
+                engine.close(member, knows);
+            }
+            Command::Listen { meeting, listener } => engine.listen(meeting, listener),
+            Command::Report { member, reply } => {
+                let _ = reply.send(engine.report(now, member));
+            }
+            Command::Stop => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a thread has done, for whoever asks.
+
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Stats;
+
+/// The numbers of [`Stats`], written by a thread and read by anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([AtomicU64; 7]);
+
+impl Counters {
+    pub(crate) fn read(&self) -> Stats {
+        let [open, connected, producers, consumers, came, sent, dropped] =
+            array::from_fn(|index| self.0[index].load(Ordering::Relaxed));
+        Stats {
+            open_transports: open,
+            connected_transports: connected,
+            producers,
+            consumers,
+            datagrams_in: came,
+            datagrams_out: sent,
+            datagrams_dropped: dropped,
+        }
+    }
+
+    pub(super) fn write(&self, stats: &Stats) {
+        let numbers = [
+            stats.open_transports,
+            stats.connected_transports,
+            stats.producers,
+            stats.consumers,
+            stats.datagrams_in,
+            stats.datagrams_out,
+            stats.datagrams_dropped,
+        ];
+        for (own, number) in self.0.iter().zip(numbers) {
+            own.store(number, Ordering::Relaxed);
+        }
+    }
+}
