@@ -153,19 +153,17 @@ impl Room {
     )]
     fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.stop_media(turn, asked.seat);
-        self.free_media(turn, asked.seat);
+        self.free_media(turn, asked.seat, false);
         asked.reply(turn, &PeerLeaveResponse { closed: false });
         Ok(())
     }
 
-    /// Everything that a peer has in the media plane is freed. Nobody is told.
-    pub(crate) fn free_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+    /// Everything that a peer has in the media plane is freed. No other peer is told. `away` when its
+    /// client does not know.
+    pub(crate) fn free_media(&mut self, turn: &mut Turn<'_>, seat: Seat, away: bool) {
         self.tracks.forget(seat);
         let peer = self.peers[seat].id();
-        turn.emit(Output::Media(MediaOrder::Close {
-            unaware: false,
-            peer,
-        }));
+        turn.emit(Output::Media(MediaOrder::Close { peer, away }));
     }
 
     /// The peer publishes nothing any more; those who could subscribe to it are told. Clients keep

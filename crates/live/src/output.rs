@@ -351,10 +351,10 @@ pub enum MediaOrder {
     },
     /// The peer is gone: free everything of it.
     Close {
-        /// Whether its client was lost, and so believes in what it has until it sees that it is no more.
-        unaware: bool,
         /// Whose.
         peer: PeerId,
+        /// Its client does not know, and believes in what it has until it sees that it is no more.
+        away: bool,
     },
 }
 

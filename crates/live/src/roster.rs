@@ -115,7 +115,7 @@ impl Room {
         peer.absent_ms.get_or_insert(turn.now_ms);
         // Those who have not joined keep their transports over a gap as well.
         if goodbye || peer.place == Place::Rejected {
-            self.depart(turn, seat);
+            self.depart(turn, seat, false);
         } else {
             self.at(turn.now_ms + self.limits.grace_ms, Deadline::Grace(seat));
         }
@@ -131,14 +131,14 @@ impl Room {
         match (peer.lost_ms, peer.place) {
             (Some(lost_ms), _) => {
                 if over(lost_ms) {
-                    self.depart(turn, seat);
+                    self.depart(turn, seat, true);
                 } else {
                     self.at(lost_ms + self.limits.grace_ms, Deadline::Grace(seat));
                 }
             }
             (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => {
                 self.leave(turn, seat);
-                self.free_media(turn, seat);
+                self.free_media(turn, seat, true);
             }
             (None, Place::Rejected)
                 if peer.rejected_ms + self.limits.rejected_ms <= turn.now_ms =>
@@ -150,7 +150,7 @@ impl Room {
                         closing,
                     });
                 }
-                self.depart(turn, seat);
+                self.depart(turn, seat, false);
             }
             (None, _) => {}
         }
@@ -315,16 +315,17 @@ impl Room {
         }
     }
 
-    /// The peer leaves; what is left of it is its time in the session.
-    pub(crate) fn depart(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+    /// The peer leaves; what is left of it is its time in the session. `away` when its client does
+    /// not know.
+    pub(crate) fn depart(&mut self, turn: &mut Turn<'_>, seat: Seat, away: bool) {
         self.leave(turn, seat);
         let Some(peer) = self.peers.remove(seat) else {
             return;
         };
         self.tracks.depart(seat);
         turn.emit(Output::Media(MediaOrder::Close {
-            unaware: peer.lost_ms.is_some(),
             peer: peer.id(),
+            away,
         }));
         if let Some(stay) = peer.stay {
             let gone = Gone {
@@ -347,7 +348,8 @@ impl Room {
             self.detach(turn, *socket);
         }
         for seat in seats {
-            self.depart(turn, *seat);
+            let away = self.peers[*seat].lost_ms.is_some();
+            self.depart(turn, *seat, away);
         }
         turn.push(sockets, event, &());
     }

@@ -41,10 +41,12 @@ const SUSPEND: Duration = Duration::from_secs(10);
 
 /// After a room has failed, before it is read anew.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long a client of an earlier process takes to notice that its media connections are no more:
-/// it asks every 2.5 s, and is told. If its socket comes back before, it believes in them, publishes
-/// on them, is refused, and leaves camera and microphone off (contract: media 5).
-const NOTICE: Duration = Duration::from_secs(3);
+/// How long a browser takes to notice that its media connections are no more: it checks them every
+/// 2.5 s, and is told. If its socket comes back before, it believes in them, publishes on them, is
+/// refused, and leaves camera and microphone off (contract: media 5).
+pub(crate) const NOTICE: Duration = Duration::from_secs(3);
+/// Firefox checks every five seconds, give or take a fifth.
+pub(crate) const LONGEST_NOTICE: Duration = Duration::from_millis(6500);
 /// Rooms that are read from the records at once.
 const OPENING: usize = 32;
 
@@ -84,7 +86,7 @@ pub struct LiveSessions {
     stop: CancellationToken,
     opening: Semaphore,
     resumed: OnceLock<Resumed>,
-    given_up: Mutex<HashMap<PeerId, Instant>>,
+    given_up: Mutex<HashMap<(MeetingId, PeerId), Instant>>,
 }
 
 /// The meetings that the server found open when it started.
@@ -151,25 +153,26 @@ impl LiveSessions {
     }
 
     /// Waits until a client that was here before has noticed that what it had in the media plane is
-    /// no more: after a start of the server, or after somebody was given up. See [`NOTICE`].
-    pub(crate) async fn noticed(&self, meeting: MeetingId, peer: PeerId) {
+    /// no more: after a start of the server, or after somebody was given up. `notice` is how long its
+    /// browser takes.
+    pub(crate) async fn noticed(&self, meeting: MeetingId, peer: PeerId, notice: Duration) {
         let resumed = self.resumed.get();
         let resumed = resumed.filter(|resumed| resumed.meetings.contains(&meeting));
-        let given_up = self.given_up().get(&peer).copied();
+        let given_up = self.given_up().get(&(meeting, peer)).copied();
         let since = resumed.map(|resumed| resumed.since).max(given_up);
         if let Some(since) = since {
-            sleep_until(since + NOTICE).await;
+            sleep_until(since + notice).await;
         }
     }
 
     /// What a client had that is away was freed.
-    pub(crate) fn gave_up(&self, peer: PeerId) {
+    pub(crate) fn gave_up(&self, meeting: MeetingId, peer: PeerId) {
         let mut given_up = self.given_up();
-        given_up.retain(|_, since| since.elapsed() < NOTICE);
-        given_up.insert(peer, Instant::now());
+        given_up.retain(|_, since| since.elapsed() < LONGEST_NOTICE);
+        given_up.insert((meeting, peer), Instant::now());
     }
 
-    fn given_up(&self) -> MutexGuard<'_, HashMap<PeerId, Instant>> {
+    fn given_up(&self) -> MutexGuard<'_, HashMap<(MeetingId, PeerId), Instant>> {
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

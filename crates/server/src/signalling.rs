@@ -10,6 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::USER_AGENT;
 use axum::response::Response;
 use axum::routing::any;
 use parlor_live::{Closing, Newcomer, Pace};
@@ -20,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use crate::live_sessions::{Inbox, Letter, Mailbox, Outgoing, outbox};
+use crate::live_sessions::{Inbox, LONGEST_NOTICE, Letter, Mailbox, NOTICE, Outgoing, outbox};
 use crate::parlor::Parlor;
 use crate::participants::{self, Joining};
 
@@ -66,10 +68,18 @@ pub(crate) fn router(parlor: &Arc<Parlor>) -> Router {
 async fn upgrade(
     State(parlor): State<Arc<Parlor>>,
     Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
     socket: WebSocketUpgrade,
 ) -> Response {
     if let (Ok(meeting), Ok(peer)) = (parameters.room.parse(), parameters.peer.parse()) {
-        parlor.live.noticed(meeting, peer).await;
+        let agent = headers
+            .get(USER_AGENT)
+            .and_then(|agent| agent.to_str().ok());
+        let notice = match agent {
+            Some(agent) if agent.contains("Firefox/") => LONGEST_NOTICE,
+            _ => NOTICE,
+        };
+        parlor.live.noticed(meeting, peer, notice).await;
     }
     socket
         .read_buffer_size(READ_BYTES)

@@ -72,6 +72,7 @@ impl Bench {
                 tcp: false,
             }],
             shard: b'A',
+            shards: b"A",
             max_transports,
             open: Arc::default(),
             max_consumers: 64,

@@ -96,6 +96,8 @@ pub(crate) struct Settings {
     pub(crate) candidates: Vec<Candidate>,
     /// What the ids of transports begin with.
     pub(crate) shard: u8,
+    /// Those of all engines.
+    pub(crate) shards: &'static [u8],
     /// How many transports there may be, in all engines that share [`open`](Self::open).
     pub(crate) max_transports: usize,
     /// How many there are in all of them.
@@ -200,12 +202,6 @@ pub(crate) enum Taken {
     Elsewhere(u8),
 }
 
-/// What the id of the transport begins with that a check is for.
-pub(crate) fn named(datagram: &[u8]) -> Option<u8> {
-    let message = StunMessage::parse(datagram).ok()?;
-    message.username()?.bytes().next()
-}
-
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
@@ -288,17 +284,19 @@ impl Engine {
             return Taken::No;
         };
         let Some(place) = self.by_ufrag.get(ufrag).copied() else {
-            return match ufrag.as_bytes().first() {
-                Some(shard) if *shard != self.settings.shard => Taken::Elsewhere(*shard),
-                _ if self.dismissed.has(ufrag) => Taken::No,
-                _ => {
-                    let password = ice::password(&self.settings.passwords, ufrag);
-                    if let Some(answer) = ice::refusal(&message, &password) {
-                        self.yard.answer(route, &answer);
-                    }
-                    Taken::No
-                }
+            // All threads have one key: what is not signed is not even passed on.
+            let Some(password) = ice::signed(&self.settings.passwords, &message, ufrag) else {
+                return Taken::No;
             };
+            if let Some(shard) = self.other_shard(ufrag) {
+                return Taken::Elsewhere(shard);
+            }
+            if !self.dismissed.has(ufrag)
+                && let Some(answer) = ice::refusal(&message, &password)
+            {
+                self.yard.answer(route, &answer);
+            }
+            return Taken::No;
         };
         // Who has a transport can sign checks for it, and write the address of another on them.
         let holder = self.by_route.get(&route).filter(|holder| **holder != place);
@@ -317,6 +315,22 @@ impl Engine {
             self.look_after(now, place);
         }
         Taken::Yes
+    }
+
+    /// The thread whose transport a user name is of, if it is another that runs.
+    fn other_shard(&self, ufrag: &str) -> Option<u8> {
+        let shard = ufrag.bytes().next()?;
+        let runs = self.settings.shards.contains(&shard);
+        (runs && shard != self.settings.shard).then_some(shard)
+    }
+
+    /// The thread whose transport a check is for, if it is another that runs and the check is signed
+    /// for it.
+    pub(crate) fn is_for(&self, datagram: &[u8]) -> Option<u8> {
+        let message = StunMessage::parse(datagram).ok()?;
+        let (ufrag, _) = message.username()?.split_once(':')?;
+        let shard = self.other_shard(ufrag)?;
+        ice::signed(&self.settings.passwords, &message, ufrag).map(|_| shard)
     }
 
     /// Whether a client of this engine comes this way.

@@ -488,17 +488,11 @@ impl Media {
         self.tell(meeting, Command::Pin { meeting, peer });
     }
 
-    /// Frees everything of a member whose client knows. Not an error if there is nothing.
-    pub fn close(&self, member: Member) {
-        let knows = true;
-        self.tell(member.meeting, Command::Close { member, knows });
-    }
-
-    /// Frees everything of a member whose client is away. It is told when it is back and checks
-    /// whether what it had is still there, so that it makes it anew.
-    pub fn give_up(&self, member: Member) {
-        let knows = false;
-        self.tell(member.meeting, Command::Close { member, knows });
+    /// Frees everything of a member. Not an error if there is nothing. A client that is `away` does not
+    /// know: when it is back and checks whether what it had is still there, it is told, so that it
+    /// makes it anew.
+    pub fn close(&self, member: Member, away: bool) {
+        self.tell(member.meeting, Command::Close { member, away });
     }
 
     /// What happens in a meeting from now on, until [`Events`] is dropped.

@@ -32,7 +32,7 @@ use self::gate::{Gate, READ_BYTES, readable};
 use self::start::SHARDS;
 pub(crate) use self::start::start;
 use self::ways::{Elsewhere, Outlets};
-use crate::core::{Engine, Route, Taken, named};
+use crate::core::{Engine, Route, Taken};
 use crate::relay::{FromLink, LinkId, Outlet, Via};
 use crate::wire::{self, Kind};
 use crate::{Direction, Member, Stats};
@@ -249,7 +249,7 @@ impl Shard {
             // A check says by itself where it belongs; what comes between checks goes where the last
             // one did.
             let is_check = wire::kind(datagram) == Kind::Stun;
-            let is_at_home = is_check && named(datagram) == Some(SHARDS[home]);
+            let is_at_home = is_check && self.engine.is_for(datagram) == Some(SHARDS[home]);
             if is_at_home {
                 self.elsewhere.checked(now, route, home);
             }

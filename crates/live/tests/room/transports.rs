@@ -13,7 +13,7 @@ use parlor_protocol::signal::socket::room::RemoveParticipantsRequest;
 use crate::people::{guest, host, peer};
 use crate::plane::{BAD, offer, track};
 use crate::tracks::two;
-use crate::world::{World, join};
+use crate::world::{Done, World, join};
 
 fn bad() -> SessionDescription {
     SessionDescription {
@@ -204,6 +204,47 @@ fn whoever_leaves_the_media_and_stays_takes_back_each_track() {
     );
     world.connect_media(two);
     world.publish(two, Source::Camera);
+}
+
+#[test]
+fn whose_client_does_not_know_that_its_media_is_freed_is_said() {
+    let away = |done: &Done| {
+        let closed = done.media.iter().find_map(|order| match order {
+            MediaOrder::Close { peer: gone, away } if *gone == peer(1, 0) => Some(*away),
+            _ => None,
+        });
+        closed.expect("an order")
+    };
+    let seated = || {
+        let mut world = World::new(Limits::default());
+        let [one, two] = two(&mut world);
+        (world, one, two)
+    };
+    let (mut world, _, two) = seated();
+    assert!(!away(&world.close(two, true)), "said goodbye");
+    let (mut world, _, two) = seated();
+    assert!(
+        !away(&world.ask(two, event::MEDIA_LEAVE, &()).done),
+        "left the media"
+    );
+    let (mut world, one, _) = seated();
+    let kick = RemoveParticipantsRequest {
+        peer_ids: vec![peer(1, 0).to_string()],
+    };
+    assert!(
+        !away(&world.ask(one, event::KICK, &kick).done),
+        "was put out"
+    );
+    let (mut world, _, two) = seated();
+    world.close(two, false);
+    assert!(away(&world.pass(45_000)), "did not come back");
+    let (mut world, _, two) = seated();
+    world.close(two, false);
+    world.connect(&guest(1));
+    assert!(
+        away(&world.pass(45_000)),
+        "came back and did not join again"
+    );
 }
 
 #[test]

@@ -225,17 +225,14 @@ impl Driver {
             now_ms,
             ids: &mut || clock.new_id(now_ms),
         };
-        let mut next = self.waiting.len();
+        let begun = self.waiting.len();
         self.room.handle(&mut at, input, &mut self.waiting);
         // What the media plane does is no news to anybody until its answer is: it need not wait for
         // the records, and somebody who was put out must not.
-        while next < self.waiting.len() {
-            if matches!(self.waiting[next], Output::Media(_)) {
-                if let Output::Media(order) = self.waiting.remove(next) {
-                    self.media.carry_out(order);
-                }
-            } else {
-                next += 1;
+        let is_media = |output: &mut Output| matches!(output, Output::Media(_));
+        for output in self.waiting.extract_if(begun.., is_media) {
+            if let Output::Media(order) = output {
+                self.media.carry_out(order);
             }
         }
     }
@@ -283,8 +280,8 @@ impl Driver {
                         let _ = socket.put(Outgoing::Close(closing));
                     }
                 }
-                // Those that are done at once.
-                Output::Keep(_) | Output::Media(_) => {}
+                Output::Keep(_) => {}
+                Output::Media(order) => self.media.carry_out(order),
                 Output::Answer(ticket, answer) => {
                     if let Some(asking) = self.answers.remove(&ticket) {
                         // Who asked may have gone.

@@ -154,13 +154,11 @@ impl MediaDesk {
             MediaOrder::Prefer { peer, wishes } => media.prefer(self.member(peer), wishes),
             MediaOrder::Revoke { peer, producers } => media.revoke(self.member(peer), producers),
             MediaOrder::Pin { peer } => media.pin(self.meeting, peer),
-            MediaOrder::Close { peer, unaware } => {
-                self.members.remove(&peer);
-                if unaware {
-                    media.give_up(self.member(peer));
-                    self.parlor.live.gave_up(peer);
-                } else {
-                    media.close(self.member(peer));
+            MediaOrder::Close { peer, away } => {
+                let had_any = self.members.remove(&peer);
+                media.close(self.member(peer), away);
+                if away && had_any {
+                    self.parlor.live.gave_up(self.meeting, peer);
                 }
             }
         }
@@ -249,7 +247,8 @@ impl Drop for MediaDesk {
     fn drop(&mut self) {
         let Some(media) = &self.media else { return };
         for peer in &self.members {
-            media.give_up(self.member(*peer));
+            media.close(self.member(*peer), true);
+            self.parlor.live.gave_up(self.meeting, *peer);
         }
     }
 }

@@ -281,7 +281,9 @@ impl Engine {
                         };
                         let Some(stored) = layer.history.get(source) else {
                             // After an outage a browser waits seconds before it asks by itself.
-                            if layer.leaves_broken(source) {
+                            let current = held.rewrite.current();
+                            let is_current = current.is_some_and(|now| now.layer == segment.layer);
+                            if is_current && layer.leaves_broken(source) {
                                 keyframes.push((consumer, track));
                             }
                             continue;
@@ -334,6 +336,10 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(track) else {
             return;
         };
+        // A sound begins with any packet.
+        if track.source.is_audio() {
+            return;
+        }
         let own = track.subscription(transport, consumer);
         let Some(current) = own.map(|own| own.current) else {
             return;

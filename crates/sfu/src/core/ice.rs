@@ -3,7 +3,7 @@
 //! The server has an address that everybody reaches, so it asks nothing itself: it learns where a
 //! client is from the client's own checks, and that it is still there from their going on.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -50,47 +50,46 @@ pub(super) fn password(key: &hmac::Key, ufrag: &str) -> String {
 
 /// What tells a client that the transport which it checks is no more, be it freed or lost with an
 /// earlier process: a client that is not told believes in it for seconds, and in the meantime
-/// offers on it (contract: media 5). Nothing for whoever does not know the transport's password.
+/// offers on it (contract: media 5).
 pub(super) fn refusal(message: &StunMessage<'_>, password: &str) -> Option<Vec<u8>> {
-    let password = password.as_bytes();
-    if !message.is_binding_request() || !message.verify(password, sign) {
-        return None;
-    }
-    // libwebrtc tries again after 401, 420 and 500, and gives the way up after any other.
+    // Firefox gives a way up after a 403 only (RFC 7675, 5.1); libwebrtc after any error but 401, 420,
+    // 487 and 500.
     let refusal = StunMessageBuilder::new()
         .binding()
         .failure()
-        .error_code(400, "there is no such transport")
+        .error_code(403, "gone")
         .build(message.trans_id());
-    write(&refusal, password)
+    write(&refusal, password.as_bytes())
 }
-
-/// So many transports of clients that know of their end are remembered.
-const DISMISSED: usize = 20_000;
 
 /// The transports, by their user names, whose clients know that they are no more and are about to let
 /// go of them. A refusal would only make them try to mend what they are leaving.
 #[derive(Default)]
 pub(super) struct Dismissed {
-    names: HashSet<String>,
-    order: VecDeque<String>,
+    since: HashMap<String, Instant>,
+    sweep_at: usize,
 }
 
 impl Dismissed {
-    pub(super) fn add(&mut self, ufrag: &str) {
-        if self.order.len() >= DISMISSED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.names.remove(&oldest);
+    pub(super) fn add(&mut self, now: Instant, ufrag: &str) {
+        if self.since.len() >= self.sweep_at {
+            self.since.retain(|_, since| is_fresh(now, *since));
+            self.sweep_at = self.since.len() * 2 + 64;
         }
-        if self.names.insert(ufrag.to_owned()) {
-            self.order.push_back(ufrag.to_owned());
-        }
+        self.since.insert(ufrag.to_owned(), now);
     }
 
     pub(super) fn has(&self, ufrag: &str) -> bool {
-        self.names.contains(ufrag)
+        self.since.contains_key(ufrag)
     }
+}
+
+/// Whether a check is signed with the password that goes with its user name, whichever thread or
+/// process made that; with that password.
+pub(super) fn signed(key: &hmac::Key, message: &StunMessage<'_>, ufrag: &str) -> Option<String> {
+    let password = password(key, ufrag);
+    let is_signed = message.is_binding_request() && message.verify(password.as_bytes(), sign);
+    is_signed.then_some(password)
 }
 
 fn write(answer: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
@@ -248,7 +247,13 @@ impl Ice {
     pub(super) fn lost(&mut self, route: Route) {
         self.routes.retain(|(other, _)| *other != route);
         if self.selected() == Some(route) {
-            self.selected = None;
+            // Until the client chooses, that on which it was last seen.
+            let last = self.routes.iter().max_by_key(|(_, checked)| *checked);
+            self.selected = last.map(|(route, checked)| Selected {
+                route: *route,
+                priority: 0,
+                used: *checked,
+            });
         }
     }
 }
@@ -263,26 +268,33 @@ mod tests {
     #[test]
     fn only_who_knows_the_password_is_told_that_a_transport_is_no_more() {
         let secret = Secret::from([7; 32]);
-        let password = password(&secret.key("ice passwords"), "aXYZ");
+        let key = secret.key("ice passwords");
+        let own_password = password(&key, "aXYZ");
         let request = StunMessage::binding_request("aXYZ:them", TransId::new(), true, 1, 1, false);
-        let signed = |password: &str| {
+        let with = |password: &str| {
             let mut bytes = vec![0; 200];
             let length = request.to_bytes(Some(password.as_bytes()), &mut bytes, sign);
             bytes.truncate(length.unwrap());
             bytes
         };
-        let own = signed(&password);
-        let answer = refusal(&StunMessage::parse(&own).unwrap(), &password).unwrap();
-        assert!(answer.len() < own.len() + 40, "an answer is no amplifier");
+        let own = with(&own_password);
+        let own = StunMessage::parse(&own).unwrap();
+        let found = signed(&key, &own, "aXYZ").unwrap();
+        assert_eq!(found, own_password);
+        let answer = refusal(&own, &found).unwrap();
+        assert!(
+            answer.len() <= with(&own_password).len(),
+            "an answer is no amplifier"
+        );
         let answer = StunMessage::parse(&answer).unwrap();
         assert!(answer.is_failed_binding_response());
-        assert_eq!(answer.error_code().map(|(code, _)| code), Some(400));
+        assert_eq!(answer.error_code().map(|(code, _)| code), Some(403));
         assert_eq!(answer.trans_id(), request.trans_id());
-        assert!(answer.verify(password.as_bytes(), sign));
+        assert!(answer.verify(own_password.as_bytes(), sign));
 
-        let guessed = signed("guessed");
+        let guessed = with("guessed");
         assert_eq!(
-            refusal(&StunMessage::parse(&guessed).unwrap(), &password),
+            signed(&key, &StunMessage::parse(&guessed).unwrap(), "aXYZ"),
             None
         );
     }

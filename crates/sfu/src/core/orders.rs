@@ -84,6 +84,7 @@ impl Engine {
             }
         };
         if let Some(older) = older {
+            self.dismissed.add(now, self.entries[older].transport.id());
             self.free(older, "replaced");
         }
 
@@ -456,12 +457,12 @@ impl Engine {
         }
     }
 
-    /// Frees what a member has. Whether its client knows that, or is to be told when it checks.
-    pub(crate) fn close(&mut self, member: Member, knows: bool) {
+    /// Frees what a member has. A client that is `away` is to be told when it checks.
+    pub(crate) fn close(&mut self, now: Instant, member: Member, away: bool) {
         for direction in [Direction::Publish, Direction::Receive] {
             if let Some(place) = self.by_member.get(&(member, direction)).copied() {
-                if knows {
-                    self.dismissed.add(self.entries[place].transport.id());
+                if !away {
+                    self.dismissed.add(now, self.entries[place].transport.id());
                 }
                 self.free(place, "closed");
             }

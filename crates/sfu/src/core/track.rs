@@ -276,7 +276,7 @@ impl Layer {
     /// Whether a receiver that lacks this packet cannot get it any more, and has nothing newer to
     /// begin anew with.
     pub(super) fn leaves_broken(&self, index: u64) -> bool {
-        index > self.key_frame && self.history.is_gone(index)
+        index >= self.key_frame && self.history.is_gone(index)
     }
 
     /// The timestamp of this layer at a moment, from its last sender report.

@@ -80,7 +80,7 @@ pub(crate) enum Command {
     },
     Close {
         member: Member,
-        knows: bool,
+        away: bool,
     },
     Listen {
         meeting: MeetingId,
@@ -173,11 +173,11 @@ impl Shard {
             Command::Prefer { member, wishes } => engine.prefer(now, member, &wishes),
             Command::Revoke { member, producers } => engine.revoke(member, &producers),
             Command::Pin { meeting, peer } => engine.pin(meeting, peer),
-            Command::Close { member, knows } => {
+            Command::Close { member, away } => {
                 for direction in [Direction::Publish, Direction::Receive] {
                     self.claims.remove(&(member, direction));
                 }
-                engine.close(member, knows);
+                engine.close(now, member, away);
             }
             Command::Listen { meeting, listener } => engine.listen(meeting, listener),
             Command::Report { member, reply } => {

@@ -78,6 +78,7 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
         let engine = Engine::new(Settings {
             candidates: candidates.clone(),
             shard: SHARDS[index],
+            shards: &SHARDS[..threads],
             max_transports: config.max_transports,
             open: Arc::clone(&open),
             max_consumers: config.max_consumers,

@@ -122,7 +122,7 @@ fn a_client_connects_both_ways_and_is_counted() {
         stats.datagrams_dropped > before.datagrams_dropped
     });
 
-    media.close(somebody);
+    media.close(somebody, false);
     until("closed", &media, |stats| stats.open_transports == 0);
     assert_eq!(media.stats().connected_transports, 0);
     media.clone().stop();
@@ -130,7 +130,7 @@ fn a_client_connects_both_ways_and_is_counted() {
     let offer = publish.client.offer().to_owned();
     let late = wait(media.open(somebody, Direction::Publish, offer));
     assert_eq!(late, Err(Error::Stopped));
-    media.close(somebody);
+    media.close(somebody, false);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
         let report = wait(media.report(ben)).unwrap().receive.unwrap();
         assert_eq!(report.protocol, "udp");
         assert!(report.tracks[0].packets >= 20);
-        media.close(ada);
+        media.close(ada, false);
         until("ended", &media, |stats| {
             stats.producers + stats.consumers == 0
         });
@@ -232,12 +232,12 @@ fn orders_are_carried_out_in_the_order_of_the_calls() {
     let open = || media.open(somebody, Direction::Publish, offer.clone());
     for _ in 0..20 {
         let opening = open();
-        media.close(somebody);
+        media.close(somebody, false);
         assert_eq!(wait(opening), Err(Error::Stopped));
         let (older, newer) = (open(), open());
         assert_eq!(wait(older), Err(Error::Stopped));
         assert!(wait(newer).is_ok());
-        media.close(somebody);
+        media.close(somebody, false);
         until("closed", &media, |stats| stats.open_transports == 0);
     }
 }
@@ -257,7 +257,7 @@ fn what_cannot_be_opened_is_said() {
         assert!(open(peer, peer, offer.clone()).is_ok());
     }
     assert_eq!(open(20, 20, offer.clone()), Err(Error::Full));
-    media.close(member(3, 3));
+    media.close(member(3, 3), false);
     until("closed", &media, |stats| stats.open_transports == 9);
     assert!(open(20, 20, offer).is_ok());
     drop(media);
@@ -276,7 +276,7 @@ fn an_offer_that_nobody_waits_for_opens_nothing() {
         wait(ahead).unwrap();
         wait(open(2)).unwrap();
         let count = media.stats().open_transports;
-        media.close(member(1, 1));
+        media.close(member(1, 1), false);
         count == 1
     });
     assert!(skipped);

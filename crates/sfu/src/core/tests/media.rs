@@ -364,12 +364,14 @@ fn when_everybody_has_left_nothing_is_left() {
     world.consume(ben, &all[..2]);
     world.consume(ada, &all[2..]);
     world.run(2 * SECOND);
-    world.engine.close(ada.member, true);
+    let now = world.now;
+    world.engine.close(now, ada.member, false);
     world.check();
     assert_eq!((world.engine.producers(), world.engine.consumers()), (1, 1));
     world.run(SECOND);
-    world.engine.close(cy.member, true);
-    world.engine.close(ben.member, true);
+    let now = world.now;
+    world.engine.close(now, cy.member, false);
+    world.engine.close(now, ben.member, false);
     assert_empty(&world.engine);
 }
 
@@ -395,7 +397,8 @@ fn who_speaks_is_told_to_those_who_listen() {
     // Nobody is told what nobody asks for any more.
     drop(events);
     for person in [ada, ben] {
-        world.engine.close(person.member, true);
+        let now = world.now;
+        world.engine.close(now, person.member, false);
     }
     assert_empty(&world.engine);
 }

@@ -465,7 +465,8 @@ impl Play {
                 self.world.engine.pin(person.member.meeting, peer);
             }
             Order::Close => {
-                self.world.engine.close(person.member, true);
+                let now = self.world.now;
+                self.world.engine.close(now, person.member, false);
                 let memory = std::mem::take(&mut self.people[who]);
                 if let Some(out) = memory.out {
                     self.world.guests[out].feeds.clear();
@@ -506,7 +507,8 @@ proptest! {
             play.obey(*who, order);
         }
         for who in 0..4 {
-            play.world.engine.close(member(who + 1), true);
+            let now = play.world.now;
+            play.world.engine.close(now, member(who + 1), false);
             check(&play.world.engine);
         }
         assert_empty(&play.world.engine);

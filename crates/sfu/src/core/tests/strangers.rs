@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::check::assert_empty;
 use super::feed::{assert_plays, in_order};
-use super::world::{World, client_address, home, member};
-use crate::core::{Route, Taken};
+use super::world::{World, client_address, home, member, settings};
+use crate::core::{Route, Taken, ice};
 use crate::wire::{self, Kind};
 use crate::{Direction, Source};
 
@@ -52,25 +52,29 @@ fn who_does_not_know_the_password_does_not_connect() {
 }
 
 #[test]
-fn a_check_for_nobody_here_is_not_answered_and_one_for_another_thread_is_passed_on() {
+fn only_a_check_that_is_signed_is_passed_on_to_another_thread() {
     let mut world = World::new();
-    for (name, taken) in [
-        ("asomebodysomebody", Taken::No),
-        ("bsomebodysomebody", Taken::Elsewhere(b'b')),
+    for (name, signs, taken) in [
+        ("asomebodysomebody", false, Taken::No),
+        ("bsomebodysomebody", false, Taken::No),
+        ("bsomebodysomebody", true, Taken::Elsewhere(b'b')),
     ] {
         let (mut client, opened) = world.open(member(1), Direction::Publish);
-        let answer = opened.answer.replace(&opened.transport_id, name);
+        let mut answer = opened.answer.replace(&opened.transport_id, name);
+        if signs {
+            let key = settings().passwords;
+            let password = |ufrag: &str| ice::password(&key, ufrag);
+            answer = answer.replace(&password(&opened.transport_id), &password(name));
+        }
         client.accept(&answer);
         client.timeout(world.now);
         let (sent, _) = client.poll();
         assert!(!sent.is_empty());
         for (_, mut datagram) in sent {
-            let source = client_address(0);
+            let (engine, source) = (&mut world.engine, client_address(0));
             let route = Route::Udp(0, source);
             assert_eq!(
-                world
-                    .engine
-                    .receive(world.now, route, source, &mut datagram),
+                engine.receive(world.now, route, source, &mut datagram),
                 taken
             );
         }
@@ -340,7 +344,8 @@ fn garbage_is_dropped_and_harms_nobody() {
         &in_order(&world.guests[ben.into].client.heard, &mids[0]),
         90_000,
     );
-    world.engine.close(ada.member, true);
-    world.engine.close(ben.member, true);
+    let now = world.now;
+    world.engine.close(now, ada.member, false);
+    world.engine.close(now, ben.member, false);
     assert_empty(&world.engine);
 }

@@ -100,17 +100,19 @@ fn closing_frees_everything_of_the_member_and_nothing_else() {
     world.run(3 * SECOND);
     assert_eq!(world.engine.connected_transports(), 4);
 
-    world.engine.close(member(1), true);
-    world.engine.close(member(1), true);
-    world.engine.close(member(3), true);
+    let now = world.now;
+    world.engine.close(now, member(1), false);
+    world.engine.close(now, member(1), false);
+    world.engine.close(now, member(3), false);
     assert_eq!(world.engine.open_transports(), 2);
     world.run(30 * SECOND);
     assert!(world.connected(same_peer));
     assert!(world.connected(same_meeting));
     assert_eq!(world.engine.connected_transports(), 2);
 
-    world.engine.close(elsewhere, true);
-    world.engine.close(member(2), true);
+    let now = world.now;
+    world.engine.close(now, elsewhere, false);
+    world.engine.close(now, member(2), false);
     assert_empty(&world.engine);
 }
 
@@ -257,7 +259,8 @@ fn as_many_as_may_be_and_no_more() {
             .try_open(member(1), Direction::Publish, &client)
             .is_ok()
     );
-    world.engine.close(member(1), true);
+    let now = world.now;
+    world.engine.close(now, member(1), false);
     assert_empty(&world.engine);
     assert!(
         world
@@ -318,8 +321,8 @@ fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
 }
 
 /// What a client hears that checks a transport: whether it is another process's, and if not, whether
-/// the client knows that it is closed.
-fn answer_to_a_check(of_another: bool, knows: bool) -> Vec<u8> {
+/// the client was away when it was closed.
+fn answer_to_a_check(of_another: bool, away: bool) -> Vec<u8> {
     let world = World::new();
     let (now, from) = (world.now, address("198.51.100.7:5000"));
     let mut engine = Engine::new(settings());
@@ -332,7 +335,7 @@ fn answer_to_a_check(of_another: bool, knows: bool) -> Vec<u8> {
     if of_another {
         engine = Engine::new(settings());
     } else {
-        engine.close(member(1), knows);
+        engine.close(now, member(1), away);
     }
     let mut check = sent[0].1.clone();
     let taken = engine.receive(now, Route::Udp(0, from), from, &mut check);
@@ -345,14 +348,14 @@ fn answer_to_a_check(of_another: bool, knows: bool) -> Vec<u8> {
 #[test]
 fn a_client_is_told_of_a_transport_that_is_no_more_unless_it_knows() {
     for of_another in [false, true] {
-        let told = answer_to_a_check(of_another, false);
+        let told = answer_to_a_check(of_another, true);
         assert!(
             StunMessage::parse(&told)
                 .unwrap()
                 .is_failed_binding_response()
         );
     }
-    assert!(answer_to_a_check(false, true).is_empty());
+    assert!(answer_to_a_check(false, false).is_empty());
 }
 
 /// What happens in the meeting.
@@ -414,7 +417,8 @@ fn a_transport_that_somebody_asked_to_free_is_not_told_of() {
     world.join(member(2), Direction::Publish);
     world.run(3 * SECOND);
     let new = world.join(member(1), Direction::Publish);
-    world.engine.close(member(2), true);
+    let now = world.now;
+    world.engine.close(now, member(2), false);
     world.run(3 * SECOND);
     // The client of the older one says goodbye, as browsers do.
     world.guests[old].client.close();
@@ -446,12 +450,14 @@ fn links_to_a_transport_that_is_gone_are_let_go_of() {
     check(&mut world, 2, 8);
     world.engine.flush(|_, _| {});
     assert_eq!(world.engine.released(), None);
-    world.engine.close(member(1), true);
+    let now = world.now;
+    world.engine.close(now, member(1), false);
     assert_eq!(world.engine.released(), Some((LinkId(7), Via::Tcp)));
     assert_eq!(world.engine.released(), None);
     // One that has ended before needs not be let go of.
     world.engine.unlink(LinkId(8), Via::Tcp);
-    world.engine.close(member(2), true);
+    let now = world.now;
+    world.engine.close(now, member(2), false);
     assert_eq!(world.engine.released(), None);
     assert_empty(&world.engine);
 }

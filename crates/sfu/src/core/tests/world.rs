@@ -83,6 +83,7 @@ pub(super) fn settings() -> Settings {
             tcp: false,
         }],
         shard: b'a',
+        shards: b"ab",
         max_transports: 100,
         open: Arc::default(),
         max_consumers: 50,
