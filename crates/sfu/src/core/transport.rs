@@ -19,6 +19,18 @@ use crate::wire::srtp::{self, Opener, Profile, Sealer};
 /// Room for one DTLS datagram.
 const RECORD_BYTES: usize = 2048;
 
+/// How long DTLS waits for an answer before it repeats a flight; every time twice as long. What
+/// browsers take too: with the second that RFC 6347 (4.2.4.1) has in mind for everybody, one lost
+/// datagram is a second of silence for a person. It is also the pace at which what a client repeats
+/// is answered, so it must not be slower than the client's own.
+const FLIGHT: Duration = Duration::from_millis(50);
+
+/// How often DTLS repeats one flight: so often that [`HANDSHAKE`] is over before.
+const REPEATS: usize = 10;
+
+/// How long a handshake may take, from the first that comes of the client's.
+const HANDSHAKE: Duration = Duration::from_secs(40);
+
 /// What the transports of one engine have in common.
 pub(super) struct Security {
     config: Arc<dimpl::Config>,
@@ -35,6 +47,9 @@ impl Security {
             .require_client_certificate(true)
             // ICE has shown already that the client is where it says.
             .use_server_cookie(false)
+            .flight_start_rto(FLIGHT)
+            .flight_retries(REPEATS)
+            .handshake_timeout(HANDSHAKE)
             .build()
             .expect("the provider that is built in has what DTLS needs");
         Self {
@@ -353,3 +368,6 @@ pub(super) fn round_trip(
     let held = Duration::from_secs_f64(f64::from(block.dlsr) / 65_536.0);
     now.saturating_duration_since(sent).checked_sub(held)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,15 +43,23 @@ fn both_transports_of_a_client_connect() {
 
 #[test]
 fn transports_connect_on_a_path_that_loses_a_fifth() {
-    for seed in 0..8 {
+    // The client here sends a flight at most five times within these seconds, whatever the server
+    // does: one in 150 loses all of them, or all that they are answered with.
+    let mut unlucky = Vec::new();
+    for seed in 0..40 {
         let mut world = World::seeded(seed);
         let guest = world.join(member(1), Direction::Publish);
         world.guests[guest].up.loss = 200;
         world.guests[guest].down.loss = 200;
         world.run(20 * SECOND);
-        assert!(world.connected(guest), "seed {seed}");
-        assert_eq!(world.engine.connected_transports(), 1, "seed {seed}");
+        assert_eq!(world.engine.open_transports(), 1, "seed {seed}");
+        if world.connected(guest) {
+            assert_eq!(world.engine.connected_transports(), 1, "seed {seed}");
+        } else {
+            unlucky.push(seed);
+        }
     }
+    assert!(unlucky.len() <= 4, "not connected: seeds {unlucky:?}");
 }
 
 #[test]
@@ -146,7 +154,7 @@ fn what_was_lost_is_sent_again_in_time() {
     world.run(Duration::from_millis(30));
     let flight = world.guests[guest].heard;
     let waited = hears(flight, &mut world).unwrap();
-    assert!(waited < 150, "waited {waited}0 ms");
+    assert!(waited < 20, "waited {waited}0 ms");
 }
 
 #[test]
