@@ -15,7 +15,7 @@ async function restored(ada, bob) {
   await meet([ada, bob]);
 }
 
-scenario("whoever comes back after the grace period is seen and heard again, once", { sees: [3, 4, 50331649], long: true, seconds: 150, allows: [BROKEN, RESET] }, async (world) => {
+scenario("whoever comes back after the grace period is seen and heard again, once", { sees: [3, 4, 50331649], alone: true, seconds: 150, allows: [BROKEN, RESET] }, async (world) => {
   const meeting = await world.parlor.meeting();
   const [ada] = await world.people(meeting, [CALL[0]], { init: ON });
   const [bob] = await world.people(meeting, [CALL[1]], { init: ON, cable: true });
