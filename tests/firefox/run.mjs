@@ -5,14 +5,12 @@
 // What it needs is what scripts/scenarios has installed, and Firefox (apt-get install firefox-esr).
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { copyFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 import { Consoles } from "../../target/scenarios/console.mjs";
 import { CALL, ON, SQUARE, hears, hearsNot, hearsScreen, meet, producers, sees, seesNothing, seesScreen, shape } from "../../target/scenarios/media.mjs";
 import { NAME, Parlor } from "../../target/scenarios/parlor.mjs";
-import { World, site } from "../../target/scenarios/suite.mjs";
+import { World, servePages } from "../../target/scenarios/suite.mjs";
 import { chromium, ownAddress, startFirefox } from "./firefox.mjs";
 
 const { values: options, positionals: [binary] } = parseArgs({
@@ -141,18 +139,6 @@ async function play(shared, one) {
   console.log(`${problem ? "FAILED" : noise.length ? "NOISY " : "ok    "} ${seconds} s  ${one.name}`);
   for (const line of [...(problem ? [problem] : []), ...noise]) console.log(line.replace(/^/gm, "          "));
   return !problem && noise.length === 0;
-}
-
-/** Serves the pages that people are on. Its address is one that browsers think secure. */
-async function servePages() {
-  const pages = createServer((request, response) => {
-    const [type, content] = site.get(new URL(request.url, "http://localhost").pathname) ?? ["text/plain", undefined];
-    response.writeHead(content ? 200 : 404, { "Content-Type": type });
-    response.end(content);
-  });
-  pages.listen(0, "localhost");
-  await once(pages, "listening");
-  return pages;
 }
 
 /** A server whose media is where Firefox finds it. */

@@ -3,15 +3,13 @@
 //   node run.mjs BINARY [--database URL] [--only PATTERN] [--at-once N] [--keep-log FILE]
 
 import { copyFileSync, readdirSync } from "node:fs";
-import { createServer } from "node:http";
-import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { Consoles } from "./console.mjs";
 import { nameOf } from "./events.mjs";
 import { NAME, Parlor } from "./parlor.mjs";
 import { Pauses } from "./pauses.mjs";
-import { World, scenarios, site } from "./suite.mjs";
+import { World, scenarios, servePages } from "./suite.mjs";
 import { Travelled } from "./travelled.mjs";
 
 const { values: options, positionals: [binary] } = parseArgs({
@@ -88,18 +86,6 @@ async function playAll(shared, list, atOnce) {
     const next = () => order.find((one) => one.length)?.shift();
     for (let one = next(); one; one = next()) await play(shared, one);
   }));
-}
-
-/** Serves the pages that people are on. Its address is one that browsers think secure. */
-async function servePages() {
-  const pages = createServer((request, response) => {
-    const [type, content] = site.get(new URL(request.url, "http://localhost").pathname) ?? ["text/plain", undefined];
-    response.writeHead(content ? 200 : 404, { "Content-Type": type });
-    response.end(content);
-  });
-  pages.listen(0, "localhost");
-  await once(pages, "listening");
-  return pages;
 }
 
 /** @param {Parlor} parlor @param {import("./suite.mjs").Scenario[]} wanted */

@@ -1,6 +1,8 @@
 // What a scenario is, and the world it happens in.
 
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { Person } from "./person.mjs";
 
@@ -141,13 +143,25 @@ export class World {
 }
 
 /** The files of the site that the pages come from. */
-export const site = new Map([
+const site = new Map([
   ["/", ["text/html", read("page/index.html")]],
   ["/person.js", ["text/javascript", read("page/person.js")]],
   ["/media.js", ["text/javascript", read("page/media.js")]],
   ["/sdk.js", ["text/javascript", readFileSync(new URL("dist/browser.js", sdkHome()))]],
   ["/e2ee.js", ["text/javascript", readFileSync(new URL("dist/EncryptionManager.es.js", sdkHome()))]],
 ]);
+
+/** Serves the pages that people are on. Its address is one that browsers think secure. */
+export async function servePages() {
+  const pages = createServer((request, response) => {
+    const [type, content] = site.get(new URL(request.url, "http://localhost").pathname) ?? ["text/plain", undefined];
+    response.writeHead(content ? 200 : 404, { "Content-Type": type });
+    response.end(content);
+  });
+  pages.listen(0, "localhost");
+  await once(pages, "listening");
+  return pages;
+}
 
 function read(file) {
   return readFileSync(new URL(file, import.meta.url));

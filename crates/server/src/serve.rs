@@ -28,8 +28,6 @@ use crate::metrics::{Metrics, Open};
 const HEAD_BYTES: usize = 64 * 1024;
 /// No wait is longer, whatever is set.
 const DAY_SECS: u64 = 24 * 60 * 60;
-/// Bytes that the system may hold of a connection before it sends them.
-const UNSENT: u32 = 32 * 1024;
 /// Bytes that TLS holds back for a peer that does not take them.
 const TLS_BUFFER_BYTES: usize = 64 * 1024;
 /// Headers in a request.
@@ -249,8 +247,6 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     // A peer that does not take its answer is as idle as one that sends nothing.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.header));
-    // Media of the relay may come on it: what the system holds is late and cannot be dropped any more.
-    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     let Some(tls) = tls else {
         return requests(Counted { stream, held }, router, &hall).await;
     };
@@ -267,6 +263,8 @@ async fn connection(
                     return;
                 };
                 if Relay::takes(first) != Some(false) && !first.is_empty() {
+                    let socket = socket2::SockRef::from(stream.get_ref().0);
+                    let _ = socket.set_tcp_notsent_lowat(Relay::UNSENT);
                     let serving = relay.serve(Counted { stream, held }, peer);
                     hall.stop.run_until_cancelled(serving).await;
                     return;

@@ -52,10 +52,6 @@ const OUTLET: usize = 512;
 /// How long a peer may leave what was sent to it unacknowledged.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-/// Bytes that the system may hold before it sends them. What waits there is late and cannot be
-/// dropped any more, so the queue of a slow client is to be the outlet, which drops.
-const UNSENT: u32 = 32 * 1024;
-
 /// Bounds of the relay, and where it listens besides the media ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayConfig {
@@ -121,6 +117,10 @@ struct Streams {
 }
 
 impl Relay {
+    /// Bytes that the system may hold of a connection before it sends them. What waits there is late
+    /// and cannot be dropped any more, so the queue of a slow client is to be the outlet, which drops.
+    pub const UNSENT: u32 = 32 * 1024;
+
     /// Binds the TCP listeners and begins to accept. Within a tokio runtime, which does all of the
     /// relay's work.
     ///
@@ -326,5 +326,5 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(stream);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    let _ = socket.set_tcp_notsent_lowat(Relay::UNSENT);
 }

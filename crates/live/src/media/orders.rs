@@ -1,6 +1,7 @@
 //! What the media plane is asked for, and what is done with its answers. In between anything may
 //! have happened: an answer is looked at in the light of what is true when it comes.
 
+use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::media::edge::{ConsumerClosingResponse, ProducerClosingResponse};
 use parlor_protocol::signal::media::{
     CreateTransportRequest, CreateTransportResponse, RenegotiateResponse, SessionDescription,
@@ -14,7 +15,6 @@ use crate::input::MediaAnswer;
 use crate::output::{MediaOrder, OrderId, Output, Refusal};
 use crate::peer::{MediaState, Place, Seat};
 use crate::room::{Asked, Outcome, Room, Turn};
-use parlor_protocol::ids::PeerId;
 
 /// What a refusal to use a transport says that is there no more.
 pub(super) fn gone() -> Refusal {
