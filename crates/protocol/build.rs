@@ -1,6 +1,8 @@
-//! Compiles the signalling messages. Needs no protoc.
+//! Compiles the signalling messages, and what must be known of each to count what it holds before
+//! it is decoded (`signal/scan.rs`). Needs no protoc.
 
-use std::path::Path;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 const FILES: [&str; 13] = [
     "ai",
@@ -23,6 +25,46 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={}", root.display());
     let files = FILES.map(|name| format!("{name}.proto"));
     let described = protox::compile(files, [root])?;
+    let mut shapes = String::new();
+    for file in &described.file {
+        let package = file.package();
+        let messages = file.message_type.iter();
+        let mut open: Vec<_> = messages.map(|it| (format!(".{package}"), it)).collect();
+        while let Some((scope, message)) = open.pop() {
+            let name = format!("{scope}.{}", message.name());
+            let (mut nested, mut lists) = (String::new(), String::new());
+            for field in &message.field {
+                // Numbers of types and labels: `descriptor.proto`.
+                match (field.r#type, field.label) {
+                    (Some(MESSAGE), _) => {
+                        let shape = constant(field.type_name());
+                        write!(nested, "({}, &{shape}), ", field.number())?;
+                    }
+                    (Some(STRING | BYTES), _) => {}
+                    (Some(kind), Some(REPEATED)) => {
+                        write!(lists, "({}, Packed::{}), ", field.number(), packed(kind))?;
+                    }
+                    _ => {}
+                }
+            }
+            writeln!(
+                shapes,
+                "static {}: Shape = Shape {{ messages: &[{nested}], packed: &[{lists}] }};",
+                constant(&name)
+            )?;
+            if scope == format!(".{package}") {
+                let path = name[1..].replace('.', "::");
+                writeln!(
+                    shapes,
+                    "impl Scanned for super::generated::{path} {{ fn shape() -> &'static Shape {{ &{} }} }}",
+                    constant(&name)
+                )?;
+            }
+            open.extend(message.nested_type.iter().map(|it| (name.clone(), it)));
+        }
+    }
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("shapes.rs"), shapes)?;
     prost_build::Config::new()
         // Payloads are passed on, not looked into: share the frame they came in.
         .bytes(["."])
@@ -31,4 +73,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include_file("signal.rs")
         .compile_fds(described)?;
     Ok(())
+}
+
+const STRING: i32 = 9;
+const MESSAGE: i32 = 11;
+const BYTES: i32 = 12;
+const REPEATED: i32 = 3;
+
+/// How numbers of a type are written one after the other.
+fn packed(kind: i32) -> &'static str {
+    match kind {
+        1 | 6 | 16 => "Fixed64",
+        2 | 7 | 15 => "Fixed32",
+        _ => "Varint",
+    }
+}
+
+/// The name of the constant for a message with this full name.
+fn constant(full_name: &str) -> String {
+    full_name[1..].replace('.', "_").to_uppercase()
 }

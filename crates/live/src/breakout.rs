@@ -1,45 +1,113 @@
 //! Breakout rooms (contract: signalling, 6.11). The room only decides who may; meetings are made
 //! and people moved by the server, which knows the other rooms.
 
-use parlor_protocol::signal::event;
-use parlor_protocol::signal::socket::room::{
-    ConnectedMeetingDump, GetConnectedRoomsDumpResponse, MovePeersBetweenRoomsRequest,
-};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
+use parlor_protocol::signal::socket::room::{
+    ConnectedMeetingDump, CreateConnectedRoomsRequest, DisableConnectedRoomsRequest,
+    GetConnectedRoomsDumpResponse, MovePeersBetweenRoomsRequest,
+};
+use prost::Message;
+
+use crate::input::Request;
 use crate::output::{Delegated, Output, Refusal};
+use crate::peer::Seat;
 use crate::room::{Asked, Outcome, Room, Turn};
 
 impl Room {
-    pub(crate) fn breakout(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let peer = self.inside(asked.seat)?;
-        let may = &peer.permissions.connected_meetings;
-        match asked.request.event {
-            // Every join asks for it, and most meetings have no breakout rooms.
-            event::GET_CONNECTED_ROOMS_DUMP if !self.meeting.is_connected() => {
-                asked.reply(turn, &self.no_rooms());
-                return Ok(());
-            }
-            event::GET_CONNECTED_ROOMS_DUMP => {
-                let rate = self.limits.breakout_reads;
-                let left = self.peers.left(asked.seat);
-                let refusal = "breakout rooms are asked for too often: slow down";
-                left.breakout_reads.spend(rate, turn.now_ms, refusal)?;
-            }
-            event::MOVE_PEERS => self.may_move(asked)?,
-            _ if !may.can_alter_connected_meetings => {
-                return Err(Refusal::forbidden("can_alter_connected_meetings"));
-            }
-            _ => {}
+    /// `getConnectedRoomsDump`. Every join asks for it, and most meetings have no breakout rooms.
+    pub(crate) fn breakout_rooms(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.inside(asked.seat)?;
+        if !self.meeting.is_connected() {
+            asked.reply(turn, &self.no_rooms());
+            return Ok(());
         }
-        let delegated = self.delegated(asked);
-        turn.emit(Output::Delegate(Box::new(delegated)));
+        let rate = self.limits.breakout_reads;
+        let left = self.peers.left(asked.seat);
+        let refusal = "breakout rooms are asked for too often: slow down";
+        left.breakout_reads.spend(rate, turn.now_ms, refusal)?;
+        self.delegate(turn, asked, &());
         Ok(())
     }
 
+    /// `createConnectedRooms`.
+    pub(crate) fn make_breakout_rooms(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+    ) -> Outcome {
+        self.may_alter(asked.seat)?;
+        let request: CreateConnectedRoomsRequest = asked.message()?;
+        at_most(asked, request.payloads.len(), "breakout rooms")?;
+        self.delegate(turn, asked, &request);
+        Ok(())
+    }
+
+    /// `deleteConnectedRooms`: each once.
+    pub(crate) fn remove_breakout_rooms(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+    ) -> Outcome {
+        self.may_alter(asked.seat)?;
+        let mut request: DisableConnectedRoomsRequest = asked.message()?;
+        let mut named = BTreeSet::new();
+        request
+            .payloads
+            .retain(|room| named.insert(room.id.clone()));
+        at_most(asked, request.payloads.len(), "breakout rooms")?;
+        self.delegate(turn, asked, &request);
+        Ok(())
+    }
+
+    /// `movePeers`: each person once. Clients name somebody twice who is there with two clients.
+    pub(crate) fn move_peers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let mut request: MovePeersBetweenRoomsRequest = asked.message()?;
+        self.inside(asked.seat)?;
+        self.may_move(asked.seat, &request)?;
+        let mut named = BTreeMap::new();
+        let mut clash = false;
+        request.participants.retain(|moved| {
+            let preset = moved.preset_id.clone().filter(|id| !id.is_empty());
+            match named.entry(moved.id.clone()) {
+                Entry::Vacant(new) => {
+                    new.insert(preset);
+                    true
+                }
+                Entry::Occupied(known) => {
+                    clash |= *known.get() != preset;
+                    false
+                }
+            }
+        });
+        if clash {
+            let message = "somebody is named twice, with different presets";
+            return Err(Refusal::new(400, message));
+        }
+        at_most(asked, request.participants.len(), "people")?;
+        let rate = self.limits.moved;
+        let left = self.peers.left(asked.seat);
+        for _ in &request.participants {
+            let refusal = "too many people are moved: slow down";
+            left.moved.spend(rate, turn.now_ms, refusal)?;
+        }
+        self.delegate(turn, asked, &request);
+        Ok(())
+    }
+
+    fn may_alter(&self, seat: Seat) -> Outcome {
+        let may = &self.inside(seat)?.permissions.connected_meetings;
+        if may.can_alter_connected_meetings {
+            Ok(())
+        } else {
+            Err(Refusal::forbidden("can_alter_connected_meetings"))
+        }
+    }
+
     /// Whether the peer may move these people, or itself.
-    fn may_move(&self, asked: &Asked<'_>) -> Outcome {
-        let request: MovePeersBetweenRoomsRequest = asked.request.message()?;
-        let peer = &self.peers[asked.seat];
+    fn may_move(&self, seat: Seat, request: &MovePeersBetweenRoomsRequest) -> Outcome {
+        let peer = &self.peers[seat];
         let may = &peer.permissions.connected_meetings;
         if request.source_meeting_id == request.destination_meeting_id {
             return Err(Refusal::new(400, "they would be moved to where they are"));
@@ -90,14 +158,31 @@ impl Room {
         }
     }
 
-    /// Passes a request on to the server.
-    pub(crate) fn delegated(&self, asked: &Asked<'_>) -> Delegated {
+    /// Passes a request on to the server, with nothing in it but what was checked.
+    pub(crate) fn delegate(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, checked: &impl Message) {
         let peer = &self.peers[asked.seat];
-        Delegated {
+        let delegated = Delegated {
             peer: peer.id(),
             participant: peer.user(),
             connection: asked.connection,
-            request: asked.request.clone(),
-        }
+            request: Request {
+                payload: checked.encode_to_vec().into(),
+                ..asked.request.clone()
+            },
+        };
+        turn.emit(Output::Delegate(Box::new(delegated)));
+    }
+}
+
+/// The bound on what one request makes the server do.
+pub(crate) fn at_most(asked: &Asked<'_>, count: usize, of: &str) -> Outcome {
+    let most = asked.rule.work.most();
+    if count <= most {
+        Ok(())
+    } else {
+        Err(Refusal::new(
+            400,
+            format!("a request names at most {most} {of}"),
+        ))
     }
 }

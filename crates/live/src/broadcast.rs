@@ -1,11 +1,14 @@
 //! Messages of the app, passed on as they are (contract: signalling, 6.9).
 
+use std::collections::BTreeSet;
+
 use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
 
+use crate::breakout::at_most;
 use crate::frame::named;
-use crate::output::{Output, Refusal};
+use crate::output::Refusal;
 use crate::peer::sees;
 use crate::room::{Asked, Outcome, Room, Turn};
 
@@ -15,7 +18,7 @@ const SPOTLIGHT: &str = "spotlight";
 impl Room {
     /// `broadcastMessage`: to everybody; the sender's reply is its own copy.
     pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let mut message = self.broadcast_of(turn, asked)?;
+        let mut message = self.broadcast_of(asked)?;
         // They say nothing here, and everybody would be sent them.
         message.ids.clear();
         let me = self.peers[asked.seat].id();
@@ -29,7 +32,7 @@ impl Room {
 
     /// `broadcastToEntity`: to some peers of this room, or to other rooms.
     pub(crate) fn broadcast_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let message = self.broadcast_of(turn, asked)?;
+        let mut message = self.broadcast_of(asked)?;
         if message.broadcast_type() == BroadcastType::Rooms {
             let peer = &self.peers[asked.seat];
             if !peer
@@ -39,8 +42,11 @@ impl Room {
             {
                 return Err(Refusal::forbidden("can_alter_connected_meetings"));
             }
-            let delegated = self.delegated(asked);
-            turn.emit(Output::Delegate(Box::new(delegated)));
+            // Each room hears it once, and no room of the others.
+            let mut rooms = BTreeSet::new();
+            message.ids.retain(|id| rooms.insert(id.clone()));
+            at_most(asked, message.ids.len(), "meetings")?;
+            self.delegate(turn, asked, &message);
             return Ok(());
         }
         let named = named::<PeerId>(&message.ids);
@@ -52,23 +58,15 @@ impl Room {
         Ok(())
     }
 
-    fn broadcast_of(
-        &mut self,
-        turn: &Turn<'_>,
-        asked: &Asked<'_>,
-    ) -> Result<BroadcastMessage, Refusal> {
-        let rate = self.limits.broadcasts;
+    fn broadcast_of(&self, asked: &Asked<'_>) -> Result<BroadcastMessage, Refusal> {
         let peer = self.inside(asked.seat)?;
-        let message: BroadcastMessage = asked.request.message()?;
+        let message: BroadcastMessage = asked.message()?;
         if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {
             return Err(Refusal::forbidden("can_spotlight"));
         }
         if asked.request.payload.len() > self.limits.broadcast_bytes {
             return Err(Refusal::new(413, "this message is too large"));
         }
-        let left = self.peers.left(asked.seat);
-        let refusal = "too many broadcasts: slow down";
-        left.broadcasts.spend(rate, turn.now_ms, refusal)?;
         Ok(message)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use parlor_protocol::signal::scan::{self, Uncounted};
 use parlor_protocol::signal::socket::api::ErrorMessage;
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
@@ -30,10 +31,26 @@ pub fn error_frame(id: Option<&str>, refusal: &Refusal) -> Bytes {
     frame(event::ERROR, id, &message)
 }
 
+/// Fields of an envelope. It has four.
+const ENVELOPE: usize = 16;
+
 /// Reads a frame.
-pub(crate) fn read(bytes: Bytes) -> Result<Request, Refusal> {
+pub(crate) fn read(bytes: Bytes, id_bytes: usize) -> Result<Request, Refusal> {
+    if scan::count::<Envelope>(&bytes, ENVELOPE) == Err(Uncounted::TooMany) {
+        return Err(Refusal::new(
+            413,
+            "this is no SocketMessage: it has too many fields",
+        ));
+    }
     let envelope = Envelope::decode(bytes)
         .map_err(|error| Refusal::new(400, format!("this is not a SocketMessage: {error}")))?;
+    // It is sent back with the answer.
+    if envelope.id.as_ref().is_some_and(|id| id.len() > id_bytes) {
+        return Err(Refusal::new(
+            413,
+            format!("the id of a request has at most {id_bytes} bytes"),
+        ));
+    }
     Ok(Request {
         event: envelope.event,
         id: envelope.id,

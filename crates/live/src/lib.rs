@@ -20,11 +20,13 @@
 //! | `chat`, `polls`, `stores`, `broadcast` | what people share |
 //! | `media` | who may publish, who may receive whom, who speaks; the bytes are the media plane's |
 //! | `breakout` | what the room only checks and passes on |
+//! | `events` | every event that a client may send: its handler, and what it may cost |
 //! | `frame`, `limits` | frames in and out; how much of everything |
 
 mod breakout;
 mod broadcast;
 mod chat;
+mod events;
 mod frame;
 mod input;
 mod limits;

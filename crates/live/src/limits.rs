@@ -29,6 +29,32 @@ impl Rate {
     }
 }
 
+/// The largest frames, in bytes: with each, what fits into it. The rules of events name them.
+pub(crate) mod frames {
+    /// An id or two, and a short text.
+    pub(crate) const SMALL: usize = 8 * 1024;
+    /// What a client says about its person.
+    pub(crate) const PERSON: usize = 16 * 1024;
+    /// What a client says about its media before it has any.
+    pub(crate) const JOINING: usize = 64 * 1024;
+    /// A message of 64 KiB, or ids that fit into as much.
+    pub(crate) const MESSAGE: usize = 80 * 1024;
+    /// 1,000 people with a preset each, or what is to be received.
+    pub(crate) const MOVES: usize = 128 * 1024;
+    /// 100 titles, or 50 options, of the longest text.
+    pub(crate) const ROOMS: usize = 128 * 1024;
+    /// Keys of a store, without values.
+    pub(crate) const KEYS: usize = 512 * 1024;
+    /// A description of a connection that has carried nothing yet.
+    pub(crate) const TRANSPORT: usize = 256 * 1024;
+    /// A description of a connection with every track.
+    pub(crate) const DESCRIPTION: usize = 512 * 1024;
+    /// Everybody in a large meeting.
+    pub(crate) const PEOPLE: usize = 1 << 20;
+    /// Keys of a store with their values.
+    pub(crate) const VALUES: usize = 1 << 20;
+}
+
 /// The bounds of a room. Rates are for each person, with all their peers and for as long as the room
 /// lives, and those of the official client (contract: signalling, 6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +67,10 @@ pub struct Limits {
     pub peers: usize,
     /// Peers of one person.
     pub peers_per_person: usize,
-    /// Bytes of a frame.
+    /// Bytes of a frame. Each event has a bound of its own below it.
     pub frame_bytes: usize,
+    /// Bytes of the id that a request has for its answer.
+    pub id_bytes: usize,
     /// Sockets that open, of new peers and of those who come back.
     pub openings: Rate,
     /// Frames of any kind.
@@ -110,6 +138,14 @@ pub struct Limits {
     pub permission_updates: Rate,
     /// Reads of who is in which breakout room.
     pub breakout_reads: Rate,
+    /// Breakout rooms made and removed: requests, of many rooms each.
+    pub breakout_changes: Rate,
+    /// Requests to move people between rooms.
+    pub moves: Rate,
+    /// People who are moved.
+    pub moved: Rate,
+    /// Requests to remove people.
+    pub kicks: Rate,
     /// Characters of a display name.
     pub name: usize,
 }
@@ -122,6 +158,7 @@ impl Default for Limits {
             peers: 10_000,
             peers_per_person: 20,
             frame_bytes: 1 << 20,
+            id_bytes: 256,
             openings: Rate::per_minute(120),
             // A person with many tabs comes back with all of them at once.
             frames: Rate {
@@ -169,6 +206,15 @@ impl Default for Limits {
             poll_rate: Rate::per_minute(30),
             permission_updates: Rate::per_minute(1000),
             breakout_reads: Rate::per_second(5),
+            breakout_changes: Rate::per_minute(30),
+            // Who removes all rooms moves everybody out first, with a request for each room.
+            moves: Rate::per_minute(200),
+            moved: Rate::per_minute(5_000),
+            // Clients ask twice for each person.
+            kicks: Rate {
+                count: 200,
+                per_ms: 10_000,
+            },
             name: 256,
         }
     }

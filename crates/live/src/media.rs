@@ -37,7 +37,7 @@ use crate::room::{Asked, Outcome, Room, Turn};
 
 /// The error reply of the media plane. Clients read it as JSON, and make their transport anew when
 /// it says one of two things (contract: media 3).
-fn media_error(asked_event: u32, id: Option<&str>, refusal: &Refusal) -> bytes::Bytes {
+pub(crate) fn media_error(asked_event: u32, id: Option<&str>, refusal: &Refusal) -> bytes::Bytes {
     let (code, description) = match refusal.code {
         // Clients try a transport that was not made again by themselves.
         _ if asked_event == event::CREATE_TRANSPORT => ("1000", refusal.message.as_str()),
@@ -58,42 +58,19 @@ fn success() -> String {
 }
 
 impl Room {
-    /// Every media event. Refusals go out as the media plane's own error.
-    pub(crate) fn media(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) {
-        if let Err(refusal) = self.carry_out(turn, asked) {
-            let id = asked.request.id.as_deref();
-            let frame = media_error(asked.request.event, id, &refusal);
-            turn.send(vec![asked.connection], frame);
-        }
-    }
-
-    fn carry_out(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        self.within_rates(turn, asked)?;
-        match asked.request.event {
-            event::MEDIA_JOIN => self.media_join(turn, asked),
-            event::CREATE_TRANSPORT => self.create_transport(turn, asked),
-            event::MEDIA_JOIN_COMPLETE => self.media_join_complete(turn, asked),
-            event::MEDIA_LEAVE => self.media_leave(turn, asked),
-            event::PRODUCE => self.produce(turn, asked),
-            event::TOGGLE_PRODUCER => self.toggle_producer(turn, asked),
-            event::CLOSE_PRODUCER => self.close_own_producer(turn, asked),
-            event::CONSUME => self.consume(turn, asked),
-            event::RENEGOTIATE => self.renegotiate(turn, asked),
-            event::CLOSE_CONSUMER => self.close_consumers(turn, asked),
-            event::UPDATE_SIMULCAST => self.prefer_layers(turn, asked),
-            event::PIN_PEER => self.pin(turn, asked),
-            event::CHANGE_DISPLAY_NAME => self.rename(turn, asked),
-            event::HOST_CONTROL_PEER => self.host_control(turn, asked),
-            event::HOST_CONTROL_ALL => self.host_control_all(turn, asked),
-            // Said every 400 ms by clients with a microphone; packets say it better.
-            event::AUDIO_ACTIVITY => Ok(()),
-            _ => Err(Refusal::new(501, "this server does not know this event")),
-        }
+    /// Said every 400 ms by clients with a microphone; packets say it better.
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "handlers of the event table have one shape"
+    )]
+    pub(crate) fn audio_activity(&mut self, _turn: &mut Turn<'_>, _asked: &Asked<'_>) -> Outcome {
+        Ok(())
     }
 
     /// Clients prepare their media before they join the room, those who will have to wait as well.
-    fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PeerJoinRequest = asked.request.message()?;
+    pub(crate) fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PeerJoinRequest = asked.message()?;
         let seat = asked.seat;
         let peer = &self.peers[seat];
         let ready = peer.is_inside() && peer.media == MediaState::Complete;
@@ -110,7 +87,11 @@ impl Room {
     }
 
     /// The transports of a peer are connected: it learns who else is there, and they of it.
-    fn media_join_complete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn media_join_complete(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+    ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
         let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
@@ -151,7 +132,7 @@ impl Room {
         clippy::unnecessary_wraps,
         reason = "handlers of the event table have one shape"
     )]
-    fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.stop_media(turn, asked.seat);
         self.free_media(turn, asked.seat, false);
         asked.reply(turn, &PeerLeaveResponse { closed: false });
@@ -233,12 +214,12 @@ impl Room {
     }
 
     /// Keeps one peer in view for everybody, the sender included; nobody when the id is empty.
-    fn pin(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn pin(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.pin_participant {
             return Err(Refusal::forbidden("pin_participant"));
         }
-        let request: GlobalPeerPinningRequest = asked.request.message()?;
+        let request: GlobalPeerPinningRequest = asked.message()?;
         let pinned = if request.participant_id.is_empty() {
             None
         } else {
@@ -266,8 +247,8 @@ impl Room {
     }
 
     /// A new name in the middle of a call: of the peer itself, whatever id it sends.
-    fn rename(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PeerDisplayNameEditRequest = asked.request.message()?;
+    pub(crate) fn rename(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: PeerDisplayNameEditRequest = asked.message()?;
         let longest = self.limits.name;
         let peer = &mut self.peers[asked.seat];
         if !peer.is_inside() || !peer.permissions.can_edit_display_name {

@@ -13,7 +13,7 @@ use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferP
 
 use crate::frame::named;
 use crate::input::Person;
-use crate::output::{Answer, Output, Refusal};
+use crate::output::{Answer, Refusal};
 use crate::peer::{Peer, Place, Seat};
 use crate::room::{Asked, Door, Outcome, Room, Turn};
 
@@ -22,7 +22,7 @@ impl Room {
     /// it leaves.
     pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_kick(asked)?;
-        let request: RemoveParticipantsRequest = asked.request.message()?;
+        let request: RemoveParticipantsRequest = asked.message()?;
         let named = named::<PeerId>(&request.peer_ids);
         let victims = self
             .peers
@@ -38,12 +38,11 @@ impl Room {
     /// `kickAll`: everybody goes, who asked included, and the session ends.
     pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_kick(asked)?;
-        let request: KickAllPeersRequest = asked.request.message()?;
+        let request: KickAllPeersRequest = asked.message()?;
         // Clients always ask for it, so those who may not are not refused what they may.
         let may = &self.peers[asked.seat].permissions.connected_meetings;
         if request.propagate_kick_across_rooms && may.can_alter_connected_meetings {
-            let delegated = self.delegated(asked);
-            turn.emit(Output::Delegate(Box::new(delegated)));
+            self.delegate(turn, asked, &request);
         }
         self.everybody_out(turn);
         Ok(())

@@ -61,6 +61,10 @@ pub(crate) struct Allowances {
     pub(crate) polls: Allowance,
     pub(crate) permission_updates: Allowance,
     pub(crate) breakout_reads: Allowance,
+    pub(crate) breakout_changes: Allowance,
+    pub(crate) moves: Allowance,
+    pub(crate) moved: Allowance,
+    pub(crate) kicks: Allowance,
 }
 
 /// One client.

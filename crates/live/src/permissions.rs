@@ -149,7 +149,7 @@ fn said(mut patch: PresetUpdates) -> PresetUpdates {
 impl Room {
     /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
     pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ReadPeersPresetRequest = asked.request.message()?;
+        let request: ReadPeersPresetRequest = asked.message()?;
         let me = &self.peers[asked.seat];
         let users = named::<ParticipantId>(&request.user_ids);
         let may = me.permissions.can_change_participant_permissions;
@@ -178,7 +178,7 @@ impl Room {
 
     /// `updateUserPreset`.
     pub(crate) fn update_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: UpdatePeersPresetRequest = asked.request.message()?;
+        let request: UpdatePeersPresetRequest = asked.message()?;
         let rate = self.limits.permission_updates;
         let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.can_change_participant_permissions {

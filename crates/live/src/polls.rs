@@ -96,8 +96,7 @@ fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
 impl Room {
     /// `createPoll`.
     pub(crate) fn create_poll(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: NewPollRequest = asked.request.message()?;
-        let rate = self.limits.poll_rate;
+        let request: NewPollRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_create {
             return Err(Refusal::forbidden("polls.can_create"));
@@ -110,9 +109,6 @@ impl Room {
             hide_votes: request.hide_votes,
         };
         checked(&self.limits, &new)?;
-        let left = self.peers.left(asked.seat);
-        left.polls
-            .spend(rate, turn.now_ms, "too many polls: slow down")?;
         let poll = self.add_poll(turn, new, name, user)?;
         self.tell_poll(turn, event::CREATE_POLL, &poll, Some(asked.connection));
         self.reply_poll(turn, asked, &poll);
@@ -154,7 +150,7 @@ impl Room {
 
     /// `votePoll`: one vote for each person.
     pub(crate) fn vote(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: VotePollRequest = asked.request.message()?;
+        let request: VotePollRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_vote {
             return Err(Refusal::forbidden("polls.can_vote"));

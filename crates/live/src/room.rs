@@ -11,16 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use parlor_protocol::ids::{ParticipantId, PeerId};
 use parlor_protocol::signal::event;
+use parlor_protocol::signal::scan::{self, Scanned, Uncounted};
 use parlor_protocol::signal::socket::preset::PresetUpdates;
 use parlor_protocol::signal::socket::room::StageType;
 use prost::Message;
 use uuid::Uuid;
 
 use crate::chat::Chat;
+use crate::events::{self, EventRule};
 use crate::frame::{self, error_frame};
 use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
 use crate::limits::Limits;
-use crate::media::Tracks;
+use crate::media::{Tracks, media_error};
 use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal};
 use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
@@ -84,9 +86,25 @@ pub(crate) struct Asked<'r> {
     /// The socket it came on.
     pub(crate) connection: ConnectionId,
     pub(crate) request: &'r Request,
+    /// The rule of its event.
+    pub(crate) rule: &'static EventRule,
+    /// How many fields its message may have.
+    elements: usize,
 }
 
 impl Asked<'_> {
+    /// The request's message. Its fields are counted before they are decoded.
+    pub(crate) fn message<M: Scanned>(&self) -> Result<M, Refusal> {
+        match scan::count::<M>(&self.request.payload, self.elements) {
+            Ok(_) => self.request.message(),
+            Err(Uncounted::TooMany) => Err(Refusal::new(
+                413,
+                format!("this request holds more than {} fields", self.elements),
+            )),
+            Err(Uncounted::Malformed) => Err(Refusal::new(400, "the payload cannot be read")),
+        }
+    }
+
     /// Answers on the request's own event.
     pub(crate) fn reply(&self, turn: &mut Turn<'_>, message: &impl Message) {
         self.reply_on(turn, self.request.event, message);
@@ -282,10 +300,11 @@ impl Room {
         // Whatever it holds, a frame counts.
         let rate = self.limits.frames;
         let in_time = self.peers.left(seat).frames.take(rate, turn.now_ms);
-        let request = if bytes.len() > self.limits.frame_bytes {
+        let size = bytes.len();
+        let request = if size > self.limits.frame_bytes {
             Err(Refusal::new(413, "this frame is too large"))
         } else {
-            frame::read(bytes)
+            frame::read(bytes, self.limits.id_bytes)
         };
         let request = match request {
             Ok(request) => request,
@@ -295,130 +314,60 @@ impl Room {
             // Nobody waits for an answer to what cannot be read.
             Err(_) => return,
         };
-        let outcome = if in_time {
-            let asked = Asked {
-                seat,
-                connection,
-                request: &request,
-            };
-            self.request(turn, &asked)
-        } else {
-            Err(Refusal::new(429, "too many messages: slow down"))
-        };
-        if let Err(refusal) = outcome {
-            turn.send(
-                vec![connection],
-                error_frame(request.id.as_deref(), &refusal),
-            );
-        }
-    }
-
-    /// Every event a client may send. What is not listed here is refused, never ignored.
-    fn request(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let number = asked.request.event;
-        if number >> 24 == 3 {
-            self.media(turn, asked);
-            return Ok(());
-        }
-        self.within_rates(turn, asked)?;
-        match number {
-            event::JOIN_ROOM => self.join(turn, asked),
-            event::GET_ROOM_INFO => self.room_info(turn, asked),
-            event::GET_ROOM_PEERS_INFO => self.roster(turn, asked),
-            event::GET_PEER_INFO => self.peer_info(turn, asked),
-
-            event::GET_WAITING_ROOM_REQUESTS => self.waiting_list(turn, asked),
-            event::ACCEPT_WAITING_ROOM_REQUESTS => self.let_in(turn, asked),
-            event::DENY_WAITING_ROOM_REQUESTS => self.turn_away(turn, asked),
-
-            event::REQUEST_STAGE_ACCESS => self.request_stage(turn, asked),
-            event::CANCEL_STAGE_REQUEST => self.cancel_stage_request(turn, asked),
-            event::GET_STAGE_REQUESTS => self.stage_requests(turn, asked),
-            event::GRANT_STAGE_ACCESS => self.grant_stage(turn, asked),
-            event::DENY_STAGE_ACCESS => self.deny_stage(turn, asked),
-            event::JOIN_STAGE => self.join_stage(turn, asked),
-            event::LEAVE_STAGE => self.leave_stage(turn, asked),
-            event::GET_ROOM_STAGE_STATE => self.stage_state(turn, asked),
-
-            event::KICK => self.kick(turn, asked),
-            event::KICK_ALL => self.kick_all(turn, asked),
-            event::GET_USER_PRESETS => self.read_permissions(turn, asked),
-            event::UPDATE_USER_PRESET => self.update_permissions(turn, asked),
-
-            event::GET_MESSAGES => self.chat_history(turn, asked),
-            event::SEND_MESSAGE_TO_ROOM => self.say_to_all(turn, asked),
-            event::SEND_MESSAGE_TO_PEERS => self.say_to_some(turn, asked),
-            event::EDIT_MESSAGE => self.edit_message(turn, asked),
-            event::DELETE_MESSAGE => self.delete_message(turn, asked),
-            event::PIN_MESSAGE => self.pin_message(turn, asked),
-            event::GET_PAGINATED_MESSAGES => self.chat_page(turn, asked),
-            event::SEARCH_CHANNEL_MESSAGES => self.search_chat(turn, asked),
-
-            event::CREATE_POLL => self.create_poll(turn, asked),
-            event::GET_POLLS => self.list_polls(turn, asked),
-            event::VOTE_POLL => self.vote(turn, asked),
-
-            event::STORE_INSERT_KEYS => self.store_insert(turn, asked),
-            event::STORE_GET_KEYS => self.store_get(turn, asked),
-            event::STORE_DELETE_KEYS => self.store_delete(turn, asked),
-
-            event::BROADCAST_MESSAGE => self.broadcast(turn, asked),
-            event::BROADCAST_TO_ENTITY => self.broadcast_to_some(turn, asked),
-
-            event::GET_CONNECTED_ROOMS_DUMP
-            | event::CREATE_CONNECTED_ROOMS
-            | event::DELETE_CONNECTED_ROOMS
-            | event::MOVE_PEERS => self.breakout(turn, asked),
-
-            number => {
-                let name = event::name(number).unwrap_or("unknown");
-                Err(Refusal::new(
-                    501,
-                    format!("this server does not take the event {number} ({name}) from clients"),
-                ))
+        let id = request.id.as_deref();
+        let refused = if !in_time {
+            let refusal = Refusal::new(429, "too many messages: slow down");
+            error_frame(id, &refusal)
+        } else if let Err(refusal) = self.request(turn, (seat, connection), &request, size) {
+            // The media plane has an error of its own.
+            if request.event >> 24 == 3 {
+                media_error(request.event, id, &refusal)
+            } else {
+                error_frame(id, &refusal)
             }
-        }
+        } else {
+            return;
+        };
+        turn.send(vec![connection], refused);
     }
 
-    /// What has no rate of its own has that of its kind: what reaches others, each of them, and what
-    /// reads much.
-    pub(crate) fn within_rates(&mut self, turn: &Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let left = self.peers.left(asked.seat);
-        let (left, rate) = match asked.request.event {
-            event::GET_ROOM_PEERS_INFO
-            | event::GET_WAITING_ROOM_REQUESTS
-            | event::GET_STAGE_REQUESTS
-            | event::GET_ROOM_STAGE_STATE
-            | event::GET_USER_PRESETS
-            | event::GET_POLLS => (&mut left.reads, self.limits.reads),
-            event::ACCEPT_WAITING_ROOM_REQUESTS
-            | event::DENY_WAITING_ROOM_REQUESTS
-            | event::REQUEST_STAGE_ACCESS
-            | event::CANCEL_STAGE_REQUEST
-            | event::GRANT_STAGE_ACCESS
-            | event::DENY_STAGE_ACCESS
-            | event::JOIN_STAGE
-            | event::LEAVE_STAGE
-            | event::DELETE_MESSAGE
-            | event::PIN_MESSAGE
-            | event::VOTE_POLL
-            | event::MEDIA_JOIN
-            | event::CREATE_TRANSPORT
-            | event::PRODUCE
-            | event::CLOSE_PRODUCER
-            | event::MEDIA_JOIN_COMPLETE
-            | event::MEDIA_LEAVE
-            | event::PIN_PEER
-            | event::CHANGE_DISPLAY_NAME
-            | event::HOST_CONTROL_PEER
-            | event::HOST_CONTROL_ALL => (&mut left.changes, self.limits.changes),
-            event::CONSUME
-            | event::RENEGOTIATE
-            | event::CLOSE_CONSUMER
-            | event::UPDATE_SIMULCAST => (&mut left.media, self.limits.media),
-            _ => return Ok(()),
+    /// Every request goes through the table of events. What is not in it is refused, never ignored.
+    fn request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (seat, connection): (Seat, ConnectionId),
+        request: &Request,
+        size: usize,
+    ) -> Outcome {
+        let Some(rule) = events::rule(request.event) else {
+            let number = request.event;
+            let name = event::name(number).unwrap_or("unknown");
+            return Err(Refusal::new(
+                501,
+                format!("this server does not take the event {number} ({name}) from clients"),
+            ));
         };
-        left.spend(rate, turn.now_ms, "too many requests: slow down")
+        if size > rule.frame_bytes {
+            return Err(Refusal::new(
+                413,
+                format!(
+                    "a frame with this event has at most {} bytes",
+                    rule.frame_bytes
+                ),
+            ));
+        }
+        let left = self.peers.left(seat);
+        if let Some((left, rate, refusal)) = rule.rate.spent_first(left, &self.limits) {
+            left.spend(rate, turn.now_ms, refusal)?;
+        }
+        let asked = Asked {
+            seat,
+            connection,
+            request,
+            rule,
+            elements: rule.elements.most(self.peers.len()),
+        };
+        (rule.handler)(self, turn, &asked)
     }
 
     fn command(&mut self, turn: &mut Turn<'_>, ticket: Ticket, command: Command) {

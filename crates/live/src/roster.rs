@@ -158,7 +158,7 @@ impl Room {
 
     /// `joinRoom`: idempotent, because clients join again after every reconnect.
     pub(crate) fn join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: JoinRoomRequest = asked.request.message()?;
+        let request: JoinRoomRequest = asked.message()?;
         let seat = asked.seat;
         self.may_join(seat)?;
         if let Some(asked) = request.peer {
@@ -383,7 +383,7 @@ impl Room {
     /// `getRoomPeersInfo`: everybody that the peer is told of, or a page of a search. Clients ask
     /// before they join as well; those who would have to wait are told of nobody.
     pub(crate) fn roster(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let page: RoomPeersInfoRequest = asked.request.message()?;
+        let page: RoomPeersInfoRequest = asked.message()?;
         let me = &self.peers[asked.seat];
         let looks_in = self.looks_in(asked.seat);
         let hidden = |peer: &Peer| peer.permissions.hidden_participant;
@@ -409,7 +409,7 @@ impl Room {
 
     /// `getPeerInfo`.
     pub(crate) fn peer_info(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: GetPeerInfoRequest = asked.request.message()?;
+        let request: GetPeerInfoRequest = asked.message()?;
         let me = &self.peers[asked.seat];
         let found = self.peers.seat_named(&request.peer_id);
         let found = found.map(|seat| &self.peers[seat]);

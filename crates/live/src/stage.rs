@@ -61,7 +61,7 @@ impl Room {
     /// `grantStageAccess`: also to people who have not asked.
     pub(crate) fn grant_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_accept_stage(asked)?;
-        let request: GrantStageAccessRequest = asked.request.message()?;
+        let request: GrantStageAccessRequest = asked.message()?;
         for seat in self.staged_among(&request.user_ids) {
             if matches!(
                 self.peers[seat].stage,
@@ -80,7 +80,7 @@ impl Room {
     /// `denyStageAccess`.
     pub(crate) fn deny_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_accept_stage(asked)?;
-        let request: DenyStageAccessRequest = asked.request.message()?;
+        let request: DenyStageAccessRequest = asked.message()?;
         for seat in self.staged_among(&request.user_ids) {
             if !matches!(
                 self.peers[seat].stage,
@@ -112,7 +112,7 @@ impl Room {
 
     /// `leaveStage`: the own place on it, or somebody else's.
     pub(crate) fn leave_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: LeaveStageRequest = asked.request.message()?;
+        let request: LeaveStageRequest = asked.message()?;
         let me = self.staged(asked.seat)?;
         let mine = me.user().to_string();
         let (id, own) = (

@@ -21,8 +21,6 @@ const SEPARATOR: char = '\u{1F}';
 /// The longest name of a store or key, in bytes.
 const NAME_BYTES: usize = 256;
 
-const TOO_MANY: &str = "too many changes of stores: slow down";
-
 /// Plugin id and store name.
 type StoreName = (String, String);
 
@@ -91,12 +89,8 @@ impl Room {
     /// `storeGetKeys`: these keys, or all. Before a join as well, because clients read the store of
     /// plugins first; what else is in stores, those who would have to wait do not learn.
     pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PluginStoreGetKeysRequest = asked.request.message()?;
-        let rate = self.limits.store_reads;
+        let request: PluginStoreGetKeysRequest = asked.message()?;
         let waits = !self.looks_in(asked.seat);
-        let left = self.peers.left(asked.seat);
-        let refusal = "too many reads of stores: slow down";
-        left.store_reads.spend(rate, turn.now_ms, refusal)?;
         let name = (request.plugin_id, request.store_name);
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
@@ -116,12 +110,9 @@ impl Room {
 
     /// `storeInsertKeys`.
     pub(crate) fn store_insert(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PluginStoreInsertKeysRequest = asked.request.message()?;
-        let rate = self.limits.stores;
+        let request: PluginStoreInsertKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.insert_keys, true)?;
-        let left = self.peers.left(asked.seat);
-        left.store_writes.spend(rate, turn.now_ms, TOO_MANY)?;
         let peer_id = self.peers[asked.seat].id().to_string();
         let items = request.insert_keys.into_iter().map(|key| {
             let item = PluginStoreItem {
@@ -148,12 +139,9 @@ impl Room {
 
     /// `storeDeleteKeys`.
     pub(crate) fn store_delete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PluginStoreDeleteKeysRequest = asked.request.message()?;
-        let rate = self.limits.stores;
+        let request: PluginStoreDeleteKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.delete_keys, false)?;
-        let left = self.peers.left(asked.seat);
-        left.store_deletes.spend(rate, turn.now_ms, TOO_MANY)?;
         let peer_id = self.peers[asked.seat].id().to_string();
         let mut store_items = Vec::new();
         for key in request.delete_keys {

@@ -55,7 +55,7 @@ impl Room {
     /// `acceptWaitingRoomRequests`.
     pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_decide(asked)?;
-        let request: AcceptWaitingRoomRequests = asked.request.message()?;
+        let request: AcceptWaitingRoomRequests = asked.message()?;
         for seat in self.waiting_among(&request.user_ids) {
             self.admit(turn, seat);
         }
@@ -66,7 +66,7 @@ impl Room {
     /// `denyWaitingRoomRequests`. The client leaves its socket open, so it is closed after a while.
     pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_decide(asked)?;
-        let request: DenyWaitingRoomRequests = asked.request.message()?;
+        let request: DenyWaitingRoomRequests = asked.message()?;
         for seat in self.waiting_among(&request.user_ids) {
             if self.peers[seat].place == Place::Rejected {
                 continue;

@@ -4,6 +4,7 @@
 //! messages are generated from `proto/`, whose names and tags are those of the official clients.
 
 pub mod event;
+pub mod scan;
 
 #[expect(
     missing_docs,

@@ -17,7 +17,6 @@ use crate::room::{Asked, Outcome, Room, Turn};
 impl Room {
     /// `getMessages`: the latest, oldest first.
     pub(crate) fn chat_history(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        self.may_read_again(turn, asked.seat)?;
         let latest = self.readable(asked.seat).rev();
         let (mut messages, _) = fitting(latest, self.limits.chat_history, self.limits.reply_bytes);
         messages.reverse();
@@ -28,8 +27,7 @@ impl Room {
     /// `getPaginatedMessages`: before a time, newest first, or after it, oldest first; the time
     /// itself is in both.
     pub(crate) fn chat_page(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: GetPaginatedChatMessageRoomRequest = asked.request.message()?;
-        self.may_read_again(turn, asked.seat)?;
+        let request: GetPaginatedChatMessageRoomRequest = asked.message()?;
         let filter = request.filters.and_then(|filters| filters.filters);
         let me = self.peers[asked.seat].user();
         let wanted = |message: &&ChatMessage| match &filter {
@@ -53,8 +51,7 @@ impl Room {
 
     /// `searchChannelMessages`.
     pub(crate) fn search_chat(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: SearchChatMessagesRequest = asked.request.message()?;
-        self.may_read_again(turn, asked.seat)?;
+        let request: SearchChatMessagesRequest = asked.message()?;
         let term = request.search_term.to_lowercase();
         let page = Page::of(&self.limits, request.time_stamp, request.size, request.from);
         let found = self
@@ -63,13 +60,6 @@ impl Room {
         let (messages, _) = page.cut(found, request.reversed);
         asked.reply(turn, &GetChatMessagesResponse { messages });
         Ok(())
-    }
-
-    fn may_read_again(&mut self, turn: &Turn<'_>, seat: Seat) -> Outcome {
-        let rate = self.limits.chat_reads;
-        let left = self.peers.left(seat);
-        let refusal = "too many reads of the chat: slow down";
-        left.chat_reads.spend(rate, turn.now_ms, refusal)
     }
 
     /// The messages that a peer may read. Nothing while it waits.

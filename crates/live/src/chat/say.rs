@@ -20,7 +20,7 @@ use crate::room::{Asked, Outcome, Room, Turn};
 impl Room {
     /// `sendMessageToRoom`.
     pub(crate) fn say_to_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: SendChatMessageToRoomRequest = asked.request.message()?;
+        let request: SendChatMessageToRoomRequest = asked.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
         self.may_say(asked.seat, false, kind, &request.payload)?;
         self.within_rate(turn, asked.seat, kind)?;
@@ -31,7 +31,7 @@ impl Room {
 
     /// `sendMessageToPeers`: to every client of the people behind these peers, and of the sender.
     pub(crate) fn say_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: SendChatMessageToPeersRequest = asked.request.message()?;
+        let request: SendChatMessageToPeersRequest = asked.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
         self.may_say(asked.seat, true, kind, &request.payload)?;
         let me = &self.peers[asked.seat];
@@ -58,7 +58,7 @@ impl Room {
 
     /// `editMessage`: by its author.
     pub(crate) fn edit_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: EditChatMessageRequest = asked.request.message()?;
+        let request: EditChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
         let old = &self.chat.messages[at];
         let kind = request.payload_type.unwrap_or_else(|| old.kind.number());
@@ -85,7 +85,7 @@ impl Room {
 
     /// `deleteMessage`: by its author.
     pub(crate) fn delete_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: DeleteChatMessageRequest = asked.request.message()?;
+        let request: DeleteChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
         let Some(message) = self.chat.remove(at) else {
             return Ok(());
@@ -106,7 +106,7 @@ impl Room {
 
     /// `pinMessage`: by anybody who could have said it there.
     pub(crate) fn pin_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: PinChatMessageRequest = asked.request.message()?;
+        let request: PinChatMessageRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         let (user, may) = (me.user(), me.permissions.chat.clone());
         let at = self.chat.position(&request.chat_id)?;

@@ -27,8 +27,8 @@ const AT_ONCE: usize = 256;
 
 impl Room {
     /// `consume`.
-    pub(super) fn consume(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ConsumePeersRequest = asked.request.message()?;
+    pub(crate) fn consume(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ConsumePeersRequest = asked.message()?;
         let seat = asked.seat;
         self.ready(seat)?;
         if request.requests.len() > AT_ONCE {
@@ -158,8 +158,8 @@ impl Room {
     }
 
     /// `renegotiateSessionDescription`: packets flow from the answer on.
-    pub(super) fn renegotiate(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: RenegotiateRequest = asked.request.message()?;
+    pub(crate) fn renegotiate(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: RenegotiateRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
         let answer = text(request.description)
@@ -179,8 +179,8 @@ impl Room {
     }
 
     /// `closeConsumer`: what clients call consumer ids here are the lines.
-    pub(super) fn close_consumers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ConsumerCloseRequest = asked.request.message()?;
+    pub(crate) fn close_consumers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ConsumerCloseRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
         let mids = request.consumer_ids;
@@ -214,8 +214,8 @@ impl Room {
     }
 
     /// `updateConsumersSimulcastConfig`.
-    pub(super) fn prefer_layers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: UpdateConsumersSimulcastConfigRequest = asked.request.message()?;
+    pub(crate) fn prefer_layers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: UpdateConsumersSimulcastConfigRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
         if request.requests.len() > AT_ONCE {

@@ -13,8 +13,8 @@ use crate::room::{Asked, Outcome, Room, Turn};
 
 impl Room {
     /// `hostControlPeer`.
-    pub(super) fn host_control(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: HostMediaControlForPeerRequest = asked.request.message()?;
+    pub(crate) fn host_control(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: HostMediaControlForPeerRequest = asked.message()?;
         let sources = self.may_silence(asked, request.audio, request.video, request.scree_share)?;
         let me = &self.peers[asked.seat];
         let seat = self.peers.seat_named(&request.participant_id);
@@ -27,8 +27,8 @@ impl Room {
     }
 
     /// `hostControlAllPeers`: everybody but the peer that asks.
-    pub(super) fn host_control_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: HostMediaControlForAllPeerRequest = asked.request.message()?;
+    pub(crate) fn host_control_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: HostMediaControlForAllPeerRequest = asked.message()?;
         let sources =
             self.may_silence(asked, request.audio, request.video, request.screen_share)?;
         let by = Silencer::Peer(self.peers[asked.seat].id());

@@ -69,8 +69,8 @@ impl Room {
         }))
     }
 
-    pub(super) fn create_transport(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: CreateTransportRequest = asked.request.message()?;
+    pub(crate) fn create_transport(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: CreateTransportRequest = asked.message()?;
         let offer = text(request.description)
             .ok_or_else(|| Refusal::new(400, "a transport needs an SDP offer"))?;
         if self.peers[asked.seat].place == Place::Rejected {

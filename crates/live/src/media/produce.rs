@@ -66,8 +66,8 @@ fn line(app_data: Option<&str>) -> Result<String, Refusal> {
 
 impl Room {
     /// `produce`.
-    pub(super) fn produce(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ProducerCreateRequest = asked.request.message()?;
+    pub(crate) fn produce(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ProducerCreateRequest = asked.message()?;
         let seat = asked.seat;
         self.ready(seat)?;
         let source = source(&request.kind, request.screen_share)?;
@@ -169,8 +169,8 @@ impl Room {
 
     /// `toggleProducer`. Nobody waits for an answer, and whoever mutes itself must be muted: that
     /// costs nothing of any rate.
-    pub(super) fn toggle_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ProducerToggleRequest = asked.request.message()?;
+    pub(crate) fn toggle_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ProducerToggleRequest = asked.message()?;
         let (id, source) = self.own_producer(asked.seat, &request.producer_id)?;
         if !request.pause {
             let rate = self.limits.changes;
@@ -226,8 +226,8 @@ impl Room {
     }
 
     /// `closeProducer`.
-    pub(super) fn close_own_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ProducerCloseRequest = asked.request.message()?;
+    pub(crate) fn close_own_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let request: ProducerCloseRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
         let producer: ProducerId = request
