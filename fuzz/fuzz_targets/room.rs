@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use parlor_live::{
     At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaAnswer, MediaOrder,
-    Meeting, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record, Refusal, Room,
-    SessionRecord, Ticket,
+    Meeting, Monotonic, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record,
+    Refusal, Room, SessionRecord, Ticket,
 };
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
@@ -119,7 +119,8 @@ impl World {
             (3, _) => {
                 self.now_ms += i64::from(whom) * i64::from(script.any()) * 10;
                 self.tell(Input::Tick);
-                let wakes_later = self.room.wake_at().is_none_or(|at_ms| at_ms > self.now_ms);
+                let now = Monotonic::from_ms(self.now_ms);
+                let wakes_later = self.room.wake_at().is_none_or(|wake| wake > now);
                 assert!(
                     wakes_later,
                     "a room that has just ticked must not ask for it again"
@@ -236,6 +237,7 @@ impl World {
                 .collect(),
             chat: kept.chat.values().cloned().collect(),
             last_alive_ms: self.now_ms,
+            earlier_ms: 0,
         };
         self.orders.clear();
         self.room = open(past, self.now_ms, &mut self.next_id);
@@ -254,9 +256,10 @@ impl World {
             | Input::Tick => (None, 0),
         };
         let next_id = &mut self.next_id;
-        let mut ids = || draw(next_id);
+        let mut ids = |_| draw(next_id);
         let mut at = At {
             now_ms: self.now_ms,
+            monotonic: Monotonic::from_ms(self.now_ms),
             ids: &mut ids,
         };
         self.room.handle(&mut at, input, &mut out);
@@ -435,7 +438,7 @@ fn draw(next_id: &mut u128) -> Uuid {
 }
 
 fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
-    let mut ids = || draw(next_id);
+    let mut ids = |_| draw(next_id);
     let limits = Limits {
         peers: 10,
         chat_held: 8,
@@ -448,6 +451,7 @@ fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
         past,
         &mut At {
             now_ms,
+            monotonic: Monotonic::from_ms(now_ms),
             ids: &mut ids,
         },
     )

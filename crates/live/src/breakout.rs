@@ -26,7 +26,7 @@ impl Room {
         let rate = self.limits.breakout_reads;
         let left = self.peers.left(asked.seat);
         let refusal = "breakout rooms are asked for too often: slow down";
-        left.breakout_reads.spend(rate, turn.now_ms, refusal)?;
+        left.breakout_reads.spend(rate, turn.monotonic, refusal)?;
         self.delegate(turn, asked, &());
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Room {
         let left = self.peers.left(asked.seat);
         for _ in &request.participants {
             let refusal = "too many people are moved: slow down";
-            left.moved.spend(rate, turn.now_ms, refusal)?;
+            left.moved.spend(rate, turn.monotonic, refusal)?;
         }
         self.delegate(turn, asked, &request);
         Ok(())

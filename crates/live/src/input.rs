@@ -250,11 +250,23 @@ pub struct Past {
     pub chat: Vec<ChatMessage>,
     /// When that server was last known to run, Unix milliseconds.
     pub last_alive_ms: i64,
+    /// The latest time of the meeting's earlier sessions, Unix milliseconds; 0 when there are none.
+    pub earlier_ms: i64,
 }
 
 impl Past {
     /// The id of the session that goes on, if any.
     pub fn session_id(&self) -> Option<SessionId> {
         self.session.as_ref().map(|session| session.id)
+    }
+
+    /// The latest time that the meeting has in the records. [`Past::last_alive_ms`] is none of them.
+    pub(crate) fn latest_ms(&self) -> i64 {
+        let session = self.session.iter().map(|session| session.started_ms);
+        let of_peer = |peer: &PeerRecord| peer.left_ms.unwrap_or(peer.entered_ms);
+        let peers = self.peers.iter().map(of_peer);
+        let chat = self.chat.iter().map(|message| message.at_ms);
+        let all = session.chain(peers).chain(chat);
+        all.max().unwrap_or_default().max(self.earlier_ms)
     }
 }

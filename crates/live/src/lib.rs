@@ -4,7 +4,8 @@
 //! A [`Room`] is a state machine. [`Input`]s go in (a socket opened, a frame, a command of the REST
 //! API, time passing), [`Output`]s come out (frames to send, records to keep, orders to the media
 //! plane). It has no socket, no clock and no randomness of its own: the time and the source of ids
-//! come with each input, so that the same inputs give the same outputs.
+//! come with each input ([`At`]), so that the same inputs give the same outputs. Records have the time
+//! of the clock; limits, timers and durations go by a time that nobody sets ([`Monotonic`]).
 //!
 //! What a peer may do is decided here, by the permissions of the participant behind its token as
 //! they stand at that moment. What clients say about themselves is not believed.
@@ -53,4 +54,4 @@ pub use output::{
     Answer, Closing, Delegated, EntryKind, MediaOrder, OrderId, Output, Pace, PeerRecord, Present,
     Record, Refusal, SessionRecord, Source, Wanted,
 };
-pub use room::{At, Room};
+pub use room::{At, Monotonic, Room};

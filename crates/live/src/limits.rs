@@ -1,6 +1,7 @@
 //! How much of everything a room takes. Every bound is data.
 
 use crate::output::Refusal;
+use crate::room::Monotonic;
 
 /// So many in a time, in a burst at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,20 +224,19 @@ impl Default for Limits {
 /// What is left of a [`Rate`]: the generic cell rate algorithm, one number for each person and rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// When everything that was taken is paid for, in microseconds.
+    /// When everything that was taken is paid for, in microseconds of [`Monotonic`].
     paid_us: i64,
 }
 
 impl Allowance {
     /// Takes one, if there is one.
-    pub(crate) fn take(&mut self, rate: Rate, now_ms: i64) -> bool {
+    pub(crate) fn take(&mut self, rate: Rate, now: Monotonic) -> bool {
         if rate.count == 0 {
             return true;
         }
-        let (time_us, period) = (now_ms * 1000, i64::from(rate.per_ms) * 1000);
+        let (time_us, period) = (now.as_ms() * 1000, i64::from(rate.per_ms) * 1000);
         let cost_us = period / i64::from(rate.count);
-        // A clock that was set back must not silence a peer for as long.
-        let paid_us = self.paid_us.clamp(time_us, time_us + period) + cost_us;
+        let paid_us = self.paid_us.max(time_us) + cost_us;
         if paid_us > time_us + period {
             return false;
         }
@@ -245,8 +245,13 @@ impl Allowance {
     }
 
     /// Takes one for a request, which is refused with 429 when there is none.
-    pub(crate) fn spend(&mut self, rate: Rate, now_ms: i64, refusal: &str) -> Result<(), Refusal> {
-        if self.take(rate, now_ms) {
+    pub(crate) fn spend(
+        &mut self,
+        rate: Rate,
+        now: Monotonic,
+        refusal: &str,
+    ) -> Result<(), Refusal> {
+        if self.take(rate, now) {
             Ok(())
         } else {
             Err(Refusal::new(429, refusal))
@@ -256,16 +261,84 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn at(ms: i64) -> Monotonic {
+        Monotonic::from_ms(ms)
+    }
 
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
         let mut left = Allowance::default();
         let rate = Rate::per_second(5);
-        let taken = |left: &mut Allowance, at| (0..100).filter(|_| left.take(rate, at)).count();
+        let taken = |left: &mut Allowance, ms| (0..100).filter(|_| left.take(rate, at(ms))).count();
         assert_eq!(taken(&mut left, 1_000_000), 5);
         assert_eq!(taken(&mut left, 1_000_200), 1);
         assert_eq!(taken(&mut left, 1_001_000), 4);
         assert_eq!(taken(&mut left, 2_000_000), 5);
+    }
+
+    fn rates() -> impl Strategy<Value = Rate> {
+        (1..500_u32, 1..100_000_u32).prop_map(|(count, per_ms)| Rate { count, per_ms })
+    }
+
+    /// Times at which somebody asks, in order: mostly close together.
+    fn times() -> impl Strategy<Value = Vec<i64>> {
+        let pause = prop_oneof![4 => Just(0), 4 => 0..200_i64, 1 => 0..200_000_i64];
+        prop::collection::vec(pause, 1..400).prop_map(|pauses| {
+            let later = |now: &mut i64, pause| {
+                *now += pause;
+                Some(*now)
+            };
+            pauses.into_iter().scan(1_000, later).collect()
+        })
+    }
+
+    proptest! {
+        /// In any time, what the rate gives in it and one burst: no more than `count` at once, and
+        /// no more than twice that, and one, in any period.
+        #[test]
+        fn no_time_sees_more_than_a_burst_and_the_rate(rate in rates(), times in times()) {
+            let mut left = Allowance::default();
+            let mut taken = times.clone();
+            taken.retain(|ms| left.take(rate, at(*ms)));
+            let cost_us = i64::from(rate.per_ms) * 1000 / i64::from(rate.count);
+            let burst = i64::from(rate.per_ms) * 1000 / cost_us;
+            for (first, from) in taken.iter().enumerate() {
+                for (last, to) in taken.iter().enumerate().skip(first) {
+                    let count = i64::try_from(last - first + 1).unwrap();
+                    prop_assert!(count <= burst + (to - from) * 1000 / cost_us + 1);
+                }
+            }
+        }
+
+        /// Whoever goes on asking is heard as soon as whoever waits.
+        #[test]
+        fn refusals_do_not_make_the_silence_longer(rate in rates(), times in times()) {
+            let (mut asks, mut waits) = (Allowance::default(), Allowance::default());
+            for ms in times {
+                if asks.take(rate, at(ms)) {
+                    prop_assert!(waits.take(rate, at(ms)));
+                } else {
+                    prop_assert_eq!(asks, waits);
+                    // The next one is there at the latest after what one costs.
+                    let cost_ms = i64::from(rate.per_ms.div_ceil(rate.count));
+                    prop_assert!(asks.clone().take(rate, at(ms + cost_ms)));
+                }
+            }
+        }
+
+        /// Whatever was taken, a period later everything is there again.
+        #[test]
+        fn after_a_period_of_silence_the_whole_burst_is_there(rate in rates(), times in times()) {
+            let mut left = Allowance::default();
+            for ms in &times {
+                left.take(rate, at(*ms));
+            }
+            let later = at(times.last().unwrap() + i64::from(rate.per_ms));
+            prop_assert!((0..rate.count).all(|_| left.take(rate, later)));
+        }
     }
 }

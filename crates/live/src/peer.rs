@@ -12,6 +12,7 @@ use prost::Message;
 use crate::input::{ConnectionId, Newcomer, Person};
 use crate::limits::Allowance;
 use crate::output::{PeerRecord, Present};
+use crate::room::{Moment, Monotonic};
 
 /// The order in which peers came. Never reused within a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,16 +77,16 @@ pub(crate) struct Peer {
     /// The name that others see.
     pub(crate) name: String,
     pub(crate) connection: Option<ConnectionId>,
-    /// Since when it has no socket, Unix milliseconds.
-    pub(crate) lost_ms: Option<i64>,
+    /// Since when it has no socket.
+    pub(crate) lost: Option<Monotonic>,
     /// Since when its socket is new and it has not joined again: its client may not know that it is
     /// inside.
-    pub(crate) reopened_ms: Option<i64>,
+    pub(crate) reopened: Option<Monotonic>,
     /// When its line broke for the first time since it joined: its stay ends then, unless it joins
     /// again.
-    pub(crate) absent_ms: Option<i64>,
+    pub(crate) absent: Option<Moment>,
     /// When it was turned away.
-    pub(crate) rejected_ms: i64,
+    pub(crate) rejected: Monotonic,
     pub(crate) place: Place,
     pub(crate) stage: StageType,
     pub(crate) media: MediaState,
@@ -107,25 +108,26 @@ impl Clone for Card {
 }
 
 /// The time of a peer in a session.
-#[expect(
-    clippy::struct_field_names,
-    reason = "each is a time in milliseconds, and says so"
-)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stay {
     pub(crate) joined_ms: i64,
     pub(crate) entered_ms: i64,
     pub(crate) left_ms: Option<i64>,
+    /// How long its stays were that have ended, whatever the clock showed.
     pub(crate) consumed_ms: i64,
+    /// When the present stay began.
+    pub(crate) since: Monotonic,
 }
 
 impl Stay {
-    pub(crate) fn of(record: &PeerRecord) -> Self {
+    /// As it was recorded; the present stay began at `since`.
+    pub(crate) fn of(record: &PeerRecord, since: Monotonic) -> Self {
         Self {
             joined_ms: record.joined_ms,
             entered_ms: record.entered_ms,
             left_ms: record.left_ms,
             consumed_ms: record.consumed_ms,
+            since,
         }
     }
 }
@@ -140,10 +142,10 @@ impl Peer {
             permissions,
             name: name.unwrap_or_else(|| NAMELESS.to_owned()),
             connection: None,
-            lost_ms: None,
-            reopened_ms: None,
-            absent_ms: None,
-            rejected_ms: 0,
+            lost: None,
+            reopened: None,
+            absent: None,
+            rejected: Monotonic::default(),
             card: Card::default(),
             place: Place::Lobby,
             stage: StageType::OffStage,
@@ -268,7 +270,7 @@ impl Peer {
     }
 
     /// The peer of a record, without a socket. What it may do is known when it comes back.
-    pub(crate) fn restored(record: &PeerRecord, stage: Option<StageType>, lost_ms: i64) -> Self {
+    pub(crate) fn restored(record: &PeerRecord, stage: Option<StageType>, lost: Moment) -> Self {
         // Nobody is told of those who may never come back, or were hidden; not when their permissions
         // are changed meanwhile either.
         let permissions = Permissions {
@@ -291,8 +293,10 @@ impl Peer {
         let mut peer = Self::new(who, permissions, record.created_ms);
         peer.place = Place::Inside;
         peer.stage = stage.unwrap_or(StageType::OnStage);
-        (peer.lost_ms, peer.absent_ms) = (Some(lost_ms), Some(lost_ms));
-        peer.stay = Some(Stay::of(record));
+        (peer.lost, peer.absent) = (Some(lost.monotonic), Some(lost));
+        // Only the records know how long it was here before.
+        let stayed_ms = lost.now_ms.saturating_sub(record.entered_ms);
+        peer.stay = Some(Stay::of(record, lost.monotonic.before(stayed_ms)));
         peer
     }
 }
@@ -364,7 +368,7 @@ impl Peers {
         let old = self.disconnect(seat);
         if let Some(peer) = self.by_seat.get_mut(&seat) {
             peer.connection = Some(connection);
-            peer.lost_ms = None;
+            peer.lost = None;
             self.by_connection.insert(connection, seat);
         }
         old

@@ -188,7 +188,8 @@ impl Room {
         for update in &request.update_peers_presets {
             let left = self.peers.left(asked.seat);
             let refusal = "too many permission updates: slow down";
-            left.permission_updates.spend(rate, turn.now_ms, refusal)?;
+            left.permission_updates
+                .spend(rate, turn.monotonic, refusal)?;
             let person = update.user_ids.parse::<ParticipantId>();
             let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
             people.push((person, update.patch.unwrap_or_default()));

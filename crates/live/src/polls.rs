@@ -181,7 +181,7 @@ impl Room {
         self.keep_poll(turn, &poll);
         self.reply_poll(turn, asked, &poll);
         if self.polls.voted.is_empty() {
-            self.at(turn.now_ms + VOTES_MS, Deadline::Votes);
+            self.at(turn.monotonic.after(VOTES_MS), Deadline::Votes);
         }
         self.polls.voted.insert(at);
         Ok(())

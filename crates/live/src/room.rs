@@ -2,9 +2,12 @@
 
 mod deadlines;
 mod session;
+mod time;
 
 pub(crate) use deadlines::Deadline;
 pub(crate) use session::{Gone, Session, Standing};
+pub use time::{At, Monotonic};
+pub(crate) use time::{Latest, Moment};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,26 +31,19 @@ use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
 use crate::stores::Stores;
 
-/// The time and the source of ids, for one input.
-pub struct At<'a> {
-    /// Unix milliseconds.
-    pub now_ms: i64,
-    /// Draws an id that was never drawn before.
-    pub ids: &'a mut dyn FnMut() -> Uuid,
-}
-
 /// One input being handled: the time, ids, and what is to be done.
 pub(crate) struct Turn<'a> {
+    /// The time of the records, Unix milliseconds: what the clock shows, or the latest time that the
+    /// room has given, whichever is later.
     pub(crate) now_ms: i64,
-    ids: &'a mut dyn FnMut() -> Uuid,
+    /// The time that limits, timers and durations go by.
+    pub(crate) monotonic: Monotonic,
+    last_id: Uuid,
+    ids: &'a mut dyn FnMut(i64) -> Uuid,
     out: &'a mut Vec<Output>,
 }
 
 impl Turn<'_> {
-    pub(crate) fn id(&mut self) -> Uuid {
-        (self.ids)()
-    }
-
     pub(crate) fn emit(&mut self, output: Output) {
         self.out.push(output);
     }
@@ -143,7 +139,8 @@ pub struct Room {
     pub(crate) tracks: Tracks,
     /// Peers of this session that have left, in case they come back.
     pub(crate) gone: BTreeMap<PeerId, Gone>,
-    deadlines: BTreeSet<(i64, Deadline)>,
+    latest: Latest,
+    deadlines: BTreeSet<(Monotonic, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
     connected_due: bool,
@@ -163,6 +160,12 @@ impl Room {
     /// Opens the room of a meeting as the records left it. Peers that were inside when the server
     /// stopped have the grace period to come back.
     pub fn open(meeting: Meeting, limits: Limits, past: Past, at: &mut At<'_>) -> Self {
+        // The clock may be behind that of the server which has written the records.
+        let now_ms = at.now_ms.max(past.latest_ms().saturating_add(1));
+        let now = Moment {
+            now_ms,
+            monotonic: at.monotonic,
+        };
         let mut stages = BTreeMap::new();
         let (mut people, mut polls, mut stores) = (
             BTreeMap::<ParticipantId, Standing>::new(),
@@ -190,16 +193,22 @@ impl Room {
             }
         }
         let live = past.session.is_some();
-        let record = past.session.unwrap_or_else(|| session::next(at, &meeting));
+        let next = |ids: &mut dyn FnMut(i64) -> Uuid| session::next(ids(now_ms), now_ms, &meeting);
+        let record = past.session.unwrap_or_else(|| next(&mut *at.ids));
         let left_ms = past.peers.iter().filter_map(|peer| peer.left_ms).max();
-        let started_ms = record.started_ms;
+        let left_ms = left_ms.unwrap_or(record.started_ms);
+        let longest_ms = limits.grace_ms.max(meeting.keep_alive_ms);
         let mut room = Self {
             chat: Chat::new(past.chat, &limits),
+            latest: Latest {
+                now_ms,
+                id: record.id.uuid(),
+            },
             session: Session {
                 record,
                 live,
                 empty_since: None,
-                left_ms: left_ms.unwrap_or(started_ms),
+                left: now.past(left_ms, longest_ms),
             },
             meeting,
             limits,
@@ -225,10 +234,12 @@ impl Room {
             }
             let lost_ms = past
                 .last_alive_ms
-                .clamp(record.entered_ms, at.now_ms.max(record.entered_ms));
+                .clamp(record.entered_ms, now_ms.max(record.entered_ms));
+            let lost = now.past(lost_ms, longest_ms);
             let stage = stages.get(&record.peer.to_string()).copied();
-            let seat = room.peers.add(Peer::restored(record, stage, lost_ms));
-            room.at(at.now_ms + room.limits.grace_ms, Deadline::Grace(seat));
+            let seat = room.peers.add(Peer::restored(record, stage, lost));
+            let until = now.monotonic.after(room.limits.grace_ms);
+            room.at(until, Deadline::Grace(seat));
         }
         if room.peers.is_empty() {
             room.session_is_empty();
@@ -240,7 +251,9 @@ impl Room {
     pub fn handle(&mut self, at: &mut At<'_>, input: Input, out: &mut Vec<Output>) {
         let begun = out.len();
         let turn = &mut Turn {
-            now_ms: at.now_ms,
+            now_ms: at.now_ms.max(self.latest.now_ms),
+            monotonic: at.monotonic,
+            last_id: self.latest.id,
             ids: &mut *at.ids,
             out: &mut *out,
         };
@@ -276,15 +289,24 @@ impl Room {
             Input::Tick => {}
         }
         self.tick(turn);
+        self.latest = Latest {
+            now_ms: turn.now_ms,
+            id: turn.last_id,
+        };
         // Nobody is told of a change before it is kept, in whatever order handlers come to it.
         out[begun..].sort_by_key(|output| !matches!(output, Output::Keep(_)));
     }
 
-    /// When to call with [`Input::Tick`] at the latest, Unix milliseconds.
-    pub fn wake_at(&self) -> Option<i64> {
+    /// The time of what the room has recorded last, Unix milliseconds: no record has a later one.
+    pub fn latest_ms(&self) -> i64 {
+        self.latest.now_ms
+    }
+
+    /// When to call with [`Input::Tick`] at the latest.
+    pub fn wake_at(&self) -> Option<Monotonic> {
         let next = self.deadlines.first();
         let next = next.filter(|_| self.door != Door::Suspended);
-        next.map(|(at_ms, _)| *at_ms)
+        next.map(|(at, _)| *at)
     }
 
     /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
@@ -299,7 +321,7 @@ impl Room {
         };
         // Whatever it holds, a frame counts.
         let rate = self.limits.frames;
-        let in_time = self.peers.left(seat).frames.take(rate, turn.now_ms);
+        let in_time = self.peers.left(seat).frames.take(rate, turn.monotonic);
         let size = bytes.len();
         let request = if size > self.limits.frame_bytes {
             Err(Refusal::new(413, "this frame is too large"))
@@ -358,7 +380,7 @@ impl Room {
         }
         let left = self.peers.left(seat);
         if let Some((left, rate, refusal)) = rule.rate.spent_first(left, &self.limits) {
-            left.spend(rate, turn.now_ms, refusal)?;
+            left.spend(rate, turn.monotonic, refusal)?;
         }
         let asked = Asked {
             seat,
@@ -389,7 +411,8 @@ impl Room {
                 if meeting.version >= self.meeting.version {
                     self.meeting = meeting;
                     if let Some(since) = self.session.empty_since {
-                        self.at(since + self.meeting.keep_alive_ms, Deadline::Empty);
+                        let due = since.monotonic.after(self.meeting.keep_alive_ms);
+                        self.at(due, Deadline::Empty);
                     }
                 }
                 Answer::Done

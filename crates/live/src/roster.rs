@@ -13,7 +13,7 @@ use crate::input::{ConnectionId, Newcomer};
 use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
-use crate::room::{Asked, Deadline, Door, Gone, Outcome, Room, Turn};
+use crate::room::{Asked, Deadline, Door, Gone, Monotonic, Outcome, Room, Turn};
 
 /// `RoomPeersInfoResponse` of peers that are encoded already: the same on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,7 +44,7 @@ impl Room {
         }
         match self.peers[seat].place {
             // Its client joins again by itself, or is not inside as far as it knows.
-            Place::Inside => self.at(turn.now_ms + self.limits.grace_ms, Deadline::Grace(seat)),
+            Place::Inside => self.grace(turn, seat),
             // It may have missed that it was let in.
             Place::Invited => self.invite(turn, seat),
             Place::Lobby | Place::Waiting | Place::Rejected => {}
@@ -58,7 +58,7 @@ impl Room {
             return Err(Closing::Final("this meeting is gone"));
         }
         let (left, rate) = (self.peers.left_of(who.participant), self.limits.openings);
-        if !left.openings.take(rate, turn.now_ms) {
+        if !left.openings.take(rate, turn.monotonic) {
             return Err(Closing::Again("this person connects too often"));
         }
         let theirs = Closing::Final("this peer id is somebody else's");
@@ -71,9 +71,9 @@ impl Room {
                 (peer.permissions, peer.who) = (permissions, who);
             });
             let peer = &mut self.peers[seat];
-            peer.reopened_ms = peer.is_inside().then_some(turn.now_ms);
+            peer.reopened = peer.is_inside().then_some(turn.monotonic);
             // Its older socket may still be open, and is closed now.
-            peer.absent_ms.get_or_insert(turn.now_ms);
+            peer.absent.get_or_insert(turn.moment());
             return Ok(seat);
         }
         if self.peers.len() >= self.limits.peers {
@@ -111,14 +111,20 @@ impl Room {
         };
         self.peers.disconnect(seat);
         let peer = &mut self.peers[seat];
-        peer.lost_ms = Some(turn.now_ms);
-        peer.absent_ms.get_or_insert(turn.now_ms);
+        peer.lost = Some(turn.monotonic);
+        peer.absent.get_or_insert(turn.moment());
         // Those who have not joined keep their transports over a gap as well.
         if goodbye || peer.place == Place::Rejected {
             self.depart(turn, seat, false);
         } else {
-            self.at(turn.now_ms + self.limits.grace_ms, Deadline::Grace(seat));
+            self.grace(turn, seat);
         }
+    }
+
+    /// The peer has the grace period from now on.
+    fn grace(&mut self, turn: &Turn<'_>, seat: Seat) {
+        let until = turn.monotonic.after(self.limits.grace_ms);
+        self.at(until, Deadline::Grace(seat));
     }
 
     /// The grace of a peer is over, unless it came back.
@@ -127,21 +133,22 @@ impl Room {
             return;
         };
         // What happened later has a later deadline.
-        let over = |since: i64| since + self.limits.grace_ms <= turn.now_ms;
-        match (peer.lost_ms, peer.place) {
-            (Some(lost_ms), _) => {
-                if over(lost_ms) {
+        let over = |since: Monotonic| since.after(self.limits.grace_ms) <= turn.monotonic;
+        match (peer.lost, peer.place) {
+            (Some(lost), _) => {
+                if over(lost) {
                     self.depart(turn, seat, true);
                 } else {
-                    self.at(lost_ms + self.limits.grace_ms, Deadline::Grace(seat));
+                    let until = lost.after(self.limits.grace_ms);
+                    self.at(until, Deadline::Grace(seat));
                 }
             }
-            (None, Place::Inside) if peer.reopened_ms.is_some_and(over) => {
+            (None, Place::Inside) if peer.reopened.is_some_and(over) => {
                 self.leave(turn, seat);
                 self.free_media(turn, seat, true);
             }
             (None, Place::Rejected)
-                if peer.rejected_ms + self.limits.rejected_ms <= turn.now_ms =>
+                if peer.rejected.after(self.limits.rejected_ms) <= turn.monotonic =>
             {
                 if let Some(connection) = peer.connection {
                     let closing = Closing::Final("you were not let in");
@@ -172,7 +179,7 @@ impl Room {
             }
         }
         let peer = &mut self.peers[seat];
-        (peer.reopened_ms, peer.absent_ms) = (None, None);
+        (peer.reopened, peer.absent) = (None, None);
         let peer = Some(peer.info());
         asked.reply(turn, &PeerInfoResponse { peer });
         Ok(())
@@ -238,8 +245,10 @@ impl Room {
             entered_ms: turn.now_ms,
             left_ms: None,
             consumed_ms: 0,
+            since: turn.monotonic,
         });
         (stay.entered_ms, stay.left_ms) = (turn.now_ms, None);
+        stay.since = turn.monotonic;
         self.session.record.total += i64::from(first);
         self.keep_peer(turn, seat);
         if self.peers[seat].has_stage() {
@@ -277,19 +286,19 @@ impl Room {
         self.peers.put(seat, Place::Lobby);
         let peer = &mut self.peers[seat];
         let info = peer.info();
-        peer.reopened_ms = None;
+        peer.reopened = None;
         let asked_for_stage = peer.stage == StageType::RequestedStage;
         peer.stage = StageType::OffStage;
         let (id, viewer) = (peer.id(), peer.who.view == ViewType::Livestream);
-        let mut left_ms = peer.absent_ms.take().unwrap_or(turn.now_ms);
+        let left = peer.absent.take().unwrap_or_else(|| turn.moment());
         if let Some(stay) = &mut peer.stay {
-            // A clock that was set back must not make time inside negative.
-            left_ms = left_ms.max(stay.entered_ms);
-            stay.left_ms = Some(left_ms);
-            stay.consumed_ms += left_ms - stay.entered_ms;
-            self.session.record.consumed_ms += left_ms - stay.entered_ms;
+            stay.left_ms = Some(left.now_ms);
+            // However the clock was set meanwhile.
+            let stayed_ms = left.monotonic.since(stay.since);
+            stay.consumed_ms += stayed_ms;
+            self.session.record.consumed_ms += stayed_ms;
         }
-        self.session.left_ms = self.session.left_ms.max(left_ms);
+        self.session.left = self.session.left.max(left);
         if self.pinned == Some(id) {
             self.set_pinned(turn, None);
         }
@@ -348,7 +357,7 @@ impl Room {
             self.detach(turn, *socket);
         }
         for seat in seats {
-            let away = self.peers[*seat].lost_ms.is_some();
+            let away = self.peers[*seat].lost.is_some();
             self.depart(turn, *seat, away);
         }
         turn.push(sockets, event, &());

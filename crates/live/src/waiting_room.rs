@@ -72,10 +72,10 @@ impl Room {
                 continue;
             }
             self.peers.put(seat, Place::Rejected);
-            self.peers[seat].rejected_ms = turn.now_ms;
+            self.peers[seat].rejected = turn.monotonic;
             let to = Vec::from_iter(self.peers[seat].connection);
             turn.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
-            let until = turn.now_ms + self.limits.rejected_ms;
+            let until = turn.monotonic.after(self.limits.rejected_ms);
             self.at(until, Deadline::Grace(seat));
         }
         self.waiting_list_changed(turn);

@@ -1,27 +1,93 @@
 //! The one source of time and ids. Everything else is told the time.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Wall-clock time in Unix milliseconds, which tests can move forward.
-#[derive(Debug, Default)]
+/// How long a clock that was set forward must stay so before it counts for what is removed.
+const SETTLES_MS: i64 = 24 * 60 * 60 * 1000;
+/// A step of less is none: clocks are always a little off.
+const STEP_MS: i64 = 30_000;
+
+/// Two times: that of the wall clock, which an operator or NTP may set forward or back, and one that
+/// nobody sets (docs/adr/0014-two-times.md). Tests can move both forward, and set the wall clock.
+#[derive(Debug)]
 pub struct Clock {
+    started: Instant,
+    /// By how much tests have moved both times.
     ahead_ms: AtomicI64,
+    /// By how much tests have set the wall clock.
+    set_ms: AtomicI64,
     made: AtomicU32,
+    /// The latest time that the wall clock has shown since it was set back.
+    latest_ms: AtomicI64,
+    set_back: AtomicU32,
+    settled: Mutex<Settled>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            ahead_ms: AtomicI64::default(),
+            set_ms: AtomicI64::default(),
+            made: AtomicU32::default(),
+            latest_ms: AtomicI64::default(),
+            set_back: AtomicU32::default(),
+            settled: Mutex::default(),
+        }
+    }
 }
 
 impl Clock {
-    /// Now.
+    /// What the wall clock shows, Unix milliseconds: for what is recorded, told or signed, and for
+    /// what ends at a date.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now_ms(&self) -> i64 {
-        Timestamp::now().as_millisecond() + self.ahead_ms.load(Ordering::Relaxed)
+        let set_ms = self.set_ms.load(Ordering::Relaxed);
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        let now_ms = Timestamp::now().as_millisecond() + ahead_ms + set_ms;
+        if self.latest_ms.fetch_max(now_ms, Ordering::Relaxed) > now_ms + STEP_MS {
+            self.latest_ms.store(now_ms, Ordering::Relaxed);
+            self.set_back.fetch_add(1, Ordering::Relaxed);
+        }
+        now_ms
     }
 
-    /// Moves time forward, for tests of what happens later.
+    /// How often the wall clock was set back: new ids are in the order of older ones as long as this
+    /// is the same.
+    pub fn set_back(&self) -> u32 {
+        self.set_back.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds since the process started: for limits, timers, and what lasts a while. It never
+    /// goes back and does not jump. While the machine sleeps it stands still.
+    pub fn monotonic_ms(&self) -> i64 {
+        let passed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        passed_ms.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// The time by which old records are removed, Unix milliseconds. It is that of the wall clock,
+    /// but a step forward does not count before it has lasted for a day: what a wrong clock has
+    /// removed does not come back when it is set right.
+    pub fn settled_ms(&self) -> i64 {
+        let passed_ms = self.monotonic_ms();
+        let offset_ms = self.now_ms().saturating_sub(passed_ms);
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        passed_ms.saturating_add(settled.least(passed_ms, offset_ms))
+    }
+
+    /// Time passes, for tests of what happens later.
     pub fn advance_ms(&self, ms: i64) {
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock forward or back, for tests.
+    pub fn step_ms(&self, ms: i64) {
+        self.set_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// A random id, which tells nothing.
@@ -43,6 +109,34 @@ impl Clock {
         tail[..2].copy_from_slice(&high.to_be_bytes()[2..]);
         tail[2..].copy_from_slice(&(low << 42 | random).to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(ms, &tail).into_uuid()
+    }
+}
+
+/// How far the wall clock was ahead of the time that nobody sets, at the least: in the present
+/// period of [`SETTLES_MS`] and in the one before.
+#[derive(Debug, Default)]
+struct Settled {
+    period: i64,
+    present_ms: Option<i64>,
+    before_ms: Option<i64>,
+}
+
+impl Settled {
+    fn least(&mut self, passed_ms: i64, offset_ms: i64) -> i64 {
+        let period = passed_ms / SETTLES_MS;
+        if period != self.period {
+            let follows = period == self.period + 1;
+            self.before_ms = self.present_ms.take().filter(|_| follows);
+            self.period = period;
+        }
+        let present_ms = self.present_ms.map_or(offset_ms, |ms| ms.min(offset_ms));
+        self.present_ms = Some(present_ms);
+        let least_ms = self.before_ms.map_or(present_ms, |ms| ms.min(present_ms));
+        if offset_ms - least_ms < STEP_MS {
+            offset_ms
+        } else {
+            least_ms
+        }
     }
 }
 
@@ -88,5 +182,47 @@ mod tests {
         );
         assert!(first_id_at(now) < clock.new_id(now));
         assert!(clock.new_id(now) < first_id_at(now + 1));
+    }
+
+    #[test]
+    fn setting_the_clock_moves_one_time_and_passing_moves_both() {
+        let clock = Clock::default();
+        let (now, passed) = (clock.now_ms(), clock.monotonic_ms());
+        clock.step_ms(-3_600_000);
+        assert!(clock.now_ms() < now && clock.monotonic_ms() >= passed);
+        clock.advance_ms(7_200_000);
+        assert!(clock.now_ms() > now && clock.monotonic_ms() >= passed + 7_200_000);
+    }
+
+    #[test]
+    fn a_step_forward_counts_for_removal_when_it_has_lasted_for_a_day() {
+        const HOUR: i64 = SETTLES_MS / 24;
+        let mut settled = Settled::default();
+        assert_eq!(settled.least(0, 1_000), 1_000);
+        // A little off is not a step.
+        assert_eq!(settled.least(1, 1_500), 1_500);
+        // A glitch.
+        assert_eq!(settled.least(HOUR, 400 * SETTLES_MS), 1_000);
+        assert_eq!(settled.least(2 * HOUR, 1_000), 1_000);
+        // A step that lasts counts after a day, and before two have passed.
+        for hour in 3..=47 {
+            assert_eq!(settled.least(hour * HOUR, HOUR), 1_000, "{hour}");
+        }
+        assert_eq!(settled.least(48 * HOUR, HOUR), HOUR);
+        // A step back counts at once.
+        assert_eq!(settled.least(49 * HOUR, 500), 500);
+        // Nobody has looked for days.
+        assert_eq!(settled.least(300 * HOUR, HOUR), HOUR);
+    }
+
+    #[test]
+    fn it_is_known_how_often_the_clock_was_set_back() {
+        let clock = Clock::default();
+        clock.now_ms();
+        for (step_ms, times) in [(3_600_000, 0), (-1_000, 0), (-3_600_000, 1), (-60_000, 2)] {
+            clock.step_ms(step_ms);
+            clock.now_ms();
+            assert_eq!(clock.set_back(), times, "{step_ms}");
+        }
     }
 }

@@ -159,6 +159,8 @@ impl Room {
         payload: String,
         targets: Vec<ParticipantId>,
     ) -> ChatMessage {
+        let at_ms = self.chat.next_time(turn.now_ms);
+        turn.not_before(at_ms);
         let peer = &self.peers[seat];
         let message = ChatMessage {
             id: turn.id(),
@@ -171,7 +173,7 @@ impl Room {
             pinned: false,
             edited: false,
             targets,
-            at_ms: self.chat.next_time(turn.now_ms),
+            at_ms,
         };
         self.chat.add(message.clone());
         turn.keep(Record::Chat(message.clone()));
@@ -239,9 +241,9 @@ impl Room {
         let left = self.peers.left(seat);
         let refusal = "too many messages: slow down";
         if matches!(kind, PayloadType::Image | PayloadType::File) {
-            left.chat_files.spend(files, turn.now_ms, refusal)?;
+            left.chat_files.spend(files, turn.monotonic, refusal)?;
         }
-        left.chat.spend(all, turn.now_ms, refusal)
+        left.chat.spend(all, turn.monotonic, refusal)
     }
 }
 

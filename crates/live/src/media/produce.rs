@@ -176,7 +176,7 @@ impl Room {
             let rate = self.limits.changes;
             let left = self.peers.left(asked.seat);
             let refusal = "too many requests: slow down";
-            left.changes.spend(rate, turn.now_ms, refusal)?;
+            left.changes.spend(rate, turn.monotonic, refusal)?;
             if !may_produce(&self.peers[asked.seat], source) {
                 return Err(Refusal::forbidden(permission(source)));
             }

@@ -50,7 +50,7 @@ impl Room {
             *changed = true;
         } else {
             self.tracks.speakers_told = Some(false);
-            self.at(turn.now_ms + SPEAKERS_MS, Deadline::Speakers);
+            self.at(turn.monotonic.after(SPEAKERS_MS), Deadline::Speakers);
             self.tell_speakers(turn);
         }
     }
@@ -123,7 +123,7 @@ impl Room {
     pub(super) fn remind_soon(&mut self, turn: &Turn<'_>, seat: Seat, times: u32) {
         let own = self.tracks.own(seat);
         if own.reminders == 0 {
-            self.at(turn.now_ms + REMIND_MS, Deadline::Remind(seat));
+            self.at(turn.monotonic.after(REMIND_MS), Deadline::Remind(seat));
         }
         let own = self.tracks.own(seat);
         own.reminders = own.reminders.max(times);
@@ -147,7 +147,7 @@ impl Room {
         let push = SelectedPeersDiffResponse::default();
         turn.push(to, event::SELECTED_PEERS_DIFF, &push);
         if again {
-            self.at(turn.now_ms + REMIND_MS, Deadline::Remind(seat));
+            self.at(turn.monotonic.after(REMIND_MS), Deadline::Remind(seat));
         }
     }
 }

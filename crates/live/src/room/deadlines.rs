@@ -4,7 +4,7 @@ use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::RoomPeerCountResponse;
 
-use super::{Door, REMOVED, Room, Turn};
+use super::{Door, Monotonic, REMOVED, Room, Turn};
 use crate::input::ConnectionId;
 use crate::output::Output;
 use crate::peer::{Peer, Seat};
@@ -42,13 +42,13 @@ const LIST_MS: i64 = 200;
 const COUNT_MS: i64 = 1_000;
 
 impl Room {
-    pub(crate) fn at(&mut self, at_ms: i64, deadline: Deadline) {
-        self.deadlines.insert((at_ms, deadline));
+    pub(crate) fn at(&mut self, at: Monotonic, deadline: Deadline) {
+        self.deadlines.insert((at, deadline));
     }
 
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
-        while let Some((at_ms, deadline)) = self.deadlines.first().copied() {
-            if at_ms > turn.now_ms || self.door == Door::Suspended {
+        while let Some((at, deadline)) = self.deadlines.first().copied() {
+            if at > turn.monotonic || self.door == Door::Suspended {
                 break;
             }
             self.deadlines.pop_first();
@@ -62,18 +62,7 @@ impl Room {
                         });
                     }
                 }
-                Deadline::Empty => {
-                    let due = self
-                        .session
-                        .empty_since
-                        .map(|since| since + self.meeting.keep_alive_ms);
-                    match due {
-                        Some(due) if due <= turn.now_ms => self.end_session(turn, due),
-                        // The keep-alive was changed meanwhile.
-                        Some(due) => self.at(due, Deadline::Empty),
-                        None => {}
-                    }
-                }
+                Deadline::Empty => self.empty_for_long(turn),
                 Deadline::Connected => {
                     self.connected_due = false;
                     let parent = self.meeting.family();
@@ -107,11 +96,26 @@ impl Room {
         }
     }
 
+    /// The session ends when it has been empty for its keep-alive, however late that is noticed.
+    fn empty_for_long(&mut self, turn: &mut Turn<'_>) {
+        let Some(since) = self.session.empty_since else {
+            return;
+        };
+        let keep_alive_ms = self.meeting.keep_alive_ms;
+        let due = since.monotonic.after(keep_alive_ms);
+        if due <= turn.monotonic {
+            self.end_session(turn, since.now_ms.saturating_add(keep_alive_ms));
+        } else {
+            // The keep-alive was changed meanwhile.
+            self.at(due, Deadline::Empty);
+        }
+    }
+
     /// Viewers of a livestream are told soon how many they are.
     pub(crate) fn count_soon(&mut self, turn: &Turn<'_>) {
         if !self.count_due {
             self.count_due = true;
-            self.at(turn.now_ms + COUNT_MS, Deadline::Count);
+            self.at(turn.monotonic.after(COUNT_MS), Deadline::Count);
         }
     }
 
@@ -121,7 +125,7 @@ impl Room {
             *changed = true;
         } else {
             self.list_told = Some(false);
-            self.at(turn.now_ms + LIST_MS, Deadline::WaitingList);
+            self.at(turn.monotonic.after(LIST_MS), Deadline::WaitingList);
             self.tell_waiting_list(turn);
         }
     }
@@ -130,14 +134,17 @@ impl Room {
     pub(crate) fn tell_connected_soon(&mut self, turn: &Turn<'_>) {
         if self.meeting.is_connected() && !self.connected_due {
             self.connected_due = true;
-            self.at(turn.now_ms + CONNECTED_MS, Deadline::Connected);
+            self.at(turn.monotonic.after(CONNECTED_MS), Deadline::Connected);
         }
     }
 
     /// A socket whose peer was removed: it gets nothing more, and is closed if its client does not.
     pub(crate) fn detach(&mut self, turn: &Turn<'_>, connection: ConnectionId) {
         self.detached.insert(connection);
-        self.at(turn.now_ms + DETACHED_MS, Deadline::Detached(connection));
+        self.at(
+            turn.monotonic.after(DETACHED_MS),
+            Deadline::Detached(connection),
+        );
     }
 
     /// Whether the socket was one of a removed peer.

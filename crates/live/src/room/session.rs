@@ -2,8 +2,9 @@
 
 use parlor_protocol::ids::{ParticipantId, SessionId};
 use parlor_protocol::signal::socket::preset::PresetUpdates;
+use uuid::Uuid;
 
-use super::{At, Deadline, Room, Turn};
+use super::{Deadline, Moment, Monotonic, Room, Turn};
 use crate::input::Meeting;
 use crate::output::{EntryKind, PeerRecord, Record, SessionRecord};
 use crate::peer::{Place, Stay};
@@ -32,7 +33,7 @@ impl Gone {
         Self {
             participant: record.participant,
             created_ms: record.created_ms,
-            stay: Stay::of(record),
+            stay: Stay::of(record, Monotonic::default()),
         }
     }
 }
@@ -42,9 +43,9 @@ impl Gone {
 pub(crate) struct Session {
     pub(crate) record: SessionRecord,
     pub(crate) live: bool,
-    pub(crate) empty_since: Option<i64>,
+    pub(crate) empty_since: Option<Moment>,
     /// When the latest stay ended: those whose line broke are given up after others have left.
-    pub(crate) left_ms: i64,
+    pub(crate) left: Moment,
 }
 
 impl Room {
@@ -91,10 +92,11 @@ impl Room {
 
     /// Nobody is inside any more, since the last one has left.
     pub(crate) fn session_is_empty(&mut self) {
-        let since_ms = self.session.left_ms;
+        let since = self.session.left;
         if self.session.live && self.session.empty_since.is_none() {
-            self.session.empty_since = Some(since_ms);
-            self.at(since_ms + self.meeting.keep_alive_ms, Deadline::Empty);
+            self.session.empty_since = Some(since);
+            let due = since.monotonic.after(self.meeting.keep_alive_ms);
+            self.at(due, Deadline::Empty);
         }
     }
 
@@ -106,18 +108,13 @@ impl Room {
         }
         self.session.record.ended_ms = Some(ended_ms);
         self.keep_session(turn);
-        let record = next(
-            &mut At {
-                now_ms: turn.now_ms,
-                ids: &mut *turn.ids,
-            },
-            &self.meeting,
-        );
+        // The next one does not begin before.
+        turn.not_before(ended_ms);
         self.session = Session {
-            record,
+            record: next(turn.id(), turn.now_ms, &self.meeting),
             live: false,
             empty_since: None,
-            left_ms: 0,
+            left: turn.moment(),
         };
         if !self.meeting.persist_chat {
             self.chat.clear();
@@ -141,11 +138,11 @@ impl Room {
 }
 
 /// The session that the next join begins.
-pub(super) fn next(at: &mut At<'_>, meeting: &Meeting) -> SessionRecord {
+pub(super) fn next(id: Uuid, now_ms: i64, meeting: &Meeting) -> SessionRecord {
     SessionRecord {
-        id: SessionId::from_uuid((at.ids)()),
+        id: SessionId::from_uuid(id),
         title: meeting.title.clone(),
-        started_ms: at.now_ms,
+        started_ms: now_ms,
         ended_ms: None,
         live: 0,
         peak: 0,

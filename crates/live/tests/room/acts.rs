@@ -64,7 +64,8 @@ impl Simulation {
             242..246 => self.wake(),
             246..249 => self.nonsense(slot, c),
             249..253 => self.usurp(slot, other),
-            253.. => self.crash(c),
+            253 => self.step(b),
+            254.. => self.crash(b, c),
         }
         self.follow();
     }
@@ -131,7 +132,7 @@ impl Simulation {
                     "and nothing after that"
                 );
             }
-            self.truth.leave(*slot, Place::Gone, self.world.now_ms);
+            self.truth.leave(*slot, Place::Gone, self.world.now());
         }
     }
 

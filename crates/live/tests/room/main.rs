@@ -16,6 +16,7 @@
 mod acts;
 mod bounds;
 mod client;
+mod clock;
 mod contract;
 mod enforcement;
 mod outside;

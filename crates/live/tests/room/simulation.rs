@@ -169,8 +169,8 @@ impl Simulation {
 
     /// Clients take what they were sent, and everything is compared. The truth has changed already.
     pub(crate) fn settle(&mut self, done: &Done) {
-        let now_ms = self.world.now_ms;
-        self.truth.expire(now_ms);
+        let (now, now_ms) = (self.world.now(), self.world.monotonic_ms);
+        self.truth.expire(now);
         self.truth.hold();
         for frame in &done.frames {
             let slot = *self.sockets.get(&frame.to).expect("a socket of a client");
@@ -210,7 +210,7 @@ impl Simulation {
                     since_ms >= self.world.limits.rejected_ms,
                     "{slot} goes early"
                 );
-                self.truth.leave(slot, Place::Gone, now_ms);
+                self.truth.leave(slot, Place::Gone, now);
             }
         }
         for record in &done.kept {
@@ -257,7 +257,7 @@ impl Simulation {
         if let Some(emptied_ms) = truth.emptied_ms {
             let due_ms = emptied_ms + self.world.meeting.keep_alive_ms;
             assert!(
-                due_ms > self.world.now_ms,
+                due_ms > self.world.monotonic_ms,
                 "the session outlives its keep-alive"
             );
         }
@@ -273,9 +273,10 @@ impl Simulation {
         for slot in came {
             let (peer, stays) = (&truth.peers[slot], &truth.peers[slot].stays);
             let record = &self.world.kept.peers[&(session.id, peer.who.peer)];
-            let (entered_ms, left_ms) = *stays.last().expect("it came");
-            assert_eq!(record.joined_ms, stays[0].0);
-            assert_eq!((record.entered_ms, record.left_ms), (entered_ms, left_ms));
+            let last = *stays.last().expect("it came");
+            assert_eq!(record.joined_ms, stays[0].entered_ms);
+            assert_eq!(record.entered_ms, last.entered_ms);
+            assert_eq!(record.left_ms, last.left_ms);
             assert_eq!(record.consumed_ms, truth.consumed_ms(slot));
         }
     }
@@ -358,7 +359,7 @@ impl Simulation {
         assert_eq!(polls.len(), truth.polls.len(), "the polls of {slot}");
         for poll in &truth.polls {
             let seen = &polls[&poll.id];
-            if poll.told_ms > self.world.now_ms {
+            if poll.told_ms > self.world.monotonic_ms {
                 continue;
             }
             let voters: Vec<_> = poll
@@ -389,7 +390,7 @@ impl Simulation {
                 .collect();
             assert_eq!(*store, there, "the store of {slot}");
         }
-        let told = self.waiting.1 <= self.world.now_ms;
+        let told = self.waiting.1 <= self.world.monotonic_ms;
         let list = client.waiting.as_ref();
         if let Some(waiting) = list.filter(|_| told && truth.decides(slot)) {
             assert_eq!(*waiting, truth.waiting(), "the waiting list of {slot}");

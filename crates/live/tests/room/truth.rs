@@ -10,6 +10,8 @@ use parlor_live::{ConnectionId, Newcomer};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
 use parlor_protocol::signal::socket::room::StageType;
 
+use crate::world::Now;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Gone,
@@ -29,7 +31,7 @@ pub(crate) struct PeerTruth {
     pub(crate) place: Place,
     pub(crate) socket: Option<ConnectionId>,
     /// When its line broke for the first time since it joined.
-    pub(crate) lost_ms: Option<i64>,
+    pub(crate) lost: Option<Now>,
     /// When it is given up if it does not come back.
     pub(crate) due_ms: Option<i64>,
     pub(crate) rejected_ms: i64,
@@ -38,7 +40,16 @@ pub(crate) struct PeerTruth {
     /// Has not come back since the server crashed.
     pub(crate) unseen: bool,
     /// When it came and went in this session.
-    pub(crate) stays: Vec<(i64, Option<i64>)>,
+    pub(crate) stays: Vec<StayTruth>,
+}
+
+/// From when to when somebody was inside: as it is recorded, and how long it really was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StayTruth {
+    pub(crate) entered_ms: i64,
+    pub(crate) left_ms: Option<i64>,
+    pub(crate) from: i64,
+    pub(crate) to: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -109,7 +120,7 @@ impl Truth {
                     person,
                     place: Place::Gone,
                     socket: None,
-                    lost_ms: None,
+                    lost: None,
                     due_ms: None,
                     rejected_ms: 0,
                     stage: StageType::OffStage,
@@ -217,7 +228,7 @@ impl Truth {
             && (!self.audience(viewer) || self.peers[subject].stage == StageType::OnStage)
     }
 
-    pub(crate) fn enter(&mut self, slot: usize, now_ms: i64) {
+    pub(crate) fn enter(&mut self, slot: usize, now: Now) {
         if !self.live {
             self.live = true;
             self.peak = 0;
@@ -231,7 +242,12 @@ impl Truth {
         let peer = &mut self.peers[slot];
         peer.place = Place::Inside;
         peer.stage = stage;
-        peer.stays.push((now_ms, None));
+        peer.stays.push(StayTruth {
+            entered_ms: now.room_ms,
+            left_ms: None,
+            from: now.monotonic_ms,
+            to: None,
+        });
         self.peak = self.peak.max(self.insiders().len());
         self.somebody_decides(slot);
     }
@@ -258,38 +274,38 @@ impl Truth {
     }
 
     /// The peer goes to a place outside.
-    pub(crate) fn leave(&mut self, slot: usize, to: Place, now_ms: i64) {
+    pub(crate) fn leave(&mut self, slot: usize, to: Place, now: Now) {
         let was_inside = self.inside(slot);
         let peer = &mut self.peers[slot];
-        let left_ms = peer.lost_ms.unwrap_or(now_ms);
+        let left = peer.lost.unwrap_or(now);
         peer.place = to;
         peer.media = MediaTruth::default();
         self.speakers.retain(|speaker| *speaker != slot);
         let peer = &mut self.peers[slot];
-        (peer.due_ms, peer.unseen, peer.lost_ms) = (None, false, None);
+        (peer.due_ms, peer.unseen, peer.lost) = (None, false, None);
         if to == Place::Gone {
             peer.socket = None;
         }
         if was_inside {
             let stay = peer.stays.last_mut().expect("it had entered");
-            stay.1 = Some(left_ms.max(stay.0));
+            (stay.left_ms, stay.to) = (Some(left.room_ms), Some(left.monotonic_ms));
             if self.insiders().is_empty() {
-                self.emptied_ms = Some(now_ms);
+                self.emptied_ms = Some(now.monotonic_ms);
             }
         }
     }
 
     /// Time has passed.
-    pub(crate) fn expire(&mut self, now_ms: i64) {
+    pub(crate) fn expire(&mut self, now: Now) {
         for slot in self.slots() {
             let peer = &self.peers[slot];
-            if peer.due_ms.is_none_or(|due| due > now_ms) {
+            if peer.due_ms.is_none_or(|due| due > now.monotonic_ms) {
                 continue;
             }
             if peer.socket.is_none() {
-                self.leave(slot, Place::Gone, now_ms);
+                self.leave(slot, Place::Gone, now);
             } else if self.inside(slot) {
-                self.leave(slot, Place::Lobby, now_ms);
+                self.leave(slot, Place::Lobby, now);
             }
             self.peers[slot].due_ms = None;
         }
@@ -353,6 +369,8 @@ impl Truth {
 
     pub(crate) fn consumed_ms(&self, slot: usize) -> i64 {
         let stays = self.peers[slot].stays.iter();
-        stays.filter_map(|(from, to)| to.map(|to| to - from)).sum()
+        stays
+            .filter_map(|stay| stay.to.map(|to| to - stay.from))
+            .sum()
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use parlor_live::{
     Answer, At, ChatMessage, Closing, Command, ConnectionId, Delegated, EntryKind, Input, Limits,
-    MediaOrder, Meeting, Newcomer, Output, Past, PeerRecord, Record, Room, SessionRecord, Ticket,
+    MediaOrder, Meeting, Monotonic, Newcomer, Output, Past, PeerRecord, Record, Room,
+    SessionRecord, Ticket,
 };
 use parlor_protocol::ids::{PeerId, SessionId};
 use parlor_protocol::signal::media::edge::ErrorResponse;
@@ -130,7 +131,31 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Ids and times never go backwards, whatever the clock does.
+    fn must_be_later(&self, record: &Record) {
+        let (new, said_ms) = match record {
+            Record::Session(session) if !self.sessions.contains_key(&session.id) => {
+                let ended = self
+                    .sessions
+                    .values()
+                    .filter_map(|earlier| earlier.ended_ms);
+                assert!(ended.max() <= Some(session.started_ms), "{session:?}");
+                (session.id.uuid(), None)
+            }
+            Record::Chat(message) if !self.chat.contains_key(&message.id) => {
+                (message.id, Some(message.at_ms))
+            }
+            _ => return,
+        };
+        let sessions = self.sessions.keys().map(|id| id.uuid());
+        let ids = sessions.chain(self.chat.keys().copied());
+        assert!(ids.max() < Some(new), "{record:?}");
+        let times = self.chat.values().map(|message| message.at_ms);
+        assert!(said_ms.is_none() || times.max() < said_ms, "{record:?}");
+    }
+
     fn apply(&mut self, record: &Record) {
+        self.must_be_later(record);
         let over = |session: SessionId| {
             let record = self.sessions.get(&session);
             record.is_some_and(|session| session.ended_ms.is_some())
@@ -209,6 +234,15 @@ impl Kept {
         found
     }
 
+    /// The latest time of all records.
+    fn latest_ms(&self) -> i64 {
+        let sessions = self.sessions.values().cloned().map(Record::Session);
+        let peers = self.peers.values().cloned().map(Record::Peer);
+        let chat = self.chat.values().cloned().map(Record::Chat);
+        let times = sessions.chain(peers).chain(chat);
+        times.map(|record| time_of(&record)).max().unwrap_or(0)
+    }
+
     /// What a server finds that starts after this one.
     pub(crate) fn past(&self, persist_chat: bool, last_alive_ms: i64) -> Past {
         let session = self.live().cloned();
@@ -226,9 +260,20 @@ impl Kept {
                 .collect(),
             chat,
             last_alive_ms,
+            earlier_ms: (self.sessions.values())
+                .filter_map(|session| session.ended_ms)
+                .max()
+                .unwrap_or_default(),
             session,
         }
     }
+}
+
+/// A moment on both times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) room_ms: i64,
+    pub(crate) monotonic_ms: i64,
 }
 
 /// A room, the time, and every socket.
@@ -237,17 +282,26 @@ pub(crate) struct World {
     pub(crate) meeting: Meeting,
     pub(crate) limits: Limits,
     pub(crate) plane: Plane,
+    /// What the clock shows.
     pub(crate) now_ms: i64,
+    /// The time that nobody sets.
+    pub(crate) monotonic_ms: i64,
+    /// When the server started, on that time: to the room it began then.
+    started_ms: i64,
+    /// The time that the room should give.
+    pub(crate) room_ms: i64,
     pub(crate) kept: Kept,
     pub(crate) open: BTreeSet<ConnectionId>,
     /// Everything that came out, when it is wanted.
     pub(crate) tape: Option<String>,
-    drawn: u128,
+    drawn: u64,
     connections: u64,
     requests: u64,
 }
 
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
+/// What the time that nobody sets is when a server starts.
+const STARTED: Monotonic = Monotonic::from_ms(7_000);
 
 /// A socket of somebody who has joined.
 pub(crate) fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
@@ -277,10 +331,11 @@ impl World {
     }
 
     pub(crate) fn of(meeting: Meeting, limits: Limits) -> Self {
-        let mut drawn = 1 << 64;
+        let mut drawn = 0;
         let mut at = At {
             now_ms: START_MS,
-            ids: &mut || draw(&mut drawn),
+            monotonic: STARTED,
+            ids: &mut |ms| draw(ms, &mut drawn),
         };
         let room = Room::open(meeting.clone(), limits.clone(), Past::default(), &mut at);
         Self {
@@ -289,6 +344,9 @@ impl World {
             limits,
             plane: Plane::default(),
             now_ms: START_MS,
+            monotonic_ms: 0,
+            started_ms: 0,
+            room_ms: START_MS,
             kept: Kept::default(),
             open: BTreeSet::new(),
             tape: None,
@@ -300,11 +358,22 @@ impl World {
 
     /// The server dies, and another one starts.
     pub(crate) fn crash(&mut self, last_alive_ms: i64) {
+        self.crash_for(last_alive_ms, 0, 0);
+    }
+
+    /// The server dies, and another one starts after a while, in which the clock was set as well.
+    pub(crate) fn crash_for(&mut self, last_alive_ms: i64, down_ms: i64, step_ms: i64) {
+        self.now_ms += down_ms + step_ms;
+        self.monotonic_ms += down_ms;
         let past = self.kept.past(self.meeting.persist_chat, last_alive_ms);
+        self.room_ms = self.now_ms.max(self.kept.latest_ms() + 1);
+        // Ids are counted anew, and so is the time that nobody sets.
+        (self.drawn, self.started_ms) = (0, self.monotonic_ms);
         let drawn = &mut self.drawn;
         let mut at = At {
             now_ms: self.now_ms,
-            ids: &mut || draw(drawn),
+            monotonic: STARTED,
+            ids: &mut |ms| draw(ms, drawn),
         };
         self.room = Room::open(self.meeting.clone(), self.limits.clone(), past, &mut at);
         self.open.clear();
@@ -314,10 +383,13 @@ impl World {
     /// One input, at this time.
     pub(crate) fn take(&mut self, input: Input) -> Done {
         let mut outputs = Vec::new();
+        self.room_ms = self.room_ms.max(self.now_ms);
         let drawn = &mut self.drawn;
+        let now = STARTED.after(self.monotonic_ms - self.started_ms);
         let mut at = At {
             now_ms: self.now_ms,
-            ids: &mut || draw(drawn),
+            monotonic: now,
+            ids: &mut |ms| draw(ms, drawn),
         };
         if let Input::Closed { connection, .. } = &input {
             self.open.remove(connection);
@@ -325,9 +397,8 @@ impl World {
         self.room.handle(&mut at, input, &mut outputs);
         let wake = self.room.wake_at();
         assert!(
-            wake.is_none_or(|wake| wake > self.now_ms) || self.room.is_over(),
-            "it wants to be woken at {wake:?}, and it is {}",
-            self.now_ms
+            wake.is_none_or(|wake| wake > now) || self.room.is_over(),
+            "it wants to be woken at {wake:?}, and it is {now:?}"
         );
         if let Some(tape) = &mut self.tape {
             use std::fmt::Write;
@@ -377,6 +448,10 @@ impl World {
             }
             Output::Keep(record) => {
                 self.kept.apply(&record);
+                // The end of a session, and messages of one moment, may come after the clock.
+                if matches!(&record, Record::Session(_) | Record::Chat(_)) {
+                    self.room_ms = self.room_ms.max(time_of(&record));
+                }
                 done.kept.push(record);
             }
             Output::Media(order) => {
@@ -449,11 +524,43 @@ impl World {
     /// Time passes, in one jump.
     pub(crate) fn pass(&mut self, ms: i64) -> Done {
         self.now_ms += ms;
+        self.monotonic_ms += ms;
+        self.take(Input::Tick)
+    }
+
+    /// This moment on both times.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            room_ms: self.room_ms,
+            monotonic_ms: self.monotonic_ms,
+        }
+    }
+
+    /// In how long the room wants to be woken.
+    pub(crate) fn wakes_in(&self) -> Option<i64> {
+        let now = STARTED.after(self.monotonic_ms - self.started_ms);
+        self.room.wake_at().map(|wake| wake.since(now))
+    }
+
+    /// The clock is set.
+    pub(crate) fn step(&mut self, ms: i64) -> Done {
+        self.now_ms += ms;
         self.take(Input::Tick)
     }
 }
 
-fn draw(drawn: &mut u128) -> Uuid {
+/// As the server draws them: the time, and a count.
+fn draw(ms: i64, drawn: &mut u64) -> Uuid {
     *drawn += 1;
-    Uuid::from_u128(*drawn)
+    Uuid::from_u128(u128::try_from(ms).expect("after 1970") << 80 | u128::from(*drawn))
+}
+
+/// The latest time in a record.
+fn time_of(record: &Record) -> i64 {
+    match record {
+        Record::Session(session) => session.ended_ms.unwrap_or(session.started_ms),
+        Record::Peer(peer) => peer.left_ms.unwrap_or(peer.entered_ms),
+        Record::Chat(message) => message.at_ms,
+        Record::ChatDeleted(_) | Record::Entry { .. } => 0,
+    }
 }

@@ -12,6 +12,11 @@ static SESSION: Statement = Statement::new(
     "SELECT id, title, started_at, ended_at, live, peak, total, consumed_ms, updated_at FROM sessions
      WHERE app_id = $1 AND meeting_id = $2 AND ended_at IS NULL",
 );
+/// Sessions of a meeting are in the order of their ids.
+static EARLIER: Statement = Statement::new(
+    "live_records.past_earlier_session",
+    "SELECT COALESCE(ended_at, started_at) FROM sessions WHERE app_id = $1 AND meeting_id = $2 ORDER BY id DESC LIMIT 1",
+);
 static PEERS: Statement = Statement::new(
     "live_records.past_peers",
     "SELECT session_id, peer_id, participant_id, custom_participant_id, name, picture, preset_id, preset_name, view_type,
@@ -33,8 +38,9 @@ static CHAT_OF_SESSION: Statement = Statement::new(
      FROM chat_messages WHERE app_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3",
 );
 
-pub(super) static STATEMENTS: [&Statement; 5] = [
+pub(super) static STATEMENTS: [&Statement; 6] = [
     &SESSION,
+    &EARLIER,
     &PEERS,
     &ENTRIES,
     &CHAT_OF_MEETING,
@@ -143,6 +149,7 @@ pub(crate) async fn past(
         updated_ms,
     }) = db.read::<SessionRow>(&SESSION, key.clone()).await?.pop()
     else {
+        let earlier = db.read::<Row>(&EARLIER, key.clone()).await?.pop();
         let chat = if meeting.persist_chat {
             chat(parlor, &CHAT_OF_MEETING, key, chat_held).await?
         } else {
@@ -150,6 +157,7 @@ pub(crate) async fn past(
         };
         return Ok(Past {
             chat,
+            earlier_ms: earlier.map_or(Ok(0), |mut row| row.take(0))?,
             ..Past::default()
         });
     };
@@ -170,6 +178,7 @@ pub(crate) async fn past(
             .collect(),
         chat,
         last_alive_ms: last_alive(parlor, updated_ms).await?,
+        earlier_ms: 0,
     })
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parlor_live::{
-    Answer, At, Closing, ConnectionId, Delegated, Input, Output, Pace, Record, Room, Ticket,
+    Answer, At, Closing, ConnectionId, Delegated, Input, Monotonic, Output, Pace, Record, Room,
+    Ticket,
 };
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::Error;
@@ -89,10 +90,11 @@ async fn open(
     let past = live_records::past(parlor, app, &meeting, limits.chat_held).await?;
     // Written again as it is, so that this process is the last one in which the session was live.
     let session = past.session.clone().map(Record::Session);
-    let now_ms = parlor.clock.now_ms();
+    let clock = &parlor.clock;
     let mut at = At {
-        now_ms,
-        ids: &mut || parlor.clock.new_id(now_ms),
+        now_ms: clock.now_ms(),
+        monotonic: Monotonic::from_ms(clock.monotonic_ms()),
+        ids: &mut |ms| clock.new_id(ms),
     };
     let room = Room::open(meeting, limits, past, &mut at);
     Ok(Some((
@@ -178,8 +180,8 @@ impl Driver {
         if over {
             return now + LINGER;
         }
-        let wake_ms = self.room.wake_at();
-        let in_ms = wake_ms.map(|at| at.saturating_sub(self.parlor.clock.now_ms()).max(0));
+        let passed = Monotonic::from_ms(self.parlor.clock.monotonic_ms());
+        let in_ms = self.room.wake_at().map(|wake| wake.since(passed).max(0));
         let in_ms = in_ms.and_then(|ms| u64::try_from(ms).ok());
         now + Duration::from_millis(in_ms.unwrap_or(60 * 60 * 1000))
     }
@@ -220,10 +222,10 @@ impl Driver {
 
     fn handle(&mut self, input: Input) {
         let clock = &self.parlor.clock;
-        let now_ms = clock.now_ms();
         let mut at = At {
-            now_ms,
-            ids: &mut || clock.new_id(now_ms),
+            now_ms: clock.now_ms(),
+            monotonic: Monotonic::from_ms(clock.monotonic_ms()),
+            ids: &mut |ms| clock.new_id(ms),
         };
         let begun = self.waiting.len();
         self.room.handle(&mut at, input, &mut self.waiting);
@@ -260,7 +262,8 @@ impl Driver {
             }
         }
         let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
-        self.commit = Some(Box::pin(keep(parlor, app, meeting, records)));
+        let latest_ms = self.room.latest_ms();
+        self.commit = Some(Box::pin(keep(parlor, app, meeting, latest_ms, records)));
     }
 
     fn perform(&mut self, outputs: Vec<Output>) {
@@ -342,12 +345,15 @@ async fn keep(
     parlor: Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
+    latest_ms: i64,
     records: Vec<Record>,
 ) -> Result<(), Error> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
-        let unit = live_records::unit(app, meeting, parlor.clock.now_ms(), &records);
+        // A row was not written before what it tells of, though the clock was set back.
+        let now_ms = parlor.clock.now_ms().max(latest_ms);
+        let unit = live_records::unit(app, meeting, now_ms, &records);
         match parlor.db.commit(unit).await {
             Ok(_) => return Ok(()),
             // Records are whole, so that keeping them twice is keeping them once.

@@ -18,18 +18,18 @@ impl Simulation {
         let (socket, done) = self.world.connect(&who);
         self.sockets.insert(socket, slot);
         self.clients[slot].forget();
-        let now_ms = self.world.now_ms;
+        let now = self.world.now();
         let peer = &mut self.truth.peers[slot];
         if let Some(old) = peer.socket.replace(socket) {
             assert_eq!(done.closed.len(), 1);
             assert_eq!((done.closed[0].0, done.closed[0].1.code()), (old, 1000));
         }
-        peer.lost_ms.get_or_insert(now_ms);
+        peer.lost.get_or_insert(now);
         peer.due_ms = None;
         let unseen = std::mem::take(&mut peer.unseen);
         match peer.place {
             Place::Gone => peer.place = Place::Lobby,
-            Place::Inside => peer.due_ms = Some(now_ms + self.world.limits.grace_ms),
+            Place::Inside => peer.due_ms = Some(now.monotonic_ms + self.world.limits.grace_ms),
             Place::Invited => {
                 assert_eq!(done.events(socket), [event::WAITING_ROOM_REQUEST_ACCEPTED]);
             }
@@ -56,13 +56,13 @@ impl Simulation {
         else {
             return;
         };
-        self.truth.peers[slot].lost_ms = None;
+        self.truth.peers[slot].lost = None;
         if place == Place::Inside {
             self.truth.peers[slot].due_ms = None;
         } else if waits {
             self.truth.peers[slot].place = Place::Waiting;
         } else {
-            self.truth.enter(slot, self.world.now_ms);
+            self.truth.enter(slot, self.world.now());
         }
         let me = reply
             .expect("a reply")
@@ -135,15 +135,15 @@ impl Simulation {
         let done = self.world.close(socket, goodbye);
         self.sockets.remove(&socket);
         self.clients[slot].forget();
-        let (now_ms, grace_ms) = (self.world.now_ms, self.world.limits.grace_ms);
+        let (now, grace_ms) = (self.world.now(), self.world.limits.grace_ms);
         let peer = &mut self.truth.peers[slot];
         peer.socket = None;
         let kept = matches!(peer.place, Place::Inside | Place::Waiting | Place::Invited);
         if kept && !goodbye {
-            peer.lost_ms.get_or_insert(now_ms);
-            peer.due_ms = Some(now_ms + grace_ms);
+            peer.lost.get_or_insert(now);
+            peer.due_ms = Some(now.monotonic_ms + grace_ms);
         } else {
-            self.truth.leave(slot, Place::Gone, now_ms);
+            self.truth.leave(slot, Place::Gone, now);
         }
         self.settle(&done);
     }

@@ -449,7 +449,7 @@ impl Simulation {
         now.retain(|slot| seen.insert(*slot));
         if now != self.truth.speakers {
             self.truth.speakers = now;
-            self.truth.speakers_ms = self.world.now_ms;
+            self.truth.speakers_ms = self.world.monotonic_ms;
         }
         let done = self.world.take(Input::Speaking(peers.to_vec()));
         self.settle(&done);

@@ -39,7 +39,7 @@ impl Simulation {
                 (Place::Waiting, false) => {
                     let peer = &mut self.truth.peers[waiting];
                     peer.place = Place::Rejected;
-                    peer.rejected_ms = self.world.now_ms;
+                    peer.rejected_ms = self.world.monotonic_ms;
                 }
                 _ => {}
             }

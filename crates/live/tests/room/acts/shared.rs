@@ -64,7 +64,7 @@ impl Simulation {
         let Some((_, done)) = self.ask(slot, event::VOTE_POLL, &vote, should) else {
             return;
         };
-        let (now_ms, poll) = (self.world.now_ms, &mut self.truth.polls[at]);
+        let (now_ms, poll) = (self.world.monotonic_ms, &mut self.truth.polls[at]);
         poll.votes.push((person, option));
         if poll.told_ms <= now_ms {
             poll.told_ms = now_ms + VOTES_MS;

@@ -55,7 +55,7 @@ impl Simulation {
         there.retain(|_, tracks| !tracks.is_empty());
         assert_eq!(known, there, "the tracks that {viewer} knows");
         // Whoever has come into sight since is on the list when somebody speaks again.
-        if truth.speakers_ms + SPEAKERS_MS <= self.world.now_ms {
+        if truth.speakers_ms + SPEAKERS_MS <= self.world.monotonic_ms {
             let seen = truth.speakers.iter();
             let seen = seen.filter(|slot| truth.sees(viewer, **slot));
             let mut seen = seen.map(|slot| truth.peer_id(*slot));
