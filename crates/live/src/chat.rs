@@ -108,6 +108,8 @@ impl ChatMessage {
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
     messages: VecDeque<ChatMessage>,
+    /// The latest time of a message, those that were removed included.
+    said_ms: i64,
     bytes: usize,
     held: usize,
     held_bytes: usize,
@@ -133,6 +135,7 @@ impl Chat {
 
     fn add(&mut self, message: ChatMessage) {
         self.bytes += message.size();
+        self.said_ms = self.said_ms.max(message.at_ms);
         self.messages.push_back(message);
         self.make_room();
     }
@@ -154,8 +157,7 @@ impl Chat {
     }
 
     fn next_time(&self, now_ms: i64) -> i64 {
-        let last = self.messages.back().map(|message| message.at_ms + 1);
-        last.unwrap_or(now_ms).max(now_ms)
+        self.said_ms.saturating_add(1).max(now_ms)
     }
 
     fn position(&self, id: &str) -> Result<usize, Refusal> {

@@ -28,7 +28,7 @@ pub(crate) use endpoint::read_body;
 pub use endpoint::{Call, Endpoint, Scope, Surface};
 pub use error::{ApiError, Problem};
 pub use idempotency::Uncommitted;
-pub(crate) use idempotency::{FORGET, KEPT_MS as IDEMPOTENCY_KEPT_MS, STATEMENTS};
+pub(crate) use idempotency::{FORGET, STATEMENTS, forgotten_ms};
 pub use input::{FromPath, Input, Nothing, PathParams, checked, parse_body, parse_query};
 pub use patch::Patch;
 pub use rates::Rates;

@@ -185,8 +185,8 @@ pub async fn by_secret_hash(
     parlor: &Parlor,
     hash: [u8; 32],
 ) -> Result<Option<Arc<ApiToken>>, Error> {
-    let now_ms = parlor.clock.now_ms();
-    if let Some(token) = parlor.tokens.get(&hash, now_ms) {
+    let monotonic_ms = parlor.clock.monotonic_ms();
+    if let Some(token) = parlor.tokens.get(&hash, monotonic_ms) {
         return Ok(Some(token));
     }
     let found = parlor
@@ -196,7 +196,7 @@ pub async fn by_secret_hash(
         .pop();
     let token = found.map(Arc::new);
     if let Some(token) = &token {
-        parlor.tokens.put(hash, Arc::clone(token), now_ms);
+        parlor.tokens.put(hash, Arc::clone(token), monotonic_ms);
     }
     Ok(token)
 }

@@ -91,8 +91,8 @@ impl FromRow for Owner {
 /// # Errors
 /// When the database fails.
 pub async fn owner(parlor: &Parlor, app: AppId) -> Result<Option<AccountId>, Error> {
-    let now_ms = parlor.clock.now_ms();
-    if let Some(owner) = parlor.owners.get(&app, now_ms) {
+    let monotonic_ms = parlor.clock.monotonic_ms();
+    if let Some(owner) = parlor.owners.get(&app, monotonic_ms) {
         return Ok(Some(owner));
     }
     let found = parlor
@@ -102,7 +102,7 @@ pub async fn owner(parlor: &Parlor, app: AppId) -> Result<Option<AccountId>, Err
         .pop();
     let owner = found.map(|owner| AccountId::from_uuid(owner.0));
     if let Some(owner) = owner {
-        parlor.owners.put(app, owner, now_ms);
+        parlor.owners.put(app, owner, monotonic_ms);
     }
     Ok(owner)
 }

@@ -12,7 +12,8 @@ const BELIEVED_MS: i64 = 1000;
 /// Entries at most; when it is full it starts over.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Key → value and when it was read.
+/// Key → value and when it was read, by a time that nobody sets: a clock that was set back must not
+/// bring an entry back to life.
 pub(crate) struct Cache<K, V> {
     entries: RwLock<HashMap<K, (V, i64)>>,
 }
@@ -27,22 +28,19 @@ impl<K, V> Default for Cache<K, V> {
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     /// An entry that is still believed.
-    pub(crate) fn get(&self, key: &K, now_ms: i64) -> Option<V> {
+    pub(crate) fn get(&self, key: &K, monotonic_ms: i64) -> Option<V> {
         let entries = self.entries.read().expect("no holder of this lock panics");
         let (value, read_ms) = entries.get(key)?;
-        // A clock that was set back must not make an entry live longer.
-        (0..BELIEVED_MS)
-            .contains(&(now_ms - read_ms))
-            .then(|| value.clone())
+        (monotonic_ms - read_ms < BELIEVED_MS).then(|| value.clone())
     }
 
     /// Keeps what was just read.
-    pub(crate) fn put(&self, key: K, value: V, now_ms: i64) {
+    pub(crate) fn put(&self, key: K, value: V, monotonic_ms: i64) {
         let mut entries = self.entries.write().expect("no holder of this lock panics");
         if entries.len() >= ENTRIES_MAX {
             entries.clear();
         }
-        entries.insert(key, (value, now_ms));
+        entries.insert(key, (value, monotonic_ms));
     }
 
     /// Forgets an entry that this process has changed.

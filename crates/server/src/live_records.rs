@@ -119,6 +119,9 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
 
 /// How long a process that is gone is remembered.
 const SERVERS_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// A process forgets others when it has run for so long: by then it has read what they left, though
+/// its clock may have been wrong when it started.
+const SERVERS_READ_MS: i64 = 60 * 60 * 1000;
 
 /// The scope of the tally that counts the sessions of an app or a meeting. The app's and the
 /// meeting's own ids count meetings and participants.
@@ -426,10 +429,14 @@ pub(crate) async fn open_sessions(parlor: &Parlor) -> Result<Vec<(AppId, Meeting
 /// # Errors
 /// When the database fails.
 pub(crate) async fn beat(parlor: &Parlor) -> Result<(), Error> {
-    let now_ms = parlor.clock.now_ms();
-    let unit = Unit::default()
-        .then(&BEAT, values![parlor.process, now_ms])
-        .then(&FORGET_SERVERS, values![now_ms - SERVERS_KEPT_MS]);
+    let clock = &parlor.clock;
+    let mut unit = Unit::default().then(&BEAT, values![parlor.process, clock.now_ms()]);
+    if clock.monotonic_ms() >= SERVERS_READ_MS {
+        unit = unit.then(
+            &FORGET_SERVERS,
+            values![clock.settled_ms() - SERVERS_KEPT_MS],
+        );
+    }
     parlor.db.commit(unit).await.map(drop)
 }
 

@@ -398,10 +398,10 @@ impl FromRow for Found {
 /// # Errors
 /// Why nobody is admitted, or that the database failed.
 pub async fn joining(parlor: &Parlor, token: &str) -> Result<Result<Joining, Refused>, Error> {
-    let now_ms = parlor.clock.now_ms();
-    let key = join_token::key_id(token);
-    parlor.keys.find(&parlor.db, key, now_ms).await?;
-    let claims = match join_token::verify(&parlor.keys, token, now_ms) {
+    let (key, monotonic_ms) = (join_token::key_id(token), parlor.clock.monotonic_ms());
+    parlor.keys.find(&parlor.db, key, monotonic_ms).await?;
+    // By the wall clock: the token says a date.
+    let claims = match join_token::verify(&parlor.keys, token, parlor.clock.now_ms()) {
         Ok(claims) => claims,
         Err(refused) => return Ok(Err(refused)),
     };

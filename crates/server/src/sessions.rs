@@ -39,14 +39,15 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Sessions, with what those who are inside have used up to now, from a query for `sessions` and
-/// an order. The query's parameter 2 must be the time.
+/// an order. The query's parameter 2 must be the time. A meeting may be ahead of a clock that was set
+/// back: then they have used nothing yet.
 macro_rules! sessions_from {
     ($query:literal, $order:literal) => {
         concat!(
             "SELECT s.id, s.meeting_id, s.title, s.started_at, s.ended_at, s.live, s.peak, s.consumed_ms, s.updated_at,
                CASE WHEN s.ended_at IS NULL THEN
                  (SELECT CAST(COALESCE(SUM(CAST($2 AS BIGINT) - p.entered_at), 0) AS BIGINT) FROM session_peers p
-                  WHERE p.app_id = s.app_id AND p.session_id = s.id AND p.left_at IS NULL)
+                  WHERE p.app_id = s.app_id AND p.session_id = s.id AND p.left_at IS NULL AND p.entered_at < CAST($2 AS BIGINT))
                ELSE 0 END
              FROM (",
             $query,

@@ -19,6 +19,9 @@ use serde::Serialize;
 
 use crate::clock::rfc3339;
 
+/// Between two looks for a key that is not known.
+const LOOK_MS: i64 = 1000;
+
 static INSERT: Statement = Statement::new(
     "signing_keys.insert",
     "INSERT INTO signing_keys (id, current, secret, public, created_at) VALUES ($1, 1, $2, $3, $4)",
@@ -113,6 +116,7 @@ struct Keys {
 /// The keys of a running server.
 pub struct SigningKeys {
     keys: RwLock<Keys>,
+    /// When an unknown key was looked for, by the time that nobody sets.
     looked_ms: AtomicI64,
 }
 
@@ -127,7 +131,7 @@ impl SigningKeys {
             .await?;
         Ok(Self {
             keys: RwLock::new(read(db).await?),
-            looked_ms: AtomicI64::new(0),
+            looked_ms: AtomicI64::new(-LOOK_MS),
         })
     }
 
@@ -146,7 +150,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find(&self, db: &Db, id: Option<String>, now_ms: i64) -> Result<(), Error> {
+    pub async fn find(&self, db: &Db, id: Option<String>, monotonic_ms: i64) -> Result<(), Error> {
         let Some(id) = id else { return Ok(()) };
         let known = self
             .keys
@@ -156,10 +160,10 @@ impl SigningKeys {
             .iter()
             .any(|(known, _)| *known == id);
         let last_ms = self.looked_ms.load(Ordering::Relaxed);
-        if known || (0..1000).contains(&(now_ms - last_ms)) {
+        if known || monotonic_ms - last_ms < LOOK_MS {
             return Ok(());
         }
-        self.looked_ms.store(now_ms, Ordering::Relaxed);
+        self.looked_ms.store(monotonic_ms, Ordering::Relaxed);
         self.refresh(db).await
     }
 

@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::FORGET;
 use crate::api::paging::count_removed_rows;
+use crate::api::{FORGET, forgotten_ms};
 use crate::live_records::sessions_scope;
 use crate::parlor::Parlor;
 
@@ -33,7 +33,7 @@ pub(crate) static PURGE: Statement = Statement::new(
 );
 static NEXT: Statement = Statement::new(
     "purges.next",
-    "SELECT app_id, meeting_id, passes FROM purges WHERE due <= $1 ORDER BY due LIMIT 100",
+    "SELECT app_id, meeting_id, passes, due FROM purges WHERE due <= $1 OR due > $2 ORDER BY due LIMIT 100",
 );
 static AGAIN: Statement = Statement::new(
     "purges.again",
@@ -123,6 +123,7 @@ struct Purge {
     app: Uuid,
     meeting: Uuid,
     passes: i64,
+    due_ms: i64,
 }
 
 impl FromRow for Purge {
@@ -131,6 +132,7 @@ impl FromRow for Purge {
             app: row.take(0)?,
             meeting: row.take(1)?,
             passes: row.take(2)?,
+            due_ms: row.take(3)?,
         })
     }
 }
@@ -177,11 +179,13 @@ async fn every(
 /// # Errors
 /// When the database fails; the next round goes on from there.
 pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
-    let now_ms = parlor.clock.now_ms();
-    let forgotten = now_ms - crate::api::IDEMPOTENCY_KEPT_MS;
+    let now_ms = parlor.clock.settled_ms();
+    let forgotten = forgotten_ms(parlor);
     while gone(parlor, Unit::default().then(&FORGET, values![forgotten])).await? > 0 {}
     loop {
-        let purges = parlor.db.scan::<Purge>(&NEXT, values![now_ms]).await?;
+        // No pass is farther away than that, unless the clock was set back.
+        let due = values![now_ms, now_ms + LINGER_MS];
+        let purges = parlor.db.scan::<Purge>(&NEXT, due).await?;
         if purges.is_empty() {
             return Ok(());
         }
@@ -192,9 +196,11 @@ pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
                 meeting(parlor, purge.app, purge.meeting).await?;
             }
             let (app, meeting) = (purge.app, purge.meeting);
-            let unit = match purge.passes {
-                0 => Unit::default().then(&AGAIN, values![app, meeting, now_ms + LINGER_MS]),
-                _ => Unit::default().then(&DONE, values![app, meeting]),
+            // Of one that was far away it is not known how long ago the first pass was.
+            let first = purge.passes == 0 || purge.due_ms > now_ms;
+            let unit = match first {
+                true => Unit::default().then(&AGAIN, values![app, meeting, now_ms + LINGER_MS]),
+                false => Unit::default().then(&DONE, values![app, meeting]),
             };
             parlor.db.commit(unit).await?;
         }

@@ -170,6 +170,9 @@ macro_rules! on_both {
     )*};
 }
 
+#[path = "later/clock.rs"]
+mod clock;
+
 on_both! {
     a_remembered_answer_is_forgotten_after_a_day
     a_token_lives_until_it_expires_or_its_participant_goes

@@ -321,7 +321,7 @@ where
             Method::POST => Key::of(&caller, &parts, &bytes)?,
             _ => None,
         };
-        if let Some(reply) = idempotency::replay(&parlor, key.as_ref(), now_ms).await? {
+        if let Some(reply) = idempotency::replay(&parlor, key.as_ref()).await? {
             return Ok(answer(success, reply, true));
         }
         let call = Call {
@@ -340,7 +340,7 @@ where
         match handler(call).await {
             Ok(reply) => Ok(answer(success, reply.to_json(), false)),
             Err(error) if error.is_key_race() => {
-                let reply = idempotency::replay(&parlor, key.as_ref(), now_ms)
+                let reply = idempotency::replay(&parlor, key.as_ref())
                     .await?
                     .ok_or(error)?;
                 Ok(answer(success, reply, true))

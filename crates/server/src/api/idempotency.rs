@@ -15,7 +15,7 @@ use crate::parlor::Parlor;
 use parlor_protocol::ids::TokenId;
 
 /// How long an answer is remembered.
-pub(crate) const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 /// The longest key.
 pub(super) const KEY_MAX: usize = 255;
 
@@ -158,6 +158,12 @@ impl FromRow for Stored {
     }
 }
 
+/// What was remembered by then is forgotten. A clock that was set forward must not have work done
+/// twice that somebody repeats.
+pub(crate) fn forgotten_ms(parlor: &Parlor) -> i64 {
+    parlor.clock.settled_ms() - KEPT_MS
+}
+
 /// The remembered answer to a request, if there is one.
 ///
 /// # Errors
@@ -165,12 +171,11 @@ impl FromRow for Stored {
 pub(super) async fn replay(
     parlor: &Parlor,
     key: Option<&Key>,
-    now_ms: i64,
 ) -> Result<Option<Vec<u8>>, ApiError> {
     let Some(key) = key else { return Ok(None) };
     let found = parlor.db.read::<Stored>(
         &FIND,
-        values![key.token.uuid(), key.text.as_str(), now_ms - KEPT_MS],
+        values![key.token.uuid(), key.text.as_str(), forgotten_ms(parlor)],
     );
     let Some(stored) = found.await?.pop() else {
         return Ok(None);
@@ -228,6 +233,7 @@ pub(super) async fn commit<R: Reply>(
         return reply(&rows).map_err(Uncommitted::Failed);
     };
     let (remembered, answer) = (key.clone(), reply.clone());
+    let forgotten_ms = forgotten_ms(parlor);
     let unit = unit.finish(move |rows| match answer(rows) {
         Ok(reply) => {
             let sealed = remembered.seal(&reply.to_json());
@@ -235,7 +241,7 @@ pub(super) async fn commit<R: Reply>(
             let (token, key) = (remembered.token.uuid(), remembered.text.as_str());
             (
                 &REMEMBER,
-                values![token, key, fingerprint, sealed, now_ms, now_ms - KEPT_MS],
+                values![token, key, fingerprint, sealed, now_ms, forgotten_ms],
             )
         }
         Err(_) => (
@@ -245,7 +251,7 @@ pub(super) async fn commit<R: Reply>(
     });
     match parlor.db.commit(unit).await {
         Ok(rows) => reply(&rows).map_err(Uncommitted::Failed),
-        Err(error) => match replay(parlor, Some(key), now_ms).await {
+        Err(error) => match replay(parlor, Some(key)).await {
             Ok(Some(_)) => Err(Uncommitted::Failed(ApiError::key_race())),
             Ok(None) => Err(error.into()),
             Err(reused) => Err(Uncommitted::Failed(reused)),

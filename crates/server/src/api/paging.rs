@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parlor_protocol::ids::AppId;
 use parlor_store::{Error, FromRow, Row, Statement, Unit, Value, values};
@@ -197,6 +198,8 @@ pub struct Walk {
 #[derive(Default)]
 pub struct Ranks {
     scopes: Mutex<HashMap<Uuid, Marks>>,
+    /// How often the clock had been set back when the first of them was learned.
+    set_back: AtomicU32,
 }
 
 /// Rank from the oldest → row, valid while nothing was removed.
@@ -207,6 +210,14 @@ struct Marks {
 }
 
 impl Ranks {
+    /// Forgets everything when the clock was set back since: new rows then come before older ones.
+    fn must_be_in_order(&self, set_back: u32) {
+        if self.set_back.swap(set_back, Ordering::Relaxed) != set_back {
+            let mut scopes = self.scopes.lock().expect("no holder of this lock panics");
+            scopes.clear();
+        }
+    }
+
     /// The shortest way to a window; `None` when it is beyond the end.
     pub fn plan(
         &self,
@@ -307,6 +318,8 @@ impl Listing {
         (window, order): (Window, SortOrder),
         id: fn(&T) -> Uuid,
     ) -> Result<super::Page<T>, Error> {
+        let set_back = parlor.clock.set_back();
+        parlor.ranks.must_be_in_order(set_back);
         let before = self.tally(parlor).await?;
         let Some(walk) = parlor.ranks.plan(self.scope, before, window, order) else {
             return Ok(super::Page {
@@ -323,14 +336,12 @@ impl Listing {
         let mut items = parlor.db.scan::<T>(statement, key).await?;
         if let Some(first) = items.first().map(id) {
             let after = self.tally(parlor).await?;
-            parlor.ranks.learn(
-                self.scope,
-                &walk,
-                first,
-                before,
-                after,
-                parlor.clock.now_ms(),
-            );
+            if parlor.clock.set_back() == set_back {
+                let settled_ms = parlor.clock.settled_ms();
+                parlor
+                    .ranks
+                    .learn(self.scope, &walk, first, before, after, settled_ms);
+            }
         }
         if walk.reverse {
             items.reverse();

@@ -376,6 +376,39 @@ async fn a_room_learns_when_the_process_before_was_last_alive() {
 }
 
 #[tokio::test]
+async fn a_server_whose_clock_is_wrong_at_the_start_forgets_no_sign_of_life() {
+    on_both(async |scene: Scene| {
+        let Scene { parlor, now_ms, .. } = &scene;
+        let old = parlor.clock.new_id(now_ms - 10_000);
+        let unit = Unit::default().then(&BEAT, values![old, now_ms - 500]);
+        parlor.db.commit(unit).await.unwrap();
+        parlor.clock.step_ms(2 * SERVERS_KEPT_MS);
+        beat(parlor).await.unwrap();
+        assert_eq!(
+            last_alive(parlor, now_ms - 9000).await.unwrap(),
+            now_ms - 500
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_begins_after_the_last_session_of_its_meeting() {
+    on_both(async |scene: Scene| {
+        assert_eq!(scene.past(false, 10).await.earlier_ms, 0);
+        let ended = SessionRecord {
+            ended_ms: Some(scene.now_ms + 7),
+            live: 0,
+            ..scene.session()
+        };
+        scene.keep(&[Record::Session(ended)]).await;
+        let past = scene.past(false, 10).await;
+        assert_eq!((past.session, past.earlier_ms), (None, scene.now_ms + 7));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_dump_holds_what_everybody_could_read() {
     on_both(async |scene: Scene| {
         let mut records = vec![Record::Session(scene.session())];

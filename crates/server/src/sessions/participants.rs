@@ -40,9 +40,9 @@ static BY_DURATION: Statement = Statement::new(
     "session_peers.list_by_duration",
     peers_from!(
         "SELECT * FROM session_peers WHERE app_id = $1 AND session_id = $2
-         ORDER BY (consumed_ms + CASE WHEN left_at IS NULL THEN CAST($3 AS BIGINT) - entered_at ELSE 0 END)
+         ORDER BY (consumed_ms + CASE WHEN left_at IS NULL AND entered_at < CAST($3 AS BIGINT) THEN CAST($3 AS BIGINT) - entered_at ELSE 0 END)
            * CAST($4 AS BIGINT), peer_id LIMIT $5 OFFSET $6",
-        "ORDER BY (p.consumed_ms + CASE WHEN p.left_at IS NULL THEN CAST($3 AS BIGINT) - p.entered_at ELSE 0 END)
+        "ORDER BY (p.consumed_ms + CASE WHEN p.left_at IS NULL AND p.entered_at < CAST($3 AS BIGINT) THEN CAST($3 AS BIGINT) - p.entered_at ELSE 0 END)
            * CAST($4 AS BIGINT), p.peer_id"
     ),
 );

@@ -17,7 +17,7 @@ macro_rules! peers_from {
         concat!(
             "SELECT p.peer_id, p.participant_id, p.custom_participant_id, p.name, p.preset_name, p.view_type, p.created_at,
                p.joined_at, p.left_at, p.updated_at,
-               p.consumed_ms + CASE WHEN p.left_at IS NULL THEN CAST($3 AS BIGINT) - p.entered_at ELSE 0 END
+               p.consumed_ms + CASE WHEN p.left_at IS NULL AND p.entered_at < CAST($3 AS BIGINT) THEN CAST($3 AS BIGINT) - p.entered_at ELSE 0 END
              FROM (",
             $query,
             ") p ",
@@ -38,7 +38,7 @@ macro_rules! people_from {
                      CASE WHEN COUNT(q.left_at) OVER person < COUNT(*) OVER person THEN NULL
                           ELSE MAX(q.left_at) OVER person END AS left_at,
                      MAX(q.updated_at) OVER person AS updated_at,
-                     CAST(SUM(q.consumed_ms + CASE WHEN q.left_at IS NULL THEN CAST($3 AS BIGINT) - q.entered_at ELSE 0 END)
+                     CAST(SUM(q.consumed_ms + CASE WHEN q.left_at IS NULL AND q.entered_at < CAST($3 AS BIGINT) THEN CAST($3 AS BIGINT) - q.entered_at ELSE 0 END)
                        OVER person AS BIGINT) AS used_ms,
                      ROW_NUMBER() OVER (PARTITION BY q.participant_id ORDER BY q.joined_at, q.peer_id) AS nth
                    FROM (",
