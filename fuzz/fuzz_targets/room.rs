@@ -256,7 +256,7 @@ impl World {
             | Input::Tick => (None, 0),
         };
         let next_id = &mut self.next_id;
-        let mut ids = |_| draw(next_id);
+        let mut ids = |_: i64| draw(next_id);
         let mut at = At {
             now_ms: self.now_ms,
             monotonic: Monotonic::from_ms(self.now_ms),
@@ -438,7 +438,7 @@ fn draw(next_id: &mut u128) -> Uuid {
 }
 
 fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
-    let mut ids = |_| draw(next_id);
+    let mut ids = |_: i64| draw(next_id);
     let limits = Limits {
         peers: 10,
         chat_held: 8,

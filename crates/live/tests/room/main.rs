@@ -6,6 +6,7 @@
 //! | `outside` | what a room is told of its meeting: changed, gone, with breakout rooms or without |
 //! | `bounds` | how much a room takes, and how much it sends at once |
 //! | `reconnects` | what becomes of a peer whose line breaks |
+//! | `clock` | what becomes of a meeting when the clock is set |
 //! | `permissions` | that nothing happens without the permission it needs |
 //! | `simulation` | that many random clients and the room agree about everything, whatever happens |
 //! | `acts` | what the clients of the simulation do |
