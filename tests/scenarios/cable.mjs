@@ -15,6 +15,12 @@ export class Cable {
         near.resetAndDestroy();
         return;
       }
+      if (cable.silent) {
+        // Let through, it would be cut by the pull in the middle of what the SDK says first, which that does not recover from.
+        cable.ends.add([near.pause()]);
+        near.on("error", () => {});
+        return;
+      }
       const far = net.connect(port, "127.0.0.1");
       const both = [near, far];
       cable.ends.add(both);
@@ -49,7 +55,7 @@ export class Cable {
     this.silent = false;
   }
 
-  /** Lets nothing through in either direction, and tells nobody. What is connected stays so until {@link pull}. */
+  /** Lets nothing through in either direction, and tells nobody. What is connected, or connects now, stays so until {@link pull}. */
   mute() {
     this.silent = true;
     for (const [near, far] of this.ends) {

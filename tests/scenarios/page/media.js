@@ -26,6 +26,11 @@
       return super.setRemoteDescription({ type: description.type, sdp }, ...rest);
     }
   };
+  /** The colours of the test card, two rows of four: red, green and blue of each. */
+  const CARD = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [255, 255, 0], [0, 0, 0], [0, 255, 255], [255, 0, 255]];
+  /** How far a colour may be off. Encoders change it by some thirty; grey is off by more, and noise in one of the 24 for sure. */
+  const UNLIKE = 90;
+
   const isOpen = (pc) => pc.signalingState !== "closed";
   // The SDK offers several sizes on the connection that sends, before there is a track.
   const isSending = (pc) => /^a=simulcast:send/m.test(pc.localDescription?.sdp ?? "");
@@ -146,6 +151,44 @@
       return canvas.captureStream(rate).getVideoTracks()[0];
     },
 
+    /** A picture of eight fields in eight colours, to be sent instead of the camera's and recognised by {@link recognised}. */
+    testCard(rate = 10) {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+      const pen = canvas.getContext("2d");
+      const [width, height] = [canvas.width / 4, canvas.height / 2];
+      setInterval(() => {
+        for (const [index, colour] of CARD.entries()) {
+          pen.fillStyle = `rgb(${colour})`;
+          pen.fillRect(index % 4 * width, Math.floor(index / 4) * height, width, height);
+        }
+      }, 1000 / rate);
+      return canvas.captureStream(rate).getVideoTracks()[0];
+    },
+
+    /**
+     * Looks at every picture of somebody's camera that is shown from now on: how many there are, and how many of
+     * them are the test card, is in {@link recognised}.
+     */
+    recognise(person) {
+      const [video, count] = [window.media.camera(person), { pictures: 0, cards: 0 }];
+      const pen = Object.assign(document.createElement("canvas"), { width: 4, height: 2 }).getContext("2d", { willReadFrequently: true });
+      const look = () => {
+        // The middle of each field, where its neighbours do not reach.
+        const [width, height] = [video.videoWidth / 4, video.videoHeight / 2];
+        for (const index of CARD.keys()) {
+          const [x, y] = [index % 4, Math.floor(index / 4)];
+          pen.drawImage(video, (x + 0.25) * width, (y + 0.25) * height, width / 2, height / 2, x, y, 1, 1);
+        }
+        const { data } = pen.getImageData(0, 0, 4, 2);
+        const isCard = CARD.flat().every((wanted, index) => Math.abs(wanted - data[Math.floor(index / 3) * 4 + index % 3]) < UNLIKE);
+        count.pictures += 1;
+        count.cards += Number(isCard);
+        video.requestVideoFrameCallback(look);
+      };
+      video.requestVideoFrameCallback(look);
+      window.media.recognised = count;
+    },
+
     /** From now on what is shared is a drawing of 640 × 480 with a tone: browsers without a screen have none to share. */
     fakeScreen() {
       navigator.mediaDevices.getDisplayMedia = async () => new MediaStream([window.media.drawing(640, 480), window.media.voice(0.3, 660)]);
@@ -185,6 +228,9 @@
       const one = [[1, peer], [3, producer], [5, transport], [6, [[1, "f"]]]];
       return window.ask(50331651, [[1, one], [2, window.transports.receive.at(-1) ?? ""]], 2);
     },
+
+    /** What {@link recognise} has seen. */
+    recognised: { pictures: 0, cards: 0 },
 
     /** When the first frame of each person was shown, by name. @type {Record<string, number>} */
     firstFrames: {},
