@@ -22,7 +22,7 @@ export function devices({ audio = false, video = false, width = 320, height = 18
 export const CALL = ["group_call_host", "group_call_participant"];
 
 /** How long media may take to come. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 40_000;
 
 /** The mean amplitude from which on something is a sound. Comfort noise is below. */
 const AUDIBLE = 0.003;
