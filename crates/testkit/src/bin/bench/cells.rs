@@ -82,6 +82,9 @@ impl Bench<'_> {
     }
 
     async fn lists(&mut self, kit: &Kit) -> Result<()> {
+        if self.options.rows == 0 {
+            return Ok(());
+        }
         for rows in [1_000, self.options.rows] {
             let meeting = kit.meetings(1).await?.remove(0);
             kit.fill(&meeting, rows).await?;

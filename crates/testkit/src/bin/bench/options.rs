@@ -12,7 +12,7 @@ Measures Parlor's control plane and prints one Markdown table.
 
   --seconds N      measured seconds of each cell (5)
   --meetings N     meetings that the participants are spread over (100)
-  --rows N         participants of the large meeting that is listed (1000000)
+  --rows N         participants of the large meeting that is listed (1000000); 0 lists nothing
   --database NAME  `sqlite` or `postgres` alone (both)
   --server PATH    a built server, instead of building this one
   --quick          a smoke run of a few seconds: its figures say nothing
@@ -73,7 +73,10 @@ impl Options {
                 }
                 "--seconds" => options.measured = Duration::from_secs(rest.value()?),
                 "--meetings" => options.meetings = rest.value::<usize>()?.max(1),
-                "--rows" => options.rows = rest.value::<usize>()?.max(1_000),
+                "--rows" => {
+                    let rows: usize = rest.value()?;
+                    options.rows = if rows == 0 { 0 } else { rows.max(1_000) };
+                }
                 "--server" => options.server = Some(rest.value()?),
                 "--database" => match rest.value::<String>()? {
                     known if ["sqlite", "postgres"].contains(&known.as_str()) => {
