@@ -83,12 +83,6 @@ pub(crate) const CHECKS: &[Check] = &[
         run: |ground| Box::pin(frames::searches(ground)),
     },
     Check {
-        name: "peer-ids",
-        about: "one person who comes and leaves under ever new peer ids",
-        on_both: false,
-        run: |ground| Box::pin(frames::peer_ids(ground)),
-    },
-    Check {
         name: "repeated-ids",
         about: "the same receiver named a thousand times in a broadcast",
         on_both: false,

@@ -115,7 +115,7 @@ async fn moved(host: &Peer, guest: &Peer, from: &str, to: &str) -> Result<Identi
     let transfer: room::TransferPeer = guest.push(event::TRANSFER_PEER).await?;
     let token = transfer.auth_token.context("a token for the other room")?;
     let participant = claims(&token)?;
-    let participant = participant["participant_id"]
+    let participant = participant["participantId"]
         .as_str()
         .unwrap_or_default()
         .to_owned();

@@ -1,10 +1,14 @@
 //! Clients that take everything there is of something.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
-use parlor_protocol::signal::media::{CreateTransportRequest, CreateTransportResponse};
+use parlor_protocol::signal::media::{
+    CreateTransportRequest, CreateTransportResponse, SessionDescription,
+};
+use parlor_testkit::media::{Says, sdp};
 use parlor_testkit::signal::Peer;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,28 +66,64 @@ pub(crate) async fn uploads(ground: &Ground) -> Result<Report> {
     Ok(report)
 }
 
-/// Somebody in the waiting room makes no media transports.
+/// A request for a transport to publish on, as the SDK makes it.
+fn transport() -> CreateTransportRequest {
+    let own = Says {
+        ufrag: "abcd".to_owned(),
+        password: "apasswordoftwentyfourletters".to_owned(),
+        fingerprint: ["AB"; 32].join(":"),
+        address: SocketAddr::from(([127, 0, 0, 1], 9)),
+    };
+    let lines = [
+        sdp::Line::warm_up("0", sdp::Kind::Audio),
+        sdp::Line::warm_up("1", sdp::Kind::Video),
+    ];
+    CreateTransportRequest {
+        description: Some(SessionDescription {
+            target: 0,
+            r#type: "offer".to_owned(),
+            sdp: sdp::offer(&own, &lines),
+        }),
+        ..CreateTransportRequest::default()
+    }
+}
+
+/// Whoever was not admitted to the meeting makes no media transports.
 pub(crate) async fn waiting_transports(ground: &Ground) -> Result<Report> {
     let mut report = Report::default();
     let stage = ground.start(&[]).await?;
     let meeting = stage.meeting().await?;
-    let preset =
-        json!({"name": "waits", "permissions": {"waiting_room_type": "ON_PRIVILEGED_USER_ENTRY"}});
-    let _ = preset;
-    let people = stage.people(&meeting, "webinar_viewer", 1).await?;
-    // The socket is open, and its owner has not joined.
+    let preset = json!({
+        "name": "waits",
+        "config": {"view_type": "GROUP_CALL"},
+        "permissions": {"waiting_room_type": "SKIP_ON_ACCEPT"},
+        "ui": {},
+    });
+    let path = format!("{}/presets", stage.app);
+    stage.client.post(&path, &preset).await?.expect(200)?;
+    let people = stage.people(&meeting, "waits", 2).await?;
     let outside = Peer::open(&people[0]).await?;
-    let request = CreateTransportRequest::default();
+    let waiting = Peer::open(&people[1]).await?;
+    let joined = waiting.join().await?;
+    report.must(joined.me.waitlisted, "nobody has to wait");
     let mut made = 0;
-    for _ in 0..20 {
-        let answer: Result<CreateTransportResponse> =
-            outside.ask(event::CREATE_TRANSPORT, &request).await;
-        made += usize::from(answer.is_ok());
+    for peer in [&outside, &waiting] {
+        for _ in 0..20 {
+            let answer: Result<CreateTransportResponse> =
+                peer.ask(event::CREATE_TRANSPORT, &transport()).await;
+            made += usize::from(answer.is_ok());
+        }
     }
-    report.figure(format!("{made} transports made from outside"));
+    report.figure(format!("{made} transports made"));
     report.must(
         made == 0,
         format!("{made} transports were made from outside"),
     );
+    // The same offer is taken from somebody inside, so it was not the offer that was refused.
+    let people = stage.people(&meeting, "group_call_host", 1).await?;
+    let inside = Peer::enter(&people[0]).await?;
+    let answer: Result<CreateTransportResponse> =
+        inside.ask(event::CREATE_TRANSPORT, &transport()).await;
+    answer.context("somebody inside makes a transport")?;
     Ok(report)
 }
