@@ -72,7 +72,8 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
     };
     let origin = origin(parlor, &parts.headers, &parts.extensions)?;
     let life_secs = i64::try_from(life_secs).expect("lives are bounded by the limits");
-    let link = |right, secs| file.link(parlor, &origin, right, now_secs + secs);
+    let owner = joining.participant.id;
+    let link = |right, secs| file.link(parlor, &origin, (right, owner), now_secs + secs);
     Ok(json(&json!({"success": true, "data": {
         "get_location": link(Right::Get, life_secs),
         "put_location": link(Right::Put, PUT_SECS),

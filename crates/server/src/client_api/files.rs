@@ -32,7 +32,8 @@ pub(super) const PATH: &str = "/uploads/{app_id}/{meeting_id}/{file_id}/{name}";
 /// A file may be shown and played, and runs nothing and loads nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
-/// What the path and the query of a link name, if the link is good and its meeting still there.
+/// What the path and the query of a link name, if the link is good, and its meeting and whom it was
+/// made for still there.
 async fn linked(parlor: &Parlor, request: &mut Request, right: Right) -> Result<File, ApiError> {
     let none = || ApiError::missing("file");
     let Path((app, meeting, id, name)) = request
@@ -46,11 +47,14 @@ async fn linked(parlor: &Parlor, request: &mut Request, right: Right) -> Result<
         name,
     };
     let query = request.uri().query().unwrap_or_default();
-    file.check(parlor, right, query).await?;
+    let owner = file.check(parlor, right, query).await?;
     if apps::owner(parlor, file.app).await?.is_none() {
         return Err(ApiError::missing("app"));
     }
     meetings::must_exist(parlor, file.app, file.meeting).await?;
+    if let Some(owner) = owner {
+        file.must_have_owner(parlor, owner).await?;
+    }
     Ok(file)
 }
 

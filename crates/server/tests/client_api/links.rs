@@ -18,6 +18,8 @@ on_both_databases![
     a_link_expires,
     names_lead_nowhere,
     the_links_of_a_deleted_meeting_lead_nowhere,
+    the_links_of_whoever_was_deleted_lead_nowhere,
+    nobody_takes_the_owner_out_of_a_link,
 ];
 
 /// Asks for links; what was answered.
@@ -260,4 +262,38 @@ async fn the_links_of_a_deleted_meeting_lead_nowhere(server: &Server) {
     let path = format!("/meetings/{}", ada.meeting);
     server.rest(Method::DELETE, &path, &json!({})).await;
     get(server, &to_get).await.refused(404);
+}
+
+async fn the_links_of_whoever_was_deleted_lead_nowhere(server: &Server) {
+    let ada = server.host().await;
+    let [to_put, to_get] = links(server, &ada, json!({})).await;
+    put(server, &to_put, "text/plain", b"hello").await.data();
+    let [later, _] = links(server, &ada, json!({})).await;
+    assert_eq!(get(server, &to_get).await.status, 200);
+    let path = format!("/meetings/{}/participants/{}", ada.meeting, ada.id);
+    server.rest(Method::DELETE, &path, &json!({})).await;
+    let message = get(server, &to_get).await.refused(403);
+    assert!(message.contains("participant"), "{message}");
+    put(server, &later, "text/plain", b"late")
+        .await
+        .refused(403);
+}
+
+async fn nobody_takes_the_owner_out_of_a_link(server: &Server) {
+    let (ada, bob) = (server.host().await, server.host().await);
+    let [_, to_get] = links(server, &ada, json!({})).await;
+    let owner = format!("owner={}", ada.id);
+    assert!(to_get.contains(&owner), "{to_get}");
+    let (path, proof) = to_get.split_once('?').unwrap();
+    let rest = proof.replace(&format!("{owner}&"), "");
+    let rest = rest.replace(&format!("&{owner}"), "");
+    for wrong in [
+        format!("{path}?{rest}"),
+        format!("{path}?{rest}&owner="),
+        format!("{path}?{rest}&owner={}", bob.id),
+        format!("{path}%0A{}?{rest}", ada.id),
+        format!("{path}?{proof}").replace("/photo.png?", &format!("/{}%0Aphoto.png?", ada.id)),
+    ] {
+        get(server, &wrong).await.refused(403);
+    }
 }
