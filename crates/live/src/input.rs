@@ -69,10 +69,12 @@ pub struct Newcomer {
     pub view: ViewType,
     /// What the preset lets them do.
     pub permissions: Permissions,
+    /// When the token they came with expires, Unix seconds.
+    pub token_expires: i64,
 }
 
 /// A person, as the REST API names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Person {
     /// By participant id.
     Id(ParticipantId),
@@ -98,8 +100,12 @@ pub struct NewPoll {
 pub enum Command {
     /// Who is there.
     Who,
+    /// Which of these people are there, those who wait included: every peer of theirs.
+    Present(Vec<Person>),
     /// Remove every peer of these people. They may come back.
     Kick(Vec<Person>),
+    /// Remove every peer of those of these people who are there.
+    KickPresent(Vec<ParticipantId>),
     /// Remove everybody and end the session. Peers that only wait go too.
     KickAll,
     /// Take the microphone from these people.
@@ -131,14 +137,12 @@ pub enum Command {
         /// Its message, encoded.
         payload: Bytes,
     },
-    /// Send a person to another meeting.
+    /// Send people to another meeting.
     Transfer {
-        /// Who.
-        participant: ParticipantId,
         /// Where to.
         meeting: MeetingId,
-        /// What they join it with.
-        token: String,
+        /// Who, and what each of them joins it with.
+        people: Vec<(ParticipantId, String)>,
     },
     /// The server stops: nobody leaves, sockets are closed so that clients come back.
     Suspend,

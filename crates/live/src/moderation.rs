@@ -1,7 +1,7 @@
 //! Removing and silencing people, by those inside and by the REST API (contract: signalling, 6.4;
 //! REST, 2.6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId};
 use parlor_protocol::signal::event;
@@ -70,13 +70,22 @@ impl Room {
     }
 
     pub(crate) fn kick_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
-        let kicked = match self.present_among(people) {
-            Ok(kicked) => kicked,
-            Err(answer) => return answer,
-        };
-        let seats = self
-            .peers
-            .seats(|peer| peer.place != Place::Lobby && kicked.contains(&peer.user()));
+        match self.present_among(people) {
+            Ok(kicked) => self.kick_present(turn, kicked),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Throws out those of these people who are here; answers with who that was.
+    pub(crate) fn kick_present(
+        &mut self,
+        turn: &mut Turn<'_>,
+        people: impl IntoIterator<Item = ParticipantId>,
+    ) -> Answer {
+        let people: Vec<Person> = people.into_iter().map(Person::Id).collect();
+        let seats = self.here_among(&people);
+        let kicked: BTreeSet<ParticipantId> =
+            seats.iter().map(|seat| self.peers[*seat].user()).collect();
         self.throw_out(turn, &seats, event::KICK);
         Answer::People(kicked.into_iter().collect())
     }
@@ -155,23 +164,27 @@ impl Room {
         Answer::Count(self.peers.inside())
     }
 
-    /// Sends every client of a person to another meeting.
+    /// Sends every client of these people to another meeting.
     pub(crate) fn transfer(
         &mut self,
         turn: &mut Turn<'_>,
-        participant: ParticipantId,
         meeting: MeetingId,
-        token: String,
+        people: Vec<(ParticipantId, String)>,
     ) -> Answer {
-        let to = self
-            .peers
-            .sockets(|peer| peer.is_inside() && peer.user() == participant);
-        let count = to.len();
-        let push = TransferPeer {
-            meeting_id: Some(meeting.to_string()),
-            auth_token: Some(token),
-        };
-        turn.push(to, event::TRANSFER_PEER, &push);
+        let mut count = 0;
+        for (person, token) in people {
+            let peers = self.peers.seats_of(person).iter();
+            let inside = peers
+                .map(|seat| &self.peers[*seat])
+                .filter(|peer| peer.is_inside());
+            let to: Vec<_> = inside.filter_map(|peer| peer.connection).collect();
+            count += to.len();
+            let push = TransferPeer {
+                meeting_id: Some(meeting.to_string()),
+                auth_token: Some(token),
+            };
+            turn.push(to, event::TRANSFER_PEER, &push);
+        }
         Answer::Count(count)
     }
 
@@ -180,19 +193,54 @@ impl Room {
         if !self.session.live {
             return Err(Answer::NoSession);
         }
+        let named = self.named(people);
         let mut found = BTreeSet::new();
-        for person in people {
-            let mut peers = self.peers.iter().map(|(_, peer)| peer);
-            let here = peers.find(|peer| peer.place != Place::Lobby && peer.is(person));
-            let Some(here) = here else {
+        for (person, seats) in people.iter().zip(named) {
+            if seats.is_empty() {
                 let name = match person {
                     Person::Id(id) => id.to_string(),
                     Person::CustomId(id) => id.clone(),
                 };
                 return Err(Answer::Nobody(name));
-            };
-            found.insert(here.user());
+            }
+            found.extend(seats.into_iter().map(|seat| self.peers[seat].user()));
         }
         Ok(found)
+    }
+
+    /// The peers of those of these people who are here, each once.
+    pub(crate) fn here_among(&self, people: &[Person]) -> Vec<Seat> {
+        let seats: BTreeSet<Seat> = self.named(people).into_iter().flatten().collect();
+        seats.into_iter().collect()
+    }
+
+    /// The peers of each of these people, but for those who have not joined. Everybody in the room is
+    /// looked at once at most, however many are named.
+    fn named(&self, people: &[Person]) -> Vec<Vec<Seat>> {
+        let mut custom: HashMap<&str, Vec<Seat>> = HashMap::new();
+        for person in people {
+            if let Person::CustomId(id) = person {
+                custom.entry(id).or_default();
+            }
+        }
+        let here = |seat: &Seat| self.peers[*seat].place != Place::Lobby;
+        if !custom.is_empty() {
+            for (seat, peer) in self.peers.iter().filter(|(seat, _)| here(seat)) {
+                if let Some(seats) = custom.get_mut(&*peer.who.custom_id) {
+                    seats.push(seat);
+                }
+            }
+        }
+        let of = |person: &Person| match person {
+            Person::Id(id) => self
+                .peers
+                .seats_of(*id)
+                .iter()
+                .copied()
+                .filter(here)
+                .collect(),
+            Person::CustomId(id) => custom.get(&**id).cloned().unwrap_or_default(),
+        };
+        people.iter().map(of).collect()
     }
 }

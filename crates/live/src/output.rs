@@ -389,6 +389,9 @@ pub struct Present {
     pub preset: PresetId,
     /// Everybody may be told of them: they are neither hidden nor the audience of a livestream.
     pub shown: bool,
+    /// When the token expires that its socket was opened with, Unix seconds; nothing while it has no
+    /// socket.
+    pub token_expires: Option<i64>,
 }
 
 /// What came of a [`crate::Command`].
@@ -404,7 +407,7 @@ pub enum Answer {
     People(Vec<ParticipantId>),
     /// So many peers.
     Count(usize),
-    /// Who is inside, and the session.
+    /// Who is inside, or which of those who were asked for are here, and the session.
     Who(Option<SessionRecord>, Vec<Present>),
     /// The poll that was made.
     Poll(Box<Poll>),

@@ -9,7 +9,7 @@ use parlor_protocol::preset::{MediaPermission, Permissions, RecorderType, ViewTy
 use parlor_protocol::signal::socket::room::{self, PeerFlags, StageType};
 use prost::Message;
 
-use crate::input::{ConnectionId, Newcomer, Person};
+use crate::input::{ConnectionId, Newcomer};
 use crate::limits::Allowance;
 use crate::output::{PeerRecord, Present};
 use crate::room::{Moment, Monotonic};
@@ -168,13 +168,6 @@ impl Peer {
         self.place == Place::Inside
     }
 
-    pub(crate) fn is(&self, person: &Person) -> bool {
-        match person {
-            Person::Id(id) => *id == self.who.participant,
-            Person::CustomId(id) => *id == self.who.custom_id,
-        }
-    }
-
     /// The call has a stage for this peer (contract: signalling, 3.3).
     pub(crate) fn has_stage(&self) -> bool {
         let staged = matches!(self.who.view, ViewType::Webinar | ViewType::Livestream);
@@ -245,6 +238,7 @@ impl Peer {
             picture: self.who.picture.clone(),
             preset: self.who.preset,
             shown: !self.permissions.hidden_participant && !self.is_audience(),
+            token_expires: self.connection.map(|_| self.who.token_expires),
         }
     }
 
@@ -289,6 +283,8 @@ impl Peer {
             preset_name: record.preset_name.clone(),
             view: record.view,
             permissions: permissions.clone(),
+            // It counts again when the peer has a socket.
+            token_expires: 0,
         };
         let mut peer = Self::new(who, permissions, record.created_ms);
         peer.place = Place::Inside;

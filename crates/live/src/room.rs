@@ -400,7 +400,17 @@ impl Room {
                 let session = self.session.live.then(|| self.session.record.clone());
                 Answer::Who(session, present)
             }
+            Command::Present(people) => {
+                let here = self.here_among(&people);
+                let present = here
+                    .iter()
+                    .map(|seat| self.peers[*seat].present())
+                    .collect();
+                let session = self.session.live.then(|| self.session.record.clone());
+                Answer::Who(session, present)
+            }
             Command::Kick(people) => self.kick_people(turn, &people),
+            Command::KickPresent(people) => self.kick_present(turn, people),
             Command::KickAll => self.kick_everybody(turn),
             Command::Mute(people) => self.mute_people(turn, &people),
             Command::MuteAll { allow_unmute } => self.mute_everybody(turn, allow_unmute),
@@ -429,11 +439,7 @@ impl Room {
                 turn.send(inside, envelope.encode_to_vec().into());
                 Answer::Done
             }
-            Command::Transfer {
-                participant,
-                meeting,
-                token,
-            } => self.transfer(turn, participant, meeting, token),
+            Command::Transfer { meeting, people } => self.transfer(turn, meeting, people),
             Command::Suspend => {
                 for connection in self.peers.sockets(|_| true) {
                     turn.emit(Output::Close {

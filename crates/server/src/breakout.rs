@@ -1,35 +1,32 @@
 //! Breakout rooms: what a room has found to be allowed, and what needs the records and other rooms
 //! (contract: signalling, 6.11).
 
-use std::collections::HashMap;
+mod moving;
+
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
     BroadcastMessage, ConnectedMeetingDump, ConnectedMeetingPeer, CreateConnectedRoomsRequest,
     CreateConnectedRoomsResponse, CreateRoomResponsePayload, DisableConnectedRoomPayload,
-    DisableConnectedRoomsRequest, DisableConnectedRoomsResponse, GetConnectedRoomsDumpResponse,
-    MovePeerPayload, MovePeersBetweenRoomsRequest, MovePeersBetweenRoomsResponse, MovedPeer,
-    ServiceError,
+    DisableConnectedRoomsRequest, DisableConnectedRoomsResponse, DisableRoomPayload,
+    GetConnectedRoomsDumpResponse,
 };
 use prost::Message;
 
 use crate::api::ApiError;
 use crate::live_records;
-use crate::meetings::{self, Room};
+use crate::meetings::{self, ROOMS_MAX, Room};
 use crate::parlor::Parlor;
-use crate::participants::{self, Passage};
 
-/// Breakout rooms of one meeting.
-const ROOMS_MAX: usize = 100;
 /// Characters of a room's title.
 const TITLE_MAX: usize = 256;
-/// People who are moved in one go.
-const MOVED_MAX: usize = 1000;
 
 /// Why it was not done.
 enum Failure {
@@ -206,11 +203,9 @@ impl<'p> Family<'p> {
 
     /// Who is where.
     async fn dump(&self) -> GetConnectedRoomsDumpResponse {
-        let parent = self.dump_of(&self.parent).await;
-        let mut meetings = Vec::with_capacity(self.rooms.len());
-        for room in &self.rooms {
-            meetings.push(self.dump_of(room).await);
-        }
+        // Each room answers in its own time.
+        let mut meetings = join_all(self.all().map(|room| self.dump_of(room))).await;
+        let parent = meetings.remove(0);
         GetConnectedRoomsDumpResponse {
             parent_meeting: Some(parent),
             meetings,
@@ -269,8 +264,7 @@ impl<'p> Family<'p> {
     async fn create(&self, request: &Request) -> Result<Done, Failure> {
         let asked: CreateConnectedRoomsRequest = request.message()?;
         if asked.payloads.is_empty() || self.rooms.len() + asked.payloads.len() > ROOMS_MAX {
-            let message = format!("a meeting has 1 to {ROOMS_MAX} breakout rooms");
-            return Err(Refusal::new(400, message).into());
+            return Err(so_many_rooms().into());
         }
         let titles: Vec<String> = asked
             .payloads
@@ -282,6 +276,7 @@ impl<'p> Family<'p> {
             return Err(Refusal::new(400, message).into());
         }
         let made = meetings::make_rooms(self.parlor, self.app, self.parent.id, titles).await?;
+        let made = made.ok_or_else(so_many_rooms)?;
         self.changed().await;
         let payloads = made.into_iter().map(|room| CreateRoomResponsePayload {
             id: Some(room.id.to_string()),
@@ -296,15 +291,10 @@ impl<'p> Family<'p> {
 
     async fn delete(&self, request: &Request) -> Result<Done, Failure> {
         let asked: DisableConnectedRoomsRequest = request.message()?;
-        let named = |room: &&Room| {
-            let id = room.id.to_string();
-            asked
-                .payloads
-                .iter()
-                .any(|one| one.id.as_deref() == Some(&id))
-        };
-        let gone: Vec<&Room> = self.rooms.iter().filter(named).collect();
-        if gone.len() != asked.payloads.len() {
+        let named: HashSet<&str> = asked.payloads.iter().map(DisableRoomPayload::id).collect();
+        let is_named = |room: &&Room| named.contains(&*room.id.to_string());
+        let gone: Vec<&Room> = self.rooms.iter().filter(is_named).collect();
+        if gone.len() != named.len() {
             return Err(Refusal::new(404, "there is no such breakout room").into());
         }
         let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
@@ -327,114 +317,17 @@ impl<'p> Family<'p> {
         Ok(reply(request, &response).into())
     }
 
-    /// Moves people: each becomes a participant of the destination, and their clients are sent
-    /// there with a token for it.
-    async fn transfer(&self, task: &Delegated) -> Result<Done, Failure> {
-        let asked: MovePeersBetweenRoomsRequest = task.request.message()?;
-        let find = |id: Option<&String>| {
-            let room = self
-                .all()
-                .find(|room| Some(room.id.to_string()).as_ref() == id);
-            room.ok_or_else(|| Refusal::new(404, "there is no such breakout room"))
-        };
-        let from = find(asked.source_meeting_id.as_ref())?.id;
-        let to = find(asked.destination_meeting_id.as_ref())?.id;
-        if asked.participants.len() > MOVED_MAX {
-            let message = format!("at most {MOVED_MAX} people are moved at once");
-            return Err(Refusal::new(400, message).into());
-        }
-        // Who asks is another participant in each room, and the same person.
-        let me = if to == self.parent.id {
-            let me = participants::by_id(self.parlor, self.app, self.here, task.participant);
-            let deleted = || Refusal::new(403, "this participant was deleted");
-            Some(me.await?.ok_or_else(deleted)?)
-        } else {
-            None
-        };
-        let barred = me.as_ref().map(|me| &*me.custom_participant_id);
-        let passage = |moved: &MovePeerPayload| {
-            let preset = moved.preset_id.as_deref().filter(|id| !id.is_empty());
-            let preset = preset.map(str::parse).transpose();
-            let preset = preset.map_err(|_| Refusal::new(400, "preset_id must be a UUID"))?;
-            // No record has an id that cannot be read.
-            let participant = moved.id.as_deref().and_then(|id| id.parse().ok());
-            Ok(participant.map(|participant| Passage {
-                participant,
-                preset,
-                barred,
-            }))
-        };
-        let passages: Result<Vec<_>, Refusal> = asked.participants.iter().map(passage).collect();
-        let (mut payloads, mut then) = (Vec::new(), Vec::new());
-        for passage in passages? {
-            let (payload, transfer) = self.bring((from, to), passage).await;
-            payloads.push(payload);
-            then.extend(transfer.map(|command| (from, command)));
-        }
-        let response = MovePeersBetweenRoomsResponse { payloads };
-        Ok(Done {
-            reply: Some(reply(&task.request, &response)),
-            then,
-        })
-    }
-
-    /// What the asker is told of somebody who is moved, and what sends their clients there. Others
-    /// were moved before, so a failure is this one's only.
-    async fn bring(
-        &self,
-        path: (MeetingId, MeetingId),
-        passage: Option<Passage<'_>>,
-    ) -> (MovedPeer, Option<Command>) {
-        let (_, meeting) = path;
-        let moved = MovedPeer {
-            meeting_id: Some(meeting.to_string()),
-            custom_participant_id: None,
-            error: None,
-        };
-        let brought = match passage {
-            None => Ok(None),
-            Some(passage) => {
-                let brought = participants::bring(self.parlor, self.app, path, passage).await;
-                brought.map(|brought| brought.map(|there| (passage.participant, there)))
-            }
-        };
-        // Clients look for the word "error" to tell failure from success.
-        let failed = |code: &str, message: &str| ServiceError {
-            message: Some(format!("error: {message}")),
-            code: Some(code.to_owned()),
-        };
-        let error = match brought {
-            Ok(Some((participant, (there, token)))) => {
-                let moved = MovedPeer {
-                    custom_participant_id: Some(there.custom_participant_id),
-                    ..moved
-                };
-                let transfer = Command::Transfer {
-                    participant,
-                    meeting,
-                    token,
-                };
-                return (moved, Some(transfer));
-            }
-            Ok(None) => failed("404", "there is no such participant or preset"),
-            Err(error) => {
-                tracing::warn!(?error, %meeting, "somebody could not be moved to a breakout room");
-                failed("500", "this could not be done")
-            }
-        };
-        let error = Some(error);
-        (MovedPeer { error, ..moved }, None)
-    }
-
     /// A message of the app to other rooms; its reply is the sender's own copy.
     fn broadcast(&self, request: &Request) -> Result<Done, Failure> {
         let message: BroadcastMessage = request.message()?;
-        for id in &message.ids {
-            let room = self.all().find(|room| room.id.to_string() == *id);
-            let room = room.ok_or_else(|| Refusal::new(404, "there is no such breakout room"))?;
-            if room.id == self.here {
-                continue;
-            }
+        // Each room once, and none when one of them is not there.
+        let named: HashSet<&str> = message.ids.iter().map(String::as_str).collect();
+        let is_named = |room: &&Room| named.contains(&*room.id.to_string());
+        let rooms: Vec<&Room> = self.all().filter(is_named).collect();
+        if rooms.len() != named.len() {
+            return Err(Refusal::new(404, "there is no such breakout room").into());
+        }
+        for room in rooms.into_iter().filter(|room| room.id != self.here) {
             let push = Command::Push {
                 event: event::BROADCAST_TO_ENTITY,
                 payload: request.payload.clone(),
@@ -443,6 +336,13 @@ impl<'p> Family<'p> {
         }
         Ok(reply(request, &message).into())
     }
+}
+
+fn so_many_rooms() -> Refusal {
+    Refusal::new(
+        400,
+        format!("a meeting has 1 to {ROOMS_MAX} breakout rooms"),
+    )
 }
 
 fn reply(request: &Request, message: &impl Message) -> Bytes {

@@ -10,7 +10,9 @@ mod replace;
 mod update;
 mod words;
 
-pub(crate) use breakout::{Room, disconnect, family, make_rooms};
+pub(crate) use breakout::{
+    ROOMS_MAX, Room, disconnect, family, has_no_rooms, hold, hold_rooms, make_rooms, rooms,
+};
 pub(crate) use words::fold;
 
 use garde::Validate;

@@ -28,7 +28,7 @@ use crate::api::{ApiError, Endpoint, FromPath, PathParams, Problem};
 use crate::clock::rfc3339;
 use crate::parlor::Parlor;
 use crate::{meetings, presets};
-pub(crate) use bring::{Passage, bring};
+pub(crate) use bring::{MOVED_AT_ONCE, Passage, Way, bring};
 use join_token::{Claims, Refused};
 
 /// The operations on participants.
@@ -71,13 +71,8 @@ static JOINING: Statement = Statement::new(
 );
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
-    let mut all = vec![
-        &BY_ID,
-        &BY_CUSTOM_ID,
-        &JOINING,
-        &update::WRITE,
-        &delete::DELETE,
-    ];
+    let mut all = vec![&BY_ID, &BY_CUSTOM_ID, &JOINING, &update::WRITE];
+    all.extend(delete::STATEMENTS);
     all.extend(add::STATEMENTS);
     all.extend(bring::STATEMENTS);
     all.extend(list::STATEMENTS);
@@ -170,14 +165,23 @@ impl Minter {
         preset: PresetId,
         life_secs: u64,
     ) -> (String, String) {
-        let iat = self.now_ms / 1000;
-        let exp = iat + i64::try_from(life_secs).expect("lives are bounded by the limits");
+        let life_secs = i64::try_from(life_secs).expect("lives are bounded by the limits");
+        self.mint_until(participant, preset, self.now_ms / 1000 + life_secs)
+    }
+
+    /// A token that is good until a time in Unix seconds, and that time.
+    fn mint_until(
+        &self,
+        participant: ParticipantId,
+        preset: PresetId,
+        exp: i64,
+    ) -> (String, String) {
         let claims = Claims {
             org_id: self.app,
             meeting_id: self.meeting,
             participant_id: participant,
             preset_id: preset,
-            iat,
+            iat: self.now_ms / 1000,
             exp,
         };
         (join_token::sign(&self.key, &claims), rfc3339(exp * 1000))
@@ -281,6 +285,20 @@ pub(crate) async fn by_id(
     id: ParticipantId,
 ) -> Result<Option<Participant>, Error> {
     find(parlor, app, meeting, &Address::Id(id)).await
+}
+
+/// Reads a participant of a meeting by the app's own id.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn by_custom_id(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    custom_id: &str,
+) -> Result<Option<Participant>, Error> {
+    let who = Address::CustomId(custom_id.to_owned());
+    find(parlor, app, meeting, &who).await
 }
 
 async fn find(

@@ -165,6 +165,7 @@ fn newcomer(peer: PeerId, joining: Joining) -> Newcomer {
         preset_name: participant.preset_name,
         view: joining.preset.config.view_type,
         permissions: joining.preset.permissions.clone(),
+        token_expires: joining.claims.exp,
     }
 }
 

@@ -416,3 +416,50 @@ fn a_hidden_participant_is_not_shown_after_a_crash_either() {
     };
     assert_eq!((session.live, present.len()), (2, 2));
 }
+
+#[test]
+fn whoever_is_named_twice_is_kicked_once_and_found_by_either_name() {
+    let mut world = World::of(meeting(), Limits::default());
+    let (one, two) = (join(&mut world, &guest(1)), join(&mut world, &guest(2)));
+    let twice = vec![
+        Person::Id(user(1)),
+        Person::CustomId("ext-1".to_owned()),
+        Person::CustomId("nobody".to_owned()),
+        Person::Id(user(1)),
+    ];
+    let (answer, _) = world.command(Command::Present(twice.clone()));
+    let Answer::Who(Some(_), present) = answer else {
+        panic!("{answer:?}");
+    };
+    let present: Vec<_> = present
+        .into_iter()
+        .map(|peer| (peer.participant, peer.token_expires))
+        .collect();
+    assert_eq!(present, [(user(1), Some(guest(1).token_expires))]);
+    // Whoever is not here is no reason to keep the others.
+    let (answer, done) = world.command(Command::KickPresent(vec![user(1), user(1), user(7)]));
+    assert_eq!(answer, Answer::People(vec![user(1)]));
+    assert_eq!(done.events(one), [event::KICK]);
+    assert!(!done.events(two).contains(&event::KICK));
+}
+
+#[test]
+fn a_token_counts_while_its_peer_has_a_socket() {
+    let mut world = World::of(meeting(), Limits::default());
+    let socket = join(&mut world, &guest(1));
+    let asked = || Command::Present(vec![Person::Id(user(1))]);
+    let expiries = |world: &mut World| match world.command(asked()).0 {
+        Answer::Who(_, present) => present
+            .into_iter()
+            .map(|peer| peer.token_expires)
+            .collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expiries(&mut world), [Some(guest(1).token_expires)]);
+    world.close(socket, false);
+    assert_eq!(expiries(&mut world), [None]);
+    let mut newer = guest(1);
+    newer.token_expires += 500;
+    world.connect(&newer);
+    assert_eq!(expiries(&mut world), [Some(newer.token_expires)]);
+}

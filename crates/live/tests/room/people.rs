@@ -125,6 +125,7 @@ pub(crate) fn somebody(n: u8, view: ViewType, permissions: Permissions) -> Newco
         preset_name: "some_preset".to_owned(),
         view,
         permissions,
+        token_expires: 1_000 + i64::from(n),
     }
 }
 

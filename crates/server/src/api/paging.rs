@@ -162,6 +162,16 @@ pub(crate) fn count_removed(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |_| 1)
 }
 
+/// Counts what a unit removes from a scope, by the rows of its steps.
+pub(crate) fn count_removed_where(
+    unit: Unit,
+    app: AppId,
+    scope: Uuid,
+    removed: impl Fn(&[Vec<Row>]) -> i64 + Send + 'static,
+) -> Unit {
+    unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], removed)
+}
+
 /// Counts the rows that the first step of a unit removes from a scope, which it returns.
 pub(crate) fn count_removed_rows(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |rows| {

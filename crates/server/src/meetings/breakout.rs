@@ -41,7 +41,36 @@ static TOUCH: Statement = Statement::new(
     "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id = $2",
 );
 
-pub(super) static STATEMENTS: [&Statement; 7] = [
+/// Moves, deletions of participants, and changes of a meeting's breakout rooms hold this row, and so
+/// wait for each other.
+static HOLD: Statement = Statement::new(
+    "connected_meetings.hold",
+    "UPDATE meetings SET version = version WHERE app_id = $1 AND id = $2",
+);
+/// The same, if the meeting has the breakout rooms that it had when they were read.
+static HOLD_ROOMS: Statement = Statement::new(
+    "connected_meetings.hold_rooms",
+    "UPDATE meetings SET version = version WHERE app_id = $1 AND id = $2 AND version = $3",
+);
+/// The ids of the rooms, and the version that the meeting has with them.
+static KNOWN: Statement = Statement::new(
+    "connected_meetings.known",
+    "SELECT c.meeting_id, m.version FROM connected_meetings c
+     JOIN meetings m ON m.app_id = c.app_id AND m.id = c.parent_id
+     WHERE c.app_id = $1 AND c.parent_id = $2 ORDER BY c.meeting_id",
+);
+static HAS_NO_ROOMS: Statement = Statement::new(
+    "connected_meetings.none",
+    "SELECT m.id FROM meetings m WHERE m.app_id = $1 AND m.id = $2 AND NOT EXISTS
+     (SELECT 1 FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)",
+);
+static HAS_SPACE: Statement = Statement::new(
+    "connected_meetings.has_space",
+    "SELECT m.id FROM meetings m WHERE m.app_id = $1 AND m.id = $2 AND $3 >=
+     (SELECT COUNT(*) FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)",
+);
+
+pub(super) static STATEMENTS: [&Statement; 12] = [
     &CONNECT,
     &ROOMS,
     &PARENT,
@@ -49,7 +78,15 @@ pub(super) static STATEMENTS: [&Statement; 7] = [
     &DISCONNECT,
     &CLOSE,
     &TOUCH,
+    &HOLD,
+    &HOLD_ROOMS,
+    &KNOWN,
+    &HAS_NO_ROOMS,
+    &HAS_SPACE,
 ];
+
+/// Breakout rooms of one meeting.
+pub(crate) const ROOMS_MAX: usize = 100;
 
 /// A meeting of a family, by what people need of it.
 #[derive(Debug, Clone)]
@@ -92,7 +129,60 @@ pub(crate) async fn family(
     Ok(Some((parent, rooms)))
 }
 
-/// Makes breakout rooms of a meeting, with its settings; all or none.
+/// The breakout rooms of a meeting, as they were when its version was this.
+#[derive(Debug, Clone)]
+pub(crate) struct Rooms {
+    /// Their ids; none when the meeting is a breakout room itself.
+    pub(crate) rooms: Vec<MeetingId>,
+    version: i64,
+}
+
+struct KnownRow(MeetingId, i64);
+
+impl FromRow for KnownRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self(MeetingId::from_uuid(row.take(0)?), row.take(1)?))
+    }
+}
+
+/// The breakout rooms of a meeting.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn rooms(parlor: &Parlor, app: AppId, parent: MeetingId) -> Result<Rooms, Error> {
+    let ids = values![app.uuid(), parent.uuid()];
+    let known = parlor.db.read::<KnownRow>(&KNOWN, ids).await?;
+    Ok(Rooms {
+        version: known.first().map_or(0, |KnownRow(_, version)| *version),
+        rooms: known.into_iter().map(|KnownRow(room, _)| room).collect(),
+    })
+}
+
+/// Begins a unit in which nobody else changes the breakout rooms of a meeting or who is in them: the
+/// first step, which touches exactly one row while the meeting exists.
+pub(crate) fn hold(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
+    unit.keyed(family_key(parent))
+        .exactly_one(&HOLD, values![app.uuid(), parent.uuid()])
+}
+
+/// The same, if the meeting has these rooms still.
+pub(crate) fn hold_rooms(unit: Unit, app: AppId, parent: MeetingId, known: &Rooms) -> Unit {
+    let row = values![app.uuid(), parent.uuid(), known.version];
+    unit.keyed(family_key(parent)).exactly_one(&HOLD_ROOMS, row)
+}
+
+/// Adds a step that touches exactly one row while the meeting has no breakout rooms.
+pub(crate) fn has_no_rooms(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
+    unit.exactly_one(&HAS_NO_ROOMS, values![app.uuid(), parent.uuid()])
+}
+
+/// What concerns the breakout rooms of a meeting goes through one writer.
+fn family_key(parent: MeetingId) -> u64 {
+    parent.uuid().as_u64_pair().1
+}
+
+/// Makes breakout rooms of a meeting, with its settings; all or none. `None` when it would have more
+/// than [`ROOMS_MAX`].
 ///
 /// # Errors
 /// When the database fails or the meeting is gone.
@@ -101,12 +191,16 @@ pub(crate) async fn make_rooms(
     app: AppId,
     parent: MeetingId,
     titles: Vec<String>,
-) -> Result<Vec<Room>, ApiError> {
+) -> Result<Option<Vec<Room>>, ApiError> {
     let settings = find(parlor, app, parent).await?.meeting.settings;
     let now_ms = parlor.clock.now_ms();
+    let space = ROOMS_MAX.saturating_sub(titles.len());
+    let space = i64::try_from(space).expect("it is small");
     let mut unit = Unit::default()
-        .keyed(parent.uuid().as_u64_pair().1)
-        .exactly_one(&TOUCH, values![app.uuid(), parent.uuid()]);
+        .keyed(family_key(parent))
+        .exactly_one(&TOUCH, values![app.uuid(), parent.uuid()])
+        // Others may have made some since they were counted. From here on they wait.
+        .exactly_one(&HAS_SPACE, values![app.uuid(), parent.uuid(), space]);
     let mut rooms = Vec::new();
     for title in titles {
         let id = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
@@ -116,7 +210,8 @@ pub(crate) async fn make_rooms(
         rooms.push(Room { id, title });
     }
     match parlor.db.commit(unit).await {
-        Ok(_) => Ok(rooms),
+        Ok(_) => Ok(Some(rooms)),
+        Err(Error::WrongCount { step: 1 }) => Ok(None),
         Err(Error::WrongCount { .. }) => Err(missing()),
         Err(error) => Err(error.into()),
     }
@@ -134,7 +229,7 @@ pub(crate) async fn disconnect(
 ) -> Result<(), Error> {
     let now_ms = parlor.clock.now_ms();
     let mut unit = Unit::default()
-        .keyed(parent.uuid().as_u64_pair().1)
+        .keyed(family_key(parent))
         .then(&TOUCH, values![app.uuid(), parent.uuid()]);
     for room in rooms {
         unit = unit

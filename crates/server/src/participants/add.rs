@@ -103,24 +103,6 @@ pub(super) struct NewParticipant {
     pub(super) expires_in: Option<u64>,
 }
 
-impl NewParticipant {
-    /// Somebody whose fields were checked before.
-    pub(super) fn new(
-        custom_participant_id: String,
-        preset_name: String,
-        name: Patch<String>,
-        picture: Patch<String>,
-    ) -> Self {
-        Self {
-            custom_participant_id,
-            preset_name,
-            name,
-            picture,
-            expires_in: None,
-        }
-    }
-}
-
 /// A garde rule: an absolute http or https URL.
 pub(super) fn picture_url<C>(picture: &Patch<String>, context: &C) -> garde::Result {
     http_url(&picture.value().cloned(), context)

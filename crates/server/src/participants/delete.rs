@@ -2,27 +2,39 @@
 
 use garde::Validate;
 use http::Method;
-use parlor_live::Command;
-use parlor_protocol::ids::{ParticipantId, PresetId};
-use parlor_store::{Error, Statement, Unit, values};
+use parlor_live::{Command, Person};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PresetId};
+use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::OneParticipant;
-use crate::api::paging::count_removed;
+use super::{OneParticipant, Participant};
+use crate::api::paging::{count_removed, count_removed_where};
 use crate::api::{ApiError, Call, Data, Endpoint};
+use crate::meetings;
+use crate::parlor::WRITE_TRIES;
 
-pub(super) static DELETE: Statement = Statement::new(
+static DELETE: Statement = Statement::new(
     "participants.delete",
     "DELETE FROM participants WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
 );
+/// The same person in the breakout rooms of the meeting.
+static DELETE_IN_ROOMS: Statement = Statement::new(
+    "participants.delete_in_rooms",
+    "DELETE FROM participants WHERE app_id = $1 AND custom_participant_id = $3 AND meeting_id IN
+     (SELECT c.meeting_id FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)
+     RETURNING meeting_id, id",
+);
+
+pub(super) static STATEMENTS: [&Statement; 2] = [&DELETE, &DELETE_IN_ROOMS];
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(Method::DELETE, "/meetings/{meeting_id}/participants/{participant_id}", "deleteParticipant", answer)
         .describe(
             "Delete a participant",
             "Removes the participant; every token of it stops working at once. Somebody who is connected stays until \
-             they leave or are kicked, unless `drop` says otherwise, and cannot come back.",
+             they leave or are kicked, unless `drop` says otherwise, and cannot come back. The same person is removed from \
+             the meeting's breakout rooms as well; a participant of a breakout room only from there.",
         )
 }
 
@@ -54,31 +66,102 @@ struct Deleted {
 
 async fn answer(call: Call<OneParticipant, Manner>) -> Result<Data<Deleted>, ApiError> {
     let participant = call.path.find(&call.parlor, call.app).await?;
-    let (app, meeting) = (call.app.uuid(), call.path.meeting_id.uuid());
-    let unit = Unit::default()
-        .keyed(super::writer_key(
-            meeting,
-            &participant.custom_participant_id,
-        ))
-        .exactly_one(&DELETE, values![app, meeting, participant.id.uuid()]);
-    let unit = count_removed(unit, call.app, meeting);
-    match call.parlor.db.commit(unit).await {
-        Ok(_) => {
-            let removed = Command::Removed {
-                participant: participant.id,
-                drop: call.query.drop,
-            };
-            let live = &call.parlor.live;
-            live.tell(call.app, call.path.meeting_id, removed);
-            Ok(Data(Deleted {
-                id: participant.id,
-                custom_participant_id: participant.custom_participant_id,
-                preset_id: participant.preset_id,
-                created_at: participant.created_at,
-                updated_at: participant.updated_at,
-            }))
-        }
-        Err(Error::WrongCount { .. }) => Err(call.path.why_missing(&call.parlor, call.app).await),
-        Err(error) => Err(error.into()),
+    let (live, meeting, drop) = (&call.parlor.live, call.path.meeting_id, call.query.drop);
+    let Some(elsewhere) = delete(&call, &participant).await? else {
+        return Err(call.path.why_missing(&call.parlor, call.app).await);
+    };
+    let removed = |participant| Command::Removed { participant, drop };
+    live.tell(call.app, meeting, removed(participant.id));
+    for InRoom { room, participant } in elsewhere.participants {
+        live.tell(call.app, room, removed(participant));
     }
+    if drop {
+        // Somebody may be in a room whose record there was deleted before.
+        let person = Person::CustomId(participant.custom_participant_id.clone());
+        for room in elsewhere.rooms {
+            live.tell(call.app, room, Command::Kick(vec![person.clone()]));
+        }
+    }
+    Ok(Data(Deleted {
+        id: participant.id,
+        custom_participant_id: participant.custom_participant_id,
+        preset_id: participant.preset_id,
+        created_at: participant.created_at,
+        updated_at: participant.updated_at,
+    }))
+}
+
+/// The breakout rooms of the meeting, and who somebody was in them.
+struct Elsewhere {
+    rooms: Vec<MeetingId>,
+    participants: Vec<InRoom>,
+}
+
+/// A row of [`DELETE_IN_ROOMS`].
+struct InRoom {
+    room: MeetingId,
+    participant: ParticipantId,
+}
+
+impl FromRow for InRoom {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            room: MeetingId::from_uuid(row.take(0)?),
+            participant: ParticipantId::from_uuid(row.take(1)?),
+        })
+    }
+}
+
+/// Deletes somebody from a meeting and its breakout rooms, all in one unit, in which no room is made or
+/// removed and nobody is moved. `None` when they are not there any more.
+async fn delete(
+    call: &Call<OneParticipant, Manner>,
+    participant: &Participant,
+) -> Result<Option<Elsewhere>, ApiError> {
+    let (parlor, app, meeting) = (&call.parlor, call.app, call.path.meeting_id);
+    let custom_id = &*participant.custom_participant_id;
+    let key = super::writer_key(meeting.uuid(), custom_id);
+    let row = values![app.uuid(), meeting.uuid(), participant.id.uuid()];
+    for _ in 0..WRITE_TRIES {
+        let known = meetings::rooms(parlor, app, meeting).await?;
+        let (unit, deletes) = if known.rooms.is_empty() {
+            let unit = Unit::default().keyed(key).exactly_one(&DELETE, row.clone());
+            (meetings::has_no_rooms(unit, app, meeting), 0)
+        } else {
+            let unit = meetings::hold_rooms(Unit::default(), app, meeting, &known);
+            let same = values![app.uuid(), meeting.uuid(), custom_id];
+            let unit = unit.exactly_one(&DELETE, row.clone());
+            (unit.then(&DELETE_IN_ROOMS, same), 1)
+        };
+        let mut unit = count_removed(unit, app, meeting.uuid());
+        for room in &known.rooms {
+            let room = room.uuid();
+            unit = count_removed_where(unit, app, room, move |rows| {
+                let rows = rows.get(2).map_or(&[][..], Vec::as_slice);
+                let here = rows.iter().filter(|row| row.get(0) == Some(room));
+                i64::try_from(here.count()).unwrap_or(i64::MAX)
+            });
+        }
+        match parlor.db.commit(unit).await {
+            Ok(mut rows) => {
+                let participants = if rows.len() > 2 {
+                    rows.swap_remove(2)
+                } else {
+                    Vec::new()
+                };
+                let participants = participants.into_iter().map(InRoom::from_row);
+                return Ok(Some(Elsewhere {
+                    rooms: known.rooms,
+                    participants: participants.collect::<Result<_, _>>()?,
+                }));
+            }
+            Err(Error::WrongCount { step }) if step == deletes => return Ok(None),
+            // A breakout room was made or removed meanwhile.
+            Err(Error::WrongCount { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::unavailable(
+        "the breakout rooms of the meeting were changed at the same time",
+    ))
 }

@@ -84,7 +84,7 @@ async fn dump(peer: &Peer) -> Vec<(String, Vec<String>)> {
     rooms
 }
 
-fn movement(from: &str, to: &str, who: &[&str]) -> MovePeersBetweenRoomsRequest {
+pub(crate) fn movement(from: &str, to: &str, who: &[&str]) -> MovePeersBetweenRoomsRequest {
     MovePeersBetweenRoomsRequest {
         source_meeting_id: Some(from.to_owned()),
         destination_meeting_id: Some(to.to_owned()),
@@ -99,7 +99,7 @@ fn movement(from: &str, to: &str, who: &[&str]) -> MovePeersBetweenRoomsRequest 
 }
 
 /// Whoever a client becomes by a transfer: a new peer, in the other meeting, with the new token.
-fn transferred(person: &Identity, transfer: &TransferPeer) -> Identity {
+pub(crate) fn transferred(person: &Identity, transfer: &TransferPeer) -> Identity {
     Identity {
         meeting: transfer.meeting_id.clone().unwrap(),
         token: transfer.auth_token.clone().unwrap(),
@@ -261,11 +261,18 @@ async fn gone_to_a_room(meeting: &Meeting) -> (Peer, Peer, String) {
     (inside, ada, room)
 }
 
-/// Asks to be moved back oneself, as the participant that one is in the room.
-async fn move_back(meeting: &Meeting, room: &str, inside: &Peer) -> String {
+/// The first participant of a room.
+async fn first_of(meeting: &Meeting, room: &str) -> String {
     let path = format!("{}/meetings/{room}/participants", meeting.app);
     let listed = meeting.get(&path).await.expect(200).unwrap();
-    let me = listed.as_array().unwrap()[0]["id"].as_str().unwrap();
+    listed.as_array().unwrap()[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Asks to be moved back oneself, as the participant that one is in the room.
+async fn move_back(meeting: &Meeting, room: &str, inside: &Peer, me: &str) -> String {
     let back = movement(room, &meeting.id, &[me]);
     let reply = inside
         .ask_on(event::MOVE_PEERS, event::MOVE_PEERS, &back)
@@ -287,7 +294,8 @@ async fn whoever_comes_back_is_what_the_records_say_by_now(server: &Server) {
     let path = meeting.path(&format!("/participants/custom:{custom_id}"));
     let demoted = json!({ "preset_name": "group_call_participant" });
     meeting.patch(&path, &demoted).await.expect(200).unwrap();
-    let said = move_back(&meeting, &room, &bob).await;
+    let me = first_of(&meeting, &room).await;
+    let said = move_back(&meeting, &room, &bob, &me).await;
     assert!(!said.contains("error"), "{said}");
     let transfer: TransferPeer = bob.push(event::TRANSFER_PEER).await.unwrap();
     let back = Peer::enter(&transferred(bob.identity(), &transfer))
@@ -305,11 +313,27 @@ async fn whoever_was_deleted_does_not_bring_themselves_back(server: &Server) {
     let (bob, _ada, room) = gone_to_a_room(&meeting).await;
     let custom_id = bob.identity().custom_id.clone();
     let path = meeting.path(&format!("/participants/custom:{custom_id}"));
+    let me = first_of(&meeting, &room).await;
     meeting.delete(&path).await.expect(200).unwrap();
-    let said = move_back(&meeting, &room, &bob).await;
-    assert!(said.contains("error"), "{said}");
+    let back = movement(&room, &meeting.id, &[&me]);
+    let refused = bob.refused(event::MOVE_PEERS, &back).await.unwrap();
+    assert_eq!(refused.code, 403);
     settle(&[&bob]).await;
     assert!(bob.untaken(&[event::TRANSFER_PEER]).is_empty());
+    assert_eq!(person_of(&meeting, &custom_id).await, None);
+    // Nor does it help to be a participant of the room again.
+    let path = format!("{}/meetings/{room}/participants", meeting.app);
+    let body = json!({ "custom_participant_id": custom_id, "preset_name": "group_call_host" });
+    let added = meeting.post(&path, &body).await.expect(201).unwrap();
+    let text = |name: &str| added[name].as_str().unwrap().to_owned();
+    let again = Identity {
+        token: text("token"),
+        participant: text("id"),
+        ..bob.identity().in_another_tab()
+    };
+    let again = Peer::enter(&again).await.unwrap();
+    let said = move_back(&meeting, &room, &again, again.user()).await;
+    assert!(said.contains("error"), "{said}");
     assert_eq!(person_of(&meeting, &custom_id).await, None);
 }
 

@@ -19,6 +19,7 @@ mod leaving;
 mod matrix;
 mod media;
 mod meeting;
+mod moves;
 mod polls;
 mod presets;
 mod revocation;

@@ -118,9 +118,8 @@ impl Simulation {
 
     fn api_transfers(&mut self, person: usize, participant: ParticipantId) -> Done {
         let (answer, done) = self.world.command(Command::Transfer {
-            participant,
             meeting: self.world.meeting.id,
-            token: "token".to_owned(),
+            people: vec![(participant, "token".to_owned())],
         });
         let mut here = self.truth.slots_of(person);
         here.retain(|slot| self.truth.inside(*slot) && self.truth.peers[*slot].socket.is_some());
