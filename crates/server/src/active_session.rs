@@ -1,6 +1,7 @@
 //! The session that a meeting has now: who is told what while it runs. Operations 46–51 of the
 //! contract.
 
+mod family;
 mod get;
 mod kick;
 mod kick_all;

@@ -1,10 +1,9 @@
 //! `POST …/active-session/kick`: throw people out.
 
 use http::Method;
-use parlor_live::Command;
 
 use super::people::{Done, Named, done};
-use super::{ask, remembered};
+use super::{family, remembered};
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
 use crate::meetings::OneMeeting;
 
@@ -17,13 +16,13 @@ pub(super) fn endpoint() -> Endpoint {
     )
     .describe(
         "Kick participants",
-        "Throws these people out, with every client of theirs. Their tokens keep working, so they may come back; delete the participant to keep somebody out. 404 when one of them is not inside, and then nobody is thrown out.",
+        "Throws these people out of the meeting and of its breakout rooms, with every client of theirs. Their tokens keep working, so they may come back; delete the participant to keep somebody out. 404 when one of them is not inside, and then nobody is thrown out.",
     )
 }
 
 async fn answer(call: Call<OneMeeting, Nothing, Named>) -> Result<Data<Done>, ApiError> {
     let people = call.body.people()?;
-    let answer = ask(&call, Command::Kick(people)).await?;
-    let done = done(&call, "kick", answer).await?;
+    let kicked = family::kick(&call, people).await?;
+    let done = done(&call, "kick", kicked).await?;
     remembered(&call, Data(done)).await
 }

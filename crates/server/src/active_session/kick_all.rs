@@ -1,11 +1,10 @@
 //! `POST …/active-session/kick-all`: throw everybody out, which ends the session.
 
 use http::Method;
-use parlor_live::{Answer, Command};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ask, remembered, unexpected};
+use super::{family, remembered};
 use crate::api::{ApiError, Call, Data, Endpoint};
 use crate::meetings::OneMeeting;
 
@@ -18,7 +17,7 @@ pub(super) fn endpoint() -> Endpoint {
     )
     .describe(
         "Kick everybody",
-        "Throws everybody out, those in the waiting room too, and ends the session. Their tokens keep working.",
+        "Throws everybody out of the meeting and of its breakout rooms, those in the waiting room too, and ends the session. Their tokens keep working.",
     )
 }
 
@@ -33,14 +32,9 @@ struct KickedAll {
 }
 
 async fn answer(call: Call<OneMeeting>) -> Result<Data<KickedAll>, ApiError> {
-    match ask(&call, Command::KickAll).await? {
-        Answer::Count(kicked_participants_count) => {
-            let reply = KickedAll {
-                action: "kick-all",
-                kicked_participants_count,
-            };
-            remembered(&call, Data(reply)).await
-        }
-        _ => Err(unexpected()),
-    }
+    let reply = KickedAll {
+        action: "kick-all",
+        kicked_participants_count: family::kick_all(&call).await?,
+    };
+    remembered(&call, Data(reply)).await
 }

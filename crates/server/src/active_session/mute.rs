@@ -1,10 +1,10 @@
 //! `POST …/active-session/mute`: take the microphone from people.
 
 use http::Method;
-use parlor_live::Command;
+use parlor_live::{Answer, Command};
 
 use super::people::{Done, Named, done};
-use super::{ask, remembered};
+use super::{ask, remembered, unexpected};
 use crate::api::{ApiError, Call, Data, Endpoint, Nothing};
 use crate::meetings::OneMeeting;
 
@@ -23,7 +23,11 @@ pub(super) fn endpoint() -> Endpoint {
 
 async fn answer(call: Call<OneMeeting, Nothing, Named>) -> Result<Data<Done>, ApiError> {
     let people = call.body.people()?;
-    let answer = ask(&call, Command::Mute(people)).await?;
-    let done = done(&call, "mute", answer).await?;
+    let Answer::People(muted) = ask(&call, Command::Mute(people)).await? else {
+        return Err(unexpected());
+    };
+    let meeting = call.path.meeting_id;
+    let muted = muted.into_iter().map(|id| (meeting, id)).collect();
+    let done = done(&call, "mute", muted).await?;
     remembered(&call, Data(done)).await
 }

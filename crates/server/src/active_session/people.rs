@@ -1,12 +1,15 @@
 //! The people whom a request names, and the people whom a reply lists.
 
+use std::collections::HashSet;
+
 use garde::Validate;
-use parlor_live::{Answer, Person};
+use parlor_live::Person;
 use parlor_protocol::ids::ParticipantId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{nobody, unexpected};
+use super::family::Somebody;
+use super::nobody;
 use crate::api::{ApiError, Call, Problem};
 use crate::clock::{id_ms, rfc3339};
 use crate::meetings::OneMeeting;
@@ -44,7 +47,10 @@ impl Named {
         let ids = self.participant_ids.iter().flatten().map(by_id);
         let custom = self.custom_participant_ids.iter().flatten();
         let custom = custom.map(|id| Ok(Person::CustomId(id.clone())));
-        let people = ids.chain(custom).collect::<Result<Vec<_>, _>>()?;
+        let mut people = ids.chain(custom).collect::<Result<Vec<_>, _>>()?;
+        // What is named twice is asked for once.
+        let mut seen = HashSet::new();
+        people.retain(|person| seen.insert(person.clone()));
         if people.is_empty() {
             let message =
                 "BAD_REQUEST: \"participant_ids\" or \"custom_participant_ids\" must name somebody";
@@ -89,15 +95,11 @@ struct Affected {
 pub(super) async fn done<Q, B>(
     call: &Call<OneMeeting, Q, B>,
     action: &'static str,
-    answer: Answer,
+    people: Vec<Somebody>,
 ) -> Result<Done, ApiError> {
-    let Answer::People(ids) = answer else {
-        return Err(unexpected());
-    };
-    let (parlor, meeting) = (&call.parlor, call.path.meeting_id);
-    let mut affected = Vec::with_capacity(ids.len());
-    for id in ids {
-        let found = participants::by_id(parlor, call.app, meeting, id).await?;
+    let mut affected = Vec::with_capacity(people.len());
+    for (meeting, id) in people {
+        let found = participants::by_id(&call.parlor, call.app, meeting, id).await?;
         affected.push(match found {
             Some(participant) => Affected {
                 id,

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Meeting, OneMeeting, TITLE_MAX, rewrite};
+use super::{Meeting, OneMeeting, TITLE_MAX, rewrite, rooms};
 use crate::api::{ApiError, Call, Data, Endpoint, Patch, checked};
 use crate::live_records;
 
@@ -82,7 +82,10 @@ async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Mee
     let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
     live_records::tell_changed(parlor, app, id).await;
     if call.query.kick && patch.status == Some(MeetingStatus::Inactive) {
-        parlor.live.tell(app, id, Command::KickAll);
+        // Whoever was moved to a breakout room is thrown out as well.
+        for member in rooms(parlor, app, id).await?.rooms.into_iter().chain([id]) {
+            parlor.live.tell(app, member, Command::KickAll);
+        }
     }
     Ok(Data(meeting))
 }

@@ -22,6 +22,7 @@ mod meeting;
 mod moves;
 mod polls;
 mod presets;
+mod reach;
 mod revocation;
 mod server;
 mod sessions;
