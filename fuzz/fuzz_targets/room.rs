@@ -175,7 +175,7 @@ impl World {
             255 => Person::CustomId(script.text()),
             number => Person::Id(user(number % PEOPLE)),
         };
-        let command = match which % 11 {
+        let command = match which % 13 {
             0 => Command::Who,
             1 => Command::Kick(vec![person(script), person(script)]),
             2 => Command::KickAll,
@@ -204,10 +204,11 @@ impl World {
                 payload: Bytes::copy_from_slice(script.bytes()),
             },
             10 => Command::Gone,
+            11 => Command::Present(vec![person(script), person(script)]),
+            12 => Command::KickPresent(vec![user(script.any() % PEOPLE)]),
             _ => Command::Transfer {
-                participant: user(script.any() % PEOPLE),
                 meeting: MeetingId::from_uuid(Uuid::from_u128(7)),
-                token: script.text(),
+                people: vec![(user(script.any() % PEOPLE), script.text())],
             },
         };
         self.tell(Input::Command {
@@ -523,5 +524,6 @@ fn newcomer(person: u8, number: u8) -> Newcomer {
         preset_name: "p".to_owned(),
         view,
         permissions,
+        token_expires: 0,
     }
 }
