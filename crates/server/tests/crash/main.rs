@@ -4,6 +4,7 @@
 //! of an earlier run. The load itself is not repeatable: it races, as load does.
 
 mod check;
+mod frozen;
 mod ledger;
 mod load;
 

@@ -11,7 +11,6 @@ mod model;
 mod postgres_alone;
 mod reading;
 mod rooms;
-mod wire;
 
 /// Makes each of these functions a test on both engines.
 macro_rules! on_both_engines {

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use parlor_store::{Db, Error, Options, Place, Statement, Unit, values};
-use parlor_testkit::Postgres;
+use parlor_testkit::{Postgres, Proxy};
 use uuid::Uuid;
 
-use crate::{home::Home, rooms, wire::Wire};
+use crate::{home::Home, rooms};
 
 static PAUSE: Statement = Statement::new("pause", "SELECT CAST(1 AS BIGINT) FROM pg_sleep(0.3)");
 
@@ -104,16 +104,12 @@ async fn a_batch_whose_answer_was_lost_is_not_run_again() {
     let Place::Postgres(url) = &home.place else {
         unreachable!("a server was asked for")
     };
-    let (server, name) = url.rsplit_once('/').unwrap();
-    let wire = Wire::to(server.rsplit(':').next().unwrap().parse().unwrap()).await;
-    let place = Place::Postgres(format!(
-        "postgres://postgres@127.0.0.1:{}/{name}",
-        wire.port()
-    ));
+    let (proxy, url) = Proxy::to_postgres(url).await.unwrap();
+    let place = Place::Postgres(url);
     let db = Db::open(&place, Options::default(), Arc::new(()))
         .await
         .unwrap();
-    let unknown = unknown_of_three(&db, async || wire.cut()).await;
+    let unknown = unknown_of_three(&db, async || proxy.cut()).await;
     assert!(unknown >= 2, "{unknown} outcomes are unknown");
     db.commit(rooms::add(Uuid::max(), "after")).await.unwrap();
 }

@@ -1,0 +1,5 @@
+//! A disk that is full, broken or hangs, under the store and under the server.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod server;
+mod store;
