@@ -1,10 +1,15 @@
 //! The door to the records, whichever engine keeps them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Engine, Error, FromRow, Migration, Observer, Options, Place, Row, Statement, Unit, Value,
-    postgres::Postgres, sqlite::Sqlite,
+    deadline::{refusal, within},
+    postgres::Postgres,
+    sqlite::Sqlite,
 };
 
 static PING: Statement = Statement::new("store.ping", "SELECT CAST(1 AS BIGINT)");
@@ -14,6 +19,8 @@ static PING: Statement = Statement::new("store.ping", "SELECT CAST(1 AS BIGINT)"
 pub struct Db {
     kept_by: KeptBy,
     observer: Arc<dyn Observer>,
+    timeout: Duration,
+    scan_timeout: Duration,
 }
 
 #[derive(Clone)]
@@ -31,6 +38,8 @@ impl Db {
         observer: Arc<dyn Observer>,
     ) -> Result<Db, Error> {
         let watching = Arc::clone(&observer);
+        let timeout = options.timeout;
+        let scan_timeout = options.scan_timeout.max(timeout);
         let kept_by = match place {
             Place::Sqlite(path) => {
                 let sqlite = Sqlite::open(path.clone(), options, watching).await?;
@@ -41,7 +50,12 @@ impl Db {
                 KeptBy::Postgres(Arc::new(postgres))
             }
         };
-        Ok(Db { kept_by, observer })
+        Ok(Db {
+            kept_by,
+            observer,
+            timeout,
+            scan_timeout,
+        })
     }
 
     /// Applies the migrations that are missing, in order, each in one transaction. Safe
@@ -57,48 +71,68 @@ impl Db {
     /// Runs a unit of work; it is durable when this returns. Answers with the rows of
     /// each step, the finishing one last.
     pub async fn commit(&self, unit: Unit) -> Result<Vec<Vec<Row>>, Error> {
-        match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.commit(unit).await,
-            KeptBy::Postgres(postgres) => postgres.commit(unit).await,
-        }
+        let committing = async {
+            match &self.kept_by {
+                KeptBy::Sqlite(sqlite) => sqlite.commit(unit).await,
+                KeptBy::Postgres(postgres) => postgres.commit(unit).await,
+            }
+        };
+        self.counted(within(self.timeout, committing).await)
     }
 
-    /// Reads rows that an index finds at once. On SQLite this runs on the calling
-    /// thread, so it must be bounded.
+    /// Reads rows that an index finds at once.
     pub async fn read<R: FromRow>(
         &self,
         statement: &'static Statement,
         values: Vec<Value>,
     ) -> Result<Vec<R>, Error> {
         let started = Instant::now();
-        let records = match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.read(statement, &values),
-            KeptBy::Postgres(postgres) => postgres.read(statement, &values).await,
+        let rows = match &self.kept_by {
+            KeptBy::Sqlite(sqlite) => within(self.timeout, sqlite.read(statement, values)).await,
+            KeptBy::Postgres(postgres) => postgres.read(statement, &values, self.timeout).await,
         };
-        self.observer.queried(statement.name(), started.elapsed());
-        records
+        self.records(statement, started, rows)
     }
 
     /// Reads what may walk many index rows, away from the threads that serve requests.
-    pub async fn scan<R: FromRow + Send + 'static>(
+    pub async fn scan<R: FromRow>(
         &self,
         statement: &'static Statement,
         values: Vec<Value>,
     ) -> Result<Vec<R>, Error> {
         let started = Instant::now();
-        let records = match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.scan(statement, values).await,
-            KeptBy::Postgres(postgres) => postgres.read(statement, &values).await,
+        let limit = self.scan_timeout;
+        let rows = match &self.kept_by {
+            KeptBy::Sqlite(sqlite) => within(limit, sqlite.scan(statement, values)).await,
+            KeptBy::Postgres(postgres) => postgres.read(statement, &values, limit).await,
         };
+        self.records(statement, started, rows)
+    }
+
+    fn records<R: FromRow>(
+        &self,
+        statement: &'static Statement,
+        started: Instant,
+        rows: Result<Vec<Row>, Error>,
+    ) -> Result<Vec<R>, Error> {
         self.observer.queried(statement.name(), started.elapsed());
-        records
+        let rows = self.counted(rows)?;
+        rows.into_iter().map(R::from_row).collect()
+    }
+
+    /// The same answer, counted when the database has given none.
+    fn counted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Unavailable(text)) = &answer {
+            self.observer.refused(refusal(text));
+        }
+        answer
     }
 
     /// Checks a statement against the schema without running it. On PostgreSQL also that
     /// every parameter and column has a type that a [`Value`] can carry.
     pub async fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
         match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.prepare(statement),
+            KeptBy::Sqlite(sqlite) => sqlite.prepare(statement).await,
             KeptBy::Postgres(postgres) => postgres.prepare(statement).await,
         }
     }
@@ -117,11 +151,18 @@ impl Db {
     }
 
     /// Finishes every unit that was accepted, then lets go of the database. Every later
-    /// commit or read on any clone answers [`Error::Unavailable`].
+    /// commit or read on any clone answers [`Error::Unavailable`]. A database that hangs is
+    /// waited for as long as for a scan.
     pub async fn close(&self) {
-        match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.close().await,
-            KeptBy::Postgres(postgres) => postgres.close().await,
+        let closing = async {
+            match &self.kept_by {
+                KeptBy::Sqlite(sqlite) => sqlite.close().await,
+                KeptBy::Postgres(postgres) => postgres.close().await,
+            }
+            Ok(())
+        };
+        if within(self.scan_timeout, closing).await.is_err() {
+            tracing::warn!("the database did not finish in time; it is left as it is");
         }
     }
 }

@@ -17,7 +17,13 @@
 //! transaction. Units of one batch do not share a fate: one that fails is undone alone.
 //! When `commit` returns `Ok`, the unit is on the disk. When it returns
 //! [`Error::Unavailable`], it may or may not be: the connection can break while the
-//! answer to `COMMIT` is under way. A call that is dropped half-way may still commit.
+//! answer to `COMMIT` is under way, or come later than [`Options::timeout`]. A call that is
+//! dropped half-way may still commit.
+//!
+//! **Nothing waits for ever.** Every commit, read and scan has a deadline on this side, because a
+//! database whose host is frozen acknowledges what it is sent and never answers. When it passes,
+//! the connection is closed, and the next one is new. What waits is bounded by
+//! [`Options::queue_units`] and [`Options::queue_bytes`].
 //!
 //! **Reads** see every unit that was answered before them. [`Db::read`] is for rows an
 //! index finds at once, [`Db::scan`] for everything longer. Neither can write.
@@ -25,7 +31,7 @@
 //! | | SQLite | PostgreSQL |
 //! |---|---|---|
 //! | writers | one thread | `postgres_writers` connections, chosen by [`Unit::keyed`] |
-//! | reads | a few read-only connections, on the calling thread | a pool of read-only connections |
+//! | reads | a few read-only connections, each with its thread | a pool of read-only connections |
 //! | durability | WAL, `synchronous=FULL` | `synchronous_commit=on` |
 //! | types | `BLOB`, `INTEGER`, `TEXT`, strict tables | `UUID`, `BYTEA`, `BIGINT`, `BOOLEAN`, `TEXT` |
 //!
@@ -40,6 +46,7 @@
 //! ```
 
 mod db;
+mod deadline;
 mod error;
 mod lower;
 mod migrate;
@@ -55,7 +62,7 @@ mod value;
 pub use db::Db;
 pub use error::Error;
 pub use migrate::Migration;
-pub use observer::Observer;
+pub use observer::{Observer, Refusal};
 pub use place::{Engine, Options, Place};
 pub use statement::Statement;
 pub use unit::Unit;

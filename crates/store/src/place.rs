@@ -1,6 +1,6 @@
 //! Where the records are and how much room the store may take there.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// Where the records are.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Engine {
     }
 }
 
-/// Sizes of pools, batches and queues.
+/// Sizes of pools, batches and queues, and how long an answer may take.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Connections that group-commit on PostgreSQL, at least 1.
@@ -53,8 +53,17 @@ pub struct Options {
     pub sqlite_readers: usize,
     /// Most units in one transaction.
     pub batch_units: usize,
-    /// Most units that wait for one writer; further callers wait for a place.
+    /// Most units that wait for one writer, and on SQLite most reads that wait; further ones are
+    /// refused at once.
     pub queue_units: usize,
+    /// Most bytes of the values of units that wait for one writer or are being written by it. A
+    /// larger unit is accepted when nothing else waits.
+    pub queue_bytes: usize,
+    /// How long a commit, a read, and making a connection may take each. A caller hears
+    /// [`crate::Error::Unavailable`] then, and the connection is closed.
+    pub timeout: Duration,
+    /// The same for a scan; at least `timeout`.
+    pub scan_timeout: Duration,
 }
 
 impl Default for Options {
@@ -64,7 +73,10 @@ impl Default for Options {
             postgres_readers: 8,
             sqlite_readers: 4,
             batch_units: 512,
-            queue_units: 4096,
+            queue_units: 16_384,
+            queue_bytes: 128 << 20,
+            timeout: Duration::from_secs(5),
+            scan_timeout: Duration::from_secs(30),
         }
     }
 }

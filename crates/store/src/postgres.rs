@@ -8,16 +8,20 @@ mod pool;
 mod server;
 mod writer;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use deadpool_postgres::Pool;
 use tokio_postgres::Client;
 
 use crate::{
-    Error, FromRow, Migration, Observer, Options, Statement, Unit, Value,
+    Error, FromRow, Migration, Observer, Options, Row, Statement, Unit, Value,
+    deadline::within,
     migrate::{self, Applied},
     queue::{self, Outcome, Queue},
 };
@@ -30,6 +34,9 @@ use writer::Writer;
 /// takes; the number is "parlor" in ASCII.
 const BEGIN_MIGRATION: &str = "BEGIN; SET LOCAL statement_timeout = 0; \
                                SELECT pg_advisory_xact_lock(123563833847666)";
+
+/// How long one migration may take, with waiting for another node that migrates.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// One database and the connections to it.
 pub(crate) struct Postgres {
@@ -45,11 +52,12 @@ impl Postgres {
         options: &Options,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self, Error> {
-        let server = Arc::new(Server::new(url)?);
+        let server = Arc::new(Server::new(url, options.timeout)?);
         let mut queues = Vec::new();
         for _ in 0..options.postgres_writers.max(1) {
-            let (queue, intake) = queue::bounded(options.queue_units, options.batch_units);
-            let writer = Writer::open(Arc::clone(&server), intake, Arc::clone(observer)).await?;
+            let (queue, intake) = queue::bounded(options);
+            let observer = Arc::clone(observer);
+            let writer = Writer::open(Arc::clone(&server), intake, observer).await?;
             tokio::spawn(writer.run());
             queues.push(queue);
         }
@@ -70,24 +78,34 @@ impl Postgres {
         self.queues[writer].commit(unit).await
     }
 
-    pub(crate) async fn read<R: FromRow>(
+    /// Reads, and closes the connection when that takes longer than `limit`.
+    pub(crate) async fn read(
         &self,
         statement: &'static Statement,
         values: &[Value],
-    ) -> Result<Vec<R>, Error> {
-        let rows = pool::read(&self.pool, statement, values).await?;
-        rows.into_iter().map(R::from_row).collect()
+        limit: Duration,
+    ) -> Result<Vec<Row>, Error> {
+        pool::read(&self.pool, statement, values, limit).await
     }
 
     pub(crate) async fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
-        pool::prepare(&self.pool, statement).await
+        pool::prepare(&self.pool, statement, self.server.timeout).await
     }
 
     pub(crate) async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
         // A transaction that fails half-way is rolled back with its connection.
-        let client = self.server.connect().await?;
-        while migrate_one(&client, all).await? {}
-        Ok(())
+        let connected = self.server.connect().await?;
+        loop {
+            let next = migrate_one(&connected.client, all);
+            match within(MIGRATION_PATIENCE, next).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    connected.abort();
+                    return Err(error);
+                }
+            }
+        }
     }
 
     pub(crate) async fn close(&self) {

@@ -1,4 +1,7 @@
-//! SQLite: one writer thread, a few readers, one thread that checkpoints.
+//! SQLite: one writer thread, a few threads that read, one thread that checkpoints.
+//!
+//! No thread of the runtime touches the disk, because a disk may hang: what serves requests would
+//! hang with it, and no deadline would be kept.
 
 mod checkpoint;
 mod connection;
@@ -13,7 +16,7 @@ use rusqlite::Connection;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    Error, FromRow, Migration, Observer, Options, Statement, Unit, Value, lower,
+    Error, Migration, Observer, Options, Row, Statement, Unit, Value, lower,
     migrate::{self, Applied},
     queue::{self, Outcome, Queue},
 };
@@ -29,7 +32,7 @@ const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Sqlite {
     path: PathBuf,
     queue: Queue,
-    readers: Arc<Readers>,
+    readers: Readers,
 }
 
 impl Sqlite {
@@ -39,9 +42,9 @@ impl Sqlite {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Error> {
         blocking(move || {
-            let (queue, intake) = queue::bounded(options.queue_units, options.batch_units);
+            let (queue, intake) = queue::bounded(&options);
             let writer = Writer::open(&path, intake, observer)?;
-            let readers = Arc::new(Readers::open(&path, options.sqlite_readers)?);
+            let readers = Readers::open(&path, options.sqlite_readers, options.queue_units)?;
             thread::Builder::new()
                 .name("store-writer".to_owned())
                 .spawn(move || writer.run())
@@ -59,34 +62,40 @@ impl Sqlite {
         self.queue.commit(unit).await
     }
 
-    pub(crate) fn read<R: FromRow>(
-        &self,
-        statement: &'static Statement,
-        values: &[Value],
-    ) -> Result<Vec<R>, Error> {
-        let reader = self.readers.take()?;
-        Ok(execute(&reader, statement, values)?.rows)
-    }
-
-    pub(crate) async fn scan<R: FromRow + Send + 'static>(
+    pub(crate) async fn read(
         &self,
         statement: &'static Statement,
         values: Vec<Value>,
-    ) -> Result<Vec<R>, Error> {
-        let permit = self.readers.permit_scan().await?;
-        let readers = Arc::clone(&self.readers);
-        blocking(move || {
-            let _permit = permit;
-            let reader = readers.take()?;
-            Ok(execute(&reader, statement, &values)?.rows)
-        })
-        .await
+    ) -> Result<Vec<Row>, Error> {
+        let read = move |connection: &Connection| {
+            let executed = execute(connection, statement, &values)?;
+            Ok(executed.rows)
+        };
+        self.readers.run(read).await
     }
 
-    pub(crate) fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
-        let reader = self.readers.take()?;
-        let prepared = reader.prepare(statement.sqlite());
-        prepared.map(drop).map_err(|error| explain(&reader, error))
+    pub(crate) async fn scan(
+        &self,
+        statement: &'static Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, Error> {
+        let permit = self.readers.permit_scan().await?;
+        let read = move |connection: &Connection| {
+            let _permit = permit;
+            let executed = execute(connection, statement, &values)?;
+            Ok(executed.rows)
+        };
+        self.readers.run(read).await
+    }
+
+    pub(crate) async fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
+        let prepare = move |connection: &Connection| {
+            let prepared = connection.prepare(statement.sqlite());
+            prepared
+                .map(drop)
+                .map_err(|error| explain(connection, error))
+        };
+        self.readers.run(prepare).await
     }
 
     pub(crate) async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
@@ -105,7 +114,7 @@ impl Sqlite {
     pub(crate) async fn close(&self) {
         // Readers first: the last connection to close removes the log, and only a
         // connection that may write can do that.
-        self.readers.close();
+        self.readers.close().await;
         self.queue.close().await;
     }
 }

@@ -162,6 +162,12 @@ impl Unit {
         self.last.is_some() || self.steps.iter().any(|step| step.exactly_one)
     }
 
+    /// About how much memory its values take.
+    pub(crate) fn bytes(&self) -> usize {
+        let values = |step: &Step| step.values.iter().map(Value::bytes).sum::<usize>();
+        self.steps.iter().map(values).sum()
+    }
+
     fn step(
         mut self,
         statement: &'static Statement,

@@ -21,6 +21,18 @@ pub enum Value {
     Uuid(Uuid),
 }
 
+impl Value {
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let beyond = match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Uuid(_) => 0,
+        };
+        size_of::<Self>() + beyond
+    }
+}
+
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Self::Bool(value)

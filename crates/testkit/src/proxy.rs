@@ -161,7 +161,13 @@ async fn forward(
         gate.subscribe(),
         &held,
     );
-    let replies = pump(from_server, to_client, Way::Replies, gate.subscribe(), &held);
+    let replies = pump(
+        from_server,
+        to_client,
+        Way::Replies,
+        gate.subscribe(),
+        &held,
+    );
     tokio::join!(requests, replies);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ptr};
 
-use tokio_postgres::{Client, Statement as Prepared, error::Severity};
+use tokio_postgres::{Statement as Prepared, error::Severity};
 
 use crate::{
     Error, Row, Statement, Unit, Value,
@@ -12,6 +12,7 @@ use crate::{
 use super::{
     execute::{Command, Executed, check_types, execute, pipeline},
     explain::{explain, is_about_server, lost_a_race},
+    server::{Backend, Connected},
 };
 
 static BEGIN: Statement = Statement::new("store.begin", "BEGIN");
@@ -32,21 +33,29 @@ pub(super) enum Failed {
 
 /// A connection and the statements it has prepared.
 pub(super) struct Connection {
-    client: Client,
+    connected: Connected,
     // By the address of the `static`: cheaper than hashing the text.
     prepared: HashMap<usize, Prepared>,
 }
 
 impl Connection {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(connected: Connected) -> Self {
         Self {
-            client,
+            connected,
             prepared: HashMap::new(),
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.connected.client.is_closed()
+    }
+
+    /// Closes it without another word, in the middle of whatever it does. Answers who may still be
+    /// doing it.
+    pub(super) fn abort(self) -> Backend {
+        let backend = self.connected.backend.clone();
+        self.connected.abort();
+        backend
     }
 
     /// Commits the units in one transaction, or none of them. A unit with a finishing
@@ -64,7 +73,14 @@ impl Connection {
             // A migration may have changed what a prepared statement returns.
             self.prepared.clear();
         }
-        if committed.is_err() && self.client.batch_execute("ROLLBACK").await.is_err() {
+        if committed.is_err()
+            && self
+                .connected
+                .client
+                .batch_execute("ROLLBACK")
+                .await
+                .is_err()
+        {
             tracing::debug!("a transaction ended with its connection");
         }
         committed
@@ -79,7 +95,9 @@ impl Connection {
         if and_commit {
             commands.push(self.command(&COMMIT, &[]).await?);
         }
-        let mut executed = pipeline(&self.client, &commands).await.into_iter();
+        let mut executed = pipeline(&self.connected.client, &commands)
+            .await
+            .into_iter();
         let mut next = || match executed.next() {
             Some(answer) => answer.map_err(failed),
             // Only a failure, which came before, ends the answers early.
@@ -121,7 +139,7 @@ impl Connection {
             commands.push(self.command(step.statement, &step.values).await?);
         }
         commands.push(self.command(&COMMIT, &[]).await?);
-        for executed in pipeline(&self.client, &commands).await {
+        for executed in pipeline(&self.connected.client, &commands).await {
             executed.map_err(failed)?;
         }
         Ok(answers)
@@ -133,7 +151,7 @@ impl Connection {
         values: &[Value],
     ) -> Result<Executed, Failed> {
         let command = self.command(statement, values).await?;
-        let executed = execute(&self.client, &command.prepared, values).await;
+        let executed = execute(&self.connected.client, &command.prepared, values).await;
         executed.map_err(failed)
     }
 
@@ -151,7 +169,7 @@ impl Connection {
         if let Some(prepared) = self.prepared.get(&address) {
             return Ok(prepared.clone());
         }
-        let prepared = self.client.prepare(statement.postgres()).await;
+        let prepared = self.connected.client.prepare(statement.postgres()).await;
         let prepared = prepared.map_err(failed)?;
         check_types(statement, &prepared).map_err(Failed::Undone)?;
         self.prepared.insert(address, prepared.clone());
@@ -174,10 +192,12 @@ fn failed(error: tokio_postgres::Error) -> Failed {
     let is_fatal = answer.parsed_severity() != Some(Severity::Error);
     let code = answer.code().clone();
     let error = explain(error);
-    if is_fatal || is_about_server(&code) {
+    if is_fatal {
         Failed::Unknown(error)
     } else if lost_a_race(&code) {
         Failed::LostRace(error)
+    } else if is_about_server(&code) {
+        Failed::Unknown(error)
     } else {
         Failed::Undone(error)
     }

@@ -2,16 +2,17 @@
 
 use std::{slice, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Error, Observer, Unit,
+    deadline::{late, within},
     queue::{Intake, Outcome, Pending},
 };
 
 use super::{
     connection::{Answers, Connection, Failed},
-    server::Server,
+    server::{Backend, Connected, Server},
 };
 
 /// Pauses before a unit that lost a race is run again. They differ enough that two
@@ -28,6 +29,8 @@ const LONGEST_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Writer {
     server: Arc<Server>,
     connection: Option<Connection>,
+    /// What may still be at work on connections that are lost.
+    lost: Vec<Backend>,
     reconnect_at: Instant,
     reconnect_pause: Duration,
     intake: Intake,
@@ -44,6 +47,7 @@ impl Writer {
         Ok(Self {
             server,
             connection: Some(connection),
+            lost: Vec::new(),
             reconnect_at: Instant::now(),
             reconnect_pause: FIRST_RECONNECT_PAUSE,
             intake,
@@ -69,8 +73,7 @@ impl Writer {
         for group in units.chunk_by_mut(|one, next| can_join(one) && can_join(next)) {
             let outcomes = self.together(group).await;
             for (outcome, reply) in outcomes.into_iter().zip(&mut replies) {
-                // Nobody may be waiting for it any more, which is no failure.
-                let _ = reply.send(outcome);
+                reply.send(outcome);
             }
         }
     }
@@ -111,36 +114,57 @@ impl Writer {
 
     async fn attempt(&mut self, units: &mut [Unit]) -> Result<Answers, Failed> {
         let started = Instant::now();
-        let connection = self.connection().await.map_err(Failed::Unknown)?;
-        let answers = connection.transact(units).await;
+        let mut connection = self.connection().await.map_err(Failed::Unknown)?;
+        // Taken out while it is in use: what has not finished in time is never used again.
+        let Ok(answers) = timeout(self.server.timeout, connection.transact(units)).await else {
+            self.lost.push(connection.abort());
+            tracing::warn!("PostgreSQL does not answer a writer; the connection was closed");
+            return Err(Failed::Unknown(late()));
+        };
+        self.connection = Some(connection);
         if answers.is_ok() {
             self.observer.committed(units.len(), started.elapsed());
         }
         answers
     }
 
-    async fn connection(&mut self) -> Result<&mut Connection, Error> {
-        if self.connection.as_ref().is_none_or(Connection::is_closed) {
-            self.connection = None;
-            self.reconnect().await?;
+    async fn connection(&mut self) -> Result<Connection, Error> {
+        match self.connection.take() {
+            Some(connection) if !connection.is_closed() => return Ok(connection),
+            Some(connection) => self.lost.push(connection.abort()),
+            None => {}
         }
-        let lost = || Error::Unavailable("the connection is lost".to_owned());
-        self.connection.as_mut().ok_or_else(lost)
+        self.reconnect().await
+    }
+
+    /// A new connection, once nothing is at work on the old ones: units with one key must run in
+    /// order, also when some of them were given up.
+    async fn connect(&mut self) -> Result<Connected, Error> {
+        let connected = self.server.connect().await?;
+        match within(self.server.timeout, connected.end(&self.lost)).await {
+            Ok(()) => {
+                self.lost.clear();
+                Ok(connected)
+            }
+            Err(error) => {
+                connected.abort();
+                Err(error)
+            }
+        }
     }
 
     /// Tries to connect, unless it was tried a moment ago: callers are answered at once
     /// rather than queued up behind a server that is away.
-    async fn reconnect(&mut self) -> Result<(), Error> {
+    async fn reconnect(&mut self) -> Result<Connection, Error> {
         if Instant::now() < self.reconnect_at {
             return Err(Error::Unavailable(
                 "PostgreSQL was away just now".to_owned(),
             ));
         }
-        match self.server.connect().await {
-            Ok(client) => {
-                self.connection = Some(Connection::new(client));
+        match self.connect().await {
+            Ok(connected) => {
                 self.reconnect_pause = FIRST_RECONNECT_PAUSE;
-                Ok(())
+                Ok(Connection::new(connected))
             }
             Err(error) => {
                 self.reconnect_at = Instant::now() + self.reconnect_pause;

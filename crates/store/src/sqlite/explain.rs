@@ -20,19 +20,29 @@ pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error 
         code.extended_code,
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
     );
+    if matches!(
+        code.code,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
+    ) {
+        tracing::error!(%error, "SQLite finds its file damaged, or cannot read it");
+    }
     match (code.code, error) {
         (_, rusqlite::Error::SqliteFailure(code, Some(text))) if is_key => {
             let is_primary = code.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
             let constraint = constraint(connection, is_primary, &text);
             Error::Conflict { constraint }
         }
+        // SQLite calls a page corrupt that the disk could not read (EIO), so that this alone does
+        // not say that the file is damaged.
         (
             ErrorCode::CannotOpen
+            | ErrorCode::DatabaseCorrupt
             | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::DiskFull
             | ErrorCode::FileLockingProtocolFailed
             | ErrorCode::OutOfMemory
+            | ErrorCode::ReadOnly
             | ErrorCode::SystemIoFailure,
             error,
         ) => Error::Unavailable(error.to_string()),
@@ -54,4 +64,46 @@ fn constraint(connection: &Connection, is_primary: bool, text: &str) -> String {
         .prepare_cached(UNIQUE_INDEX)
         .and_then(|mut query| query.query_row([table, &names], |row| row.get(0)))
         .unwrap_or_else(|_| columns.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_or_another_process_does_is_unavailable_and_a_mistake_is_broken() {
+        let connection = Connection::open_in_memory().unwrap();
+        for (code, is_unavailable) in [
+            (ffi::SQLITE_IOERR, true),
+            (ffi::SQLITE_IOERR_READ, true),
+            (ffi::SQLITE_IOERR_WRITE, true),
+            (ffi::SQLITE_IOERR_FSYNC, true),
+            (ffi::SQLITE_IOERR_SHORT_READ, true),
+            (ffi::SQLITE_IOERR_CORRUPTFS, true),
+            (ffi::SQLITE_IOERR_SHMMAP, true),
+            (ffi::SQLITE_FULL, true),
+            (ffi::SQLITE_CANTOPEN, true),
+            (ffi::SQLITE_BUSY, true),
+            (ffi::SQLITE_BUSY_RECOVERY, true),
+            (ffi::SQLITE_LOCKED, true),
+            (ffi::SQLITE_PROTOCOL, true),
+            (ffi::SQLITE_NOMEM, true),
+            (ffi::SQLITE_CORRUPT, true),
+            (ffi::SQLITE_READONLY, true),
+            (ffi::SQLITE_NOTADB, false),
+            (ffi::SQLITE_ERROR, false),
+            (ffi::SQLITE_CONSTRAINT_NOTNULL, false),
+            (ffi::SQLITE_MISMATCH, false),
+            (ffi::SQLITE_MISUSE, false),
+            (ffi::SQLITE_TOOBIG, false),
+        ] {
+            let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let explained = explain(&connection, failure);
+            let expected = match is_unavailable {
+                true => matches!(explained, Error::Unavailable(_)),
+                false => matches!(explained, Error::Broken(_)),
+            };
+            assert!(expected, "{code} is {explained:?}");
+        }
+    }
 }

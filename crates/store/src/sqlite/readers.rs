@@ -1,44 +1,52 @@
-//! The connections that read.
+//! The threads that read.
 
 use std::{
-    mem,
-    ops::Deref,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    thread,
 };
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::{Error, queue::closed};
+use crate::{Error, deadline::full, queue::closed};
 
 use super::connection::open_reader;
 
-/// A few read-only connections. Scans never take the last one, so a point read waits
-/// only for other point reads, which take microseconds.
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A few threads, each with a read-only connection. Scans never take the last one, so a point
+/// read waits only for other point reads, which take microseconds.
 pub(super) struct Readers {
-    // `None` once the database is closed. The one used last is lent first: its page
-    // cache is the warmest.
-    idle: Mutex<Option<Vec<Connection>>>,
-    returned: Condvar,
+    // `None` once the database is closed.
+    jobs: RwLock<Option<mpsc::Sender<Job>>>,
+    ended: watch::Receiver<()>,
     scans: Arc<Semaphore>,
 }
 
-/// A connection on loan; it goes back when this is dropped.
-pub(super) struct Reader<'a> {
-    connection: Option<Connection>,
-    readers: &'a Readers,
-}
-
 impl Readers {
-    pub(super) fn open(path: &Path, count: usize) -> Result<Self, Error> {
+    /// Starts the threads; at most `queue` reads wait for one.
+    pub(super) fn open(path: &Path, count: usize, queue: usize) -> Result<Self, Error> {
         let count = count.max(2);
-        let idle: Vec<_> = (0..count)
-            .map(|_| open_reader(path))
-            .collect::<Result<_, _>>()?;
+        let (jobs, receiver) = mpsc::channel(queue.max(1));
+        let (alive, ended) = watch::channel(());
+        let (receiver, alive) = (Arc::new(Mutex::new(receiver)), Arc::new(alive));
+        for _ in 0..count {
+            let connection = open_reader(path)?;
+            let (receiver, alive) = (Arc::clone(&receiver), Arc::clone(&alive));
+            thread::Builder::new()
+                .name("store-reader".to_owned())
+                .spawn(move || {
+                    run(&connection, &receiver);
+                    drop(connection);
+                    // Whoever waits for the close must find the connection closed.
+                    drop(alive);
+                })
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+        }
         Ok(Self {
-            idle: Mutex::new(Some(idle)),
-            returned: Condvar::new(),
+            jobs: RwLock::new(Some(jobs)),
+            ended,
             scans: Arc::new(Semaphore::new(count - 1)),
         })
     }
@@ -49,57 +57,57 @@ impl Readers {
         permit.map_err(|_| closed())
     }
 
-    /// Lends a connection.
-    pub(super) fn take(&self) -> Result<Reader<'_>, Error> {
-        let mut idle = self.lock();
-        loop {
-            match idle.as_mut().map(Vec::pop) {
-                None => return Err(closed()),
-                Some(None) => {
-                    idle = self
-                        .returned
-                        .wait(idle)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                Some(connection) => {
-                    return Ok(Reader {
-                        connection,
-                        readers: self,
-                    });
-                }
+    /// Runs something on one of the threads. It is left out when its caller has gone by then.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            if !reply.is_closed() {
+                // Nobody may be waiting any more, which is no failure.
+                let _ = reply.send(work(connection));
             }
-        }
+        });
+        self.hand_over(job)?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("a reader ended".to_owned())))
     }
 
-    /// Closes the idle connections now and each other one when it comes back.
-    pub(super) fn close(&self) {
-        let idle = mem::take(&mut *self.lock());
+    fn hand_over(&self, job: Job) -> Result<(), Error> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        let jobs = jobs.as_ref().ok_or_else(closed)?;
+        jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => full(),
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })
+    }
+
+    /// Accepts nothing more and waits until the threads have ended.
+    pub(super) async fn close(&self) {
+        let jobs = self
+            .jobs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(jobs);
         self.scans.close();
-        self.returned.notify_all();
-        drop(idle);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Connection>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        // An error is what says that the last thread dropped its end.
+        let _ = self.ended.clone().changed().await;
     }
 }
 
-impl Deref for Reader<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-            .as_ref()
-            .expect("the connection leaves only on drop")
-    }
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        if let (Some(idle), Some(connection)) = (&mut *self.readers.lock(), self.connection.take())
-        {
-            idle.push(connection);
-            self.readers.returned.notify_one();
+/// Serves the queue until it is closed and empty.
+fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let job = {
+            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            jobs.blocking_recv()
+        };
+        match job {
+            Some(job) => job(connection),
+            None => return,
         }
     }
 }

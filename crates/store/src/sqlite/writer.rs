@@ -36,6 +36,7 @@ pub(super) struct Writer {
     intake: Intake,
     checkpointer: Checkpointer,
     observer: Arc<dyn Observer>,
+    path: PathBuf,
     log: PathBuf,
     log_limit: u64,
 }
@@ -53,6 +54,7 @@ impl Writer {
             intake,
             checkpointer: Checkpointer::start(path)?,
             observer,
+            path: path.to_owned(),
             log: log.into(),
             log_limit: LONG_LOG,
         })
@@ -72,7 +74,10 @@ impl Writer {
         drop(self.intake);
     }
 
-    fn commit(&self, batch: Vec<Pending>) {
+    fn commit(&mut self, batch: Vec<Pending>) {
+        if batch.is_empty() {
+            return;
+        }
         let started = Instant::now();
         let (units, replies): (Vec<_>, Vec<_>) = batch
             .into_iter()
@@ -82,16 +87,15 @@ impl Writer {
         let took = started.elapsed();
         let mut committed = 0;
         match outcomes {
-            // A reply that nobody waits for any more is no failure.
             Ok(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     committed += usize::from(outcome.is_ok());
-                    let _ = reply.send(outcome);
+                    reply.send(outcome);
                 }
             }
             Err(error) => {
                 for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
+                    reply.send(Err(error.clone()));
                 }
             }
         }
@@ -101,7 +105,12 @@ impl Writer {
     }
 
     /// The outcome of each unit, or the failure of the whole transaction.
-    fn transact(&self, units: Vec<Unit>) -> Result<Vec<Outcome>, Error> {
+    fn transact(&mut self, units: Vec<Unit>) -> Result<Vec<Outcome>, Error> {
+        if !self.connection.is_autocommit() {
+            // A disk that failed has kept the last transaction from being rolled back. No other may
+            // follow on this connection.
+            self.connection = open_writer(&self.path)?;
+        }
         self.control("BEGIN IMMEDIATE")?;
         let mut sums = Sums::default();
         let outcomes = units
@@ -110,8 +119,11 @@ impl Writer {
             .collect::<Result<Vec<_>, _>>()
             .and_then(|outcomes| self.add_up(sums).map(|()| outcomes))
             .and_then(|outcomes| self.control("COMMIT").map(|()| outcomes));
-        if outcomes.is_err() && !self.connection.is_autocommit() {
-            self.control("ROLLBACK")?;
+        if outcomes.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.control("ROLLBACK")
+        {
+            tracing::warn!(%error, "a transaction could not be rolled back");
         }
         outcomes
     }

@@ -4,6 +4,7 @@
 
 mod closing;
 mod committing;
+mod frozen;
 mod grouping;
 mod home;
 mod migrating;
