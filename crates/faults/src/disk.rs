@@ -113,7 +113,9 @@ impl Drop for Disk {
 /// The disk that a file is on; one that never fails if no test has made it.
 pub(crate) fn disk_of(file: &Path) -> Arc<State> {
     static HEALTHY: LazyLock<Arc<State>> = LazyLock::new(Arc::default);
-    let found = file.parent().and_then(|folder| disks().get(folder).cloned());
+    let found = file
+        .parent()
+        .and_then(|folder| disks().get(folder).cloned());
     found.unwrap_or_else(|| Arc::clone(&HEALTHY))
 }
 

@@ -109,7 +109,10 @@ impl Vfs for Faulty {
     }
 
     fn file_size(&self, handle: &mut Handle) -> VfsResult<usize> {
-        let file = handle.file.metadata().map_err(|_| vars::SQLITE_IOERR_FSTAT)?;
+        let file = handle
+            .file
+            .metadata()
+            .map_err(|_| vars::SQLITE_IOERR_FSTAT)?;
         usize::try_from(file.len()).map_err(|_| vars::SQLITE_IOERR_FSTAT)
     }
 

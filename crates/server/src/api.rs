@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod paging;
 mod patch;
 mod rates;
+mod readiness;
 mod reply;
 mod respond;
 mod site;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::parlor::Limits;
 use crate::serve::Bounds;
 
+mod database;
 mod edge;
 
 use edge::MEDIA_TRANSPORTS;
@@ -166,6 +167,38 @@ pub struct Settings {
         hide_env_values = true
     )]
     pub database: Option<String>,
+    /// Seconds that a commit or a read of the database may take [default: 5]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DATABASE_TIMEOUT_SECS",
+        value_name = "SECONDS"
+    )]
+    pub database_timeout_secs: Option<u64>,
+    /// Seconds that a long read of the database may take, as for lists [default: 30]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DATABASE_SCAN_SECS",
+        value_name = "SECONDS"
+    )]
+    pub database_scan_secs: Option<u64>,
+    /// Writes that wait for each writer of the database at most [default: 16384]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DATABASE_QUEUE",
+        value_name = "COUNT"
+    )]
+    pub database_queue: Option<usize>,
+    /// Bytes of the writes that wait for each writer at most [default: 134217728]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DATABASE_QUEUE_BYTES",
+        value_name = "BYTES"
+    )]
+    pub database_queue_bytes: Option<usize>,
     /// First account of an unattended install: 32 hex digits; needs --api-token
     #[arg(long, global = true, env = "PARLOR_ACCOUNT_ID", value_name = "HEX")]
     pub account_id: Option<String>,
@@ -360,6 +393,10 @@ impl Settings {
             room_peers,
             data_dir,
             database,
+            database_timeout_secs,
+            database_scan_secs,
+            database_queue,
+            database_queue_bytes,
             account_id,
             api_token,
             log_format,
@@ -451,6 +488,7 @@ impl Settings {
                 .file_life_max_secs
                 .unwrap_or(default.file_life_max_secs),
             room: self.room_limits(),
+            database: self.database_options()?,
         };
         let in_order = (1..=limits.token_life_max_secs).contains(&limits.token_life_secs);
         anyhow::ensure!(
@@ -524,6 +562,10 @@ impl Settings {
             room_peers: Some(limits.room.peers),
             data_dir: Some(self.data_dir()),
             database: hidden(&self.database),
+            database_timeout_secs: Some(limits.database.timeout.as_secs()),
+            database_scan_secs: Some(limits.database.scan_timeout.as_secs()),
+            database_queue: Some(limits.database.queue_units),
+            database_queue_bytes: Some(limits.database.queue_bytes),
             api_token: hidden(&self.api_token),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),

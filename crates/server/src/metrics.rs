@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parlor_store::Observer;
+use parlor_store::{Observer, Refusal};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +24,11 @@ struct Query {
     statement: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    reason: &'static str,
+}
+
 /// All metrics of a server.
 pub struct Metrics {
     registry: Registry,
@@ -31,6 +36,7 @@ pub struct Metrics {
     queries: Family<Query, Histogram, fn() -> Histogram>,
     commits: Histogram,
     batches: Histogram,
+    store_refusals: Family<Refused, Counter>,
     connections: Gauge,
     refused_connections: Counter,
     failed_handshakes: Counter,
@@ -66,6 +72,7 @@ impl Default for Metrics {
             queries: Family::new_with_constructor(latencies),
             commits: latencies(),
             batches: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            store_refusals: Family::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
             failed_handshakes: Counter::default(),
@@ -105,6 +112,11 @@ impl Metrics {
             "store_commit_units",
             "Units in a group commit",
             self.batches.clone(),
+        );
+        registry.register(
+            "store_refused",
+            "Commits and reads that the database did not answer, by reason",
+            self.store_refusals.clone(),
         );
         registry.register(
             "http_connections",
@@ -278,6 +290,11 @@ impl Observer for Metrics {
             reason = "a batch has a few hundred units"
         )]
         self.batches.observe(units as f64);
+    }
+
+    fn refused(&self, why: Refusal) {
+        let reason = why.as_str();
+        self.store_refusals.get_or_create(&Refused { reason }).inc();
     }
 
     fn queried(&self, statement: &'static str, took: Duration) {

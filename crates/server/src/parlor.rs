@@ -64,6 +64,8 @@ pub struct Limits {
     pub file_life_max_secs: u64,
     /// The bounds of each live meeting.
     pub room: parlor_live::Limits,
+    /// How long the database may take, and how much may wait for it.
+    pub database: Options,
 }
 
 impl Limits {
@@ -87,6 +89,7 @@ impl Default for Limits {
             file_life_secs: 7 * 24 * 60 * 60,
             file_life_max_secs: 366 * 24 * 60 * 60,
             room: parlor_live::Limits::default(),
+            database: Options::default(),
         }
     }
 }
@@ -159,7 +162,8 @@ impl Parlor {
     /// When the database cannot be opened or is of a newer version.
     pub async fn open(place: &Place, limits: Limits) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
-        let db = Db::open(place, Options::default(), Arc::<Metrics>::clone(&metrics)).await?;
+        let options = limits.database.clone();
+        let db = Db::open(place, options, Arc::<Metrics>::clone(&metrics)).await?;
         db.migrate(MIGRATIONS).await?;
         let clock = Clock::default();
         let keys = SigningKeys::load(&db, clock.now_ms()).await?;

@@ -11,10 +11,16 @@ use parlor_protocol::ids::AccountId;
 use parlor_server::api_tokens::NewToken;
 use parlor_server::parlor::{Limits, Parlor};
 use parlor_server::{accounts, api, api_tokens, apps};
-use parlor_store::Place;
+use parlor_store::{Options, Place};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
+
+/// What takes this long never ends.
+async fn ends<T>(work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(30), work).await;
+    ended.expect("it hangs")
+}
 
 const SECRET: &str = "a secret that is long enough to be one";
 
@@ -35,7 +41,15 @@ impl Server {
     async fn start() -> Self {
         let disk = Disk::new();
         let place = Place::Sqlite(disk.file("parlor.db"));
-        let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
+        let limits = Limits {
+            database: Options {
+                timeout: Duration::from_millis(500),
+                scan_timeout: Duration::from_millis(500),
+                ..Options::default()
+            },
+            ..Limits::default()
+        };
+        let parlor = Arc::new(Parlor::open(&place, limits).await.unwrap());
         let account = AccountId::from_uuid(Uuid::from_u128(7));
         accounts::create(&parlor, account, "test").await.unwrap();
         let token = NewToken {
@@ -146,7 +160,7 @@ async fn a_page_that_cannot_be_read_is_no_internal_error() {
 async fn a_flood_of_questions_for_readiness_is_a_write_a_second() {
     let server = Server::start().await;
     let commits = || {
-        let text = server.parlor.metrics.text(&Default::default());
+        let text = server.parlor.metrics.text(&parlor_sfu::Stats::default());
         let name = "parlor_store_commit_seconds_count ";
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().parse::<u64>().unwrap()
@@ -159,4 +173,50 @@ async fn a_flood_of_questions_for_readiness_is_a_write_a_second() {
     let (writes, seconds) = (commits() - before, started.elapsed().as_secs());
     assert!(writes >= 1, "nothing was written");
     assert!(writes <= 1 + seconds, "{writes} writes in {seconds} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_answered_by_503_and_a_key_writes_once() {
+    let server = Server::start().await;
+    assert_eq!(
+        server.add_meeting("before").await.status,
+        StatusCode::CREATED
+    );
+    server.disk.fail(Operation::Sync, Fault::Hangs);
+    let asked = ends(server.add_meeting("during"));
+    let (refused, ()) = tokio::join!(asked, ends(server.disk.hanging()));
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.retry_after.is_some());
+    assert_eq!(ends(server.ready()).await, StatusCode::SERVICE_UNAVAILABLE);
+    // What needs no disk goes on, on every thread of the runtime.
+    let alive = (0..100).map(async |_| server.ask("GET", "/healthz", Value::Null, None).await);
+    let alive = ends(futures_util::future::join_all(alive)).await;
+    assert!(alive.iter().all(|answer| answer.status == StatusCode::OK));
+    server.disk.heal();
+    server.until_ready_is(StatusCode::OK).await;
+    let again = server.add_meeting("during").await;
+    assert_eq!(again.status, StatusCode::CREATED);
+    let replayed = server.add_meeting("during").await;
+    assert_eq!(replayed.body["data"]["id"], again.body["data"]["id"]);
+    assert_eq!(server.meetings().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_hang_do_not_take_the_threads_of_the_runtime() {
+    let server = Server::start().await;
+    assert_eq!(server.add_meeting("one").await.status, StatusCode::CREATED);
+    server.disk.fail(Operation::Read, Fault::Hangs);
+    let path = format!("{}/meetings", server.kit);
+    let reads = (0..50).map(async |_| server.ask("GET", &path, Value::Null, None).await);
+    // Pages in the cache are read without the disk.
+    for answer in ends(futures_util::future::join_all(reads)).await {
+        let status = answer.status;
+        assert!(
+            status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::OK,
+            "{status}"
+        );
+    }
+    server.disk.heal();
+    server.until_ready_is(StatusCode::OK).await;
+    assert_eq!(server.meetings().await, 1);
 }

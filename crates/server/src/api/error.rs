@@ -179,7 +179,8 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, vec![Problem::new(message)])
     }
 
-    /// 503: the database is away or the server is stopping. Nothing is known to have happened.
+    /// 503: the database is away or the server is stopping. What was asked for may have happened or
+    /// not; with the same `Idempotency-Key` it is safe to ask again.
     pub fn unavailable(cause: impl Into<String>) -> Self {
         let message = "the service is not available right now; try again";
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, vec![Problem::new(message)]);
@@ -385,6 +386,18 @@ mod tests {
         assert_eq!(body["error"]["code"], 401);
         assert_eq!(body["errors"][0]["code"], AUTHENTICATION_CODE);
         assert_eq!(body["errors"][0]["message"], "Authentication error");
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_worth_another_try_and_a_mistake_is_not() {
+        let away = parlor_store::Error::Unavailable("no answer in time".to_owned());
+        let response = ApiError::from(away).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let broken = parlor_store::Error::Broken("no such table".to_owned());
+        let response = ApiError::from(broken).into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
     }
 
     #[test]

@@ -9,9 +9,9 @@ use axum::routing::{any, get, post};
 use http::{Method, StatusCode, header};
 
 use super::openapi;
+use super::readiness::Readiness;
 use crate::client_api::location;
 use crate::parlor::Parlor;
-use parlor_store::Unit;
 
 /// The page may load its own files and call its own server, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -19,13 +19,14 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
     let (ready, metrics, keys) = (Arc::clone(parlor), Arc::clone(parlor), Arc::clone(parlor));
+    let readiness = Arc::new(Readiness::default());
     let description = serde_json::to_vec(&openapi::document(&parlor.limits))
         .expect("the description is plain JSON");
     let description: Arc<[u8]> = description.into();
     let router = Router::new()
         .route("/", any(home))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(async move || readiness(&ready).await))
+        .route("/readyz", get(async move || readiness.answer(&ready).await))
         .route(
             "/metrics",
             get(async move || {
@@ -75,22 +76,6 @@ async fn home(request: Request) -> Response {
             (StatusCode::FOUND, [(header::LOCATION, "/docs")]).into_response()
         }
         _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
-    }
-}
-
-async fn readiness(parlor: &Parlor) -> Response {
-    // An empty unit goes the whole way of a write, and flushes nothing.
-    let written = parlor.db.commit(Unit::default()).await.map(drop);
-    match written.and(parlor.db.ping().await) {
-        Ok(()) => "ready\n".into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "not ready");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the database does not answer\n",
-            )
-                .into_response()
-        }
     }
 }
 

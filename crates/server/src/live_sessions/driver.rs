@@ -30,7 +30,7 @@ const BATCH: usize = 256;
 /// more, letters wait, and sockets with them.
 const BACKLOG: usize = 512;
 /// How long a commit is tried again before the room gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks whether a room that is over may go.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -341,7 +341,7 @@ impl Driver {
 }
 
 /// Commits, and goes on trying while the database is away.
-async fn keep(
+pub(super) async fn keep(
     parlor: Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
@@ -354,7 +354,10 @@ async fn keep(
         // A row was not written before what it tells of, though the clock was set back.
         let now_ms = parlor.clock.now_ms().max(latest_ms);
         let unit = live_records::unit(app, meeting, now_ms, &records);
-        match parlor.db.commit(unit).await {
+        // A database that hangs is given up at the same time as one that refuses.
+        let kept = tokio::time::timeout_at(started + PATIENCE, parlor.db.commit(unit)).await;
+        let late = |_| Err(Error::Unavailable("no answer in time".to_owned()));
+        match kept.unwrap_or_else(late) {
             Ok(_) => return Ok(()),
             // Records are whole, so that keeping them twice is keeping them once.
             Err(Error::Unavailable(_)) if started.elapsed() < PATIENCE => {

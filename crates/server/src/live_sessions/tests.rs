@@ -4,8 +4,10 @@ use std::time::Duration;
 use parlor_live::{Record, SessionRecord};
 use parlor_protocol::MeetingSettings;
 use parlor_protocol::ids::{AppId, MeetingId, SessionId};
-use parlor_store::{Place, Statement, Unit, values};
+use parlor_store::{Error, Options, Place, Statement, Unit, values};
+use parlor_testkit::{Postgres, Proxy};
 
+use super::driver;
 use crate::live_records;
 use crate::parlor::{Limits, Parlor};
 
@@ -66,4 +68,36 @@ async fn a_room_that_cannot_be_read_is_read_again_until_its_session_ends() {
     tokio::time::timeout(4 * super::RETRY, ended).await.unwrap();
     parlor.live.suspend(&parlor).await;
     parlor.db.close().await;
+}
+
+#[tokio::test]
+async fn a_room_gives_up_on_a_database_that_hangs() {
+    let url = Postgres::shared().await.unwrap().database().await.unwrap();
+    let (proxy, url) = Proxy::to_postgres(&url).await.unwrap();
+    // So that it is the room that gives up, and not the store.
+    let patient = Options {
+        timeout: Duration::from_secs(60 * 60),
+        scan_timeout: Duration::from_secs(60 * 60),
+        ..Options::default()
+    };
+    let limits = Limits {
+        database: patient,
+        ..Limits::default()
+    };
+    let place = Place::Postgres(url);
+    let parlor = Arc::new(Parlor::open(&place, limits).await.unwrap());
+    let app = AppId::from_uuid(parlor.clock.random_id());
+    let meeting = MeetingId::from_uuid(parlor.clock.random_id());
+    let records = vec![Record::ChatDeleted(parlor.clock.random_id())];
+    proxy.freeze();
+    // Nothing can come any more, so time goes on at once to the next deadline.
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let kept = driver::keep(Arc::clone(&parlor), app, meeting, records).await;
+    assert!(matches!(kept, Err(Error::Unavailable(_))), "{kept:?}");
+    let waited = started.elapsed();
+    assert!(
+        waited <= driver::PATIENCE + Duration::from_secs(1),
+        "{waited:?}"
+    );
 }

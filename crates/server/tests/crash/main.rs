@@ -7,6 +7,7 @@ mod check;
 mod frozen;
 mod ledger;
 mod load;
+mod small_disk;
 
 use std::env;
 use std::time::{Duration, SystemTime};
