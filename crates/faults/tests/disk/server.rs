@@ -188,6 +188,8 @@ async fn a_disk_that_hangs_is_answered_by_503_and_a_key_writes_once() {
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.retry_after.is_some());
     assert_eq!(ends(server.ready()).await, StatusCode::SERVICE_UNAVAILABLE);
+    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    assert!(metrics.contains("parlor_store_refused_total{reason=\"timeout\"}"));
     // What needs no disk goes on, on every thread of the runtime.
     let alive = (0..100).map(async |_| server.ask("GET", "/healthz", Value::Null, None).await);
     let alive = ends(futures_util::future::join_all(alive)).await;

@@ -129,11 +129,12 @@ async fn a_frozen_postgresql_is_answered_by_503_and_recovers_after_the_thaw() ->
         ensure!(behind.listed(custom_id).await? == 1, "{custom_id}");
     }
     behind.until_ready_is(200).await?;
-    ensure!(
-        behind.server.errors().is_empty(),
-        "{:?}",
-        behind.server.errors()
-    );
+    // Each 503 is in the log, and nothing worse.
+    let errors = behind.server.errors();
+    let worse = errors
+        .iter()
+        .find(|error| !error.contains("a request failed"));
+    ensure!(worse.is_none(), "{worse:?}");
     Ok(())
 }
 

@@ -70,11 +70,17 @@ impl Connected {
     pub(super) async fn end(&self, lost: &[Backend]) -> Result<(), Error> {
         for backend in lost {
             let named = [&backend.number as &(dyn ToSql + Sync), &backend.started];
-            while !(self.client.query(END, &named).await)
-                .map_err(explain)?
-                .is_empty()
-            {
-                sleep(ENDING).await;
+            loop {
+                match self.client.query(END, &named).await.map_err(explain) {
+                    Ok(rows) if rows.is_empty() => break,
+                    Ok(_) => sleep(ENDING).await,
+                    Err(error @ Error::Unavailable(_)) => return Err(error),
+                    Err(error) => {
+                        // A role without this right must not be without writes for it.
+                        tracing::warn!(%error, "what a lost connection was doing may still be done");
+                        break;
+                    }
+                }
             }
         }
         Ok(())

@@ -99,11 +99,12 @@ mod tests {
         ] {
             let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             let explained = explain(&connection, failure);
-            let expected = match is_unavailable {
-                true => matches!(explained, Error::Unavailable(_)),
-                false => matches!(explained, Error::Broken(_)),
+            let found = match &explained {
+                Error::Unavailable(_) => true,
+                Error::Broken(_) => false,
+                other => panic!("{code} is {other:?}"),
             };
-            assert!(expected, "{code} is {explained:?}");
+            assert_eq!(found, is_unavailable, "{code} is {explained:?}");
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The threads that read.
 
 use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{Error, deadline::full, queue::closed};
 
@@ -18,37 +20,100 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// A few threads, each with a read-only connection. Scans never take the last one, so a point
 /// read waits only for other point reads, which take microseconds.
 pub(super) struct Readers {
-    // `None` once the database is closed.
-    jobs: RwLock<Option<mpsc::Sender<Job>>>,
+    jobs: Arc<Jobs>,
     ended: watch::Receiver<()>,
     scans: Arc<Semaphore>,
+}
+
+/// What waits for a thread. A lock and a condition, because they wake one thread for a job and no
+/// other.
+struct Jobs {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+impl Jobs {
+    fn push(&self, job: Job) -> Result<(), Error> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(closed());
+        }
+        if waiting.jobs.len() >= self.most {
+            return Err(full());
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The next job, as soon as there is one. `None` when it was closed and is empty.
+    fn pop(&self) -> Option<Job> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            if waiting.is_closed {
+                return None;
+            }
+            waiting = self
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Readers {
     /// Starts the threads; at most `queue` reads wait for one.
     pub(super) fn open(path: &Path, count: usize, queue: usize) -> Result<Self, Error> {
         let count = count.max(2);
-        let (jobs, receiver) = mpsc::channel(queue.max(1));
+        let jobs = Arc::new(Jobs {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            most: queue.max(1),
+        });
         let (alive, ended) = watch::channel(());
-        let (receiver, alive) = (Arc::new(Mutex::new(receiver)), Arc::new(alive));
+        let readers = Self {
+            jobs: Arc::clone(&jobs),
+            ended,
+            scans: Arc::new(Semaphore::new(count - 1)),
+        };
+        let alive = Arc::new(alive);
         for _ in 0..count {
             let connection = open_reader(path)?;
-            let (receiver, alive) = (Arc::clone(&receiver), Arc::clone(&alive));
+            let (jobs, alive) = (Arc::clone(&jobs), Arc::clone(&alive));
             thread::Builder::new()
                 .name("store-reader".to_owned())
                 .spawn(move || {
-                    run(&connection, &receiver);
+                    while let Some(job) = jobs.pop() {
+                        // Its caller hears that there is no answer; the thread goes on.
+                        let _ = catch_unwind(AssertUnwindSafe(|| job(&connection)));
+                    }
                     drop(connection);
                     // Whoever waits for the close must find the connection closed.
                     drop(alive);
                 })
                 .map_err(|error| Error::Unavailable(error.to_string()))?;
         }
-        Ok(Self {
-            jobs: RwLock::new(Some(jobs)),
-            ended,
-            scans: Arc::new(Semaphore::new(count - 1)),
-        })
+        Ok(readers)
     }
 
     /// Waits until a scan may start.
@@ -63,51 +128,29 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        self.jobs.push(Box::new(move |connection| {
             if !reply.is_closed() {
                 // Nobody may be waiting any more, which is no failure.
                 let _ = reply.send(work(connection));
             }
-        });
-        self.hand_over(job)?;
+        }))?;
         answer
             .await
             .unwrap_or_else(|_| Err(Error::Unavailable("a reader ended".to_owned())))
     }
 
-    fn hand_over(&self, job: Job) -> Result<(), Error> {
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        let jobs = jobs.as_ref().ok_or_else(closed)?;
-        jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => full(),
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })
-    }
-
     /// Accepts nothing more and waits until the threads have ended.
     pub(super) async fn close(&self) {
-        let jobs = self
-            .jobs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(jobs);
+        self.jobs.close();
         self.scans.close();
         // An error is what says that the last thread dropped its end.
         let _ = self.ended.clone().changed().await;
     }
 }
 
-/// Serves the queue until it is closed and empty.
-fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
-    loop {
-        let job = {
-            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            jobs.blocking_recv()
-        };
-        match job {
-            Some(job) => job(connection),
-            None => return,
-        }
+impl Drop for Readers {
+    fn drop(&mut self) {
+        // The threads would wait for ever.
+        self.jobs.close();
     }
 }
