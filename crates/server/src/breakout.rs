@@ -115,6 +115,7 @@ pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
     let telling = Arc::clone(parlor);
     parlor.live.spawn(async move {
         loop {
+            let turn = telling.live.turn_to_read().await;
             match Family::of(&telling, app, parent).await {
                 Ok(family) => family.tell_all().await,
                 Err(Failure::Failed(error)) => {
@@ -123,6 +124,7 @@ pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
                 // The meeting is gone, and nobody is left to be told.
                 Err(Failure::Refused(_)) => {}
             }
+            drop(turn);
             if !telling.telling.again((app, parent)) {
                 return;
             }

@@ -5,13 +5,16 @@
 //! that fails is read anew from the records a little later, whether somebody comes back or not: its
 //! session must end some day.
 
+mod delegation;
 mod driver;
+mod mailbox;
 mod media;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use outbox::{Inbox, Outbox, Outgoing, outbox};
+pub(crate) use mailbox::{Line, Mailbox, Unopened};
+pub(crate) use outbox::{Inbox, Outbox, Outgoing};
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -24,16 +27,18 @@ use futures_util::FutureExt;
 use parlor_live::{Answer, Command, ConnectionId, MediaAnswer, Newcomer, OrderId, Refusal};
 use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_store::Error;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::delegation::Delegation;
+use self::mailbox::{Letters, mailbox};
+use self::outbox::Unsent;
 use crate::live_records;
-use crate::parlor::Parlor;
+use crate::metrics::{Level, Metrics};
+use crate::parlor::{Limits, Parlor};
 
-/// Letters that may wait for a room. A full box slows its sockets down.
-const LETTERS: usize = 1024;
 /// Between two signs of life in the records.
 const BEAT: Duration = Duration::from_secs(5);
 /// How long rooms may take to let go of their sockets when the server stops.
@@ -52,6 +57,7 @@ pub(crate) const LONGEST_NOTICE: Duration = Duration::from_millis(8500);
 const OPENING: usize = 32;
 
 /// What is sent to a room's task.
+#[derive(Debug)]
 pub(crate) enum Letter {
     Opened {
         connection: ConnectionId,
@@ -76,9 +82,6 @@ pub(crate) enum Letter {
     },
 }
 
-/// The way to a room.
-pub(crate) type Mailbox = mpsc::Sender<Letter>;
-
 /// The rooms that run.
 pub struct LiveSessions {
     rooms: Mutex<HashMap<(AppId, MeetingId), Mailbox>>,
@@ -88,6 +91,10 @@ pub struct LiveSessions {
     opening: Semaphore,
     resumed: OnceLock<Resumed>,
     given_up: Mutex<HashMap<(MeetingId, PeerId), Instant>>,
+    unheard: Level,
+    unsent: Arc<Unsent>,
+    delegation: Delegation,
+    metrics: Arc<Metrics>,
 }
 
 /// The meetings that the server found open when it started.
@@ -96,8 +103,10 @@ struct Resumed {
     since: Instant,
 }
 
-impl Default for LiveSessions {
-    fn default() -> Self {
+impl LiveSessions {
+    /// No room runs yet.
+    pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
+        let (most, most_of_meeting) = (limits.unsent_bytes, limits.unsent_bytes_per_meeting);
         Self {
             rooms: Mutex::default(),
             connections: AtomicU64::default(),
@@ -106,11 +115,13 @@ impl Default for LiveSessions {
             opening: Semaphore::new(OPENING),
             resumed: OnceLock::new(),
             given_up: Mutex::default(),
+            unheard: metrics.unheard_bytes(),
+            unsent: Unsent::new(most, most_of_meeting, metrics.unsent_bytes()),
+            delegation: Delegation::default(),
+            metrics: Arc::clone(metrics),
         }
     }
-}
 
-impl LiveSessions {
     /// Asks the room of a meeting; [`Answer::NoSession`] when none runs.
     pub async fn command(&self, app: AppId, meeting: MeetingId, command: Command) -> Answer {
         let Some(mailbox) = self.running(app, meeting) else {
@@ -121,26 +132,30 @@ impl LiveSessions {
             command,
             answer: Some(answer),
         };
-        if mailbox.send(letter).await.is_err() {
+        if mailbox.send(letter).is_err() {
             return Answer::NoSession;
         }
+        // A room that is over must not wait for this.
+        drop(mailbox);
         answered.await.unwrap_or(Answer::NoSession)
     }
 
-    /// Tells the room of a meeting, if one runs, and does not wait.
+    /// Tells the room of a meeting, if one runs, and does not wait. A message to those in it is left
+    /// out when the room is far behind.
     pub fn tell(&self, app: AppId, meeting: MeetingId, command: Command) {
         let Some(mailbox) = self.running(app, meeting) else {
             return;
         };
+        let is_push = matches!(command, Command::Push { .. });
         let letter = Letter::Command {
             command,
             answer: None,
         };
-        if let Err(mpsc::error::TrySendError::Full(letter)) = mailbox.try_send(letter) {
-            self.tasks.spawn(async move {
-                // The room may be over by then, and then there is nobody to tell.
-                let _ = mailbox.send(letter).await;
-            });
+        if !is_push {
+            // The room may be over by then, and then there is nobody to tell.
+            let _ = mailbox.send(letter);
+        } else if !mailbox.offer(letter) {
+            self.metrics.push_dropped();
         }
     }
 
@@ -169,7 +184,10 @@ impl LiveSessions {
     /// What a client had that is away was freed.
     pub(crate) fn gave_up(&self, meeting: MeetingId, peer: PeerId) {
         let mut given_up = self.given_up();
-        given_up.retain(|_, since| since.elapsed() < LONGEST_NOTICE);
+        // Not each time: all of a room's peers may be given up at once.
+        if given_up.len().is_power_of_two() {
+            given_up.retain(|_, since| since.elapsed() < LONGEST_NOTICE);
+        }
         given_up.insert((meeting, peer), Instant::now());
     }
 
@@ -223,7 +241,7 @@ impl LiveSessions {
                 command: Command::Suspend,
                 answer: None,
             };
-            let _ = mailbox.send(letter).await;
+            let _ = mailbox.send(letter);
         }
         self.tasks.close();
         if tokio::time::timeout(SUSPEND, self.tasks.wait())
@@ -255,16 +273,23 @@ impl LiveSessions {
         if let Some(mailbox) = running {
             return Some(mailbox.clone());
         }
-        let (mailbox, letters) = mpsc::channel(LETTERS);
+        let (mailbox, letters) = mailbox(&self.unheard);
         rooms.insert((app, meeting), mailbox.clone());
         self.tasks
             .spawn(run(Arc::clone(parlor), app, meeting, letters));
         Some(mailbox)
     }
 
-    /// An id for a socket.
-    pub(crate) fn connection(&self) -> ConnectionId {
-        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    /// An id for a socket of a meeting, and the queue in front of it.
+    pub(crate) fn connection(&self, meeting: MeetingId) -> (ConnectionId, Outbox, Inbox) {
+        let id = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
+        let (outbox, inbox) = self.unsent.outbox(meeting, id);
+        (id, outbox, inbox)
+    }
+
+    /// Waits for a turn to read who is in breakout rooms. Only a few do at once.
+    pub(crate) async fn turn_to_read(&self) -> SemaphorePermit<'_> {
+        self.delegation.turn_to_read().await
     }
 
     /// Runs a piece of work that the server's stop waits for.
@@ -273,10 +298,11 @@ impl LiveSessions {
     }
 
     /// Removes a room that is over, unless somebody is on the way to it.
-    fn retire(&self, app: AppId, meeting: MeetingId, letters: &mpsc::Receiver<Letter>) -> bool {
+    fn retire(&self, app: AppId, meeting: MeetingId, letters: &Letters) -> bool {
         let mut rooms = self.rooms();
-        // One sender is the registry's own; others are only ever cloned under this lock.
-        let alone = letters.sender_strong_count() <= 1 && letters.is_empty();
+        // One sender is the registry's own; others are only ever cloned under this lock, or from one
+        // that is there.
+        let alone = letters.is_alone();
         if alone {
             rooms.remove(&(app, meeting));
         }
@@ -301,7 +327,7 @@ impl LiveSessions {
 }
 
 /// Runs the room of a meeting until it is over; when it fails, another takes its place.
-async fn run(parlor: Arc<Parlor>, app: AppId, meeting: MeetingId, letters: mpsc::Receiver<Letter>) {
+async fn run(parlor: Arc<Parlor>, app: AppId, meeting: MeetingId, letters: Letters) {
     let room = driver::run(Arc::clone(&parlor), app, meeting, letters);
     // Whatever a panic has left half done is dropped with the room.
     let ended = AssertUnwindSafe(room).catch_unwind().await;

@@ -44,7 +44,37 @@ pub struct Metrics {
     rooms: Gauge,
     sockets: Gauge,
     overflowed_sockets: Counter,
+    crowded_sockets: Counter,
+    slowed_sockets: Counter,
+    long_texts: Counter,
+    dropped_pushes: Counter,
+    waiting_delegated: Gauge,
+    refused_delegated: Counter,
+    unheard_bytes: Level,
+    unsent_bytes: Level,
     media: Media,
+}
+
+/// How much there is of something, in bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Level(Gauge);
+
+impl Level {
+    /// How much there is now.
+    pub fn now(&self) -> usize {
+        usize::try_from(self.0.get()).unwrap_or_default()
+    }
+
+    /// There is more of it. How much now.
+    pub fn add(&self, bytes: usize) -> usize {
+        let before = self.0.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        usize::try_from(before).unwrap_or_default() + bytes
+    }
+
+    /// There is less of it.
+    pub fn take(&self, bytes: usize) {
+        self.0.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
 }
 
 /// What the media plane's threads have counted, as it was when it was last shown.
@@ -81,6 +111,14 @@ impl Default for Metrics {
             sockets: Gauge::default(),
             media: Media::default(),
             overflowed_sockets: Counter::default(),
+            crowded_sockets: Counter::default(),
+            slowed_sockets: Counter::default(),
+            long_texts: Counter::default(),
+            dropped_pushes: Counter::default(),
+            waiting_delegated: Gauge::default(),
+            refused_delegated: Counter::default(),
+            unheard_bytes: Level::default(),
+            unsent_bytes: Level::default(),
         };
         metrics.registered()
     }
@@ -146,6 +184,8 @@ impl Metrics {
             "Sockets that were closed because they did not read",
             self.overflowed_sockets.clone(),
         );
+        self.register_limits();
+        let registry = &mut self.registry;
         let media = &self.media;
         for (name, help, gauge) in [
             (
@@ -189,6 +229,59 @@ impl Metrics {
         self
     }
 
+    /// What keeps one client from the place of others.
+    fn register_limits(&mut self) {
+        let registry = &mut self.registry;
+        for (name, help, counter) in [
+            (
+                "sockets_crowded",
+                "Sockets that were turned away because too many of one person's were not heard out",
+                &self.crowded_sockets,
+            ),
+            (
+                "sockets_slowed",
+                "Times that a socket was not read for a while because of its texts and pings",
+                &self.slowed_sockets,
+            ),
+            (
+                "sockets_long_texts",
+                "Sockets that were closed because of a long text frame",
+                &self.long_texts,
+            ),
+            (
+                "room_pushes_dropped",
+                "Messages of other rooms that a room had no place for",
+                &self.dropped_pushes,
+            ),
+            (
+                "delegated_refused",
+                "Requests about breakout rooms that were refused because too many of one person wait",
+                &self.refused_delegated,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "delegated_waiting",
+            "Requests about breakout rooms that wait or are being done",
+            self.waiting_delegated.clone(),
+        );
+        for (name, help, level) in [
+            (
+                "mailbox",
+                "What clients have sent and their rooms have not looked at",
+                &self.unheard_bytes,
+            ),
+            (
+                "unsent",
+                "What waits for clients to read it",
+                &self.unsent_bytes,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Bytes, level.0.clone());
+        }
+    }
+
     /// A request was answered.
     pub fn answered(
         &self,
@@ -221,9 +314,52 @@ impl Metrics {
         Open::one_more(&self.sockets)
     }
 
-    /// A client did not read what it was sent.
-    pub fn socket_overflowed(&self) {
-        self.overflowed_sockets.inc();
+    /// So many clients did not read what they were sent.
+    pub fn sockets_overflowed(&self, count: usize) {
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.overflowed_sockets.inc_by(count);
+        }
+    }
+
+    /// A person has opened sockets faster than the room has looked at them.
+    pub fn socket_crowded(&self) {
+        self.crowded_sockets.inc();
+    }
+
+    /// A socket is not read for a while.
+    pub fn socket_slowed(&self) {
+        self.slowed_sockets.inc();
+    }
+
+    /// A client has sent a long text.
+    pub fn long_text(&self) {
+        self.long_texts.inc();
+    }
+
+    /// A message of another room was dropped.
+    pub fn push_dropped(&self) {
+        self.dropped_pushes.inc();
+    }
+
+    /// A request that needs the records waits for its turn; it is done when the guard goes.
+    pub fn delegated(&self) -> Open {
+        Open::one_more(&self.waiting_delegated)
+    }
+
+    /// A request that needs the records was refused.
+    pub fn delegated_refused(&self) {
+        self.refused_delegated.inc();
+    }
+
+    /// Bytes that wait for rooms.
+    pub fn unheard_bytes(&self) -> Level {
+        self.unheard_bytes.clone()
+    }
+
+    /// Bytes that wait for clients.
+    pub fn unsent_bytes(&self) -> Level {
+        self.unsent_bytes.clone()
     }
 
     /// A connection was turned away.

@@ -3,6 +3,8 @@
 //! A client that is refused at the HTTP level tries again fifty times. So every socket is accepted,
 //! and one that must not come back is closed with 1000.
 
+mod pace;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +16,15 @@ use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::response::Response;
 use axum::routing::any;
+use bytes::Bytes;
 use parlor_live::{Closing, Newcomer, Pace};
 use parlor_protocol::ids::{MeetingId, PeerId};
 use parlor_store::Error;
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
-use crate::live_sessions::{Inbox, LONGEST_NOTICE, Letter, Mailbox, NOTICE, Outgoing, outbox};
+use self::pace::Said;
+use crate::live_sessions::{Inbox, LONGEST_NOTICE, Letter, Line, NOTICE, Outgoing, Unopened};
 use crate::parlor::Parlor;
 use crate::participants::{self, Joining};
 
@@ -39,6 +41,11 @@ const GATHER: Duration = Duration::from_millis(10);
 const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes that are read at once. Most frames are smaller, and there are many sockets.
 const READ_BYTES: usize = 2 * 1024;
+
+/// Bytes of a text. Clients send one character.
+const TEXT_BYTES: usize = 4 * 1024;
+/// Messages that are still read from a client that was told to close.
+const LAST_WORDS: usize = 64;
 
 /// The room has failed: another takes its place.
 const ANEW: Closing = Closing::Again("the meeting is read anew");
@@ -99,30 +106,37 @@ async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters)
         Err(closing) => return farewell(socket, closing).await,
     };
     let (app, meeting) = (joining.claims.org_id, joining.claims.meeting_id);
-    let connection = parlor.live.connection();
-    let (outgoing, inbox) = outbox();
+    let (connection, outbox, inbox) = parlor.live.connection(meeting);
+    let who = Box::new(newcomer(peer, joining));
+    let person = who.participant;
     let mut letter = Letter::Opened {
         connection,
-        who: Box::new(newcomer(peer, joining)),
-        socket: outgoing,
+        who,
+        socket: outbox,
     };
     // A room that has just ended is started again.
     for _ in 0..3 {
         let Some(mailbox) = parlor.live.enter(parlor, app, meeting) else {
             break;
         };
-        match mailbox.send(letter).await {
-            Ok(()) => {
+        match mailbox.open(connection, person, letter) {
+            Ok(line) => {
                 let talk = Talk {
+                    parlor,
                     socket,
                     inbox,
                     unsent: false,
-                    mailbox,
-                    connection,
+                    line,
+                    said: Said::nothing(),
                 };
                 return talk.run().await;
             }
-            Err(mpsc::error::SendError(unsent)) => letter = unsent,
+            Err((Unopened::Gone, unsent)) => letter = unsent,
+            Err((Unopened::TooMany, _)) => {
+                parlor.metrics.socket_crowded();
+                let closing = Closing::Again("this person connects too often");
+                return farewell(socket, closing).await;
+            }
         }
     }
     farewell(socket, Closing::Again("the server restarts")).await;
@@ -170,13 +184,25 @@ fn newcomer(peer: PeerId, joining: Joining) -> Newcomer {
 }
 
 /// A socket and its room.
-struct Talk {
+struct Talk<'p> {
+    parlor: &'p Parlor,
     socket: WebSocket,
     inbox: Inbox,
     /// Something was fed to the socket and not flushed.
     unsent: bool,
-    mailbox: Mailbox,
-    connection: parlor_live::ConnectionId,
+    line: Line,
+    said: Said,
+}
+
+/// When a socket is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Now.
+    On,
+    /// When its queue has place again.
+    Full,
+    /// When it has said little enough that is not for the room.
+    Slowed(Instant),
 }
 
 /// How a talk has ended.
@@ -189,24 +215,26 @@ enum End {
     Told(Closing),
     /// The room has dropped the socket: it does not read what it is sent.
     Dropped,
+    /// The client has sent a long text.
+    TooLong,
 }
 
-impl Talk {
+impl Talk<'_> {
     async fn run(mut self) {
         let end = self.talk().await;
         let goodbye = matches!(
             end,
             End::Said { goodbye: true } | End::Told(Closing::Final(_))
         );
-        let letter = Letter::Closed {
-            connection: self.connection,
-            goodbye,
-        };
-        // The room may be over.
-        let _ = self.mailbox.send(letter).await;
-        drop(self.mailbox);
+        self.line.close(goodbye);
+        // What is unsent is not sent any more, and counts no more.
+        drop(self.inbox);
         match end {
             End::Told(closing) => farewell(self.socket, closing).await,
+            End::TooLong => {
+                self.parlor.metrics.long_text();
+                close(self.socket, 1009, "this text is too long").await;
+            }
             End::Said { .. } => ended(self.socket).await,
             End::Lost | End::Dropped => {}
         }
@@ -217,9 +245,7 @@ impl Talk {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut gathered = pin!(sleep(GATHER));
-        // A frame that the room has no place for yet: nothing more is read meanwhile.
-        let mut unread = None;
-        let mailbox = self.mailbox.clone();
+        let mut reading = Reading::On;
         loop {
             tokio::select! {
                 outgoing = self.inbox.next() => {
@@ -236,23 +262,23 @@ impl Talk {
                         return end;
                     }
                 }
-                incoming = self.socket.recv(), if unread.is_none() => {
+                incoming = self.socket.recv(), if reading == Reading::On => {
                     heard = Instant::now();
                     match self.hear(incoming).await {
-                        Ok(rest) => unread = rest,
+                        Ok(next) => reading = next,
                         Err(end) => return end,
                     }
                 }
-                place = mailbox.reserve(), if unread.is_some() => {
-                    let Ok(place) = place else {
+                again = readable(&self.line, reading), if reading != Reading::On => {
+                    // It could not be heard meanwhile.
+                    heard = Instant::now();
+                    reading = Reading::On;
+                    if !again {
                         return End::Told(ANEW);
-                    };
-                    if let Some(letter) = unread.take() {
-                        place.send(letter);
                     }
                 }
                 _ = pings.tick() => {
-                    let silent = unread.is_none() && heard.elapsed() > SILENCE;
+                    let silent = reading == Reading::On && heard.elapsed() > SILENCE;
                     let ping = Message::Text(PING_TEXT);
                     if silent || !self.write(ping).await {
                         return End::Lost;
@@ -271,7 +297,7 @@ impl Talk {
                 Some(Outgoing::Frame(frame, pace)) => {
                     urgent |= pace == Pace::Now;
                     self.unsent = true;
-                    if !self.feed(Message::Binary(frame)).await {
+                    if !self.feed(Message::Binary(frame.bytes())).await {
                         return Err(End::Lost);
                     }
                 }
@@ -279,9 +305,9 @@ impl Talk {
                 None => return Err(End::Dropped),
             }
             match self.inbox.ready() {
-                Ok(outgoing) => next = Some(outgoing),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Err(End::Dropped),
+                Ok(Some(outgoing)) => next = Some(outgoing),
+                Ok(None) => break,
+                Err(()) => return Err(End::Dropped),
             }
         }
         if urgent { self.flush().await } else { Ok(()) }
@@ -290,33 +316,32 @@ impl Talk {
     async fn flush(&mut self) -> Result<(), End> {
         self.unsent = false;
         let flushed = futures_util::SinkExt::flush(&mut self.socket);
-        match tokio::time::timeout(SILENCE, flushed).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End::Lost),
+        if !written(&self.inbox, flushed).await {
+            return Err(End::Lost);
         }
+        self.inbox.written();
+        Ok(())
     }
 
-    /// Passes on what the client has said; answers with what the room has no place for.
+    /// Passes on what the client has said, and says when it is heard again.
     async fn hear(
         &mut self,
         incoming: Option<Result<Message, axum::Error>>,
-    ) -> Result<Option<Letter>, End> {
+    ) -> Result<Reading, End> {
         match incoming {
             Some(Ok(Message::Binary(bytes))) => {
-                let letter = Letter::Frame {
-                    connection: self.connection,
-                    bytes,
-                };
-                match self.mailbox.try_send(letter) {
-                    Ok(()) => Ok(None),
-                    Err(TrySendError::Full(letter)) => Ok(Some(letter)),
-                    Err(TrySendError::Closed(_)) => Err(End::Told(ANEW)),
+                // A copy, because a part of the socket's buffer keeps all of it.
+                match self.line.frame(Bytes::copy_from_slice(&bytes)) {
+                    Ok(true) => Ok(Reading::On),
+                    Ok(false) => Ok(Reading::Full),
+                    Err(_) => Err(End::Told(ANEW)),
                 }
             }
+            Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => Err(End::TooLong),
             // Clients that ping by themselves.
             Some(Ok(Message::Text(text))) if text == PING_TEXT => {
                 if self.write(Message::Text(PONG_TEXT)).await {
-                    Ok(None)
+                    Ok(self.slow_down())
                 } else {
                     Err(End::Lost)
                 }
@@ -328,27 +353,64 @@ impl Talk {
                     goodbye: matches!(code, Some(1000 | 1001)),
                 })
             }
-            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => Ok(None),
+            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {
+                Ok(self.slow_down())
+            }
             Some(Err(_)) | None => Err(End::Lost),
         }
     }
 
+    /// The client has said something that is not for the room. Each ping is answered, and what it
+    /// does not read of the answers is kept, so too many are not read.
+    fn slow_down(&mut self) -> Reading {
+        let Some(again) = self.said.one_more(Instant::now()) else {
+            return Reading::On;
+        };
+        self.parlor.metrics.socket_slowed();
+        Reading::Slowed(again)
+    }
+
     async fn write(&mut self, message: Message) -> bool {
         let sent = self.socket.send(message);
-        matches!(tokio::time::timeout(SILENCE, sent).await, Ok(Ok(())))
+        written(&self.inbox, sent).await
     }
 
     async fn feed(&mut self, message: Message) -> bool {
         let fed = futures_util::SinkExt::feed(&mut self.socket, message);
-        matches!(tokio::time::timeout(SILENCE, fed).await, Ok(Ok(())))
+        written(&self.inbox, fed).await
+    }
+}
+
+/// Whether the client has taken what is written to it: in time, and before the room lets go of it.
+async fn written(inbox: &Inbox, writing: impl Future<Output = Result<(), axum::Error>>) -> bool {
+    tokio::select! {
+        biased;
+        written = tokio::time::timeout(SILENCE, writing) => matches!(written, Ok(Ok(()))),
+        () = inbox.abandoned() => false,
+    }
+}
+
+/// Waits until a socket may be read again. `false` when the room is gone.
+async fn readable(line: &Line, reading: Reading) -> bool {
+    match reading {
+        Reading::On => true,
+        Reading::Full => line.ready().await.is_ok(),
+        Reading::Slowed(again) => {
+            sleep_until(again).await;
+            true
+        }
     }
 }
 
 /// Closes a socket.
-async fn farewell(mut socket: WebSocket, closing: Closing) {
+async fn farewell(socket: WebSocket, closing: Closing) {
+    close(socket, closing.code(), closing.reason()).await;
+}
+
+async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
     let frame = CloseFrame {
-        code: closing.code(),
-        reason: Utf8Bytes::from_static(closing.reason()),
+        code,
+        reason: Utf8Bytes::from_static(reason),
     };
     let said = socket.send(Message::Close(Some(frame)));
     if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, said).await {
@@ -359,6 +421,12 @@ async fn farewell(mut socket: WebSocket, closing: Closing) {
 /// Waits a little for the closing handshake: without its end the client takes the connection for
 /// lost.
 async fn ended(mut socket: WebSocket) {
-    let ending = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let ending = async {
+        for _ in 0..LAST_WORDS {
+            if !matches!(socket.recv().await, Some(Ok(_))) {
+                break;
+            }
+        }
+    };
     let _ = tokio::time::timeout(FAREWELL, ending).await;
 }

@@ -9,26 +9,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parlor_live::{
-    Answer, At, Closing, ConnectionId, Delegated, Input, Monotonic, Output, Pace, Record, Room,
-    Ticket,
+    Answer, At, Closing, ConnectionId, Delegated, Input, Monotonic, Output, Pace, Record, Refusal,
+    Room, Ticket, error_frame,
 };
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::delegation::Job;
+use super::mailbox::Letters;
 use super::media::MediaDesk;
+use super::outbox::{Frame, MeetingUnsent, Put};
 use super::{Letter, Outbox, Outgoing};
 use crate::parlor::Parlor;
 use crate::{breakout, live_records};
 
 /// Letters that are handled before their records are committed together.
 const BATCH: usize = 256;
+/// How long a room works before it lets others have its thread.
+const SLICE: Duration = Duration::from_millis(2);
+/// Frames that are handed to sockets between two looks at the time.
+const SENDS: usize = 256;
 /// What the room may want done while a commit is under way: less than a socket's queue holds. With
 /// more, letters wait, and sockets with them.
 const BACKLOG: usize = 512;
+/// The same in bytes of frames.
+const BACKLOG_BYTES: usize = 16 << 20;
 /// How long a commit is tried again before the room gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks whether a room that is over may go.
@@ -45,7 +53,7 @@ pub(super) async fn run(
     parlor: Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
-    letters: mpsc::Receiver<Letter>,
+    letters: Letters,
 ) -> Result<(), Error> {
     let _open = parlor.metrics.room_opened();
     let (room, waiting) = match open(&parlor, app, meeting).await {
@@ -69,8 +77,10 @@ pub(super) async fn run(
         answers: HashMap::new(),
         tickets: 0,
         waiting,
+        waiting_bytes: 0,
         held: Vec::new(),
         commit: None,
+        unsent: parlor.live.unsent.meeting(meeting),
         media: MediaDesk::new(&parlor, app, meeting),
     };
     driver.run().await
@@ -104,9 +114,9 @@ async fn open(
 }
 
 /// Closes the sockets of those who came to a room that cannot go on.
-fn turn_away(mut letters: mpsc::Receiver<Letter>, closing: Closing) {
+fn turn_away(mut letters: Letters, closing: Closing) {
     letters.close();
-    while let Ok(letter) = letters.try_recv() {
+    while let Some(letter) = letters.try_recv() {
         if let Letter::Opened { socket, .. } = letter {
             // A socket whose sender is dropped is closed as well, and comes back.
             let _ = socket.put(Outgoing::Close(closing));
@@ -119,21 +129,46 @@ struct Driver {
     app: AppId,
     meeting: MeetingId,
     room: Room,
-    letters: mpsc::Receiver<Letter>,
+    letters: Letters,
     sockets: HashMap<ConnectionId, Outbox>,
     answers: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: u64,
     /// What the room wants done, not begun.
     waiting: Vec<Output>,
+    /// Bytes of the frames in it.
+    waiting_bytes: usize,
     /// What waits for the commit that is under way.
     held: Vec<Output>,
     commit: Option<Commit>,
+    unsent: MeetingUnsent,
     media: MediaDesk,
+}
+
+/// How long the room has worked since others had its thread.
+struct Slice(Instant);
+
+impl Slice {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.elapsed() >= SLICE
+    }
+
+    /// Lets others have the thread when it is time to.
+    async fn pause(&mut self) {
+        if self.is_over() {
+            tokio::task::yield_now().await;
+            *self = Self::begin();
+        }
+    }
 }
 
 impl Driver {
     async fn run(mut self) -> Result<(), Error> {
-        self.begin();
+        let mut slice = Slice::begin();
+        self.begin(&mut slice).await;
         loop {
             let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
             if over && self.may_go() {
@@ -148,24 +183,32 @@ impl Driver {
                         return Err(error);
                     }
                     let held = std::mem::take(&mut self.held);
-                    self.perform(held);
+                    slice = Slice::begin();
+                    self.perform(held, &mut slice).await;
                 }
-                letter = self.letters.recv(), if self.waiting.len() < BACKLOG => {
+                letter = self.letters.recv(), if self.has_place() => {
                     let Some(letter) = letter else { return Ok(()) };
+                    slice = Slice::begin();
                     self.take(letter);
                     for _ in 0..BATCH {
-                        if self.waiting.len() >= BACKLOG {
+                        if !self.has_place() || slice.is_over() {
                             break;
                         }
-                        let Ok(letter) = self.letters.try_recv() else { break };
+                        let Some(letter) = self.letters.try_recv() else { break };
                         self.take(letter);
                     }
                 }
-                input = self.media.next(), if self.waiting.len() < BACKLOG => self.handle(input),
+                input = self.media.next(), if self.has_place() => self.handle(input),
                 () = tokio::time::sleep_until(wake) => self.handle(Input::Tick),
             }
-            self.begin();
+            self.begin(&mut slice).await;
+            slice.pause().await;
         }
+    }
+
+    /// Whether the room may take in more, before what it wants done is.
+    fn has_place(&self) -> bool {
+        self.waiting.len() < BACKLOG && self.waiting_bytes < BACKLOG_BYTES
     }
 
     /// The room is over: whether nobody is on the way to it.
@@ -237,23 +280,29 @@ impl Driver {
                 self.media.carry_out(order);
             }
         }
+        for output in &self.waiting[begun..] {
+            if let Output::Send { frame, .. } = output {
+                self.waiting_bytes += frame.len();
+            }
+        }
     }
 
     /// Does what waits, or begins the commit that must come first.
-    fn begin(&mut self) {
+    async fn begin(&mut self, slice: &mut Slice) {
         if self.commit.is_some() || self.waiting.is_empty() {
             return;
         }
         let mut rest = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         let first = rest
             .iter()
             .position(|output| matches!(output, Output::Keep(_)));
         let Some(first) = first else {
-            return self.perform(rest);
+            return self.perform(rest, slice).await;
         };
         // What comes before the first record need not wait for it.
         let kept = rest.split_off(first);
-        self.perform(rest);
+        self.perform(rest, slice).await;
         let mut records = Vec::new();
         for output in kept {
             match output {
@@ -266,12 +315,18 @@ impl Driver {
         self.commit = Some(Box::pin(keep(parlor, app, meeting, latest_ms, records)));
     }
 
-    fn perform(&mut self, outputs: Vec<Output>) {
+    async fn perform(&mut self, outputs: Vec<Output>, slice: &mut Slice) {
         for output in outputs {
+            slice.pause().await;
             match output {
                 Output::Send { to, frame, pace } => {
-                    for connection in to {
-                        self.send(connection, &frame, pace);
+                    let (frame, slow) = self.unsent.frame(frame);
+                    self.parlor.metrics.sockets_overflowed(slow);
+                    for some in to.chunks(SENDS) {
+                        for connection in some {
+                            self.send(*connection, &frame, pace);
+                        }
+                        slice.pause().await;
                     }
                 }
                 Output::Close {
@@ -299,34 +354,42 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, connection: ConnectionId, frame: &Bytes, pace: Pace) {
+    fn send(&mut self, connection: ConnectionId, frame: &Frame, pace: Pace) {
         let Some(socket) = self.sockets.get(&connection) else {
             return;
         };
-        if !socket.put(Outgoing::Frame(frame.clone(), pace)) {
-            // It does not read, or has gone. A socket whose sender is dropped is closed without a
-            // goodbye, so its client comes back and asks for everything anew.
-            self.parlor.metrics.socket_overflowed();
-            self.sockets.remove(&connection);
+        // A socket that does not read is closed without a goodbye, so its client comes back and asks
+        // for everything anew.
+        match socket.put(Outgoing::Frame(frame.clone(), pace)) {
+            Put::Taken => return,
+            Put::Overflowed => self.parlor.metrics.sockets_overflowed(1),
+            Put::Gone => {}
         }
+        self.sockets.remove(&connection);
     }
 
-    fn delegate(&self, task: Delegated) {
-        let Some(socket) = self.sockets.get(&task.connection).cloned() else {
+    /// Hands on what only the server can do.
+    fn delegate(&mut self, task: Delegated) {
+        let connection = task.connection;
+        let Some(socket) = self.sockets.get(&connection) else {
             return;
         };
-        let (parlor, app, meeting) = (Arc::clone(&self.parlor), self.app, self.meeting);
-        self.parlor.live.spawn(async move {
-            let done = breakout::perform(&parlor, app, meeting, &task).await;
-            if let Some(frame) = done.reply {
-                // The peer may have gone meanwhile.
-                let _ = socket.put(Outgoing::Frame(frame, Pace::Now));
-            }
-            // After the reply: who moves themselves away would not hear it any more.
-            for (meeting, command) in done.then {
-                parlor.live.command(app, meeting, command).await;
-            }
+        let job = Box::new(Job {
+            app: self.app,
+            meeting: self.meeting,
+            task,
+            reply: socket.side(),
+            unsent: self.unsent.clone(),
         });
+        let Err(job) = self.parlor.live.delegation.take(&self.parlor, job) else {
+            return;
+        };
+        self.parlor.metrics.delegated_refused();
+        let refusal = Refusal::new(429, "too many requests of yours wait: slow down");
+        let frame = error_frame(job.task.request.id.as_deref(), &refusal);
+        let (frame, slow) = self.unsent.frame(frame);
+        self.parlor.metrics.sockets_overflowed(slow);
+        self.send(connection, &frame, Pace::Now);
     }
 
     /// Nothing that was not kept has been told to anybody: clients come back to a room that is read

@@ -238,7 +238,7 @@ impl MediaDesk {
         self.parlor.live.spawn(async move {
             let outcome = outcome.await;
             // The room may be over by then.
-            let _ = mailbox.send(Letter::Media { order, outcome }).await;
+            let _ = mailbox.send(Letter::Media { order, outcome });
         });
     }
 }

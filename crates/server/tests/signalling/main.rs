@@ -12,6 +12,7 @@ mod broadcasts;
 mod chat;
 mod coming_back;
 mod crash;
+mod crowding;
 mod flooding;
 mod frames;
 mod joining;

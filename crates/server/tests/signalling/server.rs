@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use parlor_testkit::process::Process;
 use parlor_testkit::server::{ACCOUNT_ID, Builder};
 use parlor_testkit::{Client, Parlor, Postgres};
 use serde_json::json;
@@ -124,6 +125,17 @@ impl Server {
     /// Where it listens.
     pub(crate) fn origin(&self) -> &str {
         self.parlor.url()
+    }
+
+    /// What the kernel knows of it.
+    pub(crate) fn process(&self) -> Process {
+        self.parlor.process()
+    }
+
+    /// Its metrics as text.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = reqwest::get(format!("{}/metrics", self.origin())).await;
+        answer.unwrap().text().await.unwrap()
     }
 
     /// The administrator's client.
