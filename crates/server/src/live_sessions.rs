@@ -10,8 +10,10 @@ mod driver;
 mod mailbox;
 mod media;
 mod outbox;
+mod slice;
 #[cfg(test)]
 mod tests;
+mod unsent;
 
 pub(crate) use mailbox::{Line, Mailbox, Unopened};
 pub(crate) use outbox::{Inbox, Outbox, Outgoing};
@@ -34,7 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use self::delegation::Delegation;
 use self::mailbox::{Letters, mailbox};
-use self::outbox::Unsent;
+use self::unsent::Unsent;
 use crate::live_records;
 use crate::metrics::{Level, Metrics};
 use crate::parlor::{Limits, Parlor};

@@ -16,7 +16,8 @@ use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use parlor_protocol::signal::event;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::outbox::{MeetingUnsent, Outgoing, Side};
+use super::outbox::{Outgoing, Side};
+use super::unsent::MeetingUnsent;
 use crate::breakout;
 use crate::metrics::Open;
 use crate::parlor::Parlor;

@@ -21,15 +21,15 @@ use tokio::time::Instant;
 use super::delegation::Job;
 use super::mailbox::Letters;
 use super::media::MediaDesk;
-use super::outbox::{Frame, MeetingUnsent, Put};
+use super::outbox::Put;
+use super::slice::Slice;
+use super::unsent::{Frame, MeetingUnsent};
 use super::{Letter, Outbox, Outgoing};
 use crate::parlor::Parlor;
 use crate::{breakout, live_records};
 
 /// Letters that are handled before their records are committed together.
 const BATCH: usize = 256;
-/// How long a room works before it lets others have its thread.
-const SLICE: Duration = Duration::from_millis(2);
 /// Frames that are handed to sockets between two looks at the time.
 const SENDS: usize = 256;
 /// What the room may want done while a commit is under way: less than a socket's queue holds. With
@@ -142,27 +142,6 @@ struct Driver {
     commit: Option<Commit>,
     unsent: MeetingUnsent,
     media: MediaDesk,
-}
-
-/// How long the room has worked since others had its thread.
-struct Slice(Instant);
-
-impl Slice {
-    fn begin() -> Self {
-        Self(Instant::now())
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.elapsed() >= SLICE
-    }
-
-    /// Lets others have the thread when it is time to.
-    async fn pause(&mut self) {
-        if self.is_over() {
-            tokio::task::yield_now().await;
-            *self = Self::begin();
-        }
-    }
 }
 
 impl Driver {

@@ -5,6 +5,7 @@ use parlor_live::{Command, OrderId, Refusal};
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::queues::*;
 use super::*;
 
 const FRAME_BYTES: usize = 1 << 20;
