@@ -322,16 +322,16 @@ pub struct Settings {
     #[arg(long, global = true, env = "PARLOR_ROOM_PEERS", value_name = "COUNT")]
     pub room_peers: Option<usize>,
     /// Bytes that may wait for clients to read them; then the slowest are closed. 0 for no limit [default: 536870912]
-    #[arg(long, global = true, env = "PARLOR_UNSENT_BYTES", value_name = "BYTES")]
-    pub unsent_bytes: Option<usize>,
+    #[arg(long, global = true, env = "PARLOR_SOCKET_BYTES", value_name = "BYTES")]
+    pub socket_bytes: Option<usize>,
     /// The same for the clients of one meeting, 0 for no limit [default: 134217728]
     #[arg(
         long,
         global = true,
-        env = "PARLOR_UNSENT_BYTES_PER_MEETING",
+        env = "PARLOR_SOCKET_BYTES_PER_MEETING",
         value_name = "BYTES"
     )]
-    pub unsent_bytes_per_meeting: Option<usize>,
+    pub socket_bytes_per_meeting: Option<usize>,
     /// Open connections at most; more are closed at once [default: 65536]
     #[arg(long, global = true, env = "PARLOR_CONNECTIONS", value_name = "COUNT")]
     pub connections: Option<usize>,
@@ -402,8 +402,8 @@ impl Settings {
             reconnect_grace_secs,
             chat_per_minute,
             room_peers,
-            unsent_bytes,
-            unsent_bytes_per_meeting,
+            socket_bytes,
+            socket_bytes_per_meeting,
             data_dir,
             database,
             database_timeout_secs,
@@ -500,10 +500,10 @@ impl Settings {
             file_life_max_secs: self
                 .file_life_max_secs
                 .unwrap_or(default.file_life_max_secs),
-            unsent_bytes: self.unsent_bytes.unwrap_or(default.unsent_bytes),
-            unsent_bytes_per_meeting: self
-                .unsent_bytes_per_meeting
-                .unwrap_or(default.unsent_bytes_per_meeting),
+            socket_bytes: self.socket_bytes.unwrap_or(default.socket_bytes),
+            socket_bytes_per_meeting: self
+                .socket_bytes_per_meeting
+                .unwrap_or(default.socket_bytes_per_meeting),
             room: self.room_limits(),
             database: self.database_options()?,
         };
@@ -577,8 +577,8 @@ impl Settings {
             reconnect_grace_secs: Some(self.reconnect_grace_secs()),
             chat_per_minute: Some(limits.room.chat.count),
             room_peers: Some(limits.room.peers),
-            unsent_bytes: Some(limits.unsent_bytes),
-            unsent_bytes_per_meeting: Some(limits.unsent_bytes_per_meeting),
+            socket_bytes: Some(limits.socket_bytes),
+            socket_bytes_per_meeting: Some(limits.socket_bytes_per_meeting),
             data_dir: Some(self.data_dir()),
             database: hidden(&self.database),
             database_timeout_secs: Some(limits.database.timeout.as_secs()),

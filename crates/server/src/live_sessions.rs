@@ -108,7 +108,7 @@ struct Resumed {
 impl LiveSessions {
     /// No room runs yet.
     pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
-        let (most, most_of_meeting) = (limits.unsent_bytes, limits.unsent_bytes_per_meeting);
+        let (most, most_of_meeting) = (limits.socket_bytes, limits.socket_bytes_per_meeting);
         Self {
             rooms: Mutex::default(),
             connections: AtomicU64::default(),

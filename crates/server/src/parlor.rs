@@ -63,9 +63,9 @@ pub struct Limits {
     /// Longest life of a link to a file, in seconds.
     pub file_life_max_secs: u64,
     /// Bytes that may wait for clients to read them, on the whole server; 0 is no limit.
-    pub unsent_bytes: usize,
+    pub socket_bytes: usize,
     /// Of these, for the clients of one meeting; 0 is no limit.
-    pub unsent_bytes_per_meeting: usize,
+    pub socket_bytes_per_meeting: usize,
     /// The bounds of each live meeting.
     pub room: parlor_live::Limits,
     /// How long the database may take, and how much may wait for it.
@@ -92,8 +92,8 @@ impl Default for Limits {
             uploads_per_minute: 20,
             file_life_secs: 7 * 24 * 60 * 60,
             file_life_max_secs: 366 * 24 * 60 * 60,
-            unsent_bytes: 512 << 20,
-            unsent_bytes_per_meeting: 128 << 20,
+            socket_bytes: 512 << 20,
+            socket_bytes_per_meeting: 128 << 20,
             room: parlor_live::Limits::default(),
             database: Options::default(),
         }

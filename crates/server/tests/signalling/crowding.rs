@@ -233,7 +233,7 @@ async fn when_too_much_waits_in_a_meeting_those_who_do_not_read_are_let_go(serve
     let arguments = [
         "--chat-per-minute",
         "0",
-        "--unsent-bytes-per-meeting",
+        "--socket-bytes-per-meeting",
         &most,
     ];
     let server = Server::beside(server, &arguments).await;
