@@ -39,6 +39,7 @@ export class Parlor {
     [parlor.port, parlor.tlsPort, parlor.mediaPort] = [await freePort(), await freePort(), await freePort()];
     parlor.arguments = [
       "serve", "--listen", `127.0.0.1:${parlor.port}`, "--tls-listen", `127.0.0.1:${parlor.tlsPort}`,
+      "--metrics-listen", "off",
       "--tls-name", NAME, "--media-listen", `127.0.0.1:${parlor.mediaPort}`, "--data-dir", parlor.data,
       "--reconnect-grace-secs", String(GRACE_SECONDS), "--log-format", "json",
       ...(database ? ["--database", database] : []),

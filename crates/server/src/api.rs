@@ -35,6 +35,7 @@ pub use patch::Patch;
 pub use rates::Rates;
 pub use reply::{Data, Page, Reply};
 pub(crate) use respond::client as respond_to_client;
+pub use site::metrics_router;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -53,6 +53,14 @@ pub struct Settings {
         value_name = "HOST:PORT"
     )]
     pub tls_listen: Option<String>,
+    /// Address to serve /metrics on, or `off` [default: localhost:8788]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_METRICS_LISTEN",
+        value_name = "HOST:PORT"
+    )]
+    pub metrics_listen: Option<String>,
     /// Certificate chain for HTTPS as PEM; needs --tls-key. Read again when it changes
     #[arg(long, global = true, env = "PARLOR_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
@@ -299,9 +307,21 @@ pub struct Settings {
         value_name = "SECONDS"
     )]
     pub file_life_max_secs: Option<u64>,
-    /// Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy in front [default: false]
+    /// Believe X-Forwarded-… of proxies on this machine, or of those in --trusted-proxies [default: false]
     #[arg(long, global = true, env = "PARLOR_TRUST_FORWARDED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub trust_forwarded: Option<bool>,
+    /// Networks of proxies whose X-Forwarded-… is believed [default: loopback with --trust-forwarded]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Connections of trusted proxies begin with a header of the PROXY protocol [default: false]
+    #[arg(long, global = true, env = "PARLOR_PROXY_PROTOCOL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub proxy_protocol: Option<bool>,
     /// Seconds that a peer whose socket broke has to come back [default: 45]
     #[arg(
         long,
@@ -335,6 +355,33 @@ pub struct Settings {
     /// Open connections at most; more are closed at once [default: 65536]
     #[arg(long, global = true, env = "PARLOR_CONNECTIONS", value_name = "COUNT")]
     pub connections: Option<usize>,
+    /// Of these, from one address or one /64 of IPv6, 0 for no limit [default: 8192]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CONNECTIONS_PER_ADDRESS",
+        value_name = "COUNT"
+    )]
+    pub connections_per_address: Option<usize>,
+    /// Bytes of responses that peers have not taken at most, 0 for no limit [default: 536870912]
+    #[arg(long, global = true, env = "PARLOR_UNSENT_BYTES", value_name = "BYTES")]
+    pub unsent_bytes: Option<usize>,
+    /// Of these, for one address or one /64 of IPv6, 0 for no limit [default: 134217728]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UNSENT_BYTES_PER_ADDRESS",
+        value_name = "BYTES"
+    )]
+    pub unsent_bytes_per_address: Option<usize>,
+    /// Of these, for one connection, 0 for no limit [default: 67108864]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UNSENT_BYTES_PER_CONNECTION",
+        value_name = "BYTES"
+    )]
+    pub unsent_bytes_per_connection: Option<usize>,
     /// Seconds that requests get to finish when the server stops [default: 30]
     #[arg(
         long,
@@ -376,6 +423,7 @@ impl Settings {
             file,
             listen,
             tls_listen,
+            metrics_listen,
             tls_cert,
             tls_key,
             tls_name,
@@ -399,6 +447,8 @@ impl Settings {
             file_life_secs,
             file_life_max_secs,
             trust_forwarded,
+            trusted_proxies,
+            proxy_protocol,
             reconnect_grace_secs,
             chat_per_minute,
             room_peers,
@@ -423,6 +473,10 @@ impl Settings {
             body_secs,
             header_secs,
             connections,
+            connections_per_address,
+            unsent_bytes,
+            unsent_bytes_per_address,
+            unsent_bytes_per_connection,
             shutdown_secs
         ))
     }
@@ -557,6 +611,7 @@ impl Settings {
         let shown = Self {
             listen: Some(self.listen().to_owned()),
             tls_listen: Some(self.tls_listen().unwrap_or_else(|| "off".to_owned())),
+            metrics_listen: Some(self.metrics_listen().unwrap_or_else(|| "off".to_owned())),
             media_listen: Some(self.media_listen()),
             media_tcp_listen: Some(self.media_tcp_listen()),
             media_tcp_connections: Some(relay.streams),
@@ -574,6 +629,7 @@ impl Settings {
             file_life_secs: Some(limits.file_life_secs),
             file_life_max_secs: Some(limits.file_life_max_secs),
             trust_forwarded: Some(self.trust_forwarded.unwrap_or_default()),
+            proxy_protocol: Some(self.proxy_protocol.unwrap_or_default()),
             reconnect_grace_secs: Some(self.reconnect_grace_secs()),
             chat_per_minute: Some(limits.room.chat.count),
             room_peers: Some(limits.room.peers),
@@ -598,6 +654,10 @@ impl Settings {
             body_secs: Some(limits.body_secs),
             header_secs: Some(bounds.header.as_secs()),
             connections: Some(bounds.connections),
+            connections_per_address: Some(bounds.per_address),
+            unsent_bytes: Some(bounds.unsent.server),
+            unsent_bytes_per_address: Some(bounds.unsent.address),
+            unsent_bytes_per_connection: Some(bounds.unsent.connection),
             shutdown_secs: Some(bounds.shutdown.as_secs()),
             ..self.clone()
         };

@@ -45,6 +45,11 @@ pub fn ids(bytes: &[u8]) {
     let _ = (text.parse::<MeetingId>(), text.parse::<ParticipantId>());
 }
 
+/// What a proxy puts before a connection.
+pub fn proxy_header(bytes: &[u8]) {
+    let _ = crate::serve::read_proxy_header(bytes);
+}
+
 /// Tokens that browsers bring.
 pub fn join_token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {

@@ -26,7 +26,6 @@ pub mod participants;
 pub mod presets;
 pub mod serve;
 mod sessions;
-#[expect(dead_code, reason = "the pools that it divides follow")]
 mod shares;
 mod signalling;
 mod signed_links;

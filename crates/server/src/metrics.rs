@@ -24,9 +24,62 @@ struct Query {
     statement: &'static str,
 }
 
+/// Why a connection or a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The server has as many connections as it may.
+    Connections,
+    /// The address has its share of connections.
+    Address,
+    /// A trusted proxy has not said whose the connection is.
+    NoProxyHeader,
+    /// The response is larger than what a connection may hold.
+    UnsentByConnection,
+    /// The address has its share of unsent bytes.
+    UnsentByAddress,
+    /// The server holds as many unsent bytes as it may.
+    UnsentByServer,
+}
+
+/// Why a peer was disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disconnected {
+    /// It waited for nothing but its next request, and made room for others.
+    Idle,
+    /// It took nothing of what it was sent, and made room for others.
+    Slow,
+    /// It took nothing of what it was sent for too long.
+    TimedOut,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
+struct Reason {
     reason: &'static str,
+}
+
+impl From<Refused> for Reason {
+    fn from(refused: Refused) -> Self {
+        let reason = match refused {
+            Refused::Connections => "connections",
+            Refused::Address => "connections_per_address",
+            Refused::NoProxyHeader => "proxy_protocol",
+            Refused::UnsentByConnection => "unsent_bytes_per_connection",
+            Refused::UnsentByAddress => "unsent_bytes_per_address",
+            Refused::UnsentByServer => "unsent_bytes",
+        };
+        Self { reason }
+    }
+}
+
+impl From<Disconnected> for Reason {
+    fn from(disconnected: Disconnected) -> Self {
+        let reason = match disconnected {
+            Disconnected::Idle => "idle",
+            Disconnected::Slow => "slow",
+            Disconnected::TimedOut => "timed_out",
+        };
+        Self { reason }
+    }
 }
 
 /// All metrics of a server.
@@ -36,9 +89,12 @@ pub struct Metrics {
     queries: Family<Query, Histogram, fn() -> Histogram>,
     commits: Histogram,
     batches: Histogram,
-    store_refusals: Family<Refused, Counter>,
+    store_refusals: Family<Reason, Counter>,
     connections: Gauge,
     refused_connections: Counter,
+    refused: Family<Reason, Counter>,
+    disconnected: Family<Reason, Counter>,
+    unsent: Gauge,
     failed_handshakes: Counter,
     telemetry_bytes: Counter,
     rooms: Gauge,
@@ -105,6 +161,9 @@ impl Default for Metrics {
             store_refusals: Family::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
+            refused: Family::default(),
+            disconnected: Family::default(),
+            unsent: Gauge::default(),
             failed_handshakes: Counter::default(),
             telemetry_bytes: Counter::default(),
             rooms: Gauge::default(),
@@ -165,6 +224,22 @@ impl Metrics {
             "http_connections_refused",
             "Connections over the limit",
             self.refused_connections.clone(),
+        );
+        registry.register(
+            "http_refused",
+            "Connections and requests that were refused, by reason",
+            self.refused.clone(),
+        );
+        registry.register(
+            "http_disconnected",
+            "Peers that were disconnected, by reason",
+            self.disconnected.clone(),
+        );
+        registry.register_with_unit(
+            "http_unsent",
+            "Memory of responses that peers have not taken yet",
+            Unit::Bytes,
+            self.unsent.clone(),
         );
         registry.register(
             "tls_handshakes_failed",
@@ -367,6 +442,26 @@ impl Metrics {
         self.refused_connections.inc();
     }
 
+    /// A connection or a request was refused.
+    pub fn refused_for(&self, reason: Refused) {
+        self.refused.get_or_create(&reason.into()).inc();
+    }
+
+    /// A peer was disconnected.
+    pub fn disconnected(&self, reason: Disconnected) {
+        self.disconnected.get_or_create(&reason.into()).inc();
+    }
+
+    /// So many bytes wait for peers, or wait no more.
+    pub fn unsent(&self, waits: bool, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if waits {
+            self.unsent.inc_by(bytes);
+        } else {
+            self.unsent.dec_by(bytes);
+        }
+    }
+
     /// A TLS handshake failed.
     pub fn handshake_failed(&self) {
         self.failed_handshakes.inc();
@@ -430,7 +525,7 @@ impl Observer for Metrics {
 
     fn refused(&self, why: Refusal) {
         let reason = why.as_str();
-        self.store_refusals.get_or_create(&Refused { reason }).inc();
+        self.store_refusals.get_or_create(&Reason { reason }).inc();
     }
 
     fn queried(&self, statement: &'static str, took: Duration) {

@@ -105,8 +105,6 @@ impl Default for Limits {
 pub struct Edge {
     /// ICE servers that browsers are told.
     pub ice_servers: Vec<IceServer>,
-    /// Believe what a proxy says about the scheme and the host.
-    pub trust_forwarded: bool,
     /// The media plane.
     pub media: Option<Media>,
     /// The files of chats.
@@ -121,7 +119,6 @@ impl Edge {
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
             ice_servers: settings.ice_servers()?,
-            trust_forwarded: settings.trust_forwarded.unwrap_or_default(),
             media: None,
             files: Some(Files::open(settings)?),
         })

@@ -1,28 +1,50 @@
 //! The socket: connections in, with a bound on everything a stranger can make us hold, and a stop
 //! that finishes what was accepted.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `connections` | how many connections an address may have, and which give way to others |
+//! | `proxies`, `proxy_protocol` | whose connection or request it is, behind a proxy |
+//! | `stream` | whether the peer takes what it is sent |
+//! | `unsent` | bytes of responses that peers have not taken yet |
 
-use std::io::{self, ErrorKind, IoSlice};
+mod connections;
+mod proxies;
+mod proxy_protocol;
+mod stream;
+mod unsent;
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::{Extension, Router};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parlor_sfu::Relay;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::connections::{Connection, Connections, PATIENCE};
+pub(crate) use self::proxies::ViaTrustedProxy;
+pub use self::proxies::{ClientAddress, TrustedProxies};
+pub(crate) use self::proxy_protocol::read_bytes as read_proxy_header;
+use self::stream::{Held, Watched};
+pub use self::unsent::UnsentLimits;
+use self::unsent::{Asked, Ledger};
 use crate::config::Settings;
-use crate::metrics::{Metrics, Open};
+use crate::metrics::{Metrics, Refused};
+use crate::shares::network;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -40,6 +62,10 @@ pub struct Bounds {
     pub header: Duration,
     /// Open connections.
     pub connections: usize,
+    /// Of these, of one IPv4 address or one /64 of IPv6; 0 is no limit.
+    pub per_address: usize,
+    /// Bytes of responses that peers have not taken.
+    pub unsent: UnsentLimits,
     /// For requests to finish when the server stops.
     pub shutdown: Duration,
 }
@@ -53,6 +79,8 @@ impl Bounds {
                 .connections
                 .unwrap_or(65_536)
                 .min(Semaphore::MAX_PERMITS),
+            per_address: settings.connections_per_address(),
+            unsent: settings.unsent(),
             shutdown: Duration::from_secs(settings.shutdown_secs.unwrap_or(30).min(DAY_SECS)),
         }
     }
@@ -166,6 +194,8 @@ struct Hall {
     stop: CancellationToken,
     open: TaskTracker,
     permits: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    ledger: Arc<Ledger>,
 }
 
 /// Serves until it is told to stop, and then until every accepted request is answered, every
@@ -173,15 +203,19 @@ struct Hall {
 pub async fn serve(
     doors: Vec<Door>,
     bounds: Bounds,
+    proxies: TrustedProxies,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
+    let connections = Connections::new(bounds.per_address, proxies, Arc::clone(&metrics));
     let hall = Hall {
         bounds,
-        metrics,
         stop,
         open: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(bounds.connections)),
+        connections: Arc::new(connections),
+        ledger: Arc::new(Ledger::new(bounds.unsent, Arc::clone(&metrics))),
+        metrics,
     };
     let accepting = doors.into_iter().flat_map(|door| {
         let hall = &hall;
@@ -214,41 +248,87 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&hall.permits).try_acquire_owned() else {
+        let Some(permit) = hall.permit().await else {
             hall.metrics.refused();
+            hall.metrics.refused_for(Refused::Connections);
             continue;
         };
         let held = Held {
-            _permit: permit,
-            _connected: hall.metrics.connected(),
-            _open: hall.open.token(),
+            permit,
+            connected: hall.metrics.connected(),
+            open: hall.open.token(),
+            share: None,
+            registered: hall.connections.register(),
         };
-        tokio::spawn(connection(
+        let serving = connection(
             stream,
             peer,
             tls.clone(),
             router.clone(),
             hall.clone(),
             held,
-        ));
+        );
+        tokio::spawn(serving);
+    }
+}
+
+impl Hall {
+    /// A place among the connections. When there is none, those that only wait give way.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let place = || Arc::clone(&self.permits).try_acquire_owned().ok();
+        if let Some(permit) = place() {
+            return Some(permit);
+        }
+        if self.connections.make_room(None) == 0 {
+            return None;
+        }
+        connections::within(PATIENCE, place).await
+    }
+
+    /// Who is at the other end, as a proxy says where one is to say so. `None` when it does not.
+    async fn client(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+        if !self.connections.proxies.announces(peer.ip()) {
+            return Some(peer);
+        }
+        let reading = tokio::time::timeout(self.bounds.header, proxy_protocol::read(stream));
+        match self.stop.run_until_cancelled(reading).await? {
+            Ok(Ok(client)) => Some(client.unwrap_or(peer)),
+            _ => {
+                self.metrics.refused_for(Refused::NoProxyHeader);
+                None
+            }
+        }
     }
 }
 
 async fn connection(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
     router: Router,
     hall: Hall,
-    held: Held,
+    mut held: Held,
 ) {
     let bounds = hall.bounds;
     // Small answers must not wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    // A peer that does not take its answer is as idle as one that sends nothing.
+    // A peer that is gone does not acknowledge; one that does not read is up to `Watched`.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.header));
+    let Some(client) = hall.client(&mut stream, peer).await else {
+        return;
+    };
+    match hall.connections.admit(client.ip()).await {
+        Ok(share) => {
+            let pays = share.as_ref().map(|_| network(client.ip()));
+            held.registered.connection.belongs_to(pays);
+            held.share = share;
+        }
+        Err(refused) => return hall.metrics.refused_for(refused),
+    }
+    let known = Arc::clone(&held.registered.connection);
+    let stream = Watched::new(stream, bounds.header, Arc::clone(&hall.metrics), held);
     let Some(tls) = tls else {
-        return requests(Counted { stream, held }, router, &hall).await;
+        return requests(stream, known, client, router, &hall).await;
     };
     let shaking = tls.acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
@@ -263,14 +343,17 @@ async fn connection(
                     return;
                 };
                 if Relay::takes(first) != Some(false) && !first.is_empty() {
-                    let socket = socket2::SockRef::from(stream.get_ref().0);
+                    let watched = stream.get_mut().0;
+                    watched.read_while_blocked();
+                    let socket = socket2::SockRef::from(&*watched);
                     let _ = socket.set_tcp_notsent_lowat(Relay::UNSENT);
-                    let serving = relay.serve(Counted { stream, held }, peer);
+                    known.upgraded(None);
+                    let serving = relay.serve(stream, client);
                     hall.stop.run_until_cancelled(serving).await;
                     return;
                 }
             }
-            requests(Counted { stream, held }, router, &hall).await;
+            requests(stream, known, client, router, &hall).await;
         }
         Some(Ok(Err(error))) => {
             hall.metrics.handshake_failed();
@@ -281,17 +364,44 @@ async fn connection(
     }
 }
 
-async fn requests<S>(stream: Counted<S>, router: Router, hall: &Hall)
-where
+/// Serves requests one after the other. `pipeline_flush` must stay off: with it hyper makes and
+/// keeps responses for as long as there are requests, whether the peer takes any or not.
+async fn requests<S>(
+    stream: S,
+    connection: Arc<Connection>,
+    client: SocketAddr,
+    router: Router,
+    hall: &Hall,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (service, shared) = (TowerToHyperService::new(router), hall.clone());
+    let answer = move |mut request: Request<Incoming>| {
+        let (mut asked, is_passed_on) = asked(&mut request, client, &connection, &shared);
+        let service = service.clone();
+        async move {
+            if is_passed_on {
+                // The connection is the proxy's, which has no share: whoever asks has one.
+                match asked.connections.admit(asked.client).await {
+                    Ok(share) => asked.share = share,
+                    Err(refused) => return Ok::<_, Infallible>(asked.refused(refused)),
+                }
+            }
+            let response = service.call(request).await?;
+            let mut response = asked.answered(response).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                response.body_mut().upgrade();
+            }
+            Ok(response)
+        }
+    };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(hall.bounds.header)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .max_header_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service_fn(answer))
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
@@ -306,59 +416,31 @@ where
     }
 }
 
-/// What an open connection holds on to.
-struct Held {
-    _permit: OwnedSemaphorePermit,
-    _connected: Open,
-    _open: TaskTrackerToken,
-}
-
-/// A stream that counts as a connection for as long as anybody has it: an upgraded one outlives
-/// the task that served its request.
-struct Counted<S> {
-    stream: S,
-    #[expect(dead_code, reason = "it is held, and let go with the stream")]
-    held: Held,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+/// Notes who has sent a request, in the request too, and whether a trusted proxy has passed it on.
+fn asked(
+    request: &mut Request<Incoming>,
+    peer: SocketAddr,
+    connection: &Arc<Connection>,
+    hall: &Hall,
+) -> (Asked, bool) {
+    connection.busy();
+    let proxies = &hall.connections.proxies;
+    let client = proxies.client(peer.ip(), request.headers());
+    let is_passed_on = proxies.trusts(peer.ip());
+    let extensions = request.extensions_mut();
+    extensions.insert(ClientAddress(client));
+    if is_passed_on {
+        extensions.insert(ViaTrustedProxy);
     }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    let asked = Asked {
+        connections: Arc::clone(&hall.connections),
+        ledger: Arc::clone(&hall.ledger),
+        connection: Arc::clone(connection),
+        client,
+        pays: (!proxies.trusts(client)).then(|| network(client)),
+        share: None,
+    };
+    (asked, is_passed_on)
 }
 
 /// Lets this process have as many open files as the system allows it, and says so when that is

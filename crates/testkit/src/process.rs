@@ -83,6 +83,29 @@ impl Process {
         Ok(kibibytes * 1024)
     }
 
+    /// The memory it holds resident once that does not change any more: by less than 1 MiB in a
+    /// second.
+    ///
+    /// # Errors
+    /// As [`Process::cpu`], or when it changes for a minute.
+    pub async fn settled(self) -> Result<u64> {
+        const MEBIBYTE: u64 = 1024 * 1024;
+        let (mut last, mut same) = (self.resident()?, 0);
+        for _ in 0..1200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = self.resident()?;
+            if now.abs_diff(last) < MEBIBYTE {
+                same += 1;
+            } else {
+                (last, same) = (now, 0);
+            }
+            if same == 20 {
+                return Ok(now);
+            }
+        }
+        anyhow::bail!("{last} bytes, and changing")
+    }
+
     /// What each of its open descriptors is: a path, or `socket`, `pipe` and the like.
     ///
     /// # Errors

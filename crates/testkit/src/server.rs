@@ -46,6 +46,7 @@ pub struct Parlor {
     child: Child,
     lifeline: Lifeline,
     url: String,
+    metrics_url: Option<String>,
     output: Output,
     _own_data_dir: Option<tempfile::TempDir>,
 }
@@ -105,6 +106,7 @@ impl Builder {
             child,
             lifeline,
             url: String::new(),
+            metrics_url: None,
             output,
             _own_data_dir: own,
         };
@@ -152,6 +154,26 @@ impl Parlor {
     /// Where it listens, for example `http://127.0.0.1:40123`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its metrics, as text.
+    ///
+    /// # Errors
+    /// When it does not serve them.
+    pub async fn metrics(&self) -> Result<String> {
+        let url = self
+            .metrics_url
+            .as_deref()
+            .context("no metrics are served")?;
+        let answer = Client::new(url).get("/metrics").await?;
+        ensure!(answer.status == 200, "metrics: {}", answer.status);
+        let text = answer.body.as_str().context("metrics are text")?;
+        Ok(text.to_owned())
+    }
+
+    /// Where it serves its metrics, if it does.
+    pub fn metrics_url(&self) -> Option<&str> {
+        self.metrics_url.as_deref()
     }
 
     /// A client with the API token of [`ACCOUNT_ID`].
@@ -229,6 +251,7 @@ impl Parlor {
             if let Some(url) = self.output.address() {
                 let ready = Client::new(&url).get("/readyz").await;
                 self.url = url;
+                self.metrics_url = self.output.metrics_address();
                 if ready.is_ok_and(|answer| answer.status == 200) {
                     return Ok(());
                 }
@@ -255,6 +278,7 @@ struct Output(Arc<Mutex<Printed>>);
 #[derive(Debug, Default)]
 struct Printed {
     address: Option<String>,
+    metrics_address: Option<String>,
     last_lines: VecDeque<String>,
     errors: Vec<String>,
 }
@@ -277,7 +301,11 @@ impl Output {
     fn add(&self, line: String) {
         let mut printed = self.lock();
         if printed.address.is_none() {
-            printed.address = listening_on(&line);
+            printed.address = origin_after("listening on ", &line);
+        }
+        // It comes before the other.
+        if printed.metrics_address.is_none() {
+            printed.metrics_address = origin_after("metrics on ", &line);
         }
         if is_error(&line) && printed.errors.len() < LINES_KEPT {
             printed.errors.push(line.clone());
@@ -290,6 +318,10 @@ impl Output {
 
     fn address(&self) -> Option<String> {
         self.lock().address.clone()
+    }
+
+    fn metrics_address(&self) -> Option<String> {
+        self.lock().metrics_address.clone()
     }
 
     fn text(&self) -> String {
@@ -307,9 +339,10 @@ fn is_error(line: &str) -> bool {
     line.contains(" ERROR ") || line.contains(" panicked at ")
 }
 
-/// Finds the origin in the log line that says where the server listens.
-fn listening_on(line: &str) -> Option<String> {
-    let (_, after) = line.split_once("listening on http://")?;
+/// Finds the origin in the log line that says where the server listens, or serves its metrics.
+fn origin_after(said: &str, line: &str) -> Option<String> {
+    let (_, after) = line.split_once(said)?;
+    let after = after.strip_prefix("http://")?;
     let is_address = |letter: char| letter.is_ascii_alphanumeric() || ".:[]".contains(letter);
     let end = after.find(|letter| !is_address(letter));
     Some(format!("http://{}", &after[..end.unwrap_or(after.len())]))
@@ -317,7 +350,7 @@ fn listening_on(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_error, listening_on};
+    use super::{is_error, origin_after};
 
     #[test]
     fn the_address_is_found_in_plain_and_in_json_logs() {
@@ -329,9 +362,15 @@ mod tests {
             (r#"{"m":"listening on http://[::1]:9"}"#, "http://[::1]:9"),
             ("listening on http://0.0.0.0:1 addr=x", "http://0.0.0.0:1"),
         ] {
-            assert_eq!(listening_on(line).as_deref(), Some(origin));
+            assert_eq!(origin_after("listening on ", line).as_deref(), Some(origin));
         }
-        assert_eq!(listening_on("try curl http://127.0.0.1:80"), None);
+        assert_eq!(
+            origin_after("listening on ", "try http://127.0.0.1:80"),
+            None
+        );
+        let line = "INFO metrics on http://127.0.0.1:81/metrics addr=x";
+        let origin = origin_after("metrics on ", line);
+        assert_eq!(origin.as_deref(), Some("http://127.0.0.1:81"));
     }
 
     #[test]

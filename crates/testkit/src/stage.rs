@@ -18,6 +18,8 @@ const BULK: usize = 500;
 pub struct Stage {
     /// The REST client of the app's owner.
     pub client: Client,
+    /// A client of its metrics, if it was started here.
+    pub metrics: Option<Client>,
     /// The path of the app, `/client/v4/accounts/…/realtime/kit/…`.
     pub app: String,
     /// Where the server listens.
@@ -45,6 +47,7 @@ impl Stage {
         let app = parlor.first_app().await?;
         Ok(Self {
             client: parlor.client(),
+            metrics: parlor.metrics_url().map(Client::new),
             app: format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/{app}"),
             address: address_of(parlor.url())?,
             process: Some(parlor.process()),
@@ -60,6 +63,7 @@ impl Stage {
     pub fn running(url: &str, token: &str, app: String, process: Option<Process>) -> Result<Self> {
         Ok(Self {
             client: Client::new(url).with_token(token),
+            metrics: None,
             app,
             address: address_of(url)?,
             process,

@@ -1,4 +1,4 @@
-//! What is served to everybody: health, metrics, public keys, the API description and its page.
+//! What is served to everybody: health, public keys, the API description and its page; and the metrics, on a listener of their own.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
 use super::openapi;
@@ -18,27 +19,20 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
-    let (ready, metrics, keys) = (Arc::clone(parlor), Arc::clone(parlor), Arc::clone(parlor));
+    let (ready, keys) = (Arc::clone(parlor), Arc::clone(parlor));
     let readiness = Arc::new(Readiness::default());
     let description = serde_json::to_vec(&openapi::document(&parlor.limits))
         .expect("the description is plain JSON");
-    let description: Arc<[u8]> = description.into();
+    // One copy, whoever asks for it.
+    let description = Bytes::from(description);
     let router = Router::new()
         .route("/", any(home))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || readiness.answer(&ready).await))
-        .route(
-            "/metrics",
-            get(async move || {
-                let media = metrics.edge.media.as_ref();
-                let media = media.map(parlor_sfu::Media::stats).unwrap_or_default();
-                text(METRICS, metrics.metrics.text(&media))
-            }),
-        )
         .route("/.well-known/jwks.json", get(async move || jwks(&keys)))
         .route(
             "/openapi.json",
-            get(async move || public(JSON, description.to_vec())),
+            get(async move || public(JSON, description.clone())),
         )
         .route(
             "/docs",
@@ -57,6 +51,17 @@ pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
     } else {
         router
     }
+}
+
+/// What is served on the listener of metrics, and nowhere else.
+pub fn metrics_router(parlor: &Arc<Parlor>) -> Router {
+    let parlor = Arc::clone(parlor);
+    let text = async move || {
+        let media = parlor.edge.media.as_ref();
+        let media = media.map(parlor_sfu::Media::stats).unwrap_or_default();
+        text(METRICS, parlor.metrics.text(&media))
+    };
+    Router::new().route("/metrics", get(text))
 }
 
 const JSON: &str = "application/json";

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use parlor_sfu::Media;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::first_start;
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::parlor::{Edge, Parlor};
-use crate::serve::{Bounds, Door, bind, raise_open_files, serve};
+use crate::serve::{Bounds, Door, TrustedProxies, bind, raise_open_files, serve};
 use crate::tls::Certificates;
 use crate::{api, sweeper, telemetry};
 
@@ -41,7 +43,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         addresses(&plain),
         origin(settings.listen(), &addresses(&plain)),
     );
-    let stop = CancellationToken::new();
+    let (proxies, stop) = (settings.proxies()?, CancellationToken::new());
     let background = TaskTracker::new();
     let router = api::router(&parlor);
     let mut doors = vec![Door::new(plain, router.clone(), None)];
@@ -56,6 +58,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         let stop = stop.clone();
         background.spawn(async move { stop.run_until_cancelled(certificates.upkeep).await });
     }
+    let metrics_serving = metrics(settings, &parlor, &stop).await?;
     parlor.live.resume(&parlor).await?;
     background.spawn(sweeper::run(Arc::clone(&parlor), stop.clone()));
     if let Some(welcome) = welcome {
@@ -70,13 +73,14 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     let metrics = Arc::clone(&parlor.metrics);
-    let serving = tokio::spawn(serve(doors, bounds, metrics, stop.clone()));
+    let serving = tokio::spawn(serve(doors, bounds, proxies, metrics, stop.clone()));
     stop_signal().await?;
     tracing::info!("stopping: no new connections, the open requests are finished");
     stop.cancel();
     // Before the sockets are waited for: this is what closes them.
     parlor.live.suspend(&parlor).await;
     serving.await?;
+    metrics_serving.await?;
     media.stop();
     if tokio::task::spawn_blocking(move || media_thread.join())
         .await?
@@ -89,6 +93,36 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
     parlor.db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Connections to the listener of metrics. It is for an operator's own programs, which must reach it
+/// also when everybody else has taken every other connection.
+const METRICS_CONNECTIONS: usize = 64;
+
+/// Serves metrics, if they are served.
+async fn metrics(
+    settings: &Settings,
+    parlor: &Arc<Parlor>,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
+    let listeners = match settings.metrics_listen() {
+        Some(listen) => bind("--metrics-listen", &listen).await?,
+        None => Vec::new(),
+    };
+    for addr in addresses(&listeners) {
+        tracing::info!(addr, "metrics on http://{addr}/metrics");
+    }
+    let bounds = Bounds {
+        connections: METRICS_CONNECTIONS,
+        per_address: 0,
+        ..Bounds::of(settings)
+    };
+    let door = Door::new(listeners, api::metrics_router(parlor), None);
+    // Whoever looks at the connections is not to be one of them.
+    let uncounted = Arc::new(Metrics::default());
+    let proxies = TrustedProxies::default();
+    let serving = serve(vec![door], bounds, proxies, uncounted, stop.clone());
+    Ok(tokio::spawn(serving))
 }
 
 fn addresses(listeners: &[TcpListener]) -> Vec<String> {

@@ -70,7 +70,7 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
         id: parlor.clock.random_id(),
         name: kept_name(&wanted.filename),
     };
-    let origin = origin(parlor, &parts.headers, &parts.extensions)?;
+    let origin = origin(&parts.headers, &parts.extensions)?;
     let life_secs = i64::try_from(life_secs).expect("lives are bounded by the limits");
     let owner = joining.participant.id;
     let link = |right, secs| file.link(parlor, &origin, (right, owner), now_secs + secs);

@@ -4,20 +4,16 @@ use http::uri::Authority;
 use http::{Extensions, HeaderMap, header};
 
 use crate::api::ApiError;
-use crate::parlor::Parlor;
-use crate::serve::Scheme;
+use crate::serve::{Scheme, ViaTrustedProxy};
 
 /// The scheme and host that a request came to, for links back: `https://api.example.com:8443`.
 ///
 /// # Errors
 /// 400 when the request does not name a host.
-pub(crate) fn origin(
-    parlor: &Parlor,
-    headers: &HeaderMap,
-    extensions: &Extensions,
-) -> Result<String, ApiError> {
+pub(crate) fn origin(headers: &HeaderMap, extensions: &Extensions) -> Result<String, ApiError> {
     let scheme = extensions.get::<Scheme>().copied().unwrap_or(Scheme::Http);
-    let trusted = |name| forwarded(headers, name).filter(|_| parlor.edge.trust_forwarded);
+    let is_trusted = extensions.get::<ViaTrustedProxy>().is_some();
+    let trusted = |name| forwarded(headers, name).filter(|_| is_trusted);
     let scheme = match trusted("x-forwarded-proto") {
         Some("https") => Scheme::Https,
         Some("http") => Scheme::Http,

@@ -18,7 +18,7 @@ pub(super) const EMPTY: &str = "/v2/internals/empty-transcript.csv";
 pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
     let (parts, _) = request.into_parts();
     visitor(parlor, &parts.headers).await?;
-    let origin = origin(parlor, &parts.headers, &parts.extensions)?;
+    let origin = origin(&parts.headers, &parts.extensions)?;
     let url = format!("{origin}{EMPTY}");
     Ok(json(
         &json!({"success": true, "data": {"transcript_download_url": url}}),

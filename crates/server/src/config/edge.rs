@@ -9,6 +9,7 @@ use parlor_sfu::RelayConfig;
 
 use super::Settings;
 use crate::client_api::IceServer;
+use crate::serve::{TrustedProxies, UnsentLimits};
 
 /// Connections of media, when nobody says how many.
 pub(super) const MEDIA_TRANSPORTS: usize = 20_000;
@@ -22,6 +23,47 @@ impl Settings {
             Some("off") => None,
             Some(address) => Some(address.to_owned()),
             None => Some(self.free_port().unwrap_or_else(|| "localhost:8443".into())),
+        }
+    }
+
+    /// The address to serve metrics on, if they are served.
+    pub fn metrics_listen(&self) -> Option<String> {
+        match self.metrics_listen.as_deref() {
+            Some("off") => None,
+            Some(address) => Some(address.to_owned()),
+            None => Some(self.free_port().unwrap_or_else(|| "localhost:8788".into())),
+        }
+    }
+
+    /// The proxies whose word is taken.
+    ///
+    /// # Errors
+    /// When one is neither a network nor an address, or the PROXY protocol is asked of nobody.
+    pub fn proxies(&self) -> anyhow::Result<TrustedProxies> {
+        let announce = self.proxy_protocol.unwrap_or_default();
+        let proxies = match &self.trusted_proxies {
+            Some(networks) => TrustedProxies::parse(networks.iter().map(String::as_str))?,
+            None if self.trust_forwarded.unwrap_or_default() => TrustedProxies::loopback(),
+            None => {
+                anyhow::ensure!(!announce, "--proxy-protocol needs --trusted-proxies");
+                TrustedProxies::default()
+            }
+        };
+        Ok(proxies.announcing(announce))
+    }
+
+    /// Connections that one address may have; 0 is no limit.
+    pub(crate) fn connections_per_address(&self) -> usize {
+        self.connections_per_address.unwrap_or(8192)
+    }
+
+    /// How many bytes of responses may wait for their peers.
+    pub(crate) fn unsent(&self) -> UnsentLimits {
+        const MIB: usize = 1024 * 1024;
+        UnsentLimits {
+            connection: self.unsent_bytes_per_connection.unwrap_or(64 * MIB),
+            address: self.unsent_bytes_per_address.unwrap_or(128 * MIB),
+            server: self.unsent_bytes.unwrap_or(512 * MIB),
         }
     }
 
@@ -147,17 +189,46 @@ mod tests {
         };
         assert_eq!(free.tls_listen().as_deref(), Some("127.0.0.1:0"));
         assert_eq!(free.media_listen(), "127.0.0.1:0");
+        assert_eq!(free.metrics_listen().as_deref(), Some("127.0.0.1:0"));
         let plain = Settings::default();
         assert_eq!(plain.tls_listen().as_deref(), Some("localhost:8443"));
         assert_eq!(
             plain.media(Secret::ephemeral()).unwrap().bind[0].port(),
             8789
         );
+        assert_eq!(plain.metrics_listen().as_deref(), Some("localhost:8788"));
         let off = Settings {
             tls_listen: Some("off".into()),
+            metrics_listen: Some("off".into()),
             ..Settings::default()
         };
-        assert_eq!(off.tls_listen(), None);
+        assert_eq!((off.tls_listen(), off.metrics_listen()), (None, None));
+    }
+
+    #[test]
+    fn proxies_are_trusted_when_they_are_named() {
+        let of = |trust: bool, networks: Option<&str>| {
+            let settings = Settings {
+                trust_forwarded: Some(trust),
+                trusted_proxies: networks.map(|networks| vec![networks.to_owned()]),
+                proxy_protocol: Some(networks.is_some()),
+                ..Settings::default()
+            };
+            let trusts = |proxies: TrustedProxies| {
+                ["127.0.0.1", "::1", "10.0.0.1"].map(|peer| proxies.trusts(peer.parse().unwrap()))
+            };
+            settings.proxies().map(trusts)
+        };
+        assert_eq!(of(false, None).unwrap(), [false; 3]);
+        assert_eq!(of(true, None).unwrap(), [true, true, false]);
+        assert_eq!(of(true, Some("10.0.0.0/8")).unwrap(), [false, false, true]);
+        assert_eq!(of(false, Some("10.0.0.0/8")).unwrap(), [false, false, true]);
+        assert!(of(false, Some("nowhere")).is_err());
+        let alone = Settings {
+            proxy_protocol: Some(true),
+            ..Settings::default()
+        };
+        assert!(alone.proxies().is_err());
     }
 
     #[test]

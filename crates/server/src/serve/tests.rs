@@ -58,12 +58,19 @@ async fn place() -> Place {
     let bounds = Bounds {
         header: Duration::from_secs(1),
         connections: 10,
+        per_address: 0,
+        unsent: UnsentLimits {
+            connection: 0,
+            address: 0,
+            server: 0,
+        },
         shutdown: Duration::from_secs(30),
     };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(
         vec![door],
         bounds,
+        TrustedProxies::default(),
         Arc::new(Metrics::default()),
         stop.clone(),
     ));

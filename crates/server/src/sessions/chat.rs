@@ -65,7 +65,7 @@ async fn answer(call: Call<OneSession>) -> Result<Data<ChatLink>, ApiError> {
     let path = DOWNLOAD
         .replace("{app_id}", &app.to_string())
         .replace("{session_id}", &session.to_string());
-    let origin = client_api::origin(parlor, &call.headers, &call.extensions)?;
+    let origin = client_api::origin(&call.headers, &call.extensions)?;
     Ok(Data(ChatLink {
         chat_download_url: format!("{origin}{path}?{proof}"),
         chat_download_url_expiry: rfc3339(expires * 1000),

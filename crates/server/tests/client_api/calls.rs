@@ -108,8 +108,7 @@ async fn reports_are_taken_from_everybody_and_dropped(server: &Server) {
             .body(vec![0x1f_u8; 200_000]);
         assert_eq!(Answer::of(packed).await.status, 200);
     }
-    let metrics = Answer::of(server.request(Method::GET, "/metrics")).await;
-    let metrics = String::from_utf8(metrics.bytes).unwrap();
+    let metrics = server.parlor().metrics().await.unwrap();
     let counted = metrics
         .lines()
         .find_map(|line| line.strip_prefix("parlor_client_telemetry_bytes_total "));

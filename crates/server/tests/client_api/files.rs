@@ -1,5 +1,9 @@
 //! Files of chats: written once, bounded, and harmless to whoever opens them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -218,4 +222,42 @@ async fn files_and_links_survive_a_restart() {
         .await
         .data();
     assert_eq!(get(&server, &later_get).await.bytes, b"later");
+}
+
+#[tokio::test]
+async fn readers_who_stop_cost_little_of_a_large_file() {
+    const LARGE: usize = 48 * 1024 * 1024;
+    const MOST: u64 = 50 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::for_files_of(LARGE, folder.path()).await;
+    let ada = server.host().await;
+    let [to_put, to_get] = links(&server, &ada, json!({})).await;
+    let stored = put(&server, &to_put, "application/x-anything", &vec![7; LARGE]).await;
+    assert_eq!(stored.data(), json!({"size": LARGE}));
+    let process = server.parlor().process();
+    let before = process.settled().await.unwrap();
+    let address = server.parlor().url().trim_start_matches("http://");
+    let request = format!("GET {to_get} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let stopped: Vec<TcpStream> = (0..30)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).unwrap();
+            assert_eq!(&start, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let grown = process.settled().await.unwrap().saturating_sub(before);
+    println!("{before} bytes, {grown} more with thirty who do not read on");
+    // Less than two files of thirty. Most of it is of the threads that read files, which the runtime
+    // ends when they have had nothing to do for ten seconds.
+    assert!(grown < 2 * MOST, "{grown} bytes");
+    drop(stopped);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while process.resident().unwrap() > before + MOST {
+        let now = process.resident().unwrap();
+        assert!(Instant::now() < deadline, "{now} bytes, {before} before");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

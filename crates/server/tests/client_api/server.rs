@@ -90,8 +90,17 @@ impl Server {
         Self::start(builder).await
     }
 
+    /// A server of its own on a data directory, which takes files of so many bytes.
+    pub(crate) async fn for_files_of(bytes: usize, folder: &Path) -> Self {
+        Self::taking(bytes, Parlor::builder(BINARY).data_dir(folder)).await
+    }
+
     async fn start(builder: parlor_testkit::server::Builder) -> Self {
-        let bytes = FILE_BYTES.to_string();
+        Self::taking(FILE_BYTES, builder).await
+    }
+
+    async fn taking(file_bytes: usize, builder: parlor_testkit::server::Builder) -> Self {
+        let bytes = file_bytes.to_string();
         let parlor = builder.argument("--upload-bytes").argument(bytes);
         let parlor = parlor.start().await.unwrap();
         let app = parlor.first_app().await.unwrap();

@@ -148,11 +148,32 @@ async fn a_socket_counts_as_a_connection_for_as_long_as_it_is_open() {
 }
 
 async fn connections(server: &Server) -> i64 {
-    let metrics = server.request(reqwest::Method::GET, "/metrics");
-    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let metrics = server.parlor().metrics().await.unwrap();
     let mut lines = metrics.lines();
     let counted = lines.find_map(|line| line.strip_prefix("parlor_http_connections "));
     counted.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn pipelined_answers_that_nobody_reads_are_not_made() {
+    const MOST: u64 = 50 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on(folder.path(), &[]).await;
+    let trusted = folder.path().join("tls/ca.pem");
+    let process = server.parlor().process();
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n".repeat(1600);
+    let before = process.settled().await.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..5 {
+        let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        unread.push(stream);
+    }
+    let grown = process.settled().await.unwrap().saturating_sub(before);
+    println!("{before} bytes, {grown} more with five who do not read");
+    assert!(grown < MOST, "{grown} bytes");
+    drop(unread);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod apps;
 mod authorisation;
 mod bodies;
 mod connections;
+mod crowds;
 mod errors;
 mod idempotency;
 mod meetings;
@@ -24,6 +25,7 @@ mod presets;
 mod server;
 mod sessions;
 mod surface_b;
+mod unread;
 
 /// Turns each `async fn name(server: &Server)` into the tests `name::sqlite` and `name::postgres`.
 macro_rules! on_both_databases {

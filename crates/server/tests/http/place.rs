@@ -88,6 +88,15 @@ impl Place {
         path
     }
 
+    /// A GET of what is below this place, written by hand.
+    pub(crate) fn get_by_hand(&self, rest: &str) -> String {
+        let path = self.path();
+        let authorization = self.headers["authorization"].to_str().unwrap();
+        format!(
+            "GET {path}{rest} HTTP/1.1\r\nhost: parlor\r\nauthorization: {authorization}\r\n\r\n"
+        )
+    }
+
     /// The head of a POST to the participants that are here, written by hand with one more header.
     pub(crate) fn head(&self, header: &str) -> String {
         let path = self.path();

@@ -129,6 +129,47 @@ impl Server {
             .at("/v2")
     }
 
+    /// The same, once it does not change any more.
+    pub(crate) async fn settled(&self) -> u64 {
+        self.parlor.process().settled().await.unwrap()
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        self.parlor.metrics().await.unwrap()
+    }
+
+    /// What a metric counts, by its name and labels; 0 when it is not there yet.
+    pub(crate) async fn counted(&self, metric: &str) -> u64 {
+        let text = self.metrics().await;
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        values.next().map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a metric counts so many.
+    pub(crate) async fn counts(&self, metric: &str, count: u64) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let counted = self.counted(metric).await;
+            if counted == count {
+                return;
+            }
+            let metrics = self.metrics().await;
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{metric} is {counted}: {metrics}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The memory that it holds resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.parlor.process().resident().unwrap()
+    }
+
     /// Where the records are, to look at them behind the server's back.
     pub(crate) fn records(&self) -> parlor_store::Place {
         match &self.database {

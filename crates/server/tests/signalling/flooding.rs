@@ -263,8 +263,7 @@ async fn whoever_does_not_read_is_let_go(server: &Server) {
     let arguments = ["--reconnect-grace-secs", "1", "--chat-per-minute", "0"];
     let server = Server::beside(server, &arguments).await;
     let overflowed = async || {
-        let metrics = reqwest::get(format!("{}/metrics", server.origin())).await;
-        let metrics = metrics.unwrap().text().await.unwrap();
+        let metrics = server.metrics().await;
         let mut lines = metrics.lines();
         let counted = lines.find_map(|line| line.strip_prefix("parlor_sockets_overflowed_total "));
         counted.expect("it is counted").to_owned()

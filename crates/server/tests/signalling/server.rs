@@ -132,10 +132,9 @@ impl Server {
         self.parlor.process()
     }
 
-    /// Its metrics as text.
+    /// Its metrics.
     pub(crate) async fn metrics(&self) -> String {
-        let answer = reqwest::get(format!("{}/metrics", self.origin())).await;
-        answer.unwrap().text().await.unwrap()
+        self.parlor.metrics().await.unwrap()
     }
 
     /// The administrator's client.

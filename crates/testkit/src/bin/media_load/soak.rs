@@ -101,7 +101,7 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<String>> {
     churn(&world, &seats, WARM_UP).await;
     let (before, _) = rest(&stage, &meetings, &[]).await?;
 
-    let watch = Watch::start(&stage, process);
+    let watch = Watch::start(&stage, process)?;
     let (cpu, own) = (process.cpu()?, Process::own().cpu()?);
     let time = Duration::from_secs_f64(options.minutes() * 60.0);
     churn(&world, &seats, time).await;

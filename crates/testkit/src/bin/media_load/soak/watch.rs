@@ -32,7 +32,7 @@ pub(super) struct Rest {
 impl Rest {
     pub(super) async fn of(stage: &Stage) -> Result<Self> {
         let process = stage.process.context("it was started here")?;
-        Self::look(&stage.client, process).await
+        Self::look(metrics(stage)?, process).await
     }
 
     async fn look(client: &Client, process: Process) -> Result<Self> {
@@ -63,6 +63,10 @@ impl Rest {
     }
 }
 
+fn metrics(stage: &Stage) -> Result<&Client> {
+    stage.metrics.as_ref().context("it was started here")
+}
+
 fn gauge(metrics: &str, name: &str) -> Option<u64> {
     let mut lines = metrics.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
@@ -78,9 +82,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(stage: &Stage, process: Process) -> Self {
+    pub(super) fn start(stage: &Stage, process: Process) -> Result<Self> {
         let samples = Arc::<Mutex<Samples>>::default();
-        let (kept, client, began) = (Arc::clone(&samples), stage.client.clone(), Instant::now());
+        let (kept, client, began) = (
+            Arc::clone(&samples),
+            metrics(stage)?.clone(),
+            Instant::now(),
+        );
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(EVERY).await;
@@ -91,7 +99,7 @@ impl Watch {
                 }
             }
         });
-        Self { samples, task }
+        Ok(Self { samples, task })
     }
 
     pub(super) fn stop(self) -> Samples {

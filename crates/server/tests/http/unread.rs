@@ -1,0 +1,115 @@
+//! Answers that nobody reads: what they may cost the server, and who pays for them.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::server::Server;
+
+/// What a server may have more of in memory, whoever does not read.
+const BYTES: u64 = 50 * 1024 * 1024;
+
+/// Waits until the server has no more in memory than this.
+async fn back_to(server: &Server, bytes: u64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.resident() > bytes {
+        assert!(
+            Instant::now() < deadline,
+            "{} bytes, more than {bytes}",
+            server.resident()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Sends as many of these requests as fit into so many bytes, and reads nothing.
+fn pipelined(address: &str, request: &str, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(5));
+    stream.set_write_timeout(patience).unwrap();
+    let requests = request.repeat(bytes / request.len());
+    // The server may stop reading before it has all of them.
+    let _ = stream.write_all(requests.as_bytes());
+    stream
+}
+
+#[tokio::test]
+async fn pipelined_answers_that_nobody_reads_are_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::sqlite().await;
+    let server = Server::beside(server, folder.path(), &[]).await;
+    let address = server.public().address().to_owned();
+    let before = server.settled().await;
+    let request = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n";
+    let unread: Vec<TcpStream> = (0..5)
+        .map(|_| pipelined(&address, request, 64 * 1024))
+        .collect();
+    let grown = server.settled().await.saturating_sub(before);
+    println!("{before} bytes, {grown} more with five who do not read");
+    assert!(grown < BYTES, "{grown} bytes");
+    // Everybody else is served as before.
+    assert_eq!(server.public().get("/healthz").await.status, 200);
+    drop(unread);
+    back_to(&server, before + BYTES).await;
+}
+
+#[tokio::test]
+async fn whoever_takes_nothing_is_disconnected() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::sqlite().await;
+    let server = Server::beside(server, folder.path(), &["--header-secs", "1"]).await;
+    let request = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n";
+    let _unread = pipelined(server.public().address(), request, 64 * 1024);
+    server
+        .counts("parlor_http_disconnected_total{reason=\"timed_out\"}", 1)
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_made_for_those_who_do_not_read_is_bounded_for_each_address() {
+    const MOST: u64 = 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::sqlite().await;
+    let most = MOST.to_string();
+    let arguments = ["--unsent-bytes-per-address", most.as_str()];
+    let server = Server::beside(server, folder.path(), &arguments).await;
+    let meeting = server.app().await.meeting().await;
+    let people: Vec<_> = (0..1000)
+        .map(|number| crate::participants::person(&format!("person-{number}")))
+        .collect();
+    let people = serde_json::json!({ "participants": people });
+    meeting.post("/participants/bulk", &people).await.data(201);
+    let path = "/participants?per_page=1000";
+    let page = meeting.get(path).await;
+    let (status, length) = (page.status, page.bytes.len() as u64);
+    assert_eq!(status, 200);
+    assert!((100_000..MOST).contains(&length), "{length}");
+    let request = meeting.get_by_hand(path);
+    let before = server.settled().await;
+    let unread: Vec<TcpStream> = (0..20)
+        .map(|_| pipelined(meeting.address(), &request, 32 * 1024))
+        .collect();
+    let grown = server.settled().await.saturating_sub(before);
+    assert!(grown < BYTES, "{grown} bytes");
+    let held = server.counted("parlor_http_unsent_bytes").await;
+    assert!((length..=MOST).contains(&held), "{held} bytes are held");
+    // Whoever reads is answered in the end: those who do not are disconnected for it.
+    let refused = "parlor_http_refused_total{reason=\"unsent_bytes_per_address\"}";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let page = meeting.get(path).await;
+        if page.status == 200 {
+            assert_eq!(page.bytes.len() as u64, length);
+            break;
+        }
+        assert_eq!(page.status, 503);
+        assert_eq!(page.headers["retry-after"], "1");
+        assert!(Instant::now() < deadline, "nobody was disconnected");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(server.counted(refused).await > 0, "nobody was refused");
+    let slow = "parlor_http_disconnected_total{reason=\"slow\"}";
+    assert!(server.counted(slow).await > 0, "nobody was disconnected");
+    drop(unread);
+    server.counts("parlor_http_unsent_bytes", 0).await;
+}

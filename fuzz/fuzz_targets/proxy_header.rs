@@ -1,0 +1,4 @@
+//! Headers of the PROXY protocol.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::proxy_header(bytes));
