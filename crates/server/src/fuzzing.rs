@@ -47,7 +47,7 @@ pub fn ids(bytes: &[u8]) {
 
 /// What a proxy puts before a connection.
 pub fn proxy_header(bytes: &[u8]) {
-    let _ = crate::serve::read_proxy_header(bytes);
+    crate::serve::read_proxy_header(bytes);
 }
 
 /// Tokens that browsers bring.

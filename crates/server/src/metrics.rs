@@ -184,7 +184,29 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// What happens to connections at their limits.
+    fn register_limits(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "http_refused",
+            "Connections and requests that were refused, by reason",
+            self.refused.clone(),
+        );
+        registry.register(
+            "http_disconnected",
+            "Peers that were disconnected, by reason",
+            self.disconnected.clone(),
+        );
+        registry.register_with_unit(
+            "http_unsent",
+            "Memory of responses that peers have not taken yet",
+            Unit::Bytes,
+            self.unsent.clone(),
+        );
+    }
+
     fn registered(mut self) -> Self {
+        self.register_limits();
         let registry = &mut self.registry;
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
@@ -224,22 +246,6 @@ impl Metrics {
             "http_connections_refused",
             "Connections over the limit",
             self.refused_connections.clone(),
-        );
-        registry.register(
-            "http_refused",
-            "Connections and requests that were refused, by reason",
-            self.refused.clone(),
-        );
-        registry.register(
-            "http_disconnected",
-            "Peers that were disconnected, by reason",
-            self.disconnected.clone(),
-        );
-        registry.register_with_unit(
-            "http_unsent",
-            "Memory of responses that peers have not taken yet",
-            Unit::Bytes,
-            self.unsent.clone(),
         );
         registry.register(
             "tls_handshakes_failed",

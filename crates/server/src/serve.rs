@@ -291,13 +291,12 @@ impl Hall {
             return Some(peer);
         }
         let reading = tokio::time::timeout(self.bounds.header, proxy_protocol::read(stream));
-        match self.stop.run_until_cancelled(reading).await? {
-            Ok(Ok(client)) => Some(client.unwrap_or(peer)),
-            _ => {
-                self.metrics.refused_for(Refused::NoProxyHeader);
-                None
-            }
-        }
+        let read = self.stop.run_until_cancelled(reading).await?;
+        let Ok(Ok(client)) = read else {
+            self.metrics.refused_for(Refused::NoProxyHeader);
+            return None;
+        };
+        Some(client.unwrap_or(peer))
     }
 }
 
@@ -438,6 +437,7 @@ fn asked(
         connection: Arc::clone(connection),
         client,
         pays: (!proxies.trusts(client)).then(|| network(client)),
+        is_done: !request.method().is_safe(),
         share: None,
     };
     (asked, is_passed_on)

@@ -127,20 +127,16 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &length, block].concat()
     }
 
-    fn from(address: &str) -> Said {
-        Ok(Some(address.to_owned()))
-    }
-
     #[test]
     fn version_1_says_who_it_is() {
         for (line, said) in [
             (
                 "PROXY TCP4 192.0.2.1 192.0.2.2 5000 80\r\n",
-                from("192.0.2.1:5000"),
+                Ok(Some("192.0.2.1:5000".to_owned())),
             ),
             (
                 "PROXY TCP6 2001:db8::1 ::1 5000 80\r\n",
-                from("[2001:db8::1]:5000"),
+                Ok(Some("[2001:db8::1]:5000".to_owned())),
             ),
             ("PROXY UNKNOWN\r\n", Ok(None)),
             ("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", Ok(None)),
@@ -163,13 +159,19 @@ mod tests {
     #[test]
     fn version_2_says_who_it_is() {
         let four = [192, 0, 2, 1, 192, 0, 2, 2, 0x13, 0x88, 0, 80];
-        assert_eq!(of(&second(0x21, 0x11, &four)).0, from("192.0.2.1:5000"));
+        assert_eq!(
+            of(&second(0x21, 0x11, &four)).0,
+            Ok(Some("192.0.2.1:5000".to_owned()))
+        );
         let with_more = [&four[..], &[4, 0, 1, 0]].concat();
         let bytes = [second(0x21, 0x11, &with_more), b"GET /".to_vec()].concat();
-        assert_eq!(of(&bytes), (from("192.0.2.1:5000"), 5));
+        assert_eq!(of(&bytes), (Ok(Some("192.0.2.1:5000".to_owned())), 5));
         let mut six = [0; 36];
         (six[0], six[1], six[15], six[33]) = (0x20, 0x01, 1, 7);
-        assert_eq!(of(&second(0x21, 0x21, &six)).0, from("[2001::1]:7"));
+        assert_eq!(
+            of(&second(0x21, 0x21, &six)).0,
+            Ok(Some("[2001::1]:7".to_owned()))
+        );
         assert_eq!(of(&second(0x20, 0, &[])).0, Ok(None), "the proxy itself");
         for wrong in [
             second(0x21, 0x11, &four[..11]),

@@ -66,13 +66,16 @@ impl Ledger {
         }
     }
 
+    /// Charges so many bytes, in any case or within the limits.
     fn charge(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         address: Option<IpAddr>,
         bytes: usize,
+        in_any_case: bool,
     ) -> Result<Charge, Refused> {
-        let exceeds = |limit, has: usize| limit > 0 && has.saturating_add(bytes) > limit;
+        let exceeds =
+            |limit, has: usize| !in_any_case && limit > 0 && has.saturating_add(bytes) > limit;
         let has = connection.unsent.load(Ordering::Relaxed);
         if exceeds(self.limits.connection, has) {
             return Err(Refused::UnsentByConnection);
@@ -80,7 +83,10 @@ impl Ledger {
         let share = match address {
             Some(address) => {
                 let share = self.addresses.take(&address, bytes);
-                Some(share.ok_or(Refused::UnsentByAddress)?)
+                if share.is_none() && !in_any_case {
+                    return Err(Refused::UnsentByAddress);
+                }
+                share
             }
             None => None,
         };
@@ -118,6 +124,8 @@ pub(super) struct Asked {
     pub(super) client: IpAddr,
     /// Who pays; nobody does when a trusted proxy asks for itself.
     pub(super) pays: Option<IpAddr>,
+    /// What was asked for is done by the time there is a response, so that is not refused.
+    pub(super) is_done: bool,
     /// What is held for as long as the response lasts.
     pub(super) share: Option<Share<IpAddr>>,
 }
@@ -173,21 +181,27 @@ impl Asked {
         if bytes == 0 {
             return Ok(None);
         }
-        let charge = || self.ledger.charge(&self.connection, self.pays, bytes);
-        let refused = match charge() {
+        let charge = |in_any_case| {
+            let ledger = &self.ledger;
+            ledger.charge(&self.connection, self.pays, bytes, in_any_case)
+        };
+        let refused = match charge(false) {
             Ok(charge) => return Ok(Some(Arc::new(charge))),
             Err(refused) => refused,
         };
-        let of = match refused {
-            Refused::UnsentByAddress => self.pays,
-            Refused::UnsentByServer => None,
-            _ => return Err(refused),
+        let freed = match refused {
+            Refused::UnsentByAddress => self.connections.free(self.pays, bytes),
+            Refused::UnsentByServer => self.connections.free(None, bytes),
+            _ => 0,
         };
-        if self.connections.free(of, bytes) == 0 {
-            return Err(refused);
+        let mut charged = None;
+        if freed > 0 {
+            charged = within(PATIENCE, || charge(false).ok()).await;
         }
-        let charge = within(PATIENCE, || charge().ok()).await.ok_or(refused)?;
-        Ok(Some(Arc::new(charge)))
+        if charged.is_none() && self.is_done {
+            charged = charge(true).ok();
+        }
+        charged.map(|charge| Some(Arc::new(charge))).ok_or(refused)
     }
 
     fn charged(self, rest: Body, first: Option<Bytes>, charge: Option<Arc<Charge>>) -> Charged {
