@@ -4,18 +4,19 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `connections` | how many connections an address may have, and which give way to others |
+//! | `listen` | listeners, and the open files that connections need |
 //! | `proxies`, `proxy_protocol` | whose connection or request it is, behind a proxy |
 //! | `stream` | whether the peer takes what it is sent |
 //! | `unsent` | bytes of responses that peers have not taken yet |
 
 mod connections;
+mod listen;
 mod proxies;
 mod proxy_protocol;
 mod stream;
 mod unsent;
 
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connections::{Connection, Connections, PATIENCE};
+pub use self::listen::{bind, raise_open_files};
 pub(crate) use self::proxies::ViaTrustedProxy;
 pub use self::proxies::{ClientAddress, TrustedProxies};
 pub(crate) use self::proxy_protocol::read_bytes as read_proxy_header;
@@ -84,48 +86,6 @@ impl Bounds {
             shutdown: Duration::from_secs(settings.shutdown_secs.unwrap_or(30).min(DAY_SECS)),
         }
     }
-}
-
-/// Binds every address that a name stands for, so that `localhost` is reached over IPv4 and IPv6.
-/// `setting` is the flag that named it, for the error.
-///
-/// # Errors
-/// When none of them can be bound.
-pub async fn bind(setting: &str, listen: &str) -> anyhow::Result<Vec<TcpListener>> {
-    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host(listen)
-        .await
-        .map_err(|error| anyhow::anyhow!("{setting} {listen}: {error}"))?
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    let mut listeners = Vec::new();
-    let mut failure = None;
-    for address in addresses {
-        match TcpListener::bind(address).await {
-            Ok(listener) => listeners.push(listener),
-            // A machine without one of the two families is no failure; a port in use is.
-            Err(error) if lacks_family(&error) => failure = Some(error),
-            Err(error) => anyhow::bail!("{setting}: cannot listen on {address}: {error}"),
-        }
-        // A free port that the system chose is one address only.
-        if address.port() == 0 && !listeners.is_empty() {
-            break;
-        }
-    }
-    match failure {
-        Some(error) if listeners.is_empty() => Err(anyhow::anyhow!(
-            "{setting}: cannot listen on {listen}: {error}"
-        )),
-        _ => Ok(listeners),
-    }
-}
-
-fn lacks_family(error: &std::io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = 97;
-    matches!(
-        error.kind(),
-        ErrorKind::AddrNotAvailable | ErrorKind::Unsupported
-    ) || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// How a request came in.
@@ -441,28 +401,6 @@ fn asked(
         share: None,
     };
     (asked, is_passed_on)
-}
-
-/// Lets this process have as many open files as the system allows it, and says so when that is
-/// less than its connections need.
-pub fn raise_open_files(bounds: &Bounds) {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(open_files) if open_files < needed_files(bounds) => tracing::warn!(
-            open_files,
-            connections = bounds.connections,
-            "the system allows fewer open files than the connections may need: raise its limit \
-             (LimitNOFILE under systemd, ulimit -n) or set --connections lower"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
-    }
-}
-
-/// One for each connection, and some for the database, files and the runtime.
-fn needed_files(bounds: &Bounds) -> u64 {
-    u64::try_from(bounds.connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(256)
 }
 
 #[cfg(test)]

@@ -195,10 +195,12 @@ async fn a_proxy_may_announce_whose_a_connection_is() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     // The share is that of whom the proxy has announced.
-    let mut held = connect(proxy, &meeting);
+    let mut first_one = connect(proxy, &meeting);
     let head = meeting.head("expect: 100-continue\r\ncontent-length: 2");
-    held.write_all(&[&first, head.as_bytes()].concat()).unwrap();
-    held.read_exact(&mut [0; 25]).unwrap();
+    first_one
+        .write_all(&[&first, head.as_bytes()].concat())
+        .unwrap();
+    first_one.read_exact(&mut [0; 25]).unwrap();
     let request = [&second, HEALTH.as_bytes()].concat();
     assert_eq!(exchange(&connect(proxy, &meeting), &request), "");
     // Without a header nothing is served.
