@@ -265,7 +265,7 @@ impl Metrics {
             "Sockets that were closed because they did not read",
             self.overflowed_sockets.clone(),
         );
-        self.register_limits();
+        self.register_room_limits();
         let registry = &mut self.registry;
         let media = &self.media;
         for (name, help, gauge) in [
@@ -311,7 +311,7 @@ impl Metrics {
     }
 
     /// What keeps one client from the place of others.
-    fn register_limits(&mut self) {
+    fn register_room_limits(&mut self) {
         let registry = &mut self.registry;
         for (name, help, counter) in [
             (

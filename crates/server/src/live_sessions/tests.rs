@@ -93,7 +93,7 @@ async fn a_room_gives_up_on_a_database_that_hangs() {
     // Nothing can come any more, so time goes on at once to the next deadline.
     tokio::time::pause();
     let started = tokio::time::Instant::now();
-    let kept = driver::keep(Arc::clone(&parlor), app, meeting, records).await;
+    let kept = driver::keep(Arc::clone(&parlor), app, meeting, 0, records).await;
     assert!(matches!(kept, Err(Error::Unavailable(_))), "{kept:?}");
     let waited = started.elapsed();
     assert!(
