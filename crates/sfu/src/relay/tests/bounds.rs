@@ -172,7 +172,7 @@ async fn little_waits_in_the_system_for_a_slow_client() {
     let (_near, (stream, _)) = (near.unwrap(), accepted.unwrap());
     prepare(&stream);
     let socket = socket2::SockRef::from(&stream);
-    assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), Relay::UNSENT);
 }
 
 /// Keeps the addresses that are logged.

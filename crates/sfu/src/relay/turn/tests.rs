@@ -701,7 +701,10 @@ proptest! {
                 }
                 Act::Spoilt(at, flip) => {
                     let mut bytes = ada.request.clone();
-                    if let Some(byte) = bytes.get_mut(at % ada.request.len().max(1)) {
+                    // What comes after the signature, the fingerprint, is not read: with another type it
+                    // is an attribute that is not known, and the request the same as before.
+                    let signed = ada.request.len().saturating_sub(8).max(1);
+                    if let Some(byte) = bytes.get_mut(at % signed) {
                         *byte ^= flip;
                     }
                     let before = ada.session.expires();
