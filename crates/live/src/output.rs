@@ -251,6 +251,8 @@ pub enum MediaOrder {
         order: OrderId,
         /// Whose.
         peer: PeerId,
+        /// Whose share it takes from.
+        person: ParticipantId,
         /// The client publishes on it; otherwise it receives.
         publishes: bool,
         /// The SDP offer.

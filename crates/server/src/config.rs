@@ -143,6 +143,30 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub media_transports: Option<usize>,
+    /// Of these, of one person in a meeting, 0 for no limit [default: 60]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TRANSPORTS_PER_PERSON",
+        value_name = "COUNT"
+    )]
+    pub media_transports_per_person: Option<usize>,
+    /// Of these, of one meeting, 0 for no limit [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TRANSPORTS_PER_MEETING",
+        value_name = "COUNT"
+    )]
+    pub media_transports_per_meeting: Option<usize>,
+    /// Of these, of one app, 0 for no limit [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_MEDIA_TRANSPORTS_PER_APP",
+        value_name = "COUNT"
+    )]
+    pub media_transports_per_app: Option<usize>,
     /// Tracks that one peer receives at most [default: 100]
     #[arg(long, global = true, env = "PARLOR_MEDIA_TRACKS", value_name = "COUNT")]
     pub media_tracks: Option<usize>,
@@ -437,6 +461,9 @@ impl Settings {
             media_tcp_per_address,
             media_address,
             media_transports,
+            media_transports_per_person,
+            media_transports_per_meeting,
+            media_transports_per_app,
             media_tracks,
             media_threads,
             ice_server,
@@ -617,6 +644,9 @@ impl Settings {
             media_tcp_connections: Some(relay.streams),
             media_tcp_per_address: Some(relay.streams_per_ip),
             media_transports: Some(self.media_transports.unwrap_or(MEDIA_TRANSPORTS)),
+            media_transports_per_person: Some(self.media_shares().person),
+            media_transports_per_meeting: Some(self.media_shares().meeting),
+            media_transports_per_app: Some(self.media_shares().app),
             media_tracks: Some(self.room_limits().consumers),
             media_threads: Some(self.media_threads()),
             // It may carry a credential.

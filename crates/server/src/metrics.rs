@@ -12,6 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+/// Why a transport of media was refused, in the order of [`parlor_sfu::Stats::refused`].
+const REFUSED: [&str; 4] = ["person", "meeting", "app", "full"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     operation: &'static str,
@@ -143,6 +151,8 @@ struct Media {
     datagrams_in: Counter,
     datagrams_out: Counter,
     datagrams_dropped: Counter,
+    panics: Counter,
+    refused: Family<Reason, Counter>,
 }
 
 /// 0.1 ms to 26 s.
@@ -304,9 +314,19 @@ impl Metrics {
                 "Datagrams for nobody, not understood, or that the system would not send",
                 &media.datagrams_dropped,
             ),
+            (
+                "media_thread_panics",
+                "Panics of media threads, each of which freed the transports of its meetings",
+                &media.panics,
+            ),
         ] {
             registry.register(name, help, counter.clone());
         }
+        registry.register(
+            "media_transports_refused",
+            "Transports that were refused, by reason",
+            media.refused.clone(),
+        );
         self
     }
 
@@ -493,7 +513,12 @@ impl Metrics {
             (&media.datagrams_in, stats.datagrams_in),
             (&media.datagrams_out, stats.datagrams_out),
             (&media.datagrams_dropped, stats.datagrams_dropped),
+            (&media.panics, stats.panics),
         ] {
+            counter.inner().store(now, Ordering::Relaxed);
+        }
+        for (reason, now) in REFUSED.into_iter().zip(stats.refused) {
+            let counter = media.refused.get_or_create(&Reason { reason });
             counter.inner().store(now, Ordering::Relaxed);
         }
         let mut text = String::new();

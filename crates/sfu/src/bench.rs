@@ -75,6 +75,8 @@ impl Bench {
             shards: b"A",
             max_transports,
             open: Arc::default(),
+            shares: crate::Shares::default(),
+            apps: crate::core::Apps::default(),
             max_consumers: 64,
             connect_timeout: Duration::from_secs(60),
             passwords: Secret::ephemeral().key("ice passwords"),

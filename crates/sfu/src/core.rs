@@ -15,6 +15,8 @@
 //! | `subscribe`, `rewrite` | What a client receives, and how layers become one stream. |
 //! | `serve`, `bandwidth`, `allocate` | What the path to a client bears, and which layers fit. |
 //! | `speaking` | Who speaks in a meeting. |
+//! | `shares`, `pace` | What one person, meeting, app or stream may have at most. |
+//! | `start_over` | What is left after a panic. |
 
 mod allocate;
 mod arrivals;
@@ -25,13 +27,16 @@ pub(crate) mod ice;
 mod key_frame;
 mod orders;
 mod outbox;
+mod pace;
 mod packet;
 mod publish;
 mod reception;
 mod reports;
 mod rewrite;
 mod serve;
+mod shares;
 mod speaking;
+mod start_over;
 mod subscribe;
 mod track;
 mod transport;
@@ -54,6 +59,8 @@ use tracing::debug;
 pub(crate) use self::ice::HELD;
 pub(crate) use self::outbox::Outbox;
 use self::publish::Publisher;
+pub(crate) use self::shares::Apps;
+use self::shares::Held;
 use self::speaking::Speaking;
 use self::subscribe::Subscriber;
 use self::track::Track;
@@ -63,7 +70,7 @@ use crate::events::{Event, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
 use crate::wire::{self, Kind};
-use crate::{Direction, Member};
+use crate::{Direction, Member, Owner, Shares};
 
 /// A transport that wants to be woken at once waits this long, so that none can keep the thread
 /// for itself.
@@ -71,6 +78,10 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// A transport that wants nothing is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+/// How long the client of a new transport may keep away. Clients give a transport up themselves that is
+/// not connected 30 seconds after they began (contract: media 1.1).
+const FIRST_CHECK: Duration = Duration::from_secs(30);
 
 /// What is believed of the path to a client before anything is known of it: enough for voices and the
 /// smallest pictures of two or three, and not so much that a narrow path is full for long. What the
@@ -91,6 +102,7 @@ pub(crate) enum Route {
 }
 
 /// What an [`Engine`] needs to know.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// What clients are told to come to.
     pub(crate) candidates: Vec<Candidate>,
@@ -102,6 +114,10 @@ pub(crate) struct Settings {
     pub(crate) max_transports: usize,
     /// How many there are in all of them.
     pub(crate) open: Arc<AtomicUsize>,
+    /// How many of them one person, meeting or app may have.
+    pub(crate) shares: Shares,
+    /// How many each app has, in all engines.
+    pub(crate) apps: Apps,
     /// How many tracks one client may receive at a time.
     pub(crate) max_consumers: usize,
     /// How long a transport may be without a connection.
@@ -117,6 +133,8 @@ pub(crate) struct Settings {
 /// A transport with what the engine knows about it.
 struct Entry {
     member: Member,
+    owner: Owner,
+    opened: Instant,
     direction: Direction,
     transport: Transport,
     side: Side,
@@ -189,6 +207,7 @@ pub(crate) struct Engine {
     /// Links that led to transports that are gone.
     released: Vec<(LinkId, Via)>,
     dismissed: ice::Dismissed,
+    held: Held,
 }
 
 /// What became of a datagram.
@@ -223,6 +242,7 @@ impl Engine {
             receivers: Vec::new(),
             released: Vec::new(),
             dismissed: ice::Dismissed::default(),
+            held: Held::default(),
         }
     }
 
@@ -420,7 +440,13 @@ impl Engine {
             );
         }
         if entry.dies.is_some_and(|dies| dies <= now) {
-            return self.abandon(place, "not connected for too long");
+            // A client that is there may take its time for the keys.
+            let last = entry.opened + self.settings.connect_timeout;
+            let is_coming = !entry.transport.is_secure() && entry.transport.ice.is_alive(now);
+            if !is_coming || last <= now {
+                return self.abandon(place, "not connected for too long");
+            }
+            entry.dies = Some(last);
         }
         let busy = match &entry.side {
             Side::Publish(publisher) => publisher.next_timeout(&self.tracks),
@@ -481,8 +507,10 @@ impl Engine {
             self.end_track(track);
         }
         self.end_consumers(place, |_| true);
+        // Next to each other: a panic in between would leave a wrong count for good.
         let entry = self.entries.remove(place);
         self.settings.open.fetch_sub(1, Ordering::Relaxed);
+        self.let_go(entry.owner, entry.member.meeting);
         if entry.dies.is_none() {
             self.connected -= 1;
         }

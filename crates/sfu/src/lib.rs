@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parlor_protocol::{MeetingId, PeerId, ProducerId};
+use parlor_protocol::{AppId, MeetingId, ParticipantId, PeerId, ProducerId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::events::Listener;
@@ -58,6 +58,57 @@ pub struct Member {
     pub meeting: MeetingId,
     /// The client.
     pub peer: PeerId,
+}
+
+/// Whose share of the transports a client takes from, as the server knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The app.
+    pub app: AppId,
+    /// The person, who may have several clients in a meeting.
+    pub person: ParticipantId,
+}
+
+impl Owner {
+    /// Somebody who has no other client.
+    fn alone(member: Member) -> Self {
+        Self {
+            app: AppId::from_uuid(member.meeting.uuid()),
+            person: ParticipantId::from_uuid(member.peer.uuid()),
+        }
+    }
+}
+
+/// How many transports each may have at a time. 0 is no limit. Every client has two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// One person in one meeting.
+    pub person: usize,
+    /// One meeting.
+    pub meeting: usize,
+    /// One app.
+    pub app: usize,
+}
+
+/// Who has as many transports as they may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// The person.
+    Person,
+    /// The meeting.
+    Meeting,
+    /// The app.
+    App,
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Person => "this person",
+            Self::Meeting => "this meeting",
+            Self::App => "this app",
+        })
+    }
 }
 
 /// What a transport is for, seen from the client.
@@ -111,6 +162,8 @@ pub struct Config {
     pub threads: usize,
     /// How many transports there may be. Every client has two.
     pub max_transports: usize,
+    /// How many of them each may have.
+    pub shares: Shares,
     /// How many tracks one client may receive at a time.
     pub max_consumers: usize,
     /// How long a transport may be without a connection, at first and whenever it has lost it,
@@ -183,6 +236,9 @@ pub enum Error {
     /// As many transports as there may be, or as many offers waiting. Worth another try later.
     #[error("the media plane is full")]
     Full,
+    /// As many transports as one person, meeting or app may have.
+    #[error("{0} has as many media connections as it may have")]
+    Share(Share),
     /// The media plane has stopped, or a later order was done first.
     #[error("the media plane has stopped, or the transport is not wanted any more")]
     Stopped,
@@ -212,6 +268,11 @@ pub struct Stats {
     /// Datagrams that belonged to nobody, that were not understood, or that the system would not
     /// send.
     pub datagrams_dropped: u64,
+    /// How often a thread panicked. Each time the transports of its meetings were freed.
+    pub panics: u64,
+    /// Transports that were refused because a person, a meeting or an app had its share, and because
+    /// all were taken.
+    pub refused: [u64; 4],
 }
 
 /// What is known of one client's media.
@@ -314,6 +375,7 @@ impl Media {
     /// See [`Error`].
     pub fn open(
         &self,
+        owner: Owner,
         member: Member,
         direction: Direction,
         offer: String,
@@ -329,6 +391,7 @@ impl Media {
         async move {
             claimed.map_err(|_| Error::Stopped)?;
             asked(&shard, &waiting, &offer, |offer, reply| Command::Open {
+                owner,
                 member,
                 direction,
                 claim,
@@ -582,6 +645,10 @@ impl Stats {
         self.datagrams_in += other.datagrams_in;
         self.datagrams_out += other.datagrams_out;
         self.datagrams_dropped += other.datagrams_dropped;
+        self.panics += other.panics;
+        for (own, more) in self.refused.iter_mut().zip(other.refused) {
+            *own += more;
+        }
     }
 }
 

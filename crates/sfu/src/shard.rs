@@ -12,6 +12,7 @@ mod tests;
 mod command;
 mod counters;
 mod gate;
+mod restart;
 mod start;
 mod ways;
 
@@ -82,7 +83,8 @@ struct Shard {
 }
 
 impl Shard {
-    async fn run(mut self) {
+    /// Works until it is told to stop. Can be called again after a panic and [`Shard::start_over`].
+    async fn run(&mut self) {
         let mut buffer = vec![0; READ_BYTES * BATCH_SIZE];
         loop {
             self.engine.timeout(Instant::now());
@@ -340,6 +342,7 @@ impl Shard {
         self.stats.connected_transports = self.engine.connected_transports() as u64;
         self.stats.producers = self.engine.producers() as u64;
         self.stats.consumers = self.engine.consumers() as u64;
+        self.stats.refused = self.engine.refused();
         self.counters.write(&self.stats);
     }
 }

@@ -81,6 +81,7 @@ impl Room {
         turn.emit(Output::Media(MediaOrder::Open {
             order,
             peer: self.peers[asked.seat].id(),
+            person: self.peers[asked.seat].user(),
             publishes,
             offer,
         }));

@@ -143,6 +143,7 @@ impl Plane {
                 peer,
                 publishes,
                 offer,
+                ..
             } => (order, self.open(order, (peer, publishes), &offer)),
             MediaOrder::Produce {
                 order,

@@ -13,6 +13,9 @@ use crate::serve::{TrustedProxies, UnsentLimits};
 
 /// Connections of media, when nobody says how many.
 pub(super) const MEDIA_TRANSPORTS: usize = 20_000;
+/// Of these, of one person, when nobody says how many: 20 clients may be in a meeting, each with two,
+/// and some whose old ones are not gone yet.
+const MEDIA_TRANSPORTS_PER_PERSON: usize = 60;
 /// How long a connection of media may be without its peer.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,12 +86,23 @@ impl Settings {
             bind: socket_addresses("--media-listen", &listen)?,
             public: self.media_address.clone().unwrap_or_default(),
             max_transports: self.media_transports.unwrap_or(MEDIA_TRANSPORTS),
+            shares: self.media_shares(),
             relay: Some(self.relay()?),
             threads: self.media_threads(),
             max_consumers: self.room_limits().consumers,
             connect_timeout: MEDIA_PATIENCE,
             secret,
         })
+    }
+
+    /// How many connections of media each may have.
+    pub(super) fn media_shares(&self) -> parlor_sfu::Shares {
+        let person = self.media_transports_per_person;
+        parlor_sfu::Shares {
+            person: person.unwrap_or(MEDIA_TRANSPORTS_PER_PERSON),
+            meeting: self.media_transports_per_meeting.unwrap_or(0),
+            app: self.media_transports_per_app.unwrap_or(0),
+        }
     }
 
     /// The TCP addresses of the media plane.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
-use parlor_protocol::ids::{AppId, MeetingId, PeerId};
-use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Produce, Want};
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
+use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Owner, Produce, Want};
 
 use super::Letter;
 use crate::parlor::Parlor;
@@ -70,9 +70,10 @@ impl MediaDesk {
             MediaOrder::Open {
                 order,
                 peer,
+                person,
                 publishes,
                 offer,
-            } => self.open(&media, order, peer, publishes, offer),
+            } => self.open(&media, order, (peer, person), publishes, offer),
             MediaOrder::Produce {
                 order,
                 peer,
@@ -168,7 +169,7 @@ impl MediaDesk {
         &mut self,
         media: &Media,
         order: OrderId,
-        peer: PeerId,
+        (peer, person): (PeerId, ParticipantId),
         publishes: bool,
         offer: String,
     ) {
@@ -178,7 +179,11 @@ impl MediaDesk {
         } else {
             Direction::Receive
         };
-        let opening = media.open(self.member(peer), direction, offer);
+        let owner = Owner {
+            app: self.app,
+            person,
+        };
+        let opening = media.open(owner, self.member(peer), direction, offer);
         self.answer(order, async move {
             let opened = opening.await?;
             Ok(MediaAnswer::Opened {
@@ -279,6 +284,7 @@ fn refusal(error: &Error) -> Refusal {
         Error::BadOffer(_) => 422,
         Error::NoTransport => 410,
         Error::NoProducer => 404,
+        Error::Share(_) => 429,
         Error::Full | Error::Stopped => 503,
     };
     Refusal::new(code, error.to_string())

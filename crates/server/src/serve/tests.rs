@@ -45,6 +45,7 @@ async fn place() -> Place {
         relay: Some(RelayConfig::default()),
         threads: 1,
         max_transports: 1,
+        shares: parlor_sfu::Shares::default(),
         max_consumers: 1,
         connect_timeout: Duration::from_secs(1),
         secret: Secret::ephemeral(),

@@ -77,6 +77,9 @@ impl Engine {
             Novelty::Late => {}
             Novelty::Duplicate | Novelty::TooOld => return true,
         }
+        if !layer.pace.takes(now, payload.len()) {
+            return false;
+        }
         let is_new = novelty == Novelty::InOrder && !stream.repeats && !track.source.is_audio();
         let changes = is_new && track.heard(now, stream.layer);
         let numbers = (index, header.timestamp, header.marker, mark);
@@ -223,7 +226,7 @@ impl Engine {
             let layer = &mut track.layers[stream.layer];
             layer.reception.sender_report(now, sender.ntp);
             layer.report = Some((sender, now));
-            if !track.paused {
+            if layer.pace.may_report(now) && !track.paused {
                 self.pass_report(now, stream.track, stream.layer, &sender);
             }
         }

@@ -11,10 +11,10 @@ use super::publish::Publisher;
 use super::subscribe::{Numbering, Subscriber, layer_number};
 use super::track::{NONE, Subscription, Track};
 use super::transport::Transport;
-use super::{Engine, Entry, Side};
+use super::{Engine, Entry, FIRST_CHECK, Side};
 use crate::events::Listener;
 use crate::sdp::{Description, Downlink, Local, Opus, Publishing, Receiving, Uplink};
-use crate::{Consumed, Direction, Error, Member, Opened, Produce, Source, Want};
+use crate::{Consumed, Direction, Error, Member, Opened, Owner, Produce, Source, Want};
 
 /// What a microphone may send if its preset says nothing, in bits per second; and silence costs
 /// next to nothing (contract: media 1.5).
@@ -47,10 +47,7 @@ impl Engine {
         bytes.into_iter().map(of).collect()
     }
 
-    /// Answers an offer with a new transport in place of the member's older one of that direction.
-    ///
-    /// # Errors
-    /// [`Error::BadOffer`] or [`Error::Full`]; the older one stays.
+    /// The same as [`Engine::open_for`], for somebody who has nothing else.
     pub(crate) fn open(
         &mut self,
         now: Instant,
@@ -58,11 +55,23 @@ impl Engine {
         direction: Direction,
         offer: &Description,
     ) -> Result<Opened, Error> {
+        self.open_for(Owner::alone(member), now, member, direction, offer)
+    }
+
+    /// Answers an offer with a new transport in place of the member's older one of that direction.
+    ///
+    /// # Errors
+    /// [`Error::BadOffer`], [`Error::Full`] or [`Error::Share`]; the older one stays.
+    pub(crate) fn open_for(
+        &mut self,
+        owner: Owner,
+        now: Instant,
+        member: Member,
+        direction: Direction,
+        offer: &Description,
+    ) -> Result<Opened, Error> {
         let older = self.by_member.get(&(member, direction)).copied();
-        let others = self.settings.open.load(Ordering::Relaxed) - usize::from(older.is_some());
-        if others >= self.settings.max_transports {
-            return Err(Error::Full);
-        }
+        self.find_room(now, (owner, member), older)?;
         let ufrag = format!(
             "{}{}",
             char::from(self.settings.shard),
@@ -94,17 +103,20 @@ impl Engine {
         let transport = Transport::new(now, place, &self.security, ice, offer.fingerprint);
         self.by_member.insert((member, direction), place);
         self.by_ufrag.insert(transport_id.clone(), place);
-        let dies = now + self.settings.connect_timeout;
+        let dies = now + self.settings.connect_timeout.min(FIRST_CHECK);
         self.entries.insert(Entry {
             member,
+            owner,
+            opened: now,
             direction,
             transport,
             side,
             wakes: dies,
             dies: Some(dies),
         });
-        self.timers.insert((dies, place));
         self.settings.open.fetch_add(1, Ordering::Relaxed);
+        self.hold(owner, member.meeting);
+        self.timers.insert((dies, place));
         self.halls.entry(member.meeting).or_default().transports += 1;
         Ok(Opened {
             transport_id,

@@ -8,6 +8,7 @@ mod layers;
 mod media;
 mod orders;
 mod repair;
+mod shares;
 mod strangers;
 mod transports;
 mod world;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::LAYERS;
 use super::history::History;
+use super::pace::{self, Pace};
 use super::reception::Reception;
 use crate::sdp::{Codec, Uplink};
 use crate::wire::rtcp::SenderInfo;
@@ -66,6 +67,7 @@ pub(super) struct Layer {
     pub(super) ssrc: Option<u32>,
     pub(super) reception: Reception,
     pub(super) history: History,
+    pub(super) pace: Pace,
     /// The last sender report, and when it came.
     pub(super) report: Option<(SenderInfo, Instant)>,
     /// The newest packet.
@@ -102,6 +104,11 @@ impl Track {
                 AUDIO_PACKETS
             } else {
                 VIDEO_PACKETS
+            }),
+            pace: Pace::new(if source.is_audio() {
+                pace::AUDIO
+            } else {
+                pace::VIDEO
             }),
             report: None,
             newest: 0,

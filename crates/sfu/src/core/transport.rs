@@ -69,6 +69,7 @@ impl Security {
 }
 
 /// A certificate and its private key, both DER.
+#[derive(Clone)]
 pub(crate) struct Identity {
     certificate: Vec<u8>,
     key: Vec<u8>,

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::events::Listener;
 use crate::sdp::Description;
-use crate::{Consumed, Direction, Error, Member, Opened, PeerReport, Produce, Want};
+use crate::{Consumed, Direction, Error, Member, Opened, Owner, PeerReport, Produce, Want};
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -21,6 +21,7 @@ pub(crate) enum Command {
         claim: u64,
     },
     Open {
+        owner: Owner,
         member: Member,
         direction: Direction,
         claim: u64,
@@ -90,6 +91,9 @@ pub(crate) enum Command {
         member: Member,
         reply: oneshot::Sender<Option<PeerReport>>,
     },
+    /// Fails as a defect would. Only tests can say so.
+    #[cfg(test)]
+    Panic,
     Stop,
 }
 
@@ -106,6 +110,7 @@ impl Shard {
                 self.claims.insert((member, direction), claim);
             }
             Command::Open {
+                owner,
                 member,
                 direction,
                 claim,
@@ -119,7 +124,7 @@ impl Shard {
                 if reply.is_closed() {
                     return;
                 }
-                let opened = engine.open(now, member, direction, &offer);
+                let opened = engine.open_for(owner, now, member, direction, &offer);
                 // Whoever reads the answer reads numbers that have the transport in them.
                 self.count();
                 let _ = reply.send(opened);
@@ -183,6 +188,8 @@ impl Shard {
             Command::Report { member, reply } => {
                 let _ = reply.send(engine.report(now, member));
             }
+            #[cfg(test)]
+            Command::Panic => panic!("a test wants it"),
             Command::Stop => {}
         }
     }

@@ -7,12 +7,22 @@ use crate::Stats;
 
 /// The numbers of [`Stats`], written by a thread and read by anybody.
 #[derive(Debug, Default)]
-pub(crate) struct Counters([AtomicU64; 7]);
+pub(crate) struct Counters([AtomicU64; 12]);
 
 impl Counters {
     pub(crate) fn read(&self) -> Stats {
-        let [open, connected, producers, consumers, came, sent, dropped] =
-            array::from_fn(|index| self.0[index].load(Ordering::Relaxed));
+        let numbers: [u64; 12] = array::from_fn(|index| self.0[index].load(Ordering::Relaxed));
+        let [
+            open,
+            connected,
+            producers,
+            consumers,
+            came,
+            sent,
+            dropped,
+            panics,
+            refused @ ..,
+        ] = numbers;
         Stats {
             open_transports: open,
             connected_transports: connected,
@@ -21,6 +31,8 @@ impl Counters {
             datagrams_in: came,
             datagrams_out: sent,
             datagrams_dropped: dropped,
+            panics,
+            refused,
         }
     }
 
@@ -33,7 +45,9 @@ impl Counters {
             stats.datagrams_in,
             stats.datagrams_out,
             stats.datagrams_dropped,
+            stats.panics,
         ];
+        let numbers = numbers.into_iter().chain(stats.refused);
         for (own, number) in self.0.iter().zip(numbers) {
             own.store(number, Ordering::Relaxed);
         }

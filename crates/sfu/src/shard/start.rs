@@ -13,9 +13,9 @@ use tracing::debug;
 
 use super::gate::Gate;
 use super::ways::{Elsewhere, Outlets};
-use super::{Command, Counters, Shard};
+use super::{Command, Counters, Shard, restart};
 use crate::Stats;
-use crate::core::{Engine, Identity, Settings};
+use crate::core::{Apps, Engine, Identity, Settings};
 use crate::relay::{Doorway, FromLink, MediaSocket, Relay};
 use crate::sdp::Candidate;
 use crate::sockets::{self, Bound};
@@ -71,7 +71,7 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
         thread: thread::spawn(|| ()),
     };
     let mut running = Vec::new();
-    let open = Arc::default();
+    let (open, apps) = (Arc::default(), Apps::default());
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let (commands, orders) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
@@ -81,6 +81,8 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             shards: &SHARDS[..threads],
             max_transports: config.max_transports,
             open: Arc::clone(&open),
+            shares: config.shares,
+            apps: apps.clone(),
             max_consumers: config.max_consumers,
             connect_timeout: config.connect_timeout,
             passwords: config.secret.key("ice passwords"),
@@ -115,7 +117,7 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
                 .name(format!("media-{index}"))
                 .spawn(move || {
                     let _watch = Watch;
-                    runtime.block_on(shard.run());
+                    restart::run(shard, &runtime);
                 })?,
         );
         started.commands.push(commands);
@@ -154,14 +156,14 @@ fn start_relay(
     Ok((relay, links))
 }
 
-/// Ends the process with its thread, if that panics: the meetings on it would be without media for
-/// good, and nothing that was acknowledged is lost.
+/// Ends the process with its thread, if that panics while it starts over: the meetings on it would be
+/// without media for good, and nothing that was acknowledged is lost.
 struct Watch;
 
 impl Drop for Watch {
     fn drop(&mut self) {
         if thread::panicking() {
-            tracing::error!("a media thread panicked: the server ends");
+            tracing::error!("a media thread cannot start over: the server ends");
             std::process::abort();
         }
     }

@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use crate::client::{Client, Say};
 use crate::{
-    Config, Direction, Error, Media, Member, Opened, Produce, Secret, Source, Stats, Want,
+    Config, Direction, Error, Media, Member, Opened, Owner, Produce, Secret, Source, Stats, Want,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+mod panics;
 
 fn config() -> Config {
     Config {
@@ -21,6 +23,7 @@ fn config() -> Config {
         relay: None,
         threads: 2,
         max_transports: 10,
+        shares: crate::Shares::default(),
         max_consumers: 10,
         connect_timeout: Duration::from_secs(60),
         secret: Secret::ephemeral(),
@@ -38,6 +41,16 @@ fn member(meeting: u128, peer: u128) -> Member {
 fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(future)
+}
+
+/// Opens a transport for somebody who has no other client.
+fn open(
+    media: &Media,
+    member: Member,
+    direction: Direction,
+    offer: String,
+) -> impl Future<Output = Result<Opened, Error>> + use<> {
+    media.open(Owner::alone(member), member, direction, offer)
 }
 
 fn until(what: &str, media: &Media, reached: impl Fn(Stats) -> bool) {
@@ -67,7 +80,13 @@ impl Guest {
 
     fn open(media: &Media, member: Member, direction: Direction) -> (Self, Opened) {
         let mut guest = Self::new(direction);
-        let opened = wait(media.open(member, direction, guest.client.offer().to_owned())).unwrap();
+        let opened = wait(open(
+            media,
+            member,
+            direction,
+            guest.client.offer().to_owned(),
+        ))
+        .unwrap();
         guest.client.accept(&opened.answer);
         (guest, opened)
     }
@@ -128,7 +147,7 @@ fn a_client_connects_both_ways_and_is_counted() {
     media.clone().stop();
     thread.join().unwrap();
     let offer = publish.client.offer().to_owned();
-    let late = wait(media.open(somebody, Direction::Publish, offer));
+    let late = wait(open(&media, somebody, Direction::Publish, offer));
     assert_eq!(late, Err(Error::Stopped));
     media.close(somebody, false);
 }
@@ -229,12 +248,12 @@ fn orders_are_carried_out_in_the_order_of_the_calls() {
     let (media, _thread) = Media::start(&config()).unwrap();
     let offer = Guest::new(Direction::Publish).client.offer().to_owned();
     let somebody = member(1, 1);
-    let open = || media.open(somebody, Direction::Publish, offer.clone());
+    let open_one = || open(&media, somebody, Direction::Publish, offer.clone());
     for _ in 0..20 {
-        let opening = open();
+        let opening = open_one();
         media.close(somebody, false);
         assert_eq!(wait(opening), Err(Error::Stopped));
-        let (older, newer) = (open(), open());
+        let (older, newer) = (open_one(), open_one());
         assert_eq!(wait(older), Err(Error::Stopped));
         assert!(wait(newer).is_ok());
         media.close(somebody, false);
@@ -245,21 +264,26 @@ fn orders_are_carried_out_in_the_order_of_the_calls() {
 #[test]
 fn what_cannot_be_opened_is_said() {
     let (media, thread) = Media::start(&config()).unwrap();
-    let open = |meeting, peer, offer: String| {
-        wait(media.open(member(meeting, peer), Direction::Publish, offer))
+    let open_one = |meeting, peer, offer: String| {
+        wait(open(
+            &media,
+            member(meeting, peer),
+            Direction::Publish,
+            offer,
+        ))
     };
     for offer in [String::new(), "x".repeat(600 * 1024)] {
-        assert!(matches!(open(1, 1, offer), Err(Error::BadOffer(_))));
+        assert!(matches!(open_one(1, 1, offer), Err(Error::BadOffer(_))));
     }
     let offer = Guest::new(Direction::Publish).client.offer().to_owned();
     // The limit is one for all threads.
     for peer in 0..10 {
-        assert!(open(peer, peer, offer.clone()).is_ok());
+        assert!(open_one(peer, peer, offer.clone()).is_ok());
     }
-    assert_eq!(open(20, 20, offer.clone()), Err(Error::Full));
+    assert_eq!(open_one(20, 20, offer.clone()), Err(Error::Full));
     media.close(member(3, 3), false);
     until("closed", &media, |stats| stats.open_transports == 9);
-    assert!(open(20, 20, offer).is_ok());
+    assert!(open_one(20, 20, offer).is_ok());
     drop(media);
     thread.join().unwrap();
 }
@@ -268,13 +292,13 @@ fn what_cannot_be_opened_is_said() {
 fn an_offer_that_nobody_waits_for_opens_nothing() {
     let (media, thread) = Media::start(&config()).unwrap();
     let offer = Guest::new(Direction::Publish).client.offer().to_owned();
-    let open = |peer| media.open(member(1, peer), Direction::Publish, offer.clone());
+    let open_one = |peer| open(&media, member(1, peer), Direction::Publish, offer.clone());
     // Whether it is dropped in time is up to the threads, but not every time.
     let skipped = (0..50).any(|_| {
-        let ahead = open(2);
-        drop(open(1));
+        let ahead = open_one(2);
+        drop(open_one(1));
         wait(ahead).unwrap();
-        wait(open(2)).unwrap();
+        wait(open_one(2)).unwrap();
         let count = media.stats().open_transports;
         media.close(member(1, 1), false);
         count == 1

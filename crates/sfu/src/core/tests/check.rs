@@ -105,6 +105,7 @@ pub(super) fn assert_empty(engine: &Engine) {
     assert_eq!(engine.consumers(), 0);
     assert!(engine.by_route.is_empty());
     assert!(engine.halls.is_empty());
+    assert!(engine.held.is_empty());
     assert_eq!(engine.next_timeout(), None);
 }
 

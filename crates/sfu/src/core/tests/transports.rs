@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::check::assert_empty;
 use super::world::{TIMEOUT, World, address, member, settings};
 use crate::client::Client;
-use crate::core::{Engine, Route, Settings, Taken};
+use crate::core::{Engine, FIRST_CHECK, Route, Settings, Taken};
 use crate::events::{Event, Events, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
@@ -128,7 +128,7 @@ fn closing_frees_everything_of_the_member_and_nothing_else() {
 fn a_transport_that_never_connects_is_freed() {
     let mut world = World::new();
     world.open(member(1), Direction::Publish);
-    world.run(TIMEOUT.saturating_sub(Duration::from_millis(1)));
+    world.run(FIRST_CHECK.saturating_sub(Duration::from_millis(1)));
     assert_eq!(world.engine.open_transports(), 1);
     world.run(Duration::from_millis(1));
     assert_empty(&world.engine);

@@ -86,6 +86,8 @@ pub(super) fn settings() -> Settings {
         shards: b"ab",
         max_transports: 100,
         open: Arc::default(),
+        shares: crate::Shares::default(),
+        apps: crate::core::Apps::default(),
         max_consumers: 50,
         connect_timeout: TIMEOUT,
         passwords: Secret::from([7; 32]).key("ice passwords"),
