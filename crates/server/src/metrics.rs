@@ -155,6 +155,60 @@ struct Media {
     refused: Family<Reason, Counter>,
 }
 
+impl Media {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            (
+                "media_transports",
+                "Transports of clients",
+                &self.transports,
+            ),
+            (
+                "media_transports_connected",
+                "Transports that are connected",
+                &self.connected_transports,
+            ),
+            ("media_producers", "Published tracks", &self.producers),
+            (
+                "media_consumers",
+                "Received tracks, once for each receiver",
+                &self.consumers,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, counter) in [
+            (
+                "media_datagrams_in",
+                "Datagrams that came",
+                &self.datagrams_in,
+            ),
+            (
+                "media_datagrams_out",
+                "Datagrams that were sent",
+                &self.datagrams_out,
+            ),
+            (
+                "media_datagrams_dropped",
+                "Datagrams for nobody, not understood, or that the system would not send",
+                &self.datagrams_dropped,
+            ),
+            (
+                "media_thread_panics",
+                "Panics of media threads, each of which freed the transports of its meetings",
+                &self.panics,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "media_transports_refused",
+            "Transports that were refused, by reason",
+            self.refused.clone(),
+        );
+    }
+}
+
 /// 0.1 ms to 26 s.
 fn latencies() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 19))
@@ -275,58 +329,8 @@ impl Metrics {
             "Sockets that were closed because they did not read",
             self.overflowed_sockets.clone(),
         );
+        self.media.register(registry);
         self.register_room_limits();
-        let registry = &mut self.registry;
-        let media = &self.media;
-        for (name, help, gauge) in [
-            (
-                "media_transports",
-                "Transports of clients",
-                &media.transports,
-            ),
-            (
-                "media_transports_connected",
-                "Transports that are connected",
-                &media.connected_transports,
-            ),
-            ("media_producers", "Published tracks", &media.producers),
-            (
-                "media_consumers",
-                "Received tracks, once for each receiver",
-                &media.consumers,
-            ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
-        for (name, help, counter) in [
-            (
-                "media_datagrams_in",
-                "Datagrams that came",
-                &media.datagrams_in,
-            ),
-            (
-                "media_datagrams_out",
-                "Datagrams that were sent",
-                &media.datagrams_out,
-            ),
-            (
-                "media_datagrams_dropped",
-                "Datagrams for nobody, not understood, or that the system would not send",
-                &media.datagrams_dropped,
-            ),
-            (
-                "media_thread_panics",
-                "Panics of media threads, each of which freed the transports of its meetings",
-                &media.panics,
-            ),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register(
-            "media_transports_refused",
-            "Transports that were refused, by reason",
-            media.refused.clone(),
-        );
         self
     }
 
