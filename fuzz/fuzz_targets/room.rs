@@ -237,6 +237,8 @@ impl World {
                 .map(|((kind, key), value)| (*kind, key.clone(), value.clone()))
                 .collect(),
             chat: kept.chat.values().cloned().collect(),
+            chat_bytes: kept.chat.values().map(ChatMessage::stored_bytes).sum(),
+            chat_full: None,
             last_alive_ms: self.now_ms,
             earlier_ms: 0,
         };

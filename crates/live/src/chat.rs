@@ -1,7 +1,11 @@
 //! Chat (contract: signalling, section 6.6).
 
+mod quota;
 mod read;
 mod say;
+
+pub use quota::ChatFull;
+use quota::Stored;
 
 use std::collections::VecDeque;
 
@@ -113,6 +117,7 @@ pub(crate) struct Chat {
     bytes: usize,
     held: usize,
     held_bytes: usize,
+    pub(crate) stored: Stored,
 }
 
 impl Chat {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::{Permissions, ViewType};
 
-use crate::ChatMessage;
 use crate::output::{EntryKind, OrderId, PeerRecord, Refusal, SessionRecord};
+use crate::{ChatFull, ChatMessage};
 
 /// One socket. Never reused within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +144,8 @@ pub enum Command {
         /// Who, and what each of them joins it with.
         people: Vec<(ParticipantId, String)>,
     },
+    /// Whether messages are refused for now, because of what is stored besides this meeting's chat.
+    ChatFull(Option<ChatFull>),
     /// The server stops: nobody leaves, sockets are closed so that clients come back.
     Suspend,
 }
@@ -252,6 +254,10 @@ pub struct Past {
     pub entries: Vec<(EntryKind, String, Vec<u8>)>,
     /// Messages, oldest first: of that session, or of all when they persist.
     pub chat: Vec<ChatMessage>,
+    /// Bytes of all messages of the meeting, as [`ChatMessage::stored_bytes`] counts them.
+    pub chat_bytes: u64,
+    /// See [`Command::ChatFull`].
+    pub chat_full: Option<ChatFull>,
     /// When that server was last known to run, Unix milliseconds.
     pub last_alive_ms: i64,
     /// The latest time of the meeting's earlier sessions, Unix milliseconds; 0 when there are none.

@@ -43,7 +43,7 @@ mod stage;
 mod stores;
 mod waiting_room;
 
-pub use chat::{ChatMessage, PayloadType};
+pub use chat::{ChatFull, ChatMessage, PayloadType};
 pub use frame::{error_frame, frame};
 pub use input::{
     Command, ConnectionId, Input, MediaAnswer, Meeting, NewPoll, Newcomer, Past, Person, Request,

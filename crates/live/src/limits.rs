@@ -105,6 +105,11 @@ pub struct Limits {
     pub chat_held: usize,
     /// Bytes of the messages that a room holds.
     pub chat_held_bytes: usize,
+    /// Bytes that the messages of the meeting may take in the records, of all its sessions; 0 is no
+    /// limit.
+    pub chat_stored_bytes: u64,
+    /// Bytes that a person may add to them while the room runs; 0 is no limit.
+    pub chat_person_bytes: u64,
     /// Messages that a newcomer is sent.
     pub chat_history: usize,
     /// Messages of a page.
@@ -190,6 +195,8 @@ impl Default for Limits {
             chat_bytes: 64 * 1024,
             chat_held: 10_000,
             chat_held_bytes: 16 << 20,
+            chat_stored_bytes: 256 << 20,
+            chat_person_bytes: 64 << 20,
             chat_history: 1000,
             chat_page: 500,
             chat_reads: Rate::per_second(10),

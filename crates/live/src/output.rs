@@ -421,7 +421,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Like an HTTP status: 400, 403, 404, 409, 413, 429, 501; of the media plane also 410 for a
+    /// Like an HTTP status: 400, 403, 404, 409, 413, 429, 501, 507; of the media plane also 410 for a
     /// transport that is gone, 422 for a description that cannot be used, 503.
     pub code: i32,
     /// For people.

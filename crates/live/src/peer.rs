@@ -55,6 +55,8 @@ pub(crate) struct Allowances {
     pub(crate) chat: Allowance,
     pub(crate) chat_files: Allowance,
     pub(crate) chat_reads: Allowance,
+    /// Bytes that their messages have added to the records.
+    pub(crate) chat_bytes: u64,
     pub(crate) broadcasts: Allowance,
     pub(crate) store_reads: Allowance,
     pub(crate) store_writes: Allowance,

@@ -195,11 +195,13 @@ impl Room {
         let live = past.session.is_some();
         let next = |ids: &mut dyn FnMut(i64) -> Uuid| session::next(ids(now_ms), now_ms, &meeting);
         let record = past.session.unwrap_or_else(|| next(&mut *at.ids));
+        let mut chat = Chat::new(past.chat, &limits);
+        (chat.stored.bytes, chat.stored.full) = (past.chat_bytes, past.chat_full);
         let left_ms = past.peers.iter().filter_map(|peer| peer.left_ms).max();
         let left_ms = left_ms.unwrap_or(record.started_ms);
         let longest_ms = limits.grace_ms.max(meeting.keep_alive_ms);
         let mut room = Self {
-            chat: Chat::new(past.chat, &limits),
+            chat,
             latest: Latest {
                 now_ms,
                 id: record.id.uuid(),
@@ -440,6 +442,10 @@ impl Room {
                 Answer::Done
             }
             Command::Transfer { meeting, people } => self.transfer(turn, meeting, people),
+            Command::ChatFull(full) => {
+                self.chat.stored.full = full;
+                Answer::Done
+            }
             Command::Suspend => {
                 for connection in self.peers.sockets(|_| true) {
                     turn.emit(Output::Close {

@@ -24,7 +24,7 @@ impl Room {
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
         self.may_say(asked.seat, false, kind, &request.payload)?;
         self.within_rate(turn, asked.seat, kind)?;
-        let message = self.say(turn, asked.seat, kind, request.payload, Vec::new());
+        let message = self.say(turn, asked.seat, kind, request.payload, Vec::new())?;
         self.push_message(turn, asked, &message);
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Room {
         targets.insert(me.user());
         self.within_rate(turn, asked.seat, kind)?;
         let targets = targets.into_iter().collect();
-        let message = self.say(turn, asked.seat, kind, request.payload, targets);
+        let message = self.say(turn, asked.seat, kind, request.payload, targets)?;
         self.push_message(turn, asked, &message);
         Ok(())
     }
@@ -67,6 +67,10 @@ impl Room {
         let kind = self.checked(asked, kind, &payload)?;
         self.may_say(asked.seat, private, kind, &payload)?;
         self.within_rate(turn, asked.seat, kind)?;
+        let old = &self.chat.messages[at];
+        let before = old.stored_bytes();
+        let after = before - count(&old.payload) + count(&payload);
+        self.store(asked.seat, before, after)?;
         let message = &mut self.chat.messages[at];
         let size = message.size();
         (message.kind, message.payload, message.edited) = (kind, payload, true);
@@ -90,6 +94,7 @@ impl Room {
         let Some(message) = self.chat.remove(at) else {
             return Ok(());
         };
+        self.store(asked.seat, message.stored_bytes(), 0)?;
         turn.keep(Record::ChatDeleted(message.id));
         let deleted = DeleteChatMessageResponse {
             chat_id: message.id.to_string(),
@@ -158,7 +163,7 @@ impl Room {
         kind: PayloadType,
         payload: String,
         targets: Vec<ParticipantId>,
-    ) -> ChatMessage {
+    ) -> Result<ChatMessage, Refusal> {
         let at_ms = self.chat.next_time(turn.now_ms);
         turn.not_before(at_ms);
         let peer = &self.peers[seat];
@@ -175,9 +180,10 @@ impl Room {
             targets,
             at_ms,
         };
+        self.store(seat, 0, message.stored_bytes())?;
         self.chat.add(message.clone());
         turn.keep(Record::Chat(message.clone()));
-        message
+        Ok(message)
     }
 
     fn own_message(&self, seat: Seat, id: &str) -> Result<usize, Refusal> {
@@ -245,6 +251,11 @@ impl Room {
         }
         left.chat.spend(all, turn.monotonic, refusal)
     }
+}
+
+/// Bytes of a text.
+fn count(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 /// A link that a browser may be shown: nothing that would run in the page.

@@ -2,11 +2,15 @@
 //! is sent at once.
 
 use bytes::Bytes;
-use parlor_live::{Answer, Closing, Command, ConnectionId, Limits, NewPoll, Rate};
+use parlor_live::{
+    Answer, ChatFull, ChatMessage, Closing, Command, ConnectionId, Limits, NewPoll, Rate,
+};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::{CreateTransportRequest, SessionDescription};
-use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
+use parlor_protocol::signal::socket::chat::{
+    DeleteChatMessageRequest, EditChatMessageRequest, SendChatMessageToRoomRequest,
+};
 use parlor_protocol::signal::socket::polls::{
     GetPollsResponse, NewPollRequest, UpdatePollResponse, VotePollRequest,
 };
@@ -309,4 +313,90 @@ fn the_list_of_those_who_wait_is_told_at_once_and_then_of_many_together() {
         let sizes = lists.iter().map(|list| list.requests.len());
         assert!(sizes.eq(requests));
     }
+}
+
+#[test]
+fn a_chat_takes_no_more_of_the_records_than_it_may() {
+    let limits = Limits {
+        chat: Rate::per_minute(0),
+        chat_stored_bytes: 1 << 20,
+        chat_person_bytes: 512 << 10,
+        ..Limits::default()
+    };
+    let mut world = World::new(limits);
+    let sockets: Vec<_> = (0..3).map(|who| join(&mut world, &host(who))).collect();
+    let custom = |letter: &str| {
+        let payload = format!("{{\"a\":\"{}\"}}", letter.repeat((64 << 10) - 8));
+        SendChatMessageToRoomRequest {
+            payload_type: 3,
+            payload,
+        }
+    };
+    let stored = |world: &World| {
+        let kept = world.kept.chat.values().map(ChatMessage::stored_bytes);
+        let kept = kept.sum::<u64>();
+        assert_eq!(world.room.stored_chat_bytes(), kept);
+        kept
+    };
+    // As many as the rate lets through in a minute: 11.8 MB.
+    let say = |world: &mut World, who: usize| {
+        let said = world.ask(sockets[who], event::SEND_MESSAGE_TO_ROOM, &custom("x"));
+        if said.refused() {
+            assert_eq!((said.code(), said.done.kept.len()), (507, 0));
+        }
+        !said.refused()
+    };
+    let accepted = |world: &mut World, who: usize| (0..180).filter(|_| say(world, who)).count();
+    assert_eq!([0, 1, 2].map(|who| accepted(&mut world, who)), [7, 7, 1]);
+    assert!(stored(&world) <= 1 << 20, "{}", stored(&world));
+    assert_eq!(world.room.take_refused_messages().len(), 3 * 180 - 15);
+    // What does not grow is taken, what is taken back makes room.
+    let mine = |world: &World, who: u8| {
+        let mut kept = world.kept.chat.values();
+        kept.find(|message| message.participant == user(who))
+            .expect("a message")
+            .clone()
+    };
+    let edit = |chat_id: String, letter: &str, more: usize| EditChatMessageRequest {
+        chat_id,
+        payload: Some(format!(
+            "{{\"a\":\"{}\"}}",
+            letter.repeat((64 << 10) - 8 - more)
+        )),
+        ..EditChatMessageRequest::default()
+    };
+    let message = mine(&world, 2).id.to_string();
+    let edits = |world: &mut World, letter: &str, less: usize| {
+        let edit = edit(message.clone(), letter, less);
+        !world.ask(sockets[2], event::EDIT_MESSAGE, &edit).refused()
+    };
+    let deletes = |world: &mut World, who: u8, chat_id: String| {
+        let delete = DeleteChatMessageRequest {
+            chat_id,
+            ..DeleteChatMessageRequest::default()
+        };
+        let socket = sockets[usize::from(who)];
+        !world.ask(socket, event::DELETE_MESSAGE, &delete).refused()
+    };
+    assert!(edits(&mut world, "y", 0));
+    assert!(!say(&mut world, 2));
+    assert!(edits(&mut world, "y", 60_000));
+    assert!(say(&mut world, 2));
+    assert!(!edits(&mut world, "z", 0), "it would grow again");
+    assert!(deletes(&mut world, 2, message.clone()));
+    assert!(!say(&mut world, 2));
+    stored(&world);
+    // Whoever has had their share does not get another one by deleting what they wrote.
+    let other = mine(&world, 0).id.to_string();
+    assert!(deletes(&mut world, 0, other));
+    assert!(!say(&mut world, 0));
+    let refused = world.room.take_refused_messages();
+    assert_eq!(refused.last(), Some(&ChatFull::Person));
+    // When the server says so, nothing is taken.
+    world.command(Command::ChatFull(Some(ChatFull::Disk)));
+    assert!(!say(&mut world, 2));
+    assert_eq!(world.room.take_refused_messages(), [ChatFull::Disk]);
+    world.command(Command::ChatFull(None));
+    assert!(say(&mut world, 2));
+    stored(&world);
 }

@@ -9,7 +9,7 @@ mod scene;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use parlor_live::{Answer, Command, ConnectionId, Limits, Rate, Record};
+use parlor_live::{Answer, ChatMessage, Command, ConnectionId, Limits, Rate, Record};
 use parlor_protocol::signal::event;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -253,6 +253,8 @@ impl Simulation {
             session.as_ref(),
             "what is kept of the session"
         );
+        let stored = (self.world.kept.chat.values()).map(ChatMessage::stored_bytes);
+        assert_eq!(self.world.room.stored_chat_bytes(), stored.sum::<u64>());
         let Some(session) = session else { return };
         if let Some(emptied_ms) = truth.emptied_ms {
             let due_ms = emptied_ms + self.world.meeting.keep_alive_ms;

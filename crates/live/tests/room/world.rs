@@ -253,6 +253,8 @@ impl Kept {
         chat.sort_by_key(|message| message.at_ms);
         let peers = self.peers.values().filter(|peer| here(&peer.session));
         Past {
+            chat_bytes: self.chat.values().map(ChatMessage::stored_bytes).sum(),
+            chat_full: None,
             peers: peers.cloned().collect(),
             entries: (self.entries.iter())
                 .filter(|((of, _, _), _)| here(of))

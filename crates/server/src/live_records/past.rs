@@ -170,6 +170,8 @@ pub(crate) async fn past(
         chat(parlor, &CHAT_OF_SESSION, of_session, chat_held).await?
     };
     Ok(Past {
+        chat_bytes: 0,
+        chat_full: None,
         session: Some(session),
         peers: peers.into_iter().map(|PeerRow(peer)| peer).collect(),
         entries: entries
