@@ -26,6 +26,7 @@ mod telemetry;
 mod transcript;
 
 pub use files::Files;
+pub(crate) use files::{Underway, upkeep};
 pub use ice_servers::IceServer;
 pub(crate) use origin::origin;
 
@@ -93,6 +94,10 @@ macro_rules! handler {
     };
 }
 
+pub(crate) fn statements() -> Vec<&'static parlor_store::Statement> {
+    files::statements()
+}
+
 /// Every call.
 pub(crate) fn calls() -> Vec<ClientCall> {
     use ClientCall as C;
@@ -148,7 +153,9 @@ pub(crate) fn calls() -> Vec<ClientCall> {
             "chatUpload",
             handler!(chat_upload::answer),
         ),
-        C::new(put(), files::PATH, "putFile", handler!(files::put)),
+        C::new(put(), files::PATH, "putFile", |parlor, request| {
+            Box::pin(files::put(parlor, request))
+        }),
         C::new(get(), files::PATH, "getFile", handler!(files::get)),
         C::new(
             post(),

@@ -16,6 +16,7 @@ use crate::serve::Bounds;
 
 mod database;
 mod edge;
+mod storage;
 
 use edge::MEDIA_TRANSPORTS;
 
@@ -331,6 +332,110 @@ pub struct Settings {
         value_name = "SECONDS"
     )]
     pub file_life_max_secs: Option<u64>,
+    /// Uploads of files at a time [default: 341 to a directory, 17 to S3]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UPLOADS_AT_ONCE",
+        value_name = "COUNT"
+    )]
+    pub uploads_at_once: Option<usize>,
+    /// Of these, for one app, 0 for no limit [default: three quarters]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UPLOADS_PER_APP",
+        value_name = "COUNT"
+    )]
+    pub uploads_per_app: Option<usize>,
+    /// Of these, for one meeting, 0 for no limit [default: half]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UPLOADS_PER_MEETING",
+        value_name = "COUNT"
+    )]
+    pub uploads_per_meeting: Option<usize>,
+    /// Of these, for one participant, 0 for no limit [default: 4]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_UPLOADS_PER_PERSON",
+        value_name = "COUNT"
+    )]
+    pub uploads_per_person: Option<usize>,
+    /// Bytes of the files of a meeting, 0 for no limit [default: 10737418240, 10 GiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILES_PER_MEETING_BYTES",
+        value_name = "BYTES"
+    )]
+    pub files_per_meeting_bytes: Option<u64>,
+    /// Bytes of the files of an app, 0 for no limit [default: 107374182400, 100 GiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILES_PER_APP_BYTES",
+        value_name = "BYTES"
+    )]
+    pub files_per_app_bytes: Option<u64>,
+    /// Bytes of the files of all apps, 0 for no limit [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILES_TOTAL_BYTES",
+        value_name = "BYTES"
+    )]
+    pub files_total_bytes: Option<u64>,
+    /// Days that files are kept, 0 for as long as their meeting [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_FILE_RETENTION_DAYS",
+        value_name = "DAYS"
+    )]
+    pub file_retention_days: Option<u32>,
+    /// Bytes of the chat of a meeting, 0 for no limit [default: 268435456, 256 MiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CHAT_PER_MEETING_BYTES",
+        value_name = "BYTES"
+    )]
+    pub chat_per_meeting_bytes: Option<u64>,
+    /// Of these, from one participant while the meeting runs, 0 for no limit [default: 67108864, 64 MiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CHAT_PER_PERSON_BYTES",
+        value_name = "BYTES"
+    )]
+    pub chat_per_person_bytes: Option<u64>,
+    /// Bytes of the chats of an app, 0 for no limit [default: 10737418240, 10 GiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CHAT_PER_APP_BYTES",
+        value_name = "BYTES"
+    )]
+    pub chat_per_app_bytes: Option<u64>,
+    /// Bytes of the chats of all apps, 0 for no limit [default: 0]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_CHAT_TOTAL_BYTES",
+        value_name = "BYTES"
+    )]
+    pub chat_total_bytes: Option<u64>,
+    /// Free space that files and chats leave on the disk, 0 for none [default: 536870912, 512 MiB]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_DISK_RESERVE_BYTES",
+        value_name = "BYTES"
+    )]
+    pub disk_reserve_bytes: Option<u64>,
     /// Believe X-Forwarded-… of proxies on this machine, or of those in --trusted-proxies [default: false]
     #[arg(long, global = true, env = "PARLOR_TRUST_FORWARDED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub trust_forwarded: Option<bool>,
@@ -473,6 +578,19 @@ impl Settings {
             uploads_per_minute,
             file_life_secs,
             file_life_max_secs,
+            uploads_at_once,
+            uploads_per_app,
+            uploads_per_meeting,
+            uploads_per_person,
+            files_per_meeting_bytes,
+            files_per_app_bytes,
+            files_total_bytes,
+            file_retention_days,
+            chat_per_meeting_bytes,
+            chat_per_person_bytes,
+            chat_per_app_bytes,
+            chat_total_bytes,
+            disk_reserve_bytes,
             trust_forwarded,
             trusted_proxies,
             proxy_protocol,
@@ -585,6 +703,7 @@ impl Settings {
             socket_bytes_per_meeting: self
                 .socket_bytes_per_meeting
                 .unwrap_or(default.socket_bytes_per_meeting),
+            quotas: self.quotas(),
             room: self.room_limits(),
             database: self.database_options()?,
         };
@@ -658,6 +777,15 @@ impl Settings {
             uploads_per_minute: Some(limits.uploads_per_minute),
             file_life_secs: Some(limits.file_life_secs),
             file_life_max_secs: Some(limits.file_life_max_secs),
+            files_per_meeting_bytes: Some(limits.quotas.files_per_meeting),
+            files_per_app_bytes: Some(limits.quotas.files_per_app),
+            files_total_bytes: Some(limits.quotas.files_total),
+            file_retention_days: Some(self.file_retention_days.unwrap_or_default()),
+            chat_per_meeting_bytes: Some(limits.room.chat_stored_bytes),
+            chat_per_person_bytes: Some(limits.room.chat_person_bytes),
+            chat_per_app_bytes: Some(limits.quotas.chat_per_app),
+            chat_total_bytes: Some(limits.quotas.chat_total),
+            disk_reserve_bytes: Some(limits.quotas.disk_reserve),
             trust_forwarded: Some(self.trust_forwarded.unwrap_or_default()),
             proxy_protocol: Some(self.proxy_protocol.unwrap_or_default()),
             reconnect_grace_secs: Some(self.reconnect_grace_secs()),

@@ -4,15 +4,18 @@
 //! once. All records of a meeting go through one database writer, in the order in which the room
 //! gave them.
 
+mod chat_bytes;
 mod chat_dump;
 mod past;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use chat_bytes::count_old_messages;
 pub(crate) use chat_dump::{chat_csv, has_chat};
 pub(crate) use past::past;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use parlor_live::{ChatMessage, Command, EntryKind, Meeting, PeerRecord, Record, SessionRecord};
 use parlor_protocol::MeetingSettings;
@@ -24,6 +27,7 @@ use uuid::Uuid;
 use crate::api::paging::count_added;
 use crate::clock::first_id_at;
 use crate::parlor::Parlor;
+use crate::usage::{self, What, sum_of};
 
 static KEEP_SESSION: Statement = Statement::new(
     "live_records.keep_session",
@@ -48,15 +52,16 @@ static KEEP_PEER: Statement = Statement::new(
 static KEEP_CHAT: Statement = Statement::new(
     "live_records.keep_chat",
     "INSERT INTO chat_messages (app_id, meeting_id, id, session_id, peer_id, participant_id, kind, pinned, edited, created_at,
-       updated_at, targets, name, payload)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+       updated_at, targets, name, payload, bytes, grown)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
      ON CONFLICT (app_id, meeting_id, id) DO UPDATE SET kind = excluded.kind, pinned = excluded.pinned,
        edited = excluded.edited, updated_at = excluded.updated_at, targets = excluded.targets, name = excluded.name,
-       payload = excluded.payload",
+       payload = excluded.payload, bytes = excluded.bytes, grown = excluded.bytes - chat_messages.bytes
+     RETURNING grown",
 );
 static DELETE_CHAT: Statement = Statement::new(
     "live_records.delete_chat",
-    "DELETE FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
+    "DELETE FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 AND id = $3 RETURNING bytes",
 );
 static KEEP_ENTRY: Statement = Statement::new(
     "live_records.keep_entry",
@@ -114,6 +119,7 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     ];
     all.extend(past::STATEMENTS);
     all.extend(chat_dump::STATEMENTS);
+    all.extend(chat_bytes::STATEMENTS);
     all
 }
 
@@ -176,13 +182,14 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
         now_ms,
         unit: Unit::default().keyed(meeting.uuid().as_u64_pair().1),
         steps: 0,
+        messages: Vec::new(),
     };
     for (index, record) in records.iter().enumerate() {
         if last.get(&Key::of(record)) == Some(&index) {
             keeper = keeper.keep(record, &ended);
         }
     }
-    keeper.unit
+    keeper.counted()
 }
 
 /// A unit that is being put together.
@@ -192,6 +199,8 @@ struct Keeper {
     now_ms: i64,
     unit: Unit,
     steps: usize,
+    /// The steps that return by how many bytes the chat has grown, and whether it has shrunk instead.
+    messages: Vec<(usize, bool)>,
 }
 
 impl Keeper {
@@ -201,7 +210,24 @@ impl Keeper {
         self
     }
 
-    fn keep(self, record: &Record, ended: &HashSet<SessionId>) -> Self {
+    /// The unit, with what its messages change about the bytes of the chat.
+    fn counted(self) -> Unit {
+        if self.messages.is_empty() {
+            return self.unit;
+        }
+        let messages: Arc<[(usize, bool)]> = self.messages.into();
+        let grown = move |rows: &[Vec<Row>]| {
+            let change = |(step, shrunk): &(usize, bool)| {
+                let bytes = sum_of(rows, *step);
+                if *shrunk { -bytes } else { bytes }
+            };
+            messages.iter().map(change).sum()
+        };
+        let of = (self.app.uuid(), self.meeting.uuid());
+        usage::count(self.unit, What::Chat, of, grown)
+    }
+
+    fn keep(mut self, record: &Record, ended: &HashSet<SessionId>) -> Self {
         let app = self.app.uuid();
         match record {
             Record::Session(session) => self.session(session),
@@ -209,6 +235,7 @@ impl Keeper {
             Record::Chat(message) => self.chat(message),
             Record::ChatDeleted(id) => {
                 let meeting = self.meeting.uuid();
+                self.messages.push((self.steps, true));
                 self.then(&DELETE_CHAT, values![app, meeting, *id])
             }
             Record::Entry { session, .. } if ended.contains(session) => self,
@@ -283,7 +310,7 @@ impl Keeper {
         self.then(&KEEP_PEER, row)
     }
 
-    fn chat(self, message: &ChatMessage) -> Self {
+    fn chat(mut self, message: &ChatMessage) -> Self {
         let targets: Vec<u8> = message
             .targets
             .iter()
@@ -303,8 +330,10 @@ impl Keeper {
             self.now_ms,
             targets,
             message.name.as_str(),
-            message.payload.as_str()
+            message.payload.as_str(),
+            i64::try_from(message.stored_bytes()).unwrap_or(i64::MAX)
         ];
+        self.messages.push((self.steps, false));
         self.then(&KEEP_CHAT, row)
     }
 }

@@ -170,6 +170,11 @@ impl LiveSessions {
         }
     }
 
+    /// The apps that have a room that runs.
+    pub(crate) fn apps(&self) -> HashSet<AppId> {
+        self.rooms().keys().map(|(app, _)| *app).collect()
+    }
+
     /// Waits until a client that was here before has noticed that what it had in the media plane is
     /// no more: after a start of the server, or after somebody was given up. `notice` is how long its
     /// browser takes.

@@ -1,5 +1,7 @@
 //! What the server counts and times, in the Prometheus exposition of `OpenMetrics`.
 
+mod storage;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -117,6 +119,7 @@ pub struct Metrics {
     unheard_bytes: Level,
     unsent_bytes: Level,
     media: Media,
+    pub(crate) storage: storage::Storage,
 }
 
 /// How much there is of something, in bytes.
@@ -242,6 +245,7 @@ impl Default for Metrics {
             refused_delegated: Counter::default(),
             unheard_bytes: Level::default(),
             unsent_bytes: Level::default(),
+            storage: storage::Storage::default(),
         };
         metrics.registered()
     }
@@ -330,6 +334,7 @@ impl Metrics {
             self.overflowed_sockets.clone(),
         );
         self.media.register(registry);
+        self.storage.register(registry);
         self.register_room_limits();
         self
     }

@@ -12,12 +12,14 @@ use crate::api::{self, Rates, paging::Ranks};
 use crate::api_tokens::ApiToken;
 use crate::breakout::Telling;
 use crate::cache::Cache;
-use crate::client_api::{Files, IceServer};
+use crate::client_api::{Files, IceServer, Underway};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::disk::Disk;
 use crate::live_sessions::LiveSessions;
 use crate::metrics::Metrics;
 use crate::presets::Parsed;
+use crate::quotas::{Quotas, Told};
 use crate::signing_keys::SigningKeys;
 
 /// The schema, in order.
@@ -33,6 +35,10 @@ pub static MIGRATIONS: &[Migration] = &[
     Migration {
         name: "0003_peer_reports",
         sql: include_str!("../../../migrations/0003_peer_reports.sql"),
+    },
+    Migration {
+        name: "0005_usage",
+        sql: include_str!("../../../migrations/0005_usage.sql"),
     },
 ];
 
@@ -66,6 +72,8 @@ pub struct Limits {
     pub socket_bytes: usize,
     /// Of these, for the clients of one meeting; 0 is no limit.
     pub socket_bytes_per_meeting: usize,
+    /// How much may be stored.
+    pub quotas: Quotas,
     /// The bounds of each live meeting.
     pub room: parlor_live::Limits,
     /// How long the database may take, and how much may wait for it.
@@ -94,6 +102,7 @@ impl Default for Limits {
             file_life_max_secs: 366 * 24 * 60 * 60,
             socket_bytes: 512 << 20,
             socket_bytes_per_meeting: 128 << 20,
+            quotas: Quotas::default(),
             room: parlor_live::Limits::default(),
             database: Options::default(),
         }
@@ -143,6 +152,11 @@ pub struct Parlor {
     pub(crate) process: Uuid,
     /// What clients are told and believed. None of it is needed to serve the REST API.
     pub edge: Edge,
+    /// The disk of the records, where they are this server's own.
+    pub(crate) disk: Option<Disk>,
+    /// The files that are being written.
+    pub(crate) underway: Underway,
+    pub(crate) told: Told,
     pub(crate) telling: Telling,
     pub(crate) presets: Parsed,
     pub(crate) rates: Rates<TokenId>,
@@ -182,12 +196,29 @@ impl Parlor {
             metrics,
             process,
             edge: Edge::default(),
+            disk: disk_of(place),
+            underway: Underway::default(),
+            told: Told::default(),
             telling: Telling::default(),
             presets: Parsed::default(),
             ranks: Ranks::default(),
             tokens: Cache::default(),
             owners: Cache::default(),
         })
+    }
+}
+
+fn disk_of(place: &Place) -> Option<Disk> {
+    match place {
+        Place::Sqlite(file) => file.parent().map(|folder| {
+            let here = folder.as_os_str().is_empty();
+            Disk::of(if here {
+                std::path::Path::new(".")
+            } else {
+                folder
+            })
+        }),
+        Place::Postgres(_) => None,
     }
 }
 
@@ -206,5 +237,7 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(crate::analytics::STATEMENTS);
     all.extend(crate::signing_keys::STATEMENTS);
     all.extend(crate::sweeper::STATEMENTS);
+    all.extend(crate::usage::STATEMENTS);
+    all.extend(crate::client_api::statements());
     all
 }

@@ -13,14 +13,21 @@ use uuid::Uuid;
 
 use crate::api::paging::count_removed_rows;
 use crate::api::{FORGET, forgotten_ms};
-use crate::live_records::sessions_scope;
+use crate::client_api::upkeep;
+use crate::live_records::{count_old_messages, sessions_scope};
 use crate::parlor::Parlor;
+use crate::quotas;
+use crate::usage::{self, What, sum_of};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(5);
 /// What is deleted is swept twice, this far apart, because a request that had found the meeting may
 /// still have been adding to it.
 const LINGER_MS: i64 = 10 * 60 * 1000;
+
+/// What could not be swept, because a file was still being written or the storage failed, is tried
+/// again after so long.
+const RETRY_MS: i64 = 60 * 1000;
 
 /// Stands for the whole app where a meeting's id would stand.
 pub(crate) const WHOLE_APP: Uuid = Uuid::nil();
@@ -81,7 +88,7 @@ static SESSIONS: Statement = Statement::new(
 static CHAT: Statement = Statement::new(
     "purges.chat_messages",
     "DELETE FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 AND id IN
-     (SELECT id FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 LIMIT 500) RETURNING id",
+     (SELECT id FROM chat_messages WHERE app_id = $1 AND meeting_id = $2 LIMIT 500) RETURNING bytes",
 );
 static CONNECTED: Statement = Statement::new(
     "purges.connected_meetings",
@@ -155,7 +162,28 @@ pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
         "the sweeper could not finish its round",
         sweep,
     );
-    tokio::join!(keys, rows);
+    let files = every(
+        &parlor,
+        &stop,
+        "the files of chats could not be tidied up",
+        tidy,
+    );
+    let quotas = every(
+        &parlor,
+        &stop,
+        "what is stored could not be counted",
+        quotas::refresh,
+    );
+    tokio::join!(keys, rows, files, quotas);
+}
+
+/// One round over what is stored: files that are to go by themselves, and what was not counted yet.
+///
+/// # Errors
+/// When the database fails; the next round goes on from there.
+pub async fn tidy(parlor: &Parlor) -> Result<(), Error> {
+    count_old_messages(parlor).await?;
+    upkeep::round(parlor).await
 }
 
 async fn every(
@@ -190,17 +218,27 @@ pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
             return Ok(());
         }
         for purge in purges {
-            if purge.meeting == WHOLE_APP {
+            let clean = if purge.meeting == WHOLE_APP {
                 app(parlor, &purge, now_ms).await?;
+                true
             } else {
-                meeting(parlor, purge.app, purge.meeting).await?;
-            }
+                meeting(parlor, purge.app, purge.meeting).await?
+            };
             let (app, meeting) = (purge.app, purge.meeting);
             // Of one that was far away it is not known how long ago the first pass was.
             let first = purge.passes == 0 || purge.due_ms > now_ms;
+            let again =
+                |in_ms: i64| Unit::default().then(&AGAIN, values![app, meeting, now_ms + in_ms]);
             let unit = match first {
-                true => Unit::default().then(&AGAIN, values![app, meeting, now_ms + LINGER_MS]),
-                false => Unit::default().then(&DONE, values![app, meeting]),
+                true => again(LINGER_MS),
+                false if !clean => again(RETRY_MS),
+                false => {
+                    let mut unit = Unit::default().then(&DONE, values![app, meeting]);
+                    if meeting != WHOLE_APP {
+                        unit = usage::forget_meeting(unit, app, meeting);
+                    }
+                    usage::forget_app(unit, app)
+                }
             };
             parlor.db.commit(unit).await?;
         }
@@ -212,14 +250,20 @@ async fn gone(parlor: &Parlor, unit: Unit) -> Result<usize, Error> {
     Ok(rows.first().map_or(0, Vec::len))
 }
 
-async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<(), Error> {
+/// Whether nothing of the meeting is left.
+async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<bool, Error> {
     // Its room was told at once, unless it was the command line that has deleted it.
     let (owner, id) = (AppId::from_uuid(app), MeetingId::from_uuid(meeting));
     parlor.live.tell(owner, id, Command::Gone);
-    for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES, &CHAT] {
+    for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES] {
         let some = || Unit::default().then(statement, values![app, meeting]);
         while gone(parlor, some()).await? > 0 {}
     }
+    let messages = || {
+        let unit = Unit::default().then(&CHAT, values![app, meeting]);
+        usage::count(unit, What::Chat, (app, meeting), |rows| -sum_of(rows, 0))
+    };
+    while gone(parlor, messages()).await? > 0 {}
     // The app goes on counting its sessions, so it must learn how many are gone.
     let sessions = || {
         let unit = Unit::default().then(&SESSIONS, values![app, meeting]);
@@ -231,7 +275,7 @@ async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<(), Error>
         .then(&TALLIES, values![app, meeting])
         .then(&TALLIES, values![app, sessions_scope(meeting)]);
     parlor.db.commit(rest).await?;
-    Ok(())
+    upkeep::delete_meeting(parlor, app, meeting).await
 }
 
 async fn app(parlor: &Parlor, purge: &Purge, now_ms: i64) -> Result<(), Error> {

@@ -189,6 +189,14 @@ impl ApiError {
         error
     }
 
+    /// 507: a quota or the disk has no room for it.
+    pub(crate) fn insufficient_storage(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            vec![Problem::new(message)],
+        )
+    }
+
     /// 500. The cause is logged, never answered.
     pub fn internal(cause: impl Into<String>) -> Self {
         let message = "an internal error happened; its cause is in the log under this request id";
@@ -291,7 +299,7 @@ impl IntoResponse for ApiError {
         );
         if matches!(
             self.status,
-            StatusCode::CONFLICT | StatusCode::NOT_IMPLEMENTED
+            StatusCode::CONFLICT | StatusCode::NOT_IMPLEMENTED | StatusCode::INSUFFICIENT_STORAGE
         ) {
             headers.insert(X_SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
         }

@@ -6,25 +6,38 @@
 
 mod kinds;
 mod ranges;
+mod records;
+mod slots;
 mod storage;
+pub(crate) mod upkeep;
+mod upload;
 
 pub use storage::Files;
+pub(crate) use upload::Underway;
+
+use std::sync::Arc;
 
 use axum::RequestExt;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request};
 use axum::response::Response;
-use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parlor_protocol::ids::{AppId, MeetingId};
 use serde_json::json;
 use uuid::Uuid;
 
+use self::upload::Upload;
 use super::json;
 use super::links::{File, Right, segment};
 use crate::api::ApiError;
 use crate::parlor::Parlor;
 use crate::{apps, meetings};
+
+pub(super) fn statements() -> Vec<&'static parlor_store::Statement> {
+    let mut all = records::STATEMENTS.to_vec();
+    all.extend(upkeep::STATEMENTS);
+    all
+}
 
 /// Where files are.
 pub(super) const PATH: &str = "/uploads/{app_id}/{meeting_id}/{file_id}/{name}";
@@ -64,22 +77,31 @@ fn files(parlor: &Parlor) -> Result<&Files, ApiError> {
 }
 
 /// Takes the bytes of a file.
-pub(super) async fn put(parlor: &Parlor, mut request: Request) -> Result<Response, ApiError> {
-    let file = linked(parlor, &mut request, Right::Put).await?;
+pub(super) async fn put(parlor: Arc<Parlor>, mut request: Request) -> Result<Response, ApiError> {
+    let file = linked(&parlor, &mut request, Right::Put).await?;
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let limit = parlor.limits.upload_bytes;
-    let body = request.into_body();
-    if length.is_some_and(|length| length > limit) {
-        storage::drain(body, parlor.limits.body_timeout()).await;
-        return Err(storage::too_large(limit));
-    }
-    let bounds = storage::Bounds {
-        bytes: limit,
-        pause: parlor.limits.body_timeout(),
+    let length = request.body().size_hint().exact().or(length);
+    let upload = Upload {
+        files: files(&parlor)?.clone(),
+        person: person(&request, &file),
+        parlor,
+        file,
+        length,
     };
-    let written = files(parlor)?.write(&file, body, bounds).await?;
+    // In a task of its own, which cleans up also when the client has gone.
+    let writing = tokio::spawn(upload.run(request.into_body()));
+    let panicked = |_| ApiError::internal("the task that writes a file panicked");
+    let written = writing.await.map_err(panicked)??;
     Ok(json(&json!({"success": true, "data": {"size": written}})))
+}
+
+/// Whose link it is, as the link says; every link is somebody's own when it does not.
+fn person(request: &Request, file: &File) -> Uuid {
+    let query = request.uri().query().unwrap_or_default();
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let owner = pairs.find(|(name, _)| name == "owner");
+    owner.and_then(|(_, id)| id.parse().ok()).unwrap_or(file.id)
 }
 
 /// Serves a file.
@@ -98,7 +120,7 @@ pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Respons
         None => StatusCode::OK,
         Some(_) => StatusCode::PARTIAL_CONTENT,
     };
-    let mut response = described(status, &tag, Body::from_stream(found.bytes.boxed()));
+    let mut response = described(status, &tag, Body::from_stream(found.bytes));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(found.length));
     let kind = HeaderValue::from_static(found.kind.mime());

@@ -152,6 +152,12 @@ impl Settings {
             chat: self.chat_per_minute.map_or(default.chat, Rate::per_minute),
             peers: self.room_peers.unwrap_or(default.peers),
             consumers: self.media_tracks.unwrap_or(default.consumers),
+            chat_stored_bytes: self
+                .chat_per_meeting_bytes
+                .unwrap_or(default.chat_stored_bytes),
+            chat_person_bytes: self
+                .chat_per_person_bytes
+                .unwrap_or(default.chat_person_bytes),
             ..default
         }
     }

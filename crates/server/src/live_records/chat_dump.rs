@@ -20,15 +20,25 @@ static PUBLIC: Statement = Statement::new(
     "SELECT id, session_id, peer_id, participant_id, name, kind, payload, pinned, edited, targets, created_at, meeting_id
      FROM chat_messages WHERE app_id = $1 AND session_id = $2 AND id > $3 AND LENGTH(targets) = 0 ORDER BY id LIMIT $4",
 );
+/// Of the next messages, how many have so many bytes together.
+static FITTING: Statement = Statement::new(
+    "live_records.fitting_chat",
+    "SELECT COUNT(*) FROM (SELECT SUM(m.bytes) OVER (ORDER BY m.id) AS upto FROM
+       (SELECT id, OCTET_LENGTH(payload) AS bytes FROM chat_messages
+        WHERE app_id = $1 AND session_id = $2 AND id > $3 AND LENGTH(targets) = 0 ORDER BY id LIMIT $4) m) n
+     WHERE n.upto <= $5",
+);
 static ANY_PUBLIC: Statement = Statement::new(
     "live_records.any_public_chat",
     "SELECT id FROM chat_messages WHERE app_id = $1 AND session_id = $2 AND LENGTH(targets) = 0 LIMIT 1",
 );
 
-pub(super) static STATEMENTS: [&Statement; 2] = [&PUBLIC, &ANY_PUBLIC];
+pub(super) static STATEMENTS: [&Statement; 3] = [&PUBLIC, &FITTING, &ANY_PUBLIC];
 
-/// Messages that are read at once.
+/// Messages that are read at once, at most.
 const CHUNK: i64 = 500;
+/// Bytes of them, at most, unless one has more.
+const CHUNK_BYTES: i64 = 1 << 20;
 const HEADER: &str = "id,participantId,sessionId,meetingId,displayName,pinned,isEdited,payloadType,payload,createdAt\r\n";
 
 struct DumpRow(ChatMessage, MeetingId);
@@ -101,7 +111,12 @@ pub(crate) fn chat_csv(
         let parlor = Arc::clone(&parlor);
         async move {
             let Some(after) = after else { return Ok(None) };
-            let key = values![app.uuid(), session.uuid(), after, CHUNK];
+            let next =
+                |rest: [i64; 2]| values![app.uuid(), session.uuid(), after, rest[0], rest[1]];
+            let fitting = parlor.db.scan::<Row>(&FITTING, next([CHUNK, CHUNK_BYTES]));
+            let fitting = fitting.await?.first().and_then(|row| row.get::<i64>(0));
+            let fitting = fitting.unwrap_or_default().max(1);
+            let key = values![app.uuid(), session.uuid(), after, fitting];
             let rows = parlor.db.scan::<DumpRow>(&PUBLIC, key).await?;
             let next = rows.last().map(|DumpRow(message, _)| message.id);
             for row in &rows {

@@ -6,6 +6,7 @@ use parlor_store::{Error, FromRow, Row, Statement, values};
 
 use super::{last_alive, targets, view_of};
 use crate::parlor::Parlor;
+use crate::quotas;
 
 static SESSION: Statement = Statement::new(
     "live_records.past_session",
@@ -38,7 +39,25 @@ static CHAT_OF_SESSION: Statement = Statement::new(
      FROM chat_messages WHERE app_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3",
 );
 
-pub(super) static STATEMENTS: [&Statement; 6] = [
+/// Of the newest messages, how many have so many bytes together.
+static FITTING_OF_MEETING: Statement = Statement::new(
+    "live_records.fitting_chat_of_meeting",
+    "SELECT COUNT(*) FROM (SELECT SUM(m.bytes) OVER (ORDER BY m.id DESC) AS upto FROM
+       (SELECT id, OCTET_LENGTH(payload) AS bytes FROM chat_messages
+        WHERE app_id = $1 AND meeting_id = $2 ORDER BY id DESC LIMIT $3) m) n
+     WHERE n.upto <= $4",
+);
+static FITTING_OF_SESSION: Statement = Statement::new(
+    "live_records.fitting_chat_of_session",
+    "SELECT COUNT(*) FROM (SELECT SUM(m.bytes) OVER (ORDER BY m.id DESC) AS upto FROM
+       (SELECT id, OCTET_LENGTH(payload) AS bytes FROM chat_messages
+        WHERE app_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT $3) m) n
+     WHERE n.upto <= $4",
+);
+
+pub(super) static STATEMENTS: [&Statement; 8] = [
+    &FITTING_OF_MEETING,
+    &FITTING_OF_SESSION,
     &SESSION,
     &EARLIER,
     &PEERS,
@@ -144,6 +163,10 @@ pub(crate) async fn past(
     chat_held: usize,
 ) -> Result<Past, Error> {
     let (db, key) = (&parlor.db, values![app.uuid(), meeting.id.uuid()]);
+    let (chat_bytes, chat_full) = quotas::of_room(parlor, app.uuid(), meeting.id.uuid()).await?;
+    let held = (chat_held, chat_bytes);
+    let of_meeting = [&CHAT_OF_MEETING, &FITTING_OF_MEETING];
+    let of_session_only = [&CHAT_OF_SESSION, &FITTING_OF_SESSION];
     let Some(SessionRow {
         session,
         updated_ms,
@@ -151,13 +174,15 @@ pub(crate) async fn past(
     else {
         let earlier = db.read::<Row>(&EARLIER, key.clone()).await?.pop();
         let chat = if meeting.persist_chat {
-            chat(parlor, &CHAT_OF_MEETING, key, chat_held).await?
+            chat(parlor, of_meeting, key, held).await?
         } else {
             Vec::new()
         };
         return Ok(Past {
             chat,
             earlier_ms: earlier.map_or(Ok(0), |mut row| row.take(0))?,
+            chat_bytes,
+            chat_full,
             ..Past::default()
         });
     };
@@ -165,13 +190,13 @@ pub(crate) async fn past(
     let peers = db.scan::<PeerRow>(&PEERS, of_session.clone()).await?;
     let entries = db.scan::<EntryRow>(&ENTRIES, of_session.clone()).await?;
     let chat = if meeting.persist_chat {
-        chat(parlor, &CHAT_OF_MEETING, key, chat_held).await?
+        chat(parlor, of_meeting, key, held).await?
     } else {
-        chat(parlor, &CHAT_OF_SESSION, of_session, chat_held).await?
+        chat(parlor, of_session_only, of_session, held).await?
     };
     Ok(Past {
-        chat_bytes: 0,
-        chat_full: None,
+        chat_bytes,
+        chat_full,
         session: Some(session),
         peers: peers.into_iter().map(|PeerRow(peer)| peer).collect(),
         entries: entries
@@ -184,14 +209,24 @@ pub(crate) async fn past(
     })
 }
 
+/// The newest messages, oldest first: as many as are held, and no more bytes than are held.
 async fn chat(
     parlor: &Parlor,
-    statement: &'static Statement,
+    [newest, fitting]: [&'static Statement; 2],
     mut key: Vec<parlor_store::Value>,
-    held: usize,
+    (held, stored_bytes): (usize, u64),
 ) -> Result<Vec<ChatMessage>, Error> {
-    key.push(i64::try_from(held).unwrap_or(i64::MAX).into());
-    let rows = parlor.db.scan::<ChatRow>(statement, key).await?;
+    let mut held = i64::try_from(held).unwrap_or(i64::MAX);
+    let held_bytes = parlor.limits.room.chat_held_bytes;
+    let held_bytes = i64::try_from(held_bytes).unwrap_or(i64::MAX);
+    if stored_bytes > held_bytes.unsigned_abs() {
+        let mut key = key.clone();
+        key.extend(values![held, held_bytes]);
+        let fitting = parlor.db.scan::<Row>(fitting, key).await?;
+        held = fitting.first().and_then(|row| row.get(0)).unwrap_or(held);
+    }
+    key.push(held.into());
+    let rows = parlor.db.scan::<ChatRow>(newest, key).await?;
     Ok(rows
         .into_iter()
         .rev()

@@ -342,6 +342,35 @@ async fn the_newest_messages_are_found_oldest_first() {
 }
 
 #[tokio::test]
+async fn no_more_of_a_chat_is_read_at_once_than_is_held() {
+    const LARGE: usize = 64 * 1024;
+    on_both(async |scene: Scene| {
+        let mut records = vec![Record::Session(scene.session())];
+        let large = "x".repeat(LARGE);
+        let messages: Vec<ChatMessage> = (0..300).map(|_| scene.message(&large)).collect();
+        records.extend(messages.iter().cloned().map(Record::Chat));
+        scene.keep(&records).await;
+        let held = scene.parlor.limits.room.chat_held_bytes / LARGE;
+        assert!(held < messages.len());
+        for persists in [true, false] {
+            let past = scene.past(persists, 10_000).await;
+            assert_eq!(past.chat, messages[messages.len() - held..]);
+            let stored = messages.iter().map(ChatMessage::stored_bytes).sum::<u64>();
+            assert_eq!((past.chat_bytes, past.chat_full), (stored, None));
+        }
+        let chunks: Vec<_> = chat_csv(Arc::clone(&scene.parlor), scene.app, scene.session)
+            .try_collect()
+            .await
+            .unwrap();
+        let largest = chunks.iter().map(bytes::Bytes::len).max();
+        assert!(largest < Some((1 << 20) + LARGE), "{largest:?}");
+        let csv = String::from_utf8(chunks.concat()).unwrap();
+        assert_eq!(csv.lines().count(), 1 + messages.len());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_room_learns_when_the_process_before_was_last_alive() {
     on_both(async |scene: Scene| {
         let Scene { parlor, now_ms, .. } = &scene;

@@ -251,6 +251,9 @@ impl Driver {
         };
         let begun = self.waiting.len();
         self.room.handle(&mut at, input, &mut self.waiting);
+        for full in self.room.take_refused_messages() {
+            self.parlor.metrics.storage.message_refused(full.as_str());
+        }
         // What the media plane does is no news to anybody until its answer is: it need not wait for
         // the records, and somebody who was put out must not.
         let is_media = |output: &mut Output| matches!(output, Output::Media(_));

@@ -261,3 +261,39 @@ async fn readers_who_stop_cost_little_of_a_large_file() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn those_who_trickle_make_room_for_others() {
+    use tokio::io::AsyncWriteExt;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        ["--uploads-at-once", "2"],
+        ["--uploads-per-app", "0"],
+        ["--uploads-per-meeting", "0"],
+    ];
+    let server = Server::on(folder.path(), arguments.as_flattened()).await;
+    let ada = server.host().await;
+    let address = server.parlor().url().strip_prefix("http://").unwrap();
+    let metric = async |name: &str| {
+        let metrics = server.parlor().metrics().await.unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |count| count.trim().parse::<u64>().unwrap())
+    };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let [to_put, _] = links(&server, &ada, json!({})).await;
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("PUT {to_put} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1000\r\n\r\nx");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    while metric("parlor_uploads ").await < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let [to_put, to_get] = links(&server, &ada, json!({})).await;
+    put(&server, &to_put, "text/plain", b"honest").await.data();
+    assert_eq!(get(&server, &to_get).await.bytes, b"honest");
+    let cut = "parlor_uploads_refused_total{reason=\"slow_while_others_wait\"}";
+    assert_eq!(metric(cut).await, 1);
+}

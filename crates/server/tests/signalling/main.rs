@@ -10,6 +10,7 @@ mod active_session;
 mod breakout;
 mod broadcasts;
 mod chat;
+mod chat_quotas;
 mod coming_back;
 mod crash;
 mod crowding;

@@ -122,6 +122,11 @@ impl Server {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
+    /// Whether its records are in PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.database.is_some()
+    }
+
     /// Where it listens.
     pub(crate) fn origin(&self) -> &str {
         self.parlor.url()

@@ -1,62 +1,59 @@
 //! Where files are kept: a directory, or storage that speaks S3.
 
-use std::os::unix::fs::DirBuilderExt;
-use std::sync::Arc;
-use std::time::Duration;
+mod writing;
 
-use axum::body::Body;
+pub(super) use writing::{Bounds, Unwritten};
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use http_body_util::BodyExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    WriteMultipart,
-};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use parlor_protocol::ids::{AppId, MeetingId};
+use uuid::Uuid;
 
 use super::kinds::{Kind, TELLING_BYTES};
 use super::ranges;
-use crate::api::{ApiError, Problem};
+use super::slots::{self, Slots};
+use crate::api::ApiError;
 use crate::client_api::links::File;
 use crate::config::Settings;
+use crate::disk::Disk;
+use writing::PARTS_AT_ONCE;
 
 /// Bytes of a part on its way to S3, which takes no smaller ones.
 #[cfg(feature = "s3")]
 const S3_PART_BYTES: usize = 5 * 1024 * 1024;
 /// Bytes of a part on its way to a disk.
 const DISK_PART_BYTES: usize = 256 * 1024;
-/// Bytes of all files on their way, in memory.
+/// Bytes that are read at once from S3, where each read is a request.
+#[cfg(feature = "s3")]
+const S3_READ_BYTES: u64 = 1024 * 1024;
+/// Bytes that are read at once from a disk.
+const DISK_READ_BYTES: u64 = 256 * 1024;
+/// Bytes of all files on their way, in memory, unless the number of uploads is set.
 const MEMORY_BYTES: usize = 256 * 1024 * 1024;
-/// Parts of one file on their way at once.
-const PARTS_AT_ONCE: usize = 2;
-/// How long a file waits for the memory that others use.
-const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the whole of a file may take, however steadily it comes.
-const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// Bytes a second at which a file has to come on average: whoever is slower holds up others.
-const PACE_BYTES: u64 = 16 * 1024;
-/// Bytes of a body that is not wanted which are still read, so that its sender hears why.
-const DRAINED_BYTES: usize = 64 * 1024 * 1024;
+/// What older versions put beside a file from when it was begun.
+const TAKEN: &str = ".taken";
 
 /// The storage of files. Cheap to clone.
 #[derive(Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
     part_bytes: usize,
-    at_once: Arc<Semaphore>,
-}
-
-/// How much of a file is taken.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    /// Bytes.
-    pub(super) bytes: u64,
-    /// Between two pieces of it, and how far it may stay behind its pace.
-    pub(super) pause: Duration,
+    read_bytes: u64,
+    /// The directory, if it is one.
+    folder: Option<PathBuf>,
+    disk: Option<Disk>,
+    /// Bytes that were promised to uploads and are not written yet.
+    promised: Arc<AtomicU64>,
+    pub(super) slots: Arc<Slots>,
 }
 
 /// A file that was found.
@@ -71,6 +68,15 @@ pub(super) struct Found {
     pub(super) bytes: BoxStream<'static, object_store::Result<Bytes>>,
 }
 
+/// A name in the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    /// App, meeting and file.
+    pub(super) key: [Uuid; 3],
+    /// It is only the mark of an older version that the file was begun.
+    pub(super) is_mark: bool,
+}
+
 impl Files {
     /// Opens the storage that the settings name.
     ///
@@ -81,114 +87,41 @@ impl Files {
             .storage
             .as_deref()
             .filter(|place| !place.is_empty());
-        match place {
+        let files = match place {
             Some(url) if url.starts_with("s3://") => s3(url, settings.storage_endpoint.as_deref()),
             Some(other) if other.contains("://") => {
                 anyhow::bail!("--storage takes a directory or s3://bucket/prefix")
             }
             Some(folder) => directory(folder.as_ref()),
             None => directory(&settings.data_dir().join("uploads")),
-        }
+        }?;
+        let slots = slots_of(files.part_bytes, settings);
+        Ok(Self {
+            slots: Slots::new(slots),
+            ..files
+        })
     }
 
-    fn new(store: Arc<dyn ObjectStore>, part_bytes: usize) -> Self {
-        let each = part_bytes * (PARTS_AT_ONCE + 1);
+    fn new(store: Arc<dyn ObjectStore>, part_bytes: usize, read_bytes: u64) -> Self {
+        let slots = slots_of(part_bytes, &Settings::default());
         Self {
             store,
             part_bytes,
-            at_once: Arc::new(Semaphore::new(MEMORY_BYTES / each)),
+            read_bytes,
+            folder: None,
+            disk: None,
+            promised: Arc::default(),
+            slots: Slots::new(slots),
         }
     }
 
-    /// Writes a file that was never written before; how many bytes it has.
-    ///
-    /// # Errors
-    /// 409 when it was, 408 and 413 when it is too slow or too large, 400 when it breaks off, 503
-    /// when the storage fails.
-    pub(super) async fn write(
-        &self,
-        file: &File,
-        body: Body,
-        bounds: Bounds,
-    ) -> Result<u64, ApiError> {
-        let (files, path, taken) = (self.clone(), path(file), taken(file));
-        // In a task of its own, which cleans up also when the client has gone.
-        let writing = tokio::spawn(async move {
-            let permit = files.at_once.acquire();
-            let permit = tokio::time::timeout(MEMORY_PATIENCE, permit).await;
-            let _permit = permit.map_err(|_| ApiError::unavailable("too many files at once"))?;
-            files.take(&taken).await?;
-            let writing = files.stream(&path, body, bounds);
-            let written = tokio::time::timeout(FILE_PATIENCE, writing).await;
-            let written = written.unwrap_or_else(|_| Err(ApiError::too_slow()));
-            if written.is_err() {
-                // The link is as good as before.
-                let _ = files.store.delete(&taken).await;
-            }
-            written
-        });
-        let panicked = |_| ApiError::internal("the task that writes a file panicked");
-        writing.await.map_err(panicked)?
-    }
-
-    /// Marks a file as taken: of several that write it at once, on any node, one may.
-    async fn take(&self, taken: &Path) -> Result<(), ApiError> {
-        let only_new = PutOptions::from(PutMode::Create);
-        match self
-            .store
-            .put_opts(taken, PutPayload::new(), only_new)
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(
-                object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. },
-            ) => {
-                let message = "this link was used already; ask for another one";
-                Err(ApiError::conflict(Problem::new(message)))
-            }
-            Err(error) => Err(failed(&error)),
+    /// Whether a file is in the storage.
+    pub(super) async fn exists(&self, key: [Uuid; 3]) -> object_store::Result<bool> {
+        match self.store.head(&path(key)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
-    }
-
-    async fn stream(&self, path: &Path, mut body: Body, bounds: Bounds) -> Result<u64, ApiError> {
-        let upload = self.store.put_multipart(path).await;
-        let upload = upload.map_err(|error| failed(&error))?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part_bytes);
-        let (mut written, mut waited) = (0, Duration::ZERO);
-        let refused = loop {
-            let asked = Instant::now();
-            let next = tokio::time::timeout(bounds.pause, body.frame()).await;
-            // Only for the sender, not for the storage.
-            waited += asked.elapsed();
-            let frame = match next {
-                Err(_) => break ApiError::too_slow(),
-                Ok(None) => {
-                    upload.finish().await.map_err(|error| failed(&error))?;
-                    return Ok(written);
-                }
-                Ok(Some(Err(_))) => break ApiError::bad_request("the request body broke off"),
-                Ok(Some(Ok(_))) if waited > bounds.pause + paced(written) => {
-                    break ApiError::too_slow();
-                }
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(bytes) = frame.into_data() else {
-                continue;
-            };
-            written += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if written > bounds.bytes {
-                drain(body, bounds.pause).await;
-                break too_large(bounds.bytes);
-            }
-            if let Err(error) = upload.wait_for_capacity(PARTS_AT_ONCE).await {
-                break failed(&error);
-            }
-            // Copied, since a piece would hold on to the whole buffer it was read into.
-            upload.write(&bytes);
-        };
-        let _ = upload.abort().await;
-        Err(refused)
     }
 
     /// Finds a file, or the part of it that a `Range` header asks for.
@@ -196,63 +129,189 @@ impl Files {
     /// # Errors
     /// 404 when it was never written, 416 when it has no such part, 503 when the storage fails.
     pub(super) async fn read(&self, file: &File, range: Option<&str>) -> Result<Found, ApiError> {
-        let path = path(file);
+        let path = path(key(file));
+        let size = self.store.head(&path).await.map_err(not_found)?.size;
         let asked = range.and_then(ranges::asked);
-        if let Some(asked) = asked {
-            let size = self.store.head(&path).await.map_err(not_found)?.size;
-            let range = ranges::within(&asked, size).ok_or_else(ApiError::outside)?;
-            let telling = 0..size.min(TELLING_BYTES as u64);
-            let start = self.store.get_range(&path, telling).await;
-            let kind = Kind::of(&start.map_err(not_found)?);
-            let options = GetOptions {
-                range: Some(GetRange::Bounded(range.clone())),
-                ..GetOptions::default()
-            };
-            let got = self
-                .store
-                .get_opts(&path, options)
-                .await
-                .map_err(not_found)?;
-            return Ok(Found {
-                kind,
-                length: range.end - range.start,
-                part: Some(format!("bytes {}-{}/{size}", range.start, range.end - 1)),
-                bytes: got.into_stream(),
-            });
-        }
-        let got = self.store.get(&path).await.map_err(not_found)?;
-        let length = got.meta.size;
-        let mut bytes = got.into_stream();
-        let first = bytes.try_next().await.map_err(|error| failed(&error))?;
-        let first = first.unwrap_or_default();
+        let (range, part) = match asked {
+            None => (0..size, None),
+            Some(asked) => {
+                let range = ranges::within(&asked, size).ok_or_else(ApiError::outside)?;
+                let part = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+                (range, Some(part))
+            }
+        };
+        // Before the answer begins, so that a failure of the storage is one of the request.
+        let first = self.piece(&path, range.start, range.end).await;
+        let first = first.map_err(not_found)?;
+        let tells = first.len() >= TELLING_BYTES || range.end == size;
+        let kind = if range.start == 0 && tells {
+            Kind::of(&first[..first.len().min(TELLING_BYTES)])
+        } else {
+            let start = self.piece(&path, 0, size.min(TELLING_BYTES as u64)).await;
+            Kind::of(&start.map_err(not_found)?)
+        };
         Ok(Found {
-            kind: Kind::of(&first[..first.len().min(TELLING_BYTES)]),
-            length,
-            part: None,
-            bytes: stream::iter([Ok(first)]).chain(bytes).boxed(),
+            kind,
+            length: range.end - range.start,
+            part,
+            bytes: self.clone().pieces(path, first, range),
         })
+    }
+
+    /// Some bytes of a file, from a place on.
+    async fn piece(&self, path: &Path, start: u64, end: u64) -> object_store::Result<Bytes> {
+        let end = end.min(start + self.read_bytes);
+        if start == end {
+            return Ok(Bytes::new());
+        }
+        self.store.get_range(path, start..end).await
+    }
+
+    /// The rest of a file, each piece read when it is wanted: while its reader does nothing, nothing
+    /// of the file is open.
+    fn pieces(
+        self,
+        path: Path,
+        first: Bytes,
+        range: std::ops::Range<u64>,
+    ) -> BoxStream<'static, object_store::Result<Bytes>> {
+        let length = |bytes: &Bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let next = range.start + length(&first);
+        let rest = stream::try_unfold((self, path, next), move |(files, path, next)| async move {
+            if next >= range.end {
+                return Ok(None);
+            }
+            let bytes = files.piece(&path, next, range.end).await?;
+            let next = next + length(&bytes);
+            Ok(Some((bytes, (files, path, next))))
+        });
+        stream::iter([Ok(first)]).chain(rest).boxed()
+    }
+
+    /// Deletes a file. It may be gone already.
+    pub(super) async fn delete(&self, key: [Uuid; 3]) -> object_store::Result<()> {
+        self.delete_path(&path(key)).await
+    }
+
+    /// Deletes the mark of a file that an older version wrote.
+    pub(super) async fn delete_mark(&self, key: [Uuid; 3]) -> object_store::Result<()> {
+        self.delete_path(&Path::from(format!("{}{TAKEN}", path(key))))
+            .await
+    }
+
+    /// Deletes what an upload has left in a directory whose process died in the midst of it. S3 has
+    /// rules for that.
+    pub(super) async fn delete_leftovers(&self, key: [Uuid; 3]) {
+        let Some(folder) = &self.folder else { return };
+        let [app, meeting] = folders(key[0], key[1]);
+        let folder = folder.join(app).join(meeting);
+        let leftovers = format!("{}#", key[2]);
+        blocking(move || remove_where(&folder, |name| name.starts_with(&leftovers))).await;
+    }
+
+    pub(super) async fn delete_path(&self, path: &Path) -> object_store::Result<()> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes whatever files there are of a meeting.
+    pub(super) async fn delete_meeting(
+        &self,
+        app: Uuid,
+        meeting: Uuid,
+    ) -> object_store::Result<()> {
+        let folder = Path::from_iter(folders(app, meeting));
+        let mut found = self.store.list(Some(&folder));
+        while let Some(object) = found.try_next().await? {
+            self.delete_path(&object.location).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the directory of a meeting of which no file is left or being written.
+    pub(super) async fn remove_folder(&self, app: Uuid, meeting: Uuid) {
+        let Some(root) = &self.folder else { return };
+        let [app, meeting] = folders(app, meeting);
+        let app = root.join(app);
+        let meeting = app.join(meeting);
+        let remove = move || {
+            // There need not be one, and other meetings may have files.
+            let _ = std::fs::remove_dir_all(meeting);
+            let _ = std::fs::remove_dir(app);
+        };
+        blocking(remove).await;
+    }
+
+    /// Everything in the storage that looks like a file of a chat.
+    pub(super) fn all(&self) -> BoxStream<'static, object_store::Result<(Name, ObjectMeta)>> {
+        let named = |object: ObjectMeta| async move {
+            Ok(named(&object.location).map(|name| (name, object)))
+        };
+        self.store.list(None).try_filter_map(named).boxed()
     }
 }
 
-/// How long so many bytes may take.
-fn paced(bytes: u64) -> Duration {
-    Duration::from_millis(bytes.saturating_mul(1000) / PACE_BYTES)
+/// How many may upload at a time: by the memory that their parts take, when nobody says.
+fn slots_of(part_bytes: usize, settings: &Settings) -> slots::Bounds {
+    let each = part_bytes * (PARTS_AT_ONCE + 1);
+    let all = settings.uploads_at_once.unwrap_or(MEMORY_BYTES / each);
+    let all = all.max(1);
+    let share = |set: Option<usize>, default: usize| set.unwrap_or(default.max(1));
+    slots::Bounds {
+        all,
+        app: share(settings.uploads_per_app, all * 3 / 4),
+        meeting: share(settings.uploads_per_meeting, all / 2),
+        person: share(settings.uploads_per_person, 4),
+        grace: slots::GRACE,
+    }
+}
+
+fn key(file: &File) -> [Uuid; 3] {
+    [file.app.uuid(), file.meeting.uuid(), file.id]
 }
 
 /// The name that a sender gave is no part of it.
-fn path(file: &File) -> Path {
-    let File {
-        app, meeting, id, ..
-    } = file;
-    Path::from_iter([app.to_string(), meeting.to_string(), id.to_string()])
+fn path([app, meeting, id]: [Uuid; 3]) -> Path {
+    let [app, meeting] = folders(app, meeting);
+    Path::from_iter([app, meeting, id.to_string()])
 }
 
-/// What stands beside a file from when it is begun.
-fn taken(file: &File) -> Path {
-    Path::from(format!("{}.taken", path(file)))
+fn folders(app: Uuid, meeting: Uuid) -> [String; 2] {
+    let (app, meeting) = (AppId::from_uuid(app), MeetingId::from_uuid(meeting));
+    [app.to_string(), meeting.to_string()]
 }
 
-fn failed(error: &object_store::Error) -> ApiError {
+fn named(path: &Path) -> Option<Name> {
+    let text = path.as_ref();
+    let (file, is_mark) = match text.strip_suffix(TAKEN) {
+        Some(file) => (file, true),
+        None => (text, false),
+    };
+    let mut parts = file.split('/').map(|part| part.parse::<Uuid>().ok());
+    let key = [parts.next()??, parts.next()??, parts.next()??];
+    // Nothing that is only similar.
+    (self::path(key).as_ref() == file).then_some(Name { key, is_mark })
+}
+
+/// Removes the files of a folder whose names are such.
+fn remove_where(folder: &std::path::Path, is_wanted: impl Fn(&str) -> bool) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(&is_wanted) {
+            // The next round tries again.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if tokio::task::spawn_blocking(work).await.is_err() {
+        tracing::error!("a task on the directory of files has panicked");
+    }
+}
+
+pub(super) fn failed(error: &object_store::Error) -> ApiError {
     ApiError::unavailable(format!("storage: {error}"))
 }
 
@@ -261,25 +320,6 @@ fn not_found(error: object_store::Error) -> ApiError {
         object_store::Error::NotFound { .. } => ApiError::missing("file"),
         error => failed(&error),
     }
-}
-
-pub(super) fn too_large(limit: u64) -> ApiError {
-    ApiError::too_large(usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-/// Reads some of a body that is not wanted, for so long at most.
-pub(super) async fn drain(mut body: Body, time: Duration) {
-    let reading = async {
-        let mut read = 0;
-        while read < DRAINED_BYTES {
-            match body.frame().await {
-                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
-                _ => return,
-            }
-        }
-    };
-    // It was worth a try.
-    let _ = tokio::time::timeout(time, reading).await;
 }
 
 fn directory(folder: &std::path::Path) -> anyhow::Result<Files> {
@@ -293,10 +333,12 @@ fn directory(folder: &std::path::Path) -> anyhow::Result<Files> {
         .create(folder)
         .map_err(|error| at(&error))?;
     let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| at(&error))?;
-    Ok(Files::new(
-        Arc::new(store.with_fsync(true)),
-        DISK_PART_BYTES,
-    ))
+    let store = Arc::new(store.with_fsync(true));
+    Ok(Files {
+        folder: Some(folder.to_owned()),
+        disk: Some(Disk::of(folder)),
+        ..Files::new(store, DISK_PART_BYTES, DISK_READ_BYTES)
+    })
 }
 
 #[cfg(feature = "s3")]
@@ -322,7 +364,7 @@ fn s3(url: &str, endpoint: Option<&str>) -> anyhow::Result<Files> {
     } else {
         Arc::new(PrefixStore::new(store, prefix))
     };
-    Ok(Files::new(store, S3_PART_BYTES))
+    Ok(Files::new(store, S3_PART_BYTES, S3_READ_BYTES))
 }
 
 #[cfg(not(feature = "s3"))]
@@ -331,49 +373,4 @@ fn s3(_: &str, _: Option<&str>) -> anyhow::Result<Files> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::response::IntoResponse;
-    use parlor_protocol::ids::{AppId, MeetingId};
-    use uuid::Uuid;
-
-    use super::*;
-
-    /// Writes what comes in pieces of so many bytes, one every 50 ms; the status and how long
-    /// it took.
-    async fn written(piece: usize, pieces: usize) -> (Result<u64, u16>, Duration) {
-        let folder = tempfile::tempdir().unwrap();
-        let files = directory(folder.path()).unwrap();
-        let file = File {
-            app: AppId::from_uuid(Uuid::nil()),
-            meeting: MeetingId::from_uuid(Uuid::nil()),
-            id: Uuid::nil(),
-            name: "a".into(),
-        };
-        let coming = stream::iter(0..pieces).then(move |_| async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            Ok::<_, std::io::Error>(vec![0; piece])
-        });
-        let bounds = Bounds {
-            bytes: 1 << 30,
-            pause: Duration::from_millis(200),
-        };
-        let began = Instant::now();
-        let written = files.write(&file, Body::from_stream(coming), bounds).await;
-        let written = written.map_err(|error| error.into_response().status().as_u16());
-        (written, began.elapsed())
-    }
-
-    #[tokio::test]
-    async fn whoever_trickles_a_file_is_let_go_soon() {
-        let (written, took) = written(1, 1000).await;
-        assert_eq!(written, Err(408));
-        assert!(took < Duration::from_secs(10), "{took:?}");
-    }
-
-    #[tokio::test]
-    async fn a_slow_line_takes_its_time() {
-        let (written, took) = written(8 * 1024, 30).await;
-        assert_eq!(written, Ok(30 * 8 * 1024));
-        assert!(took >= Duration::from_millis(1500), "{took:?}");
-    }
-}
+mod tests;

@@ -1,0 +1,238 @@
+//! The records of files. Bytes are reserved in the records before the first one is written, so that
+//! uploads at the same time, on any node, never take more than a quota together; what was reserved
+//! for an upload that died with its process is given back by `upkeep`.
+
+use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use uuid::Uuid;
+
+use crate::client_api::links::File;
+use crate::parlor::Parlor;
+use crate::usage::{self, What, sum_of};
+
+/// Units that reserve take turns; on a node all of them run on one writer, after others.
+const TURN_KEY: u64 = u64::MAX;
+/// How often the end of an upload is tried to be written.
+const TRIES: usize = 3;
+
+static TURN: Statement = Statement::new(
+    "files.turn",
+    "UPDATE file_storage SET turn = turn + 1 WHERE id = 1",
+);
+static RESERVE: Statement = Statement::new(
+    "files.reserve",
+    "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at)
+     SELECT CAST($1 AS UUID), CAST($2 AS UUID), CAST($3 AS UUID), CAST($4 AS UUID), CAST($5 AS BIGINT), CAST($6 AS BIGINT), NULL
+     WHERE (SELECT CAST(COALESCE(SUM(file_bytes), 0) AS BIGINT) FROM usage WHERE app_id = $1 AND meeting_id = $2) <= CAST($7 AS BIGINT)
+       AND (SELECT CAST(COALESCE(SUM(file_bytes), 0) AS BIGINT) FROM usage WHERE app_id = $1 AND meeting_id = $10) <= CAST($8 AS BIGINT)
+       AND (SELECT CAST(COALESCE(SUM(file_bytes), 0) AS BIGINT) FROM usage WHERE app_id = $10 AND meeting_id = CAST($10 AS UUID)) <= CAST($9 AS BIGINT)
+     ON CONFLICT (app_id, meeting_id, id) DO NOTHING RETURNING bytes",
+);
+static SETTLE: Statement = Statement::new(
+    "files.settle",
+    "UPDATE files SET bytes = $5, stored_at = $6
+     WHERE app_id = $1 AND meeting_id = $2 AND id = $3 AND process = $4 AND stored_at IS NULL RETURNING bytes",
+);
+static FREE: Statement = Statement::new(
+    "files.free",
+    "DELETE FROM files WHERE app_id = $1 AND meeting_id = $2 AND id = $3 RETURNING bytes",
+);
+static FIND: Statement = Statement::new(
+    "files.find",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
+);
+/// A file that is in the storage and not in the records.
+static FOUND: Statement = Statement::new(
+    "files.found",
+    "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at) VALUES ($1, $2, $3, $4, $5, $6, $6)
+     ON CONFLICT (app_id, meeting_id, id) DO NOTHING RETURNING bytes",
+);
+
+pub(super) static STATEMENTS: [&Statement; 6] = [&TURN, &RESERVE, &SETTLE, &FREE, &FIND, &FOUND];
+
+/// A file in the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileRow {
+    pub(super) app: Uuid,
+    pub(super) meeting: Uuid,
+    pub(super) id: Uuid,
+    /// Who wrote it; nil when it was found in the storage.
+    pub(super) process: Uuid,
+    /// What it takes, or what was reserved for it.
+    pub(super) bytes: i64,
+    /// When its last byte was written, Unix milliseconds.
+    pub(super) stored_ms: Option<i64>,
+}
+
+impl FromRow for FileRow {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            app: row.take(0)?,
+            meeting: row.take(1)?,
+            id: row.take(2)?,
+            process: row.take(3)?,
+            bytes: row.take(4)?,
+            stored_ms: row.take(5)?,
+        })
+    }
+}
+
+/// Why bytes could not be reserved.
+#[derive(Debug)]
+pub(super) enum NotReserved {
+    /// The file is being written, or was.
+    Taken,
+    /// Which quota has no room: `meeting_quota`, `app_quota` or `server_quota`.
+    Full(&'static str),
+    /// The database fails.
+    Failed(Error),
+}
+
+impl From<Error> for NotReserved {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn key(file: &File) -> [Uuid; 3] {
+    [file.app.uuid(), file.meeting.uuid(), file.id]
+}
+
+/// The row of a file, if there is one.
+pub(super) async fn find(
+    parlor: &Parlor,
+    [app, meeting, id]: [Uuid; 3],
+) -> Result<Option<FileRow>, Error> {
+    let key = values![app, meeting, id];
+    Ok(parlor.db.read::<FileRow>(&FIND, key).await?.pop())
+}
+
+/// Whether a file is being written, or was.
+pub(super) async fn is_taken(parlor: &Parlor, file: &File) -> Result<bool, Error> {
+    Ok(find(parlor, key(file)).await?.is_some())
+}
+
+/// Reserves the bytes of a file that was never written before. It is this process's until it is
+/// settled or freed.
+pub(super) async fn reserve(parlor: &Parlor, file: &File, bytes: u64) -> Result<(), NotReserved> {
+    let quotas = &parlor.limits.quotas;
+    let [app, meeting, id] = key(file);
+    let amount = whole(bytes);
+    // What may be there already, so that there is room for this.
+    let room = |quota: u64| match quota {
+        0 => i64::MAX,
+        quota => quota
+            .checked_sub(bytes)
+            .map_or(-1, |room| i64::try_from(room).unwrap_or(i64::MAX)),
+    };
+    let (of_meeting, of_app, of_all) = (
+        quotas.files_per_meeting,
+        quotas.files_per_app,
+        quotas.files_total,
+    );
+    let row = values![
+        app,
+        meeting,
+        id,
+        parlor.process,
+        amount,
+        parlor.clock.now_ms(),
+        room(of_meeting),
+        room(of_app),
+        room(of_all),
+        usage::ALL
+    ];
+    let unit = Unit::default().keyed(TURN_KEY);
+    let unit = unit.exactly_one(&TURN, values![]);
+    let unit = usage::reserve(unit.exactly_one(&RESERVE, row), app, meeting, amount);
+    match parlor.db.commit(unit).await {
+        Ok(_) => return Ok(()),
+        Err(Error::WrongCount { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if is_taken(parlor, file).await? {
+        return Err(NotReserved::Taken);
+    }
+    // Somebody may have made room meanwhile.
+    let full = full(parlor, file, bytes).await?;
+    Err(NotReserved::Full(full.unwrap_or("meeting_quota")))
+}
+
+/// Which quota has no room for so many bytes more, if any.
+pub(super) async fn full(
+    parlor: &Parlor,
+    file: &File,
+    bytes: u64,
+) -> Result<Option<&'static str>, Error> {
+    let quotas = &parlor.limits.quotas;
+    let [app, meeting, _] = key(file);
+    let used = usage::of(parlor, app, meeting).await?.files;
+    let is_full = |used: u64, quota: u64| quota > 0 && used.saturating_add(bytes) > quota;
+    let of = [
+        (used.meeting, quotas.files_per_meeting, "meeting_quota"),
+        (used.app, quotas.files_per_app, "app_quota"),
+        (used.all, quotas.files_total, "server_quota"),
+    ];
+    let full = of
+        .into_iter()
+        .find(|(used, quota, _)| is_full(*used, *quota));
+    Ok(full.map(|(_, _, quota)| quota))
+}
+
+/// A file is in the storage: it takes what was written, no longer what was reserved. False when the
+/// reservation is no longer there, and nothing may know of the file any more.
+pub(super) async fn settle(
+    parlor: &Parlor,
+    file: &File,
+    reserved: u64,
+    written: u64,
+) -> Result<bool, Error> {
+    let [app, meeting, id] = key(file);
+    let (reserved, written) = (whole(reserved), whole(written));
+    let unit = || {
+        let now_ms = parlor.clock.now_ms();
+        let row = values![app, meeting, id, parlor.process, written, now_ms];
+        let unit = Unit::default().exactly_one(&SETTLE, row);
+        usage::count(unit, What::Files, (app, meeting), move |_| {
+            written - reserved
+        })
+    };
+    let mut last = Ok(false);
+    for _ in 0..TRIES {
+        last = match parlor.db.commit(unit()).await {
+            Ok(_) => return Ok(true),
+            // An earlier try may have been committed, although nobody said so.
+            Err(Error::WrongCount { .. }) => {
+                let row = find(parlor, [app, meeting, id]).await?;
+                let is_ours = |row: &FileRow| row.process == parlor.process;
+                return Ok(row.is_some_and(|row| is_ours(&row) && row.stored_ms.is_some()));
+            }
+            Err(error @ Error::Unavailable(_)) => Err(error),
+            Err(error) => return Err(error),
+        };
+    }
+    last
+}
+
+/// A file is no longer in the storage: what it took is free again.
+pub(super) async fn free(parlor: &Parlor, [app, meeting, id]: [Uuid; 3]) -> Result<(), Error> {
+    let unit = Unit::default().then(&FREE, values![app, meeting, id]);
+    let unit = usage::count(unit, What::Files, (app, meeting), |rows| -sum_of(rows, 0));
+    parlor.db.commit(unit).await.map(drop)
+}
+
+/// Counts a file that is in the storage and not in the records.
+pub(super) async fn found(
+    parlor: &Parlor,
+    [app, meeting, id]: [Uuid; 3],
+    bytes: u64,
+    stored_ms: i64,
+) -> Result<(), Error> {
+    let row = values![app, meeting, id, Uuid::nil(), whole(bytes), stored_ms];
+    let unit = Unit::default().then(&FOUND, row);
+    let unit = usage::count(unit, What::Files, (app, meeting), |rows| sum_of(rows, 0));
+    parlor.db.commit(unit).await.map(drop)
+}
+
+fn whole(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

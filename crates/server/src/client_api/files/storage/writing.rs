@@ -1,0 +1,156 @@
+//! Writing a file: in parts, at a pace, and never into the space that the disk is to keep free.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use object_store::{ObjectStoreExt as _, WriteMultipart};
+
+use super::{Files, key, path};
+use crate::client_api::files::slots::Pace;
+use crate::client_api::links::File;
+
+/// Parts of one file on their way at once.
+pub(super) const PARTS_AT_ONCE: usize = 2;
+/// How long the whole of a file may take, however steadily it comes.
+const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Space on the disk that an upload will need, free for others again when it is dropped.
+pub(in super::super) struct Promise {
+    promised: Arc<AtomicU64>,
+    left: u64,
+}
+
+impl Promise {
+    /// So many bytes are on the disk.
+    pub(super) fn written(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.left);
+        self.left -= bytes;
+        self.promised.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.written(self.left);
+    }
+}
+
+/// How much of a file is taken, and how soon it must come.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Bounds {
+    /// Bytes.
+    pub(in super::super) bytes: u64,
+    /// Between two pieces of it, and how far it may be behind the least pace.
+    pub(in super::super) pause: Duration,
+    /// What the disk must keep free.
+    pub(in super::super) reserve: u64,
+}
+
+/// Why a file was not written.
+#[derive(Debug)]
+pub(in super::super) enum Unwritten {
+    /// It has more bytes than it may.
+    TooLarge,
+    /// It came too slowly.
+    Slow,
+    /// It came slowly and others waited.
+    CutOff,
+    /// Its sender went away.
+    BrokeOff,
+    /// The disk is nearly full.
+    NoSpace,
+    /// The storage fails.
+    Storage(object_store::Error),
+}
+
+impl From<object_store::Error> for Unwritten {
+    fn from(error: object_store::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl Files {
+    /// Sets space on the disk aside for a file; `None` when less than `reserve` would be left.
+    pub(in super::super) fn promise(&self, bytes: u64, reserve: u64) -> Option<Promise> {
+        let others = self.promised.fetch_add(bytes, Ordering::Relaxed);
+        let promise = Promise {
+            promised: Arc::clone(&self.promised),
+            left: bytes,
+        };
+        (!self.is_short(reserve, others.saturating_add(bytes))).then_some(promise)
+    }
+
+    pub(super) fn is_short(&self, reserve: u64, bytes: u64) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| disk.is_short(reserve, bytes))
+    }
+
+    /// Writes a file; how many bytes it has.
+    pub(in super::super) async fn write(
+        &self,
+        file: &File,
+        body: &mut Body,
+        bounds: Bounds,
+        pace: &Pace,
+        mut promise: Promise,
+    ) -> Result<u64, Unwritten> {
+        let upload = self.store.put_multipart(&path(key(file))).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part_bytes);
+        let streaming = self.stream(&mut upload, body, bounds, pace, &mut promise);
+        let written = tokio::select! {
+            written = tokio::time::timeout(FILE_PATIENCE, streaming) => {
+                written.unwrap_or(Err(Unwritten::Slow))
+            }
+            () = pace.cut_off() => Err(Unwritten::CutOff),
+        };
+        match written {
+            Ok(written) => {
+                upload.finish().await?;
+                Ok(written)
+            }
+            Err(error) => {
+                let _ = upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn stream(
+        &self,
+        upload: &mut WriteMultipart,
+        body: &mut Body,
+        bounds: Bounds,
+        pace: &Pace,
+        promise: &mut Promise,
+    ) -> Result<u64, Unwritten> {
+        let mut written = 0;
+        loop {
+            pace.waits();
+            let next = tokio::time::timeout(bounds.pause, body.frame()).await;
+            let bytes = match next {
+                Err(_) => return Err(Unwritten::Slow),
+                Ok(None) => return Ok(written),
+                Ok(Some(Err(_))) => return Err(Unwritten::BrokeOff),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            if pace.came(bytes.len()) > bounds.pause {
+                return Err(Unwritten::Slow);
+            }
+            let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            written += count;
+            if written > bounds.bytes {
+                return Err(Unwritten::TooLarge);
+            }
+            if self.is_short(bounds.reserve, 0) {
+                return Err(Unwritten::NoSpace);
+            }
+            upload.wait_for_capacity(PARTS_AT_ONCE).await?;
+            // Copied, since a piece would hold on to the whole buffer it was read into.
+            upload.write(&bytes);
+            promise.written(count);
+        }
+    }
+}

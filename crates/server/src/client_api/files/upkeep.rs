@@ -1,0 +1,230 @@
+//! What is done in the background so that nothing stays in the storage that nobody can reach: files
+//! of deleted meetings, files that are older than a setting allows, and what uploads left behind
+//! whose process died. Every step can be done again: the file goes first, its record after it.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use parlor_store::{Error, Row, Statement, Unit, values};
+use uuid::Uuid;
+
+use super::records::{self, FileRow};
+use super::storage::Name;
+use crate::parlor::Parlor;
+
+/// A process that has shown no sign of life for so long is gone.
+const DEAD_MS: i64 = 2 * 60 * 1000;
+/// What is in the storage without a record is left alone until it is so old.
+const STRAY_MS: i64 = 60 * 60 * 1000;
+/// Between two comparisons of the storage with the records.
+const COMPARED_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Files that are deleted at once.
+const BATCH: usize = 100;
+/// How long a deletion may take before the sweeper goes on with something else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+static OF_MEETING: Statement = Statement::new(
+    "files.of_meeting",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
+     WHERE app_id = $1 AND meeting_id = $2 AND stored_at IS NOT NULL LIMIT 100",
+);
+static ANY_OF_MEETING: Statement = Statement::new(
+    "files.any_of_meeting",
+    "SELECT id FROM files WHERE app_id = $1 AND meeting_id = $2 LIMIT 1",
+);
+static AGED: Statement = Statement::new(
+    "files.aged",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE stored_at < $1 ORDER BY stored_at LIMIT 100",
+);
+static UNFINISHED: Statement = Statement::new(
+    "files.unfinished",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
+     WHERE stored_at IS NULL AND (process = $1 OR NOT EXISTS
+       (SELECT 1 FROM servers s WHERE s.id = files.process AND s.alive_at > $2)) LIMIT 10000",
+);
+static MEETING: Statement = Statement::new(
+    "files.meeting",
+    "SELECT id FROM meetings WHERE app_id = $1 AND id = $2",
+);
+static COMPARED: Statement = Statement::new(
+    "files.compared",
+    "SELECT COALESCE(counted_at, 0) FROM file_storage WHERE id = 1",
+);
+static COMPARE_AGAIN: Statement = Statement::new(
+    "files.compare_again",
+    "UPDATE file_storage SET counted_at = $1 WHERE id = 1",
+);
+
+pub(super) static STATEMENTS: [&Statement; 7] = [
+    &MEETING,
+    &OF_MEETING,
+    &ANY_OF_MEETING,
+    &AGED,
+    &UNFINISHED,
+    &COMPARED,
+    &COMPARE_AGAIN,
+];
+
+/// Deletes the files of a deleted meeting. False when some are left: they are still being written,
+/// or the storage failed.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn delete_meeting(
+    parlor: &Parlor,
+    app: Uuid,
+    meeting: Uuid,
+) -> Result<bool, Error> {
+    let key = || values![app, meeting];
+    loop {
+        let rows = parlor.db.scan::<FileRow>(&OF_MEETING, key()).await?;
+        if rows.is_empty() {
+            break;
+        }
+        if !delete(parlor, rows, "meeting").await? {
+            return Ok(false);
+        }
+    }
+    if let Some(files) = &parlor.edge.files {
+        // What older versions wrote, of which there is no record.
+        let deleting = tokio::time::timeout(PATIENCE, files.delete_meeting(app, meeting));
+        match deleting.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the files of a deleted meeting could not be deleted yet");
+                return Ok(false);
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+    let left = parlor.db.scan::<Row>(&ANY_OF_MEETING, key()).await?;
+    if let Some(files) = parlor.edge.files.as_ref().filter(|_| left.is_empty()) {
+        files.remove_folder(app, meeting).await;
+    }
+    Ok(left.is_empty())
+}
+
+/// One round over the files that go by themselves.
+///
+/// # Errors
+/// When the database fails; the next round goes on from there.
+pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
+    let now_ms = parlor.clock.now_ms();
+    let unfinished = values![parlor.process, now_ms - DEAD_MS];
+    let rows = parlor.db.scan::<FileRow>(&UNFINISHED, unfinished).await?;
+    let is_dead = |row: &FileRow| row.process != parlor.process || !parlor.underway.has(row.id);
+    let mut rows: Vec<FileRow> = rows.into_iter().filter(is_dead).collect();
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(BATCH));
+        if !delete(parlor, rows, "unfinished").await? {
+            break;
+        }
+        rows = rest;
+    }
+    let kept_ms = parlor.limits.quotas.file_retention_ms;
+    while kept_ms > 0 {
+        let aged = values![now_ms - kept_ms];
+        let rows = parlor.db.scan::<FileRow>(&AGED, aged).await?;
+        if rows.is_empty() || !delete(parlor, rows, "age").await? {
+            break;
+        }
+    }
+    compare(parlor, now_ms).await
+}
+
+/// Deletes files, and then their records. False when the storage has failed for one of them.
+async fn delete(parlor: &Parlor, rows: Vec<FileRow>, reason: &'static str) -> Result<bool, Error> {
+    let one = async |row: FileRow| {
+        let key = [row.app, row.meeting, row.id];
+        if let Some(files) = &parlor.edge.files {
+            let deleting = async {
+                files.delete(key).await?;
+                if row.stored_ms.is_none() {
+                    files.delete_leftovers(key).await;
+                }
+                // It was found in the storage: an older version wrote it.
+                if row.process.is_nil() {
+                    files.delete_mark(key).await?;
+                }
+                Ok::<_, object_store::Error>(())
+            };
+            match tokio::time::timeout(PATIENCE, deleting).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a file could not be deleted yet");
+                    return Ok(false);
+                }
+                Err(_) => return Ok(false),
+            }
+        }
+        records::free(parlor, key).await?;
+        parlor.metrics.storage.file_deleted(reason);
+        Ok(true)
+    };
+    let done: Vec<Result<bool, Error>> = join_all(rows.into_iter().map(one)).await;
+    let mut all = true;
+    for done in done {
+        all &= done?;
+    }
+    Ok(all)
+}
+
+/// Compares the storage with the records, now and then: what older versions wrote is counted, and
+/// what belongs to no meeting is deleted.
+async fn compare(parlor: &Parlor, now_ms: i64) -> Result<(), Error> {
+    let Some(files) = &parlor.edge.files else {
+        return Ok(());
+    };
+    let rows = parlor.db.read::<Row>(&COMPARED, values![]).await?;
+    let last_ms = rows.first().and_then(|row| row.get::<i64>(0));
+    // A clock that was set back must not put it off.
+    if last_ms.is_some_and(|last_ms| (last_ms..last_ms + COMPARED_MS).contains(&now_ms)) {
+        return Ok(());
+    }
+    let mut all = files.all();
+    loop {
+        let next = match all.try_next().await {
+            Ok(Some((name, object))) => Some((name, object)),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the storage of files could not be listed");
+                return Ok(());
+            }
+        };
+        let Some((name, object)) = next else { break };
+        let stored_ms = object.last_modified.timestamp_millis();
+        if !is_known(parlor, name, object.size, stored_ms).await? && now_ms - stored_ms > STRAY_MS {
+            match files.delete_path(&object.location).await {
+                Ok(()) => parlor.metrics.storage.file_deleted("stray"),
+                Err(error) => tracing::warn!(%error, "a stray file could not be deleted"),
+            }
+        }
+    }
+    let unit = Unit::default().then(&COMPARE_AGAIN, values![now_ms]);
+    parlor.db.commit(unit).await.map(drop)
+}
+
+/// Whether something in the storage is to stay there. A file of a meeting that exists gets a record
+/// if it has none.
+async fn is_known(parlor: &Parlor, name: Name, bytes: u64, stored_ms: i64) -> Result<bool, Error> {
+    if name.is_mark {
+        return Ok(false);
+    }
+    if records::find(parlor, name.key).await?.is_some() {
+        return Ok(true);
+    }
+    let [app, meeting, _] = name.key;
+    let found = parlor.db.read::<Row>(&MEETING, values![app, meeting]);
+    if found.await?.is_empty() {
+        return Ok(false);
+    }
+    records::found(parlor, name.key, bytes, stored_ms).await?;
+    // Another node may have deleted it in between.
+    if let Some(files) = &parlor.edge.files
+        && matches!(files.exists(name.key).await, Ok(false))
+    {
+        records::free(parlor, name.key).await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,254 @@
+//! The way of an upload: a slot, space on the disk, bytes reserved in the records, the bytes
+//! themselves, and the records again. Whatever fails gives back what it had.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use uuid::Uuid;
+
+use super::records::{self, NotReserved};
+use super::slots::{Full, Holder, Slot};
+use super::storage::{Bounds, Files, Unwritten, failed};
+use crate::api::{ApiError, Problem};
+use crate::client_api::links::File;
+use crate::parlor::Parlor;
+
+/// Bytes of a body that is not wanted which are still read, so that its sender hears why.
+const DRAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// The files that this process is writing.
+#[derive(Debug, Default)]
+pub(crate) struct Underway(Mutex<HashSet<Uuid>>);
+
+/// A file that is being written, for as long as this is held.
+struct Writing<'p>(&'p Underway, Uuid);
+
+impl Underway {
+    fn begin(&self, id: Uuid) -> Option<Writing<'_>> {
+        let is_new = self.ids().insert(id);
+        is_new.then(|| Writing(self, id))
+    }
+
+    pub(super) fn has(&self, id: Uuid) -> bool {
+        self.ids().contains(&id)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.ids().remove(&self.1);
+    }
+}
+
+/// An upload.
+pub(super) struct Upload {
+    pub(super) parlor: Arc<Parlor>,
+    pub(super) files: Files,
+    pub(super) file: File,
+    /// Whose it is.
+    pub(super) person: Uuid,
+    /// The bytes that were announced.
+    pub(super) length: Option<u64>,
+}
+
+/// Why an upload is refused: a word for metrics, and what its sender is told. Refusals that are
+/// nobody's limit have no word.
+struct Refused {
+    reason: Option<&'static str>,
+    error: ApiError,
+}
+
+impl Refused {
+    fn over(reason: &'static str, error: ApiError) -> Self {
+        Self {
+            reason: Some(reason),
+            error,
+        }
+    }
+}
+
+impl<E: Into<ApiError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self {
+            reason: None,
+            error: error.into(),
+        }
+    }
+}
+
+impl Upload {
+    /// Takes the file; how many bytes it has.
+    ///
+    /// # Errors
+    /// 409 when it was taken before, 408 when it is too slow, 413 when it is too large, 400 when it
+    /// breaks off, 429 when the person uploads too many at once, 503 when everybody does or the
+    /// storage fails, 507 when there is no room for it.
+    pub(super) async fn run(self, mut body: Body) -> Result<u64, ApiError> {
+        let refused = match self.take(&mut body).await {
+            Ok(written) => return Ok(written),
+            Err(refused) => refused,
+        };
+        if let Some(reason) = refused.reason {
+            self.parlor.metrics.storage.upload_refused(reason);
+        }
+        if !matches!(refused.error.status().as_u16(), 400 | 408) {
+            drain(body, self.parlor.limits.body_timeout()).await;
+        }
+        Err(refused.error)
+    }
+
+    async fn take(&self, body: &mut Body) -> Result<u64, Refused> {
+        let Self { parlor, file, .. } = self;
+        let limit = parlor.limits.upload_bytes;
+        // Without its length the largest is reserved, until it is known.
+        let reserved = self.length.unwrap_or(limit);
+        if reserved > limit {
+            return Err(Refused::over("too_large", too_large(limit)));
+        }
+        // Before it gets a slot: a link that was used may be tried any number of times.
+        let Some(_writing) = parlor.underway.begin(file.id) else {
+            return Err(taken().into());
+        };
+        if records::is_taken(parlor, file).await? {
+            return Err(taken().into());
+        }
+        // Decided only when the bytes are reserved; but a full meeting costs no slot and no write.
+        if let Some(quota) = records::full(parlor, file, reserved).await? {
+            return Err(no_space(quota));
+        }
+        let slot = self.slot().await?;
+        let _open = parlor.metrics.storage.upload_opened();
+        let reserve = parlor.limits.quotas.disk_reserve;
+        let promise = self.files.promise(reserved, reserve);
+        let promise = promise.ok_or_else(|| no_space("disk_reserve"))?;
+        match records::reserve(parlor, file, reserved).await {
+            Ok(()) => {}
+            Err(NotReserved::Taken) => return Err(taken().into()),
+            Err(NotReserved::Full(quota)) => return Err(no_space(quota)),
+            Err(NotReserved::Failed(error)) => return Err(error.into()),
+        }
+        let bounds = Bounds {
+            bytes: reserved,
+            pause: parlor.limits.body_timeout(),
+            reserve,
+        };
+        let written = match self.files.exists(self.key()).await {
+            // By a version that kept no records of files.
+            Ok(true) => {
+                records::free(parlor, self.key()).await?;
+                return Err(taken().into());
+            }
+            Ok(false) => {
+                self.files
+                    .write(file, body, bounds, slot.pace(), promise)
+                    .await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match written {
+            Ok(written) => self.settle(reserved, written).await,
+            Err(why) => {
+                // The link is as good as before.
+                self.undo().await;
+                Err(why_not(&why, limit))
+            }
+        }
+    }
+
+    async fn slot(&self) -> Result<Slot, Refused> {
+        let who = Holder {
+            app: self.file.app.uuid(),
+            meeting: self.file.meeting.uuid(),
+            person: self.person,
+        };
+        let taken = self.files.slots.take(who).await;
+        taken.map_err(|full| {
+            let error = match full {
+                Full::Person => ApiError::too_many_requests(5),
+                Full::Meeting | Full::App | Full::All => {
+                    ApiError::unavailable("too many files at once")
+                }
+            };
+            Refused::over(full.reason(), error)
+        })
+    }
+
+    async fn settle(&self, reserved: u64, written: u64) -> Result<u64, Refused> {
+        let Self { parlor, file, .. } = self;
+        if records::settle(parlor, file, reserved, written).await? {
+            return Ok(written);
+        }
+        // Whoever took the reservation away thinks that this process is no more.
+        self.undo().await;
+        Err(ApiError::unavailable("the reservation of a file is gone").into())
+    }
+
+    fn key(&self) -> [Uuid; 3] {
+        let File {
+            app, meeting, id, ..
+        } = &self.file;
+        [app.uuid(), meeting.uuid(), *id]
+    }
+
+    /// What cannot be undone now is left to `upkeep`, which finds the reservation.
+    async fn undo(&self) {
+        let (parlor, key) = (&self.parlor, self.key());
+        if let Err(error) = self.files.delete(key).await {
+            tracing::warn!(%error, "an upload that failed could not be deleted yet");
+        } else if let Err(error) = records::free(parlor, key).await {
+            tracing::warn!(%error, "what was reserved for an upload could not be freed yet");
+        }
+    }
+}
+
+fn taken() -> ApiError {
+    let message = "this link was used already; ask for another one";
+    ApiError::conflict(Problem::new(message))
+}
+
+fn no_space(reason: &'static str) -> Refused {
+    let message = match reason {
+        "meeting_quota" => "there is no room for this file in its meeting",
+        "app_quota" => "there is no room for this file in its app",
+        _ => "the server has no room for this file",
+    };
+    Refused::over(reason, ApiError::insufficient_storage(message))
+}
+
+fn why_not(why: &Unwritten, limit: u64) -> Refused {
+    match why {
+        Unwritten::TooLarge => Refused::over("too_large", too_large(limit)),
+        Unwritten::Slow => Refused::over("slow", ApiError::too_slow()),
+        Unwritten::CutOff => Refused::over("slow_while_others_wait", ApiError::too_slow()),
+        Unwritten::BrokeOff => ApiError::bad_request("the request body broke off").into(),
+        Unwritten::NoSpace => no_space("disk_reserve"),
+        Unwritten::Storage(error) => failed(error).into(),
+    }
+}
+
+fn too_large(limit: u64) -> ApiError {
+    ApiError::too_large(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Reads some of a body that is not wanted, for so long at most.
+async fn drain(mut body: Body, time: Duration) {
+    let reading = async {
+        let mut read = 0;
+        while read < DRAINED_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
+        }
+    };
+    // It was worth a try.
+    let _ = tokio::time::timeout(time, reading).await;
+}
