@@ -9,6 +9,7 @@ use parlor_protocol::ids::AppId;
 use parlor_store::Error;
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::parlor::Parlor;
 use crate::usage::{self, ALL, Used};
 
@@ -58,7 +59,7 @@ pub(crate) async fn refresh(parlor: &Parlor) -> Result<(), Error> {
     let shown = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let metrics = &parlor.metrics.storage;
     metrics.set_stored(shown(used.files.all), shown(used.chat.all));
-    if let Some(free) = parlor.disk.as_ref().and_then(|disk| disk.free()) {
+    if let Some(free) = parlor.disk.as_ref().and_then(Disk::free) {
         metrics.set_free(free);
     }
     for app in parlor.live.apps() {

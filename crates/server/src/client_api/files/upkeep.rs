@@ -123,14 +123,21 @@ pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
         rows = rest;
     }
     let kept_ms = parlor.limits.quotas.file_retention_ms;
-    while kept_ms > 0 {
-        let aged = values![now_ms - kept_ms];
-        let rows = parlor.db.scan::<FileRow>(&AGED, aged).await?;
-        if rows.is_empty() || !delete(parlor, rows, "age").await? {
-            break;
-        }
+    if kept_ms > 0 {
+        delete_aged(parlor, now_ms - kept_ms).await?;
     }
     compare(parlor, now_ms).await
+}
+
+/// Deletes the files that were stored before a time.
+async fn delete_aged(parlor: &Parlor, before_ms: i64) -> Result<(), Error> {
+    loop {
+        let aged = values![before_ms];
+        let rows = parlor.db.scan::<FileRow>(&AGED, aged).await?;
+        if rows.is_empty() || !delete(parlor, rows, "age").await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Deletes files, and then their records. False when the storage has failed for one of them.
