@@ -279,14 +279,14 @@ async fn those_who_trickle_make_room_for_others() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.map_or(0, |count| count.trim().parse::<u64>().unwrap())
     };
-    let mut held = Vec::new();
+    let mut streams = Vec::new();
     for _ in 0..2 {
         let [to_put, _] = links(&server, &ada, json!({})).await;
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let head =
             format!("PUT {to_put} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1000\r\n\r\nx");
         stream.write_all(head.as_bytes()).await.unwrap();
-        held.push(stream);
+        streams.push(stream);
     }
     while metric("parlor_uploads ").await < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
