@@ -62,11 +62,6 @@ pub enum Disconnected {
     TimedOut,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
-    reason: &'static str,
-}
-
 impl From<Refused> for Reason {
     fn from(refused: Refused) -> Self {
         let reason = match refused {

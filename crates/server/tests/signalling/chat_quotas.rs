@@ -40,8 +40,7 @@ async fn refused(peer: &Peer) -> Refused {
 }
 
 async fn counted(server: &Server, reason: &str) -> u64 {
-    let metrics = reqwest::get(format!("{}/metrics", server.origin())).await;
-    let metrics = metrics.unwrap().text().await.unwrap();
+    let metrics = server.metrics().await;
     let counter = format!("parlor_chat_refused_total{{reason=\"{reason}\"}} ");
     let mut lines = metrics.lines();
     let count = lines.find_map(|line| line.strip_prefix(&counter));
