@@ -3,6 +3,10 @@
 mod quota;
 mod read;
 mod say;
+mod search;
+mod wire;
+
+pub(crate) use search::Search;
 
 pub use quota::ChatFull;
 use quota::Stored;
@@ -97,13 +101,44 @@ impl ChatMessage {
         }
     }
 
-    /// What it takes in memory, in bytes, about: a private message names as many people as were told.
-    fn size(&self) -> usize {
-        self.payload.len() + self.name.len() + size_of_val(self.targets.as_slice())
+    /// The targets are in order while a room holds the message: there may be thousands.
+    fn is_for(&self, person: ParticipantId) -> bool {
+        self.targets.is_empty() || self.names(person)
     }
 
-    fn is_for(&self, person: ParticipantId) -> bool {
-        self.targets.is_empty() || self.targets.contains(&person)
+    fn names(&self, person: ParticipantId) -> bool {
+        self.targets.binary_search(&person).is_ok()
+    }
+}
+
+/// A message that a room holds.
+#[derive(Debug)]
+struct Held {
+    message: ChatMessage,
+    /// The payload as it is searched, unless it is the payload: in lower case, made once.
+    folded: Option<Box<str>>,
+}
+
+impl Held {
+    fn new(mut message: ChatMessage) -> Self {
+        if !message.targets.is_sorted() {
+            message.targets.sort_unstable();
+        }
+        let folded = message.payload.to_lowercase();
+        let folded = (folded != message.payload).then(|| folded.into_boxed_str());
+        Self { message, folded }
+    }
+
+    fn folded(&self) -> &str {
+        self.folded.as_deref().unwrap_or(&self.message.payload)
+    }
+
+    /// What it takes in memory, in bytes, about: a private message names as many people as were told.
+    fn size(&self) -> usize {
+        let folded = self.folded.as_ref().map_or(0, |folded| folded.len());
+        let message = &self.message;
+        let targets = size_of_val(message.targets.as_slice());
+        message.payload.len() + message.name.len() + targets + folded
     }
 }
 
@@ -111,7 +146,7 @@ impl ChatMessage {
 /// ends at a time ends at a message.
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
-    messages: VecDeque<ChatMessage>,
+    messages: VecDeque<Held>,
     /// The latest time of a message, those that were removed included.
     said_ms: i64,
     bytes: usize,
@@ -139,10 +174,35 @@ impl Chat {
     }
 
     fn add(&mut self, message: ChatMessage) {
-        self.bytes += message.size();
         self.said_ms = self.said_ms.max(message.at_ms);
-        self.messages.push_back(message);
+        let held = Held::new(message);
+        self.bytes += held.size();
+        self.messages.push_back(held);
         self.make_room();
+    }
+
+    /// The message of a time.
+    fn at(&self, at_ms: i64) -> Option<&ChatMessage> {
+        let at = self
+            .messages
+            .binary_search_by_key(&at_ms, |held| held.message.at_ms);
+        at.ok().map(|at| self.get(at))
+    }
+
+    fn get(&self, at: usize) -> &ChatMessage {
+        &self.messages[at].message
+    }
+
+    /// Changes a message; answers with what it is then.
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut ChatMessage)) -> ChatMessage {
+        let held = &mut self.messages[at];
+        self.bytes -= held.size();
+        let mut message = held.message.clone();
+        change(&mut message);
+        *held = Held::new(message.clone());
+        self.bytes += held.size();
+        self.make_room();
+        message
     }
 
     /// The oldest go; they stay in the records.
@@ -156,9 +216,9 @@ impl Chat {
     }
 
     fn remove(&mut self, at: usize) -> Option<ChatMessage> {
-        let message = self.messages.remove(at)?;
-        self.bytes -= message.size();
-        Some(message)
+        let held = self.messages.remove(at)?;
+        self.bytes -= held.size();
+        Some(held.message)
     }
 
     fn next_time(&self, now_ms: i64) -> i64 {
@@ -170,7 +230,7 @@ impl Chat {
         let found = self
             .messages
             .iter()
-            .rposition(|message| Some(message.id) == id);
+            .rposition(|held| Some(held.message.id) == id);
         found.ok_or_else(|| Refusal::new(404, "there is no such message"))
     }
 }

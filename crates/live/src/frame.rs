@@ -7,19 +7,49 @@ use parlor_protocol::signal::scan::{self, Uncounted};
 use parlor_protocol::signal::socket::api::ErrorMessage;
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::input::Request;
 use crate::output::Refusal;
 
 /// A frame to send. The payload is always present: clients fail on messages without one.
 pub fn frame(event: u32, id: Option<&str>, message: &impl Message) -> Bytes {
-    let envelope = Envelope {
-        event,
-        id: id.map(str::to_owned),
-        payload: Some(message.encode_to_vec().into()),
-        metadata: None,
+    let write = |frame: &mut Vec<u8>| {
+        message.encode(frame).expect("a Vec takes everything");
     };
-    envelope.encode_to_vec().into()
+    frame_with(event, id, message.encoded_len(), write)
+}
+
+/// A frame whose payload has so many bytes, which `write` appends: large ones are copied once.
+pub(crate) fn frame_with(
+    event: u32,
+    id: Option<&str>,
+    length: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Bytes {
+    let mut frame = Vec::with_capacity(length + id.map_or(0, str::len) + 24);
+    if event != 0 {
+        encode_key(1, WireType::Varint, &mut frame);
+        encode_varint(event.into(), &mut frame);
+    }
+    if let Some(id) = id {
+        put_text(2, id, &mut frame);
+    }
+    put_length(3, length, &mut frame);
+    write(&mut frame);
+    frame.into()
+}
+
+/// The head of a field whose value has so many bytes.
+pub(crate) fn put_length(tag: u32, length: usize, to: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, to);
+    encode_varint(length as u64, to);
+}
+
+/// A field of text.
+pub(crate) fn put_text(tag: u32, text: &str, to: &mut Vec<u8>) {
+    put_length(tag, text.len(), to);
+    to.extend_from_slice(text.as_bytes());
 }
 
 /// The frame that refuses a request.

@@ -68,6 +68,9 @@ pub struct Limits {
     pub peers: usize,
     /// Peers of one person.
     pub peers_per_person: usize,
+    /// Clients of one person that a session has seen: a burst, and as many again in a day. Each is a
+    /// row of the records.
+    pub new_peers: Rate,
     /// Bytes of a frame. Each event has a bound of its own below it.
     pub frame_bytes: usize,
     /// Bytes of the id that a request has for its answer.
@@ -114,6 +117,10 @@ pub struct Limits {
     pub chat_history: usize,
     /// Messages of a page.
     pub chat_page: usize,
+    /// Bytes that one slice of a search looks at.
+    pub search_bytes: usize,
+    /// What one slice of a long request may look at: people, messages, keys.
+    pub slice_steps: usize,
     /// Reads of the history, of pages and of what is searched for: each looks at all that is held.
     pub chat_reads: Rate,
     /// Broadcasts.
@@ -163,6 +170,10 @@ impl Default for Limits {
             rejected_ms: 60_000,
             peers: 10_000,
             peers_per_person: 20,
+            new_peers: Rate {
+                count: 500,
+                per_ms: 24 * 60 * 60 * 1000,
+            },
             frame_bytes: 1 << 20,
             id_bytes: 256,
             openings: Rate::per_minute(120),
@@ -199,6 +210,8 @@ impl Default for Limits {
             chat_person_bytes: 64 << 20,
             chat_history: 1000,
             chat_page: 500,
+            search_bytes: 256 * 1024,
+            slice_steps: 20_000,
             chat_reads: Rate::per_second(10),
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,

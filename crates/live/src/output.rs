@@ -44,6 +44,16 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// What it costs to hand it out.
+    pub(crate) fn steps(&self) -> usize {
+        match self {
+            Self::Send { to, frame, .. } => 1 + to.len() + frame.len() / 256,
+            _ => 1,
+        }
+    }
+}
+
 /// How soon a frame must be on its way. Frames to one socket keep their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {

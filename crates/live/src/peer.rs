@@ -12,7 +12,7 @@ use prost::Message;
 use crate::input::{ConnectionId, Newcomer};
 use crate::limits::Allowance;
 use crate::output::{PeerRecord, Present};
-use crate::room::{Moment, Monotonic};
+use crate::room::{Moment, Monotonic, Steps};
 
 /// The order in which peers came. Never reused within a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,7 @@ pub(crate) enum MediaState {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowances {
     pub(crate) openings: Allowance,
+    pub(crate) new_peers: Allowance,
     pub(crate) frames: Allowance,
     pub(crate) changes: Allowance,
     pub(crate) reads: Allowance,
@@ -319,6 +320,8 @@ pub(crate) struct Peers {
     left: HashMap<ParticipantId, Allowances>,
     next: u64,
     inside: usize,
+    /// How many peers were looked at.
+    pub(crate) steps: Steps,
 }
 
 impl Peers {
@@ -421,6 +424,7 @@ impl Peers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
+        self.steps.add(self.by_seat.len());
         self.by_seat.iter().map(|(seat, peer)| (*seat, peer))
     }
 
@@ -436,6 +440,7 @@ impl Peers {
         if self.by_connection.is_empty() {
             return Vec::new();
         }
+        self.steps.add(self.by_seat.len());
         let picked = self.by_seat.values().filter(|peer| which(peer));
         picked.filter_map(|peer| peer.connection).collect()
     }

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::frame::named;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Seat};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Act, Asked, Outcome, Room, Turn};
 use crate::roster::first_stage;
 
 /// The permissions with what was changed about them. Fields that a patch does not set stay.
@@ -199,13 +199,21 @@ impl Room {
                 return Err(Refusal::new(404, "there is no such user here"));
             }
         }
-        for (person, patch) in &people {
-            self.patch_person(turn, *person, patch, Some(asked.seat));
-        }
-        let response = UpdatePeersPresetResponse {
-            update_peers_presets: request.update_peers_presets,
+        self.may_add(people.len())?;
+        let acts = people.into_iter().map(|(person, patch)| Act::Patch {
+            person,
+            patch: Box::new(patch),
+            by: asked.seat,
+        });
+        let answer = Act::Answer {
+            connection: asked.connection,
+            event: asked.request.event,
+            id: asked.request.id.clone(),
+            response: Box::new(UpdatePeersPresetResponse {
+                update_peers_presets: request.update_peers_presets,
+            }),
         };
-        asked.reply(turn, &response);
+        self.carry_out(turn, acts.chain([answer]));
         Ok(())
     }
 

@@ -1,12 +1,11 @@
 //! Polls (contract: signalling, section 6.7).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use parlor_protocol::ids::ParticipantId;
+use bytes::Bytes;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::{
-    GetPollsResponse, NewPollRequest, Poll, PollOption, PollVote, UpdatePollResponse,
-    VotePollRequest,
+    NewPollRequest, Poll, PollOption, PollVote, UpdatePollResponse, VotePollRequest,
 };
 use prost::Message;
 
@@ -16,13 +15,56 @@ use crate::output::{Answer, EntryKind, Refusal};
 use crate::peer::Peer;
 use crate::room::{Asked, Deadline, Outcome, Room, Turn};
 
-/// Votes are told at most so often: each change of a poll is the whole of it, to everybody.
+/// Votes are told at most so often: each change of a poll is the whole of it, to everybody. In large
+/// meetings, where everybody who has voted has a frame of their own, more seldom.
 const VOTES_MS: i64 = 300;
+/// So many clients make it as long again.
+const VOTES_PEERS: usize = 1_000;
+/// Those who have voted and are not named are counted up to here.
+const UNNAMED: usize = 1_000;
+
+/// A poll, and what is written of it.
+#[derive(Debug)]
+struct Held {
+    /// With every vote; of an anonymous one who has voted, in the order of their ids, and not for what.
+    poll: Poll,
+    /// The same, encoded.
+    whole: Bytes,
+    /// Who has voted, where that decides what somebody sees.
+    voters: BTreeSet<String>,
+}
+
+impl From<Poll> for Held {
+    fn from(poll: Poll) -> Self {
+        let decides = poll.hide_votes && !poll.anonymous;
+        let voters = poll.votes.iter().filter(|_| decides);
+        Self {
+            whole: poll.encode_to_vec().into(),
+            voters: voters.cloned().collect(),
+            poll,
+        }
+    }
+}
+
+impl Held {
+    fn has_voted(&self, user: &str) -> bool {
+        let votes = &self.poll.votes;
+        if self.poll.anonymous {
+            votes
+                .binary_search_by(|voter| voter.as_str().cmp(user))
+                .is_ok()
+        } else if self.poll.hide_votes {
+            self.voters.contains(user)
+        } else {
+            votes.iter().any(|voter| voter == user)
+        }
+    }
+}
 
 /// The polls of a session, oldest first, with every vote.
 #[derive(Debug, Default)]
 pub(crate) struct Polls {
-    all: Vec<Poll>,
+    all: Vec<Held>,
     /// The bytes of all, which clients read in one reply.
     bytes: usize,
     /// The places of those with votes that only the voters were told of.
@@ -31,48 +73,108 @@ pub(crate) struct Polls {
 
 impl Polls {
     pub(crate) fn restore(&mut self, encoded: &[u8]) {
-        if let Ok(poll) = Poll::decode(encoded) {
+        if let Ok(mut poll) = Poll::decode(encoded) {
+            if poll.anonymous {
+                forget_voters(&mut poll);
+            }
             // Ids are drawn in the order of time.
             let at = self
                 .all
-                .partition_point(|other| other.poll_id < poll.poll_id);
-            self.bytes += poll.encoded_len();
-            self.all.insert(at, poll);
+                .partition_point(|other| other.poll.poll_id < poll.poll_id);
+            let held = Held::from(poll);
+            self.bytes += held.whole.len();
+            self.all.insert(at, held);
         }
     }
 
     /// Puts a poll in the place of one that was there, or of none.
     fn put(&mut self, at: usize, poll: Poll, limits: &Limits) -> Outcome {
-        let old = self.all.get(at).map_or(0, Message::encoded_len);
-        let bytes = self.bytes - old + poll.encoded_len();
+        let held = Held::from(poll);
+        let old = self.all.get(at).map_or(0, |old| old.whole.len());
+        let bytes = self.bytes - old + held.whole.len();
         if bytes > limits.reply_bytes {
             return Err(Refusal::new(409, "the polls of this session are full"));
         }
         self.bytes = bytes;
         match self.all.get_mut(at) {
-            Some(place) => *place = poll,
-            None => self.all.push(poll),
+            Some(place) => *place = held,
+            None => self.all.push(held),
         }
         Ok(())
     }
 }
 
-/// A poll as a person may see it: who voted for what in an anonymous poll only its creator does.
-fn seen_by(poll: &Poll, user: &str) -> Poll {
-    if poll.anonymous && poll.created_by_user_id != user {
-        stripped(poll)
-    } else {
-        poll.clone()
+/// Of an anonymous poll nobody is to know who voted for what, neither by its content nor by the order
+/// in which people voted.
+fn forget_voters(poll: &mut Poll) {
+    for option in &mut poll.options {
+        option.votes.clear();
+    }
+    poll.votes.sort_unstable();
+}
+
+/// What somebody may see of a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// Who voted for what.
+    Whole,
+    /// How many voted for what, and whether oneself has voted.
+    Counts { voted: bool },
+    /// How many have voted, as long as one has not.
+    Hidden,
+}
+
+impl Sight {
+    /// Polls of the REST API have no creator.
+    fn of(held: &Held, user: &str) -> Self {
+        let poll = &held.poll;
+        if !poll.anonymous && !poll.hide_votes {
+            return Self::Whole;
+        }
+        let voted = held.has_voted(user);
+        let creator = !user.is_empty() && poll.created_by_user_id == user;
+        match (poll.anonymous, poll.hide_votes && !voted && !creator) {
+            (_, true) => Self::Hidden,
+            (true, false) => Self::Counts { voted },
+            (false, false) => Self::Whole,
+        }
     }
 }
 
-/// A poll without who voted for what. Polls of the REST API have no creator who might know.
-fn stripped(poll: &Poll) -> Poll {
-    let mut stripped = poll.clone();
-    for option in &mut stripped.options {
-        option.votes.clear();
+/// A poll as a person may see it. Clients show how long the list of those who have voted is, and look
+/// whether they are on it: others have a place on it without a name.
+fn seen(poll: &Poll, sight: Sight, user: &str) -> Poll {
+    if sight == Sight::Whole {
+        return poll.clone();
     }
-    stripped
+    let own = sight == Sight::Counts { voted: true };
+    let others = (poll.votes.len() - usize::from(own)).min(UNNAMED);
+    let option = |option: &PollOption| PollOption {
+        text: option.text.clone(),
+        count: option.count.filter(|_| sight != Sight::Hidden).or(Some(0)),
+        votes: Vec::new(),
+    };
+    Poll {
+        options: poll.options.iter().map(option).collect(),
+        votes: own
+            .then(|| user.to_owned())
+            .into_iter()
+            .chain(std::iter::repeat_n(String::new(), others))
+            .collect(),
+        poll_id: poll.poll_id.clone(),
+        created_by: poll.created_by.clone(),
+        created_by_user_id: poll.created_by_user_id.clone(),
+        question: poll.question.clone(),
+        hide_votes: poll.hide_votes,
+        anonymous: poll.anonymous,
+    }
+}
+
+/// `GetPollsResponse` of polls that are encoded already: the same on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Listed {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    polls: Vec<Bytes>,
 }
 
 fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
@@ -109,9 +211,10 @@ impl Room {
             hide_votes: request.hide_votes,
         };
         checked(&self.limits, &new)?;
-        let poll = self.add_poll(turn, new, name, user)?;
-        self.tell_poll(turn, event::CREATE_POLL, &poll, Some(asked.connection));
-        self.reply_poll(turn, asked, &poll);
+        self.add_poll(turn, new, name, user)?;
+        let at = self.polls.all.len() - 1;
+        self.tell_poll(turn, event::CREATE_POLL, at, Some(asked.connection));
+        self.reply_poll(turn, asked, at);
         Ok(())
     }
 
@@ -124,7 +227,7 @@ impl Room {
             .and_then(|()| self.add_poll(turn, new, String::new(), String::new()));
         match poll {
             Ok(poll) => {
-                self.tell_poll(turn, event::CREATE_POLL, &poll, None);
+                self.tell_poll(turn, event::CREATE_POLL, self.polls.all.len() - 1, None);
                 Answer::Poll(Box::new(poll))
             }
             Err(refusal) => Answer::Refused(refusal),
@@ -139,12 +242,17 @@ impl Room {
         }
         let user = me.user().to_string();
         let polls = if me.is_inside() {
+            self.steps.add(self.polls.all.len());
             let polls = self.polls.all.iter();
-            polls.map(|poll| seen_by(poll, &user)).collect()
+            let seen = polls.map(|held| match Sight::of(held, &user) {
+                Sight::Whole => held.whole.clone(),
+                sight => seen(&held.poll, sight, &user).encode_to_vec().into(),
+            });
+            seen.collect()
         } else {
             Vec::new()
         };
-        asked.reply(turn, &GetPollsResponse { polls });
+        asked.reply(turn, &Listed { polls });
         Ok(())
     }
 
@@ -161,10 +269,10 @@ impl Room {
         let (user, name) = (me.user().to_string(), me.name.clone());
         let mut polls = self.polls.all.iter();
         let at = polls
-            .position(|poll| poll.poll_id == request.poll_id)
+            .position(|held| held.poll.poll_id == request.poll_id)
             .ok_or_else(|| Refusal::new(404, "there is no such poll"))?;
-        let mut poll = self.polls.all[at].clone();
-        if poll.votes.contains(&user) {
+        let mut poll = self.polls.all[at].poll.clone();
+        if self.polls.all[at].has_voted(&user) {
             return Err(Refusal::new(409, "you have voted already"));
         }
         let option = usize::try_from(request.index).ok();
@@ -172,16 +280,23 @@ impl Room {
             .and_then(|index| poll.options.get_mut(index))
             .ok_or_else(|| Refusal::new(400, "the poll has no such option"))?;
         option.count = Some(option.count() + 1);
-        option.votes.push(PollVote {
-            user_id: user.clone(),
-            name,
-        });
-        poll.votes.push(user);
-        self.polls.put(at, poll.clone(), &self.limits)?;
-        self.keep_poll(turn, &poll);
-        self.reply_poll(turn, asked, &poll);
+        if poll.anonymous {
+            let place = poll.votes.partition_point(|voter| *voter < user);
+            poll.votes.insert(place, user);
+        } else {
+            option.votes.push(PollVote {
+                user_id: user.clone(),
+                name,
+            });
+            poll.votes.push(user);
+        }
+        self.polls.put(at, poll, &self.limits)?;
+        self.keep_poll(turn, at);
+        self.reply_poll(turn, asked, at);
         if self.polls.voted.is_empty() {
-            self.at(turn.monotonic.after(VOTES_MS), Deadline::Votes);
+            let times = 1 + self.peers.len() / VOTES_PEERS;
+            let in_ms = VOTES_MS.saturating_mul(i64::try_from(times).unwrap_or(i64::MAX));
+            self.at(turn.monotonic.after(in_ms), Deadline::Votes);
         }
         self.polls.voted.insert(at);
         Ok(())
@@ -190,7 +305,7 @@ impl Room {
     /// Everybody learns how polls stand that were voted on.
     pub(crate) fn tell_votes(&mut self, turn: &mut Turn<'_>) {
         for at in std::mem::take(&mut self.polls.voted) {
-            self.tell_poll(turn, event::VOTE_POLL, &self.polls.all[at], None);
+            self.tell_poll(turn, event::VOTE_POLL, at, None);
         }
     }
 
@@ -222,38 +337,51 @@ impl Room {
             votes: Vec::new(),
         };
         self.polls.put(count, poll.clone(), &self.limits)?;
-        self.keep_poll(turn, &poll);
+        self.keep_poll(turn, count);
         Ok(poll)
     }
 
-    fn keep_poll(&self, turn: &mut Turn<'_>, poll: &Poll) {
-        let kept = Some(poll.encode_to_vec());
-        self.keep_entry(turn, EntryKind::Poll, poll.poll_id.clone(), kept);
+    fn keep_poll(&self, turn: &mut Turn<'_>, at: usize) {
+        let held = &self.polls.all[at];
+        let kept = Some(held.whole.to_vec());
+        self.keep_entry(turn, EntryKind::Poll, held.poll.poll_id.clone(), kept);
     }
 
     /// Who changed a poll gets it as a reply.
-    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, poll: &Poll) {
-        let poll = Some(seen_by(poll, &self.peers[asked.seat].user().to_string()));
+    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, at: usize) {
+        let user = self.peers[asked.seat].user().to_string();
+        let held = &self.polls.all[at];
+        let poll = Some(seen(&held.poll, Sight::of(held, &user), &user));
         asked.reply(turn, &UpdatePollResponse { poll });
     }
 
-    /// Everybody who may see polls learns of a change, but who has it from a reply.
-    fn tell_poll(&self, turn: &mut Turn<'_>, event: u32, poll: &Poll, but: Option<ConnectionId>) {
-        let creator = poll.created_by_user_id.parse::<ParticipantId>().ok();
-        let all = |peer: &Peer| !poll.anonymous || Some(peer.user()) == creator;
-        let views = |peer: &Peer| {
+    /// Everybody who may see polls learns of a change, but who has it from a reply: each what they
+    /// may see. Who has voted in an anonymous poll has a frame of their own.
+    fn tell_poll(&self, turn: &mut Turn<'_>, event: u32, at: usize, but: Option<ConnectionId>) {
+        let held = &self.polls.all[at];
+        let views = |peer: &&Peer| {
             let here = peer.is_inside() && peer.permissions.polls.can_view;
             here && (but.is_none() || peer.connection != but)
         };
-        let whole = self.peers.sockets(|peer| views(peer) && all(peer));
-        if !whole.is_empty() {
-            let poll = Some(poll.clone());
-            turn.push(whole, event, &UpdatePollResponse { poll });
+        let mut told = BTreeMap::<(u8, String), (Sight, Vec<ConnectionId>)>::new();
+        for peer in self.peers.iter().map(|(_, peer)| peer).filter(views) {
+            let Some(socket) = peer.connection else {
+                continue;
+            };
+            let user = peer.user().to_string();
+            let sight = Sight::of(held, &user);
+            let group = match sight {
+                Sight::Whole => (0, String::new()),
+                Sight::Hidden => (1, String::new()),
+                Sight::Counts { voted: false } => (2, String::new()),
+                Sight::Counts { voted: true } => (3, user),
+            };
+            let (_, sockets) = told.entry(group).or_insert((sight, Vec::new()));
+            sockets.push(socket);
         }
-        let less = self.peers.sockets(|peer| views(peer) && !all(peer));
-        if !less.is_empty() {
-            let poll = Some(stripped(poll));
-            turn.push(less, event, &UpdatePollResponse { poll });
+        for ((_, user), (sight, to)) in told {
+            let poll = Some(seen(&held.poll, sight, &user));
+            turn.push(to, event, &UpdatePollResponse { poll });
         }
     }
 }

@@ -3,11 +3,13 @@
 mod deadlines;
 mod session;
 mod time;
+mod work;
 
 pub(crate) use deadlines::Deadline;
 pub(crate) use session::{Gone, Session, Standing};
 pub use time::{At, Monotonic};
 pub(crate) use time::{Latest, Moment};
+pub(crate) use work::{Act, Steps};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +32,7 @@ use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal};
 use crate::peer::{Peer, Peers, Seat};
 use crate::polls::Polls;
 use crate::stores::Stores;
+use work::Work;
 
 /// One input being handled: the time, ids, and what is to be done.
 pub(crate) struct Turn<'a> {
@@ -140,6 +143,12 @@ pub struct Room {
     /// Peers of this session that have left, in case they come back.
     pub(crate) gone: BTreeMap<PeerId, Gone>,
     latest: Latest,
+    /// What was too much for one input.
+    pub(crate) work: Work,
+    /// How much was looked at, peers apart.
+    pub(crate) steps: Steps,
+    /// How much the last input has cost.
+    cost: usize,
     deadlines: BTreeSet<(Monotonic, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
@@ -222,6 +231,9 @@ impl Room {
             pinned: None,
             tracks: Tracks::default(),
             gone: BTreeMap::new(),
+            work: Work::default(),
+            steps: Steps::default(),
+            cost: 0,
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
             count_due: false,
@@ -252,6 +264,7 @@ impl Room {
     /// Takes one input and appends what is to be done.
     pub fn handle(&mut self, at: &mut At<'_>, input: Input, out: &mut Vec<Output>) {
         let begun = out.len();
+        let steps = self.steps.count() + self.peers.steps.count();
         let turn = &mut Turn {
             now_ms: at.now_ms.max(self.latest.now_ms),
             monotonic: at.monotonic,
@@ -297,6 +310,24 @@ impl Room {
         };
         // Nobody is told of a change before it is kept, in whatever order handlers come to it.
         out[begun..].sort_by_key(|output| !matches!(output, Output::Keep(_)));
+        let steps = self.steps.count() + self.peers.steps.count() - steps;
+        self.cost = steps + out[begun..].iter().map(Output::steps).sum::<usize>();
+    }
+
+    /// What the last input has cost, in steps: each peer, message, key or poll that was looked at is
+    /// one, and so are each receiver of a frame, each 256 bytes of it, and each record.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// What an input may cost at most, in these steps. More is done in slices.
+    pub fn most_cost(&self) -> usize {
+        let limits = &self.limits;
+        let peers = self.peers.len().max(1);
+        let reads = limits.chat_held + limits.store_keys + limits.polls + limits.reply_bytes / 128;
+        // People are removed all at once: each is looked for by all, and told to all.
+        let removed = 4 * peers * peers;
+        limits.slice_steps + reads + removed + 200 * peers
     }
 
     /// The time of what the room has recorded last, Unix milliseconds: no record has a later one.

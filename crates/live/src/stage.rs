@@ -12,7 +12,7 @@ use parlor_protocol::signal::socket::room::{GetRoomStageStateResponse, StageType
 use crate::frame::named;
 use crate::output::Refusal;
 use crate::peer::{Peer, Seat};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Act, Asked, Outcome, Room, Turn};
 
 impl Room {
     /// `requestStageAccess`.
@@ -62,18 +62,35 @@ impl Room {
     pub(crate) fn grant_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_accept_stage(asked)?;
         let request: GrantStageAccessRequest = asked.message()?;
-        for seat in self.staged_among(&request.user_ids) {
-            if matches!(
-                self.peers[seat].stage,
-                StageType::OnStage | StageType::ApprovedStage
-            ) {
-                continue;
-            }
-            self.set_stage(turn, seat, StageType::ApprovedStage);
-            let to = Vec::from_iter(self.peers[seat].connection);
-            turn.push(to, event::GRANT_STAGE_ACCESS, &request);
+        let people = self.staged_among(&request.user_ids);
+        self.decide(turn, people, Act::Grant)
+    }
+
+    /// Somebody is let on the stage, and is told so.
+    pub(crate) fn grant_to(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let stage = self
+            .peers
+            .get(seat)
+            .filter(|peer| peer.is_inside() && peer.has_stage());
+        let decided = |stage| matches!(stage, StageType::OnStage | StageType::ApprovedStage);
+        if stage.is_none_or(|peer| decided(peer.stage)) {
+            return;
         }
-        self.tell_stage_requests(turn);
+        self.set_stage(turn, seat, StageType::ApprovedStage);
+        let user_ids = vec![self.peers[seat].user().to_string()];
+        let to = Vec::from_iter(self.peers[seat].connection);
+        turn.push(
+            to,
+            event::GRANT_STAGE_ACCESS,
+            &GrantStageAccessRequest { user_ids },
+        );
+    }
+
+    /// Those who decide learn of it once it is done for all.
+    fn decide(&mut self, turn: &mut Turn<'_>, people: Vec<Seat>, act: fn(Seat) -> Act) -> Outcome {
+        self.may_add(people.len())?;
+        let acts = people.into_iter().map(act);
+        self.carry_out(turn, acts.chain([Act::TellStageRequests]));
         Ok(())
     }
 
@@ -81,20 +98,30 @@ impl Room {
     pub(crate) fn deny_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_accept_stage(asked)?;
         let request: DenyStageAccessRequest = asked.message()?;
-        for seat in self.staged_among(&request.user_ids) {
-            if !matches!(
-                self.peers[seat].stage,
+        let people = self.staged_among(&request.user_ids);
+        self.decide(turn, people, Act::DenyStage)
+    }
+
+    /// Somebody is not let on the stage. They are told before the others: a status of its own would
+    /// make their client leave the stage.
+    pub(crate) fn deny_to(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let peer = self.peers.get(seat);
+        let asks = peer.is_some_and(|peer| {
+            matches!(
+                peer.stage,
                 StageType::RequestedStage | StageType::ApprovedStage
-            ) {
-                continue;
-            }
-            // Before the others learn of it: a status of its own would make it leave the stage.
+            )
+        });
+        if asks {
+            let user_ids = vec![self.peers[seat].user().to_string()];
             let to = Vec::from_iter(self.peers[seat].connection);
-            turn.push(to, event::DENY_STAGE_ACCESS, &request);
+            turn.push(
+                to,
+                event::DENY_STAGE_ACCESS,
+                &DenyStageAccessRequest { user_ids },
+            );
             self.set_stage(turn, seat, StageType::OffStage);
         }
-        self.tell_stage_requests(turn);
-        Ok(())
     }
 
     /// `joinStage`, answered on the status event.
@@ -121,17 +148,9 @@ impl Room {
         );
         if request.user_ids.iter().any(|user| *user != mine) {
             self.must_accept_stage(asked)?;
-            for seat in self.staged_among(&request.user_ids) {
-                if self.peers[seat].id() == id || self.peers[seat].stage == StageType::OffStage {
-                    continue;
-                }
-                self.set_stage(turn, seat, StageType::OffStage);
-                // The victim's client leaves the stage when it hears of itself.
-                let to = Vec::from_iter(self.peers[seat].connection);
-                let status = self.stage_status(seat);
-                turn.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
-            }
-            self.tell_stage_requests(turn);
+            let mut people = self.staged_among(&request.user_ids);
+            people.retain(|seat| self.peers[*seat].id() != id);
+            self.decide(turn, people, Act::OffStage)?;
             asked.reply(turn, &request);
         }
         if own {
@@ -144,6 +163,17 @@ impl Room {
             asked.reply_on(turn, event::PEER_STAGE_STATUS_UPDATE, &status);
         }
         Ok(())
+    }
+
+    /// Somebody is sent off the stage: their client leaves it when it hears of itself.
+    pub(crate) fn put_off_stage(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let peer = self.peers.get(seat);
+        if peer.is_some_and(|peer| peer.is_inside() && peer.stage != StageType::OffStage) {
+            self.set_stage(turn, seat, StageType::OffStage);
+            let to = Vec::from_iter(self.peers[seat].connection);
+            let status = self.stage_status(seat);
+            turn.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
+        }
     }
 
     /// `getRoomStageState`.

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::plugin::{
     PluginStoreDeleteKeysRequest, PluginStoreGetKeysRequest, PluginStoreInsertKeysRequest,
-    PluginStoreItem, PluginStoreResponse, StoreKeys,
+    PluginStoreItem, StoreKeys,
 };
 use prost::Message;
-use serde_json::Value;
 
 use crate::output::{EntryKind, Refusal};
 use crate::room::{Asked, Outcome, Room, Turn};
@@ -27,8 +26,20 @@ type StoreName = (String, String);
 /// One store.
 #[derive(Debug, Default)]
 struct Store {
-    items: BTreeMap<String, PluginStoreItem>,
+    /// Encoded, as they are kept and sent.
+    items: BTreeMap<String, Bytes>,
     bytes: usize,
+}
+
+/// `PluginStoreResponse` with items that are encoded already: the same on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Items {
+    #[prost(string, tag = "1")]
+    plugin_id: String,
+    #[prost(string, tag = "2")]
+    store_name: String,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    encoded: Vec<Bytes>,
 }
 
 /// Every store of a session. Sizes are those on the wire, names and authors included.
@@ -47,17 +58,17 @@ impl Stores {
         };
         if let Ok(item) = PluginStoreItem::decode(encoded) {
             let name = (plugin.to_owned(), store.to_owned());
-            self.set(&name, item);
+            self.set(&name, item.store_key, Bytes::copy_from_slice(encoded));
         }
     }
 
-    fn set(&mut self, name: &StoreName, item: PluginStoreItem) {
+    fn set(&mut self, name: &StoreName, key: String, item: Bytes) {
         let store = self.by_name.entry(name.clone()).or_default();
-        let size = item.encoded_len();
+        let size = item.len();
         (self.bytes, store.bytes) = (self.bytes + size, store.bytes + size);
-        match store.items.insert(item.store_key.clone(), item) {
+        match store.items.insert(key, item) {
             Some(old) => {
-                let size = old.encoded_len();
+                let size = old.len();
                 (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
             }
             None => self.keys += 1,
@@ -67,13 +78,13 @@ impl Stores {
     fn remove(&mut self, name: &StoreName, key: &str) -> Option<PluginStoreItem> {
         let store = self.by_name.get_mut(name)?;
         let item = store.items.remove(key)?;
-        let size = item.encoded_len();
+        let size = item.len();
         (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
         self.keys -= 1;
         if store.items.is_empty() {
             self.by_name.remove(name);
         }
-        Some(item)
+        PluginStoreItem::decode(item).ok()
     }
 }
 
@@ -95,12 +106,17 @@ impl Room {
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
         let wanted: BTreeSet<&str> = request.get_keys.iter().map(|key| &*key.store_key).collect();
-        let items = store.into_iter().flat_map(|store| &store.items);
-        let items = items
-            .filter(|(key, _)| wanted.is_empty() || wanted.contains(&***key))
-            .map(|(_, item)| item.clone());
-        let response = PluginStoreResponse {
-            store_items: items.collect(),
+        let store_items: Vec<Bytes> = match store {
+            None => Vec::new(),
+            Some(store) if wanted.is_empty() => store.items.values().cloned().collect(),
+            Some(store) => {
+                let found = wanted.iter().filter_map(|key| store.items.get(*key));
+                found.cloned().collect()
+            }
+        };
+        self.steps.add(store_items.len());
+        let response = Items {
+            encoded: store_items,
             plugin_id: name.0,
             store_name: name.1,
         };
@@ -125,13 +141,14 @@ impl Room {
         });
         // A key that is named twice is set once: a small request must not become a large push.
         let items: BTreeMap<String, PluginStoreItem> = items.collect();
+        let encoded = |(key, item): (String, PluginStoreItem)| (key, item.encode_to_vec().into());
+        let items: BTreeMap<String, Bytes> = items.into_iter().map(encoded).collect();
         self.has_room_for(&name, &items)?;
-        let store_items: Vec<PluginStoreItem> = items.into_values().collect();
-        for item in &store_items {
-            self.stores.set(&name, item.clone());
-            let key = kept_key(&name, &item.store_key);
-            let value = Some(item.encode_to_vec());
-            self.keep_entry(turn, EntryKind::Store, key, value);
+        let store_items = items.values().cloned().collect();
+        for (key, item) in items {
+            let kept = kept_key(&name, &key);
+            self.keep_entry(turn, EntryKind::Store, kept, Some(item.to_vec()));
+            self.stores.set(&name, key, item);
         }
         self.tell_store(turn, asked, event::STORE_INSERT_KEYS, name, store_items);
         Ok(())
@@ -148,12 +165,13 @@ impl Room {
             if let Some(item) = self.stores.remove(&name, &key.store_key) {
                 let kept = kept_key(&name, &key.store_key);
                 self.keep_entry(turn, EntryKind::Store, kept, None);
-                store_items.push(PluginStoreItem {
+                let removed = PluginStoreItem {
                     timestamp: turn.now_ms.to_string(),
                     // Who removed it: clients take no notice of what they did themselves.
                     peer_id: peer_id.clone(),
                     ..item
-                });
+                };
+                store_items.push(removed.encode_to_vec().into());
             }
         }
         self.tell_store(turn, asked, event::STORE_DELETE_KEYS, name, store_items);
@@ -172,7 +190,8 @@ impl Room {
             // A plugin is off when its key holds null or is gone.
             let off = |key: &StoreKeys| {
                 let value = key.payload.as_deref().unwrap_or(b"{}");
-                serde_json::from_slice(value).is_ok_and(|value: Value| value.is_null())
+                // Only null is read as nothing, and nothing else is read to its end.
+                serde_json::from_slice::<()>(value).is_ok()
             };
             let closes = !starts || keys.iter().any(off);
             let opens = starts && (keys.is_empty() || !keys.iter().all(off));
@@ -204,20 +223,20 @@ impl Room {
         Ok(())
     }
 
-    fn has_room_for(&self, name: &StoreName, items: &BTreeMap<String, PluginStoreItem>) -> Outcome {
+    fn has_room_for(&self, name: &StoreName, items: &BTreeMap<String, Bytes>) -> Outcome {
         let (stores, limits) = (&self.stores, &self.limits);
         let store = stores.by_name.get(name);
         if store.is_none() && stores.by_name.len() >= limits.store_count {
             return Err(Refusal::new(409, "this session has too many stores"));
         }
         let replaced = |key: &String| store.and_then(|store| store.items.get(key));
-        let old: Vec<&PluginStoreItem> = items.keys().filter_map(replaced).collect();
+        let old: Vec<&Bytes> = items.keys().filter_map(replaced).collect();
         if stores.keys + items.len() - old.len() > limits.store_keys {
             let message = "the stores of this session hold too many keys";
             return Err(Refusal::new(409, message));
         }
-        let old: usize = old.iter().map(|item| item.encoded_len()).sum();
-        let new: usize = items.values().map(Message::encoded_len).sum();
+        let old: usize = old.iter().map(|item| item.len()).sum();
+        let new: usize = items.values().map(Bytes::len).sum();
         if stores.bytes - old + new > limits.store_bytes {
             return Err(Refusal::new(409, "the stores of this session are full"));
         }
@@ -235,12 +254,12 @@ impl Room {
         asked: &Asked<'_>,
         event: u32,
         (plugin_id, store_name): StoreName,
-        store_items: Vec<PluginStoreItem>,
+        store_items: Vec<Bytes>,
     ) {
-        let change = PluginStoreResponse {
+        let change = Items {
             plugin_id,
             store_name,
-            store_items,
+            encoded: store_items,
         };
         let mut others = self.peers.sockets(crate::peer::Peer::is_inside);
         others.retain(|socket| *socket != asked.connection);

@@ -11,7 +11,7 @@ use crate::frame::named;
 use crate::input::ConnectionId;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Place, Seat};
-use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+use crate::room::{Act, Asked, Deadline, Outcome, Room, Turn};
 
 fn decides(peer: &Peer) -> bool {
     peer.is_inside() && peer.permissions.accept_waiting_requests
@@ -56,10 +56,10 @@ impl Room {
     pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_decide(asked)?;
         let request: AcceptWaitingRoomRequests = asked.message()?;
-        for seat in self.waiting_among(&request.user_ids) {
-            self.admit(turn, seat);
-        }
-        self.waiting_list_changed(turn);
+        let people = self.waiting_among(&request.user_ids);
+        self.may_add(people.len())?;
+        let acts = people.into_iter().map(Act::Admit);
+        self.carry_out(turn, acts.chain([Act::TellWaiting]));
         Ok(())
     }
 
@@ -67,19 +67,36 @@ impl Room {
     pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.must_decide(asked)?;
         let request: DenyWaitingRoomRequests = asked.message()?;
-        for seat in self.waiting_among(&request.user_ids) {
-            if self.peers[seat].place == Place::Rejected {
-                continue;
-            }
-            self.peers.put(seat, Place::Rejected);
-            self.peers[seat].rejected = turn.monotonic;
-            let to = Vec::from_iter(self.peers[seat].connection);
-            turn.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
-            let until = turn.monotonic.after(self.limits.rejected_ms);
-            self.at(until, Deadline::Grace(seat));
-        }
-        self.waiting_list_changed(turn);
+        let people = self.waiting_among(&request.user_ids);
+        self.may_add(people.len())?;
+        let acts = people.into_iter().map(Act::TurnAway);
+        self.carry_out(turn, acts.chain([Act::TellWaiting]));
         Ok(())
+    }
+
+    /// Somebody who waits, or was turned away and is still there, is let in.
+    pub(crate) fn admit_waiting(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        let place = self.peers.get(seat).map(|peer| peer.place);
+        if matches!(place, Some(Place::Waiting | Place::Rejected)) {
+            self.admit(turn, seat);
+        }
+    }
+
+    /// Somebody who waits is turned away.
+    pub(crate) fn reject_waiting(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        if self
+            .peers
+            .get(seat)
+            .is_none_or(|peer| peer.place != Place::Waiting)
+        {
+            return;
+        }
+        self.peers.put(seat, Place::Rejected);
+        self.peers[seat].rejected = turn.monotonic;
+        let to = Vec::from_iter(self.peers[seat].connection);
+        turn.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
+        let until = turn.monotonic.after(self.limits.rejected_ms);
+        self.at(until, Deadline::Grace(seat));
     }
 
     /// Somebody who can let people in has come: those who only wait for that are let in.
@@ -91,10 +108,8 @@ impl Room {
         if waiting.is_empty() {
             return;
         }
-        for seat in waiting {
-            self.admit(turn, seat);
-        }
-        self.waiting_list_changed(turn);
+        let acts = waiting.into_iter().map(Act::Admit);
+        self.carry_out(turn, acts.chain([Act::TellWaiting]));
     }
 
     /// A peer that waits is let in once it need not wait any more.

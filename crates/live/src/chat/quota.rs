@@ -61,7 +61,9 @@ pub(crate) struct Stored {
 impl ChatMessage {
     /// What it takes in the records, in bytes, about.
     pub fn stored_bytes(&self) -> u64 {
-        let bytes = u64::try_from(self.size()).unwrap_or(u64::MAX);
+        let targets = size_of_val(self.targets.as_slice());
+        let bytes = self.payload.len() + self.name.len() + targets;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         bytes.saturating_add(ROW_BYTES)
     }
 }

@@ -60,24 +60,21 @@ impl Room {
     pub(crate) fn edit_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         let request: EditChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
-        let old = &self.chat.messages[at];
+        let old = self.chat.get(at);
         let kind = request.payload_type.unwrap_or_else(|| old.kind.number());
         let payload = request.payload.unwrap_or_else(|| old.payload.clone());
         let private = !old.targets.is_empty();
         let kind = self.checked(asked, kind, &payload)?;
         self.may_say(asked.seat, private, kind, &payload)?;
         self.within_rate(turn, asked.seat, kind)?;
-        let old = &self.chat.messages[at];
+        let old = self.chat.get(at);
         let before = old.stored_bytes();
         let after = before - count(&old.payload) + count(&payload);
         self.store(asked.seat, before, after)?;
-        let message = &mut self.chat.messages[at];
-        let size = message.size();
-        (message.kind, message.payload, message.edited) = (kind, payload, true);
-        message.pinned = request.pinned.unwrap_or(message.pinned);
-        let message = message.clone();
-        self.chat.bytes = self.chat.bytes - size + message.size();
-        self.chat.make_room();
+        let message = self.chat.change(at, |message| {
+            (message.kind, message.payload, message.edited) = (kind, payload, true);
+            message.pinned = request.pinned.unwrap_or(message.pinned);
+        });
         turn.keep(Record::Chat(message.clone()));
         let edited = EditChatMessageResponse {
             message: Some(message.wire()),
@@ -115,7 +112,7 @@ impl Room {
         let me = self.inside(asked.seat)?;
         let (user, may) = (me.user(), me.permissions.chat.clone());
         let at = self.chat.position(&request.chat_id)?;
-        let message = &mut self.chat.messages[at];
+        let message = self.chat.get(at);
         if !message.is_for(user) {
             return Err(Refusal::new(404, "there is no such message"));
         }
@@ -127,8 +124,9 @@ impl Room {
         if !may {
             return Err(Refusal::forbidden(permission));
         }
-        message.pinned = request.pinned;
-        let message = message.clone();
+        let message = self
+            .chat
+            .change(at, |message| message.pinned = request.pinned);
         turn.keep(Record::Chat(message.clone()));
         let pinned = PinChatMessageResponse {
             chat_id: message.id.to_string(),
@@ -189,7 +187,7 @@ impl Room {
     fn own_message(&self, seat: Seat, id: &str) -> Result<usize, Refusal> {
         let me = self.inside(seat)?.user();
         let at = self.chat.position(id)?;
-        let message = &self.chat.messages[at];
+        let message = self.chat.get(at);
         if message.participant == me {
             Ok(at)
         } else if message.is_for(me) {

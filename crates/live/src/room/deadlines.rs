@@ -28,6 +28,8 @@ pub(crate) enum Deadline {
     WaitingList,
     /// Everybody is told who speaks.
     Speakers,
+    /// What was too much for one input goes on.
+    Work,
     /// A client that has made a new transport to receive on may have forgotten to subscribe anew.
     Remind(Seat),
 }
@@ -74,6 +76,7 @@ impl Room {
                         self.waiting_list_changed(turn);
                     }
                 }
+                Deadline::Work => self.work_on(turn),
                 Deadline::Speakers => self.tell_speakers_again(turn),
                 Deadline::Remind(seat) => self.remind(turn, seat),
                 Deadline::Count => {

@@ -124,6 +124,7 @@ impl Room {
         self.pinned = None;
         self.tracks.speakers.clear();
         self.gone.clear();
+        self.work.forget_acts();
         // Those who wait now were not let in to the next session.
         self.people.clear();
         for seat in self.peers.seats(|_| true) {

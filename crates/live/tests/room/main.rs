@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `contract` | single rules of the protocol that would be costly to break |
 //! | `outside` | what a room is told of its meeting: changed, gone, with breakout rooms or without |
+//! | `costs` | what one client can make a room, the server and others bear |
 //! | `bounds` | how much a room takes, and how much it sends at once |
 //! | `reconnects` | what becomes of a peer whose line breaks |
 //! | `clock` | what becomes of a meeting when the clock is set |
@@ -19,6 +20,7 @@ mod bounds;
 mod client;
 mod clock;
 mod contract;
+mod costs;
 mod enforcement;
 mod outside;
 mod people;

@@ -1,0 +1,163 @@
+//! Messages as they are sent, written from what the room holds: the history of a chat is megabytes,
+//! and a copy of each message on the way would cost more than all the rest.
+
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::ChatMessage;
+use crate::frame::{put_length, put_text};
+
+/// A field with an id: its head, and a UUID as text.
+const ID: usize = 2 + 36;
+
+fn length_of_text(text: &str) -> usize {
+    if text.is_empty() {
+        0
+    } else {
+        1 + encoded_len_varint(text.len() as u64) + text.len()
+    }
+}
+
+impl ChatMessage {
+    fn seconds(&self) -> u64 {
+        self.milliseconds() / 1000
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.at_ms).unwrap_or_default()
+    }
+
+    fn number(&self) -> u64 {
+        u64::try_from(self.kind.number()).unwrap_or_default()
+    }
+
+    /// The bytes of `socket.chat.ChatMessage`.
+    pub(super) fn wire_len(&self) -> usize {
+        let flag = |on: bool| 2 * usize::from(on);
+        let seconds = match self.seconds() {
+            0 => 0,
+            seconds => 1 + encoded_len_varint(seconds),
+        };
+        3 * ID
+            + length_of_text(&self.name)
+            + flag(self.pinned)
+            + flag(self.edited)
+            + flag(self.number() != 0)
+            + length_of_text(&self.payload)
+            + self.targets.len() * ID
+            + seconds
+            + 1
+            + encoded_len_varint(self.milliseconds())
+    }
+
+    /// Appends `socket.chat.ChatMessage`, as `wire` is encoded.
+    fn write(&self, to: &mut Vec<u8>) {
+        let mut text = [0; 36];
+        for (tag, id) in [
+            (1, self.id),
+            (2, self.peer.uuid()),
+            (3, self.participant.uuid()),
+        ] {
+            put_text(tag, id.hyphenated().encode_lower(&mut text), to);
+        }
+        if !self.name.is_empty() {
+            put_text(4, &self.name, to);
+        }
+        let numbers = [
+            (5, u64::from(self.pinned)),
+            (6, u64::from(self.edited)),
+            (7, self.number()),
+        ];
+        for (tag, number) in numbers {
+            put_number(tag, number, to);
+        }
+        if !self.payload.is_empty() {
+            put_text(8, &self.payload, to);
+        }
+        for target in &self.targets {
+            put_text(10, target.uuid().hyphenated().encode_lower(&mut text), to);
+        }
+        put_number(11, self.seconds(), to);
+        to.push(12 << 3);
+        encode_varint(self.milliseconds(), to);
+    }
+}
+
+/// A field with a number; nothing when it is nought.
+fn put_number(tag: u8, number: u64, to: &mut Vec<u8>) {
+    if number != 0 {
+        to.push(tag << 3);
+        encode_varint(number, to);
+    }
+}
+
+/// The bytes of messages as the field `messages` of a response.
+pub(super) fn length(messages: &[&ChatMessage]) -> usize {
+    let one = |message: &&ChatMessage| {
+        let length = message.wire_len();
+        1 + encoded_len_varint(length as u64) + length
+    };
+    messages.iter().map(one).sum()
+}
+
+/// Appends them.
+pub(super) fn write(messages: &[&ChatMessage], to: &mut Vec<u8>) {
+    for message in messages {
+        put_length(1, message.wire_len(), to);
+        message.write(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlor_protocol::ids::{ParticipantId, PeerId, SessionId};
+    use parlor_protocol::signal::socket::chat::GetChatMessagesResponse;
+    use proptest::prelude::*;
+    use prost::Message;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::chat::PayloadType;
+
+    fn message() -> impl Strategy<Value = ChatMessage> {
+        let parts = (
+            any::<(u128, u128, bool, bool)>(),
+            (".{0,9}", ".{0,300}"),
+            prop::collection::vec(any::<u128>(), 0..4),
+            0..4_i32,
+            prop_oneof![Just(0), -5..5_000_i64, any::<i64>()],
+        );
+        parts.prop_map(
+            |((id, by, pinned, edited), (name, payload), targets, kind, at_ms)| {
+                let id = Uuid::from_u128(id);
+                let person = |id| ParticipantId::from_uuid(Uuid::from_u128(id));
+                ChatMessage {
+                    id,
+                    session: SessionId::from_uuid(id),
+                    peer: PeerId::from_uuid(id),
+                    participant: person(by),
+                    name,
+                    kind: PayloadType::from_number(kind).unwrap(),
+                    payload,
+                    pinned,
+                    edited,
+                    targets: targets.into_iter().map(person).collect(),
+                    at_ms,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_written_as_they_are_encoded(messages in prop::collection::vec(message(), 0..4)) {
+            let these: Vec<&ChatMessage> = messages.iter().collect();
+            let mut written = Vec::new();
+            write(&these, &mut written);
+            prop_assert_eq!(written.len(), length(&these));
+            let encoded = GetChatMessagesResponse {
+                messages: messages.iter().map(ChatMessage::wire).collect(),
+            };
+            prop_assert_eq!(written, encoded.encode_to_vec());
+        }
+    }
+}
