@@ -266,6 +266,11 @@ impl World {
             ids: &mut ids,
         };
         self.room.handle(&mut at, input, &mut out);
+        assert!(
+            self.room.cost() <= self.room.most_cost(),
+            "{}",
+            self.room.cost()
+        );
         let answered = out.iter().filter(|one| matches!(one, Output::Answer(..)));
         assert_eq!(answered.count(), answers, "{out:?}");
         let replies: Vec<_> = out.iter().filter_map(replied_to).collect();

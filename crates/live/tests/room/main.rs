@@ -5,6 +5,7 @@
 //! | `contract` | single rules of the protocol that would be costly to break |
 //! | `outside` | what a room is told of its meeting: changed, gone, with breakout rooms or without |
 //! | `costs` | what one client can make a room, the server and others bear |
+//! | `slices` | long work, which is done in slices; and, by hand, how long the worst frames take |
 //! | `bounds` | how much a room takes, and how much it sends at once |
 //! | `reconnects` | what becomes of a peer whose line breaks |
 //! | `clock` | what becomes of a meeting when the clock is set |
@@ -28,6 +29,7 @@ mod permissions;
 mod plane;
 mod reconnects;
 mod simulation;
+mod slices;
 mod speakers;
 mod tracks;
 mod transports;

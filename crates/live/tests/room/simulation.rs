@@ -369,8 +369,20 @@ impl Simulation {
                 .iter()
                 .map(|(person, _)| truth.user(*person))
                 .collect();
-            assert_eq!(seen.votes, voters);
-            let secret = poll.anonymous && poll.creator != Some(truth.peers[slot].person);
+            let secret = poll.anonymous;
+            if secret {
+                let me = truth.user(truth.peers[slot].person);
+                let (mine, others): (Vec<_>, Vec<_>) =
+                    seen.votes.iter().partition(|voter| **voter == me);
+                assert_eq!(mine.len(), usize::from(voters.contains(&me)));
+                assert!(
+                    others.iter().all(|voter| voter.is_empty()),
+                    "{slot} sees {others:?}"
+                );
+                assert_eq!(seen.votes.len(), voters.len());
+            } else {
+                assert_eq!(seen.votes, voters);
+            }
             for option in 0..OPTIONS {
                 let those = poll.votes.iter().filter(|(_, index)| *index == option);
                 let those: Vec<_> = those.map(|(person, _)| truth.user(*person)).collect();

@@ -77,7 +77,6 @@ pub(crate) struct MessageTruth {
 #[derive(Debug)]
 pub(crate) struct PollTruth {
     pub(crate) id: String,
-    pub(crate) creator: Option<usize>,
     pub(crate) anonymous: bool,
     /// Person and option.
     pub(crate) votes: Vec<(usize, usize)>,

@@ -384,6 +384,12 @@ impl World {
 
     /// One input, at this time.
     pub(crate) fn take(&mut self, input: Input) -> Done {
+        let outputs = self.handle_untaken(input);
+        self.see_all(outputs)
+    }
+
+    /// The room takes an input; what it wants done is not done yet.
+    pub(crate) fn handle_untaken(&mut self, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         self.room_ms = self.room_ms.max(self.now_ms);
         let drawn = &mut self.drawn;
@@ -397,6 +403,16 @@ impl World {
             self.open.remove(connection);
         }
         self.room.handle(&mut at, input, &mut outputs);
+        outputs
+    }
+
+    /// What the room wants done is done.
+    pub(crate) fn see_all(&mut self, outputs: Vec<Output>) -> Done {
+        assert!(
+            self.room.cost() <= self.room.most_cost(),
+            "{}",
+            self.room.cost()
+        );
         let wake = self.room.wake_at();
         assert!(
             wake.is_none_or(|wake| wake > now) || self.room.is_over(),

@@ -92,7 +92,6 @@ impl Simulation {
         match answer {
             Answer::Poll(poll) => self.truth.polls.push(PollTruth {
                 id: poll.poll_id,
-                creator: None,
                 anonymous,
                 votes: Vec::new(),
                 told_ms: 0,

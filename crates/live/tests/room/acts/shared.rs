@@ -32,10 +32,8 @@ impl Simulation {
             .read::<UpdatePollResponse>()
             .poll
             .expect("a poll");
-        let creator = Some(self.truth.peers[slot].person);
         self.truth.polls.push(PollTruth {
             id: poll.poll_id,
-            creator,
             anonymous,
             votes: Vec::new(),
             told_ms: 0,

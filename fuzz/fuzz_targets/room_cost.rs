@@ -1,0 +1,200 @@
+//! A room with a budget: no frame may cost more than its bound, however much it repeats.
+//!
+//! The input is a script of frames. Each is an event, a field that is repeated, how often, and what is
+//! in it: a few bytes of the input become a frame of up to a megabyte.
+#![no_main]
+
+use bytes::Bytes;
+use parlor_live::{At, ConnectionId, Input, Limits, Meeting, Newcomer, Output, Past, Rate, Room};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
+use parlor_protocol::preset::{Permissions, ViewType};
+use parlor_protocol::signal::{Envelope, event};
+use prost::Message;
+use uuid::Uuid;
+
+/// People, each with one client.
+const PEOPLE: u8 = 40;
+/// Bytes of a frame.
+const FRAME: usize = 1 << 20;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut world = World::new();
+    let mut frames = 0;
+    for script in bytes.chunks(24) {
+        // A run of many large frames says no more than one of few.
+        if frames == 8 {
+            break;
+        }
+        frames += 1;
+        world.frame(script);
+    }
+});
+
+struct World {
+    room: Room,
+    now_ms: i64,
+    next_id: u128,
+}
+
+impl World {
+    fn new() -> Self {
+        let none = Rate {
+            count: 0,
+            per_ms: 1,
+        };
+        let limits = Limits {
+            // What has a rate is to be found as well.
+            frames: none,
+            changes: none,
+            reads: none,
+            chat: none,
+            chat_reads: none,
+            kicks: none,
+            moves: none,
+            stores: none,
+            store_reads: none,
+            permission_updates: none,
+            // Small enough that a bound that is not one shows.
+            chat_held: 100,
+            chat_held_bytes: 1 << 20,
+            polls: 20,
+            store_keys: 1_000,
+            reply_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let mut next_id = 1 << 64;
+        let room = Room::open(
+            meeting(),
+            limits,
+            Past::default(),
+            &mut At {
+                now_ms: 1_700_000_000_000,
+                ids: &mut || draw(&mut next_id),
+            },
+        );
+        let mut world = Self {
+            room,
+            now_ms: 1_700_000_000_000,
+            next_id,
+        };
+        for person in 0..PEOPLE {
+            let connection = ConnectionId(person.into());
+            let who = Box::new(newcomer(person));
+            world.tell(Input::Opened { connection, who });
+            world.request(connection, event::JOIN_ROOM, Bytes::new());
+        }
+        world
+    }
+
+    fn frame(&mut self, script: &[u8]) {
+        let byte = |at: usize| script.get(at).copied().unwrap_or_default();
+        let (number, _) = event::ALL[usize::from(byte(0)) % event::ALL.len()];
+        let connection = ConnectionId((byte(1) % PEOPLE).into());
+        let times = usize::from(byte(2)) * usize::from(byte(3)) * usize::from(byte(4) % 17);
+        // Ids of people who are there, or whatever the script says, written once before.
+        let mut payload = script.get(6..).unwrap_or_default().to_vec();
+        let tag = byte(5) << 3 | 2;
+        let inside = script.get(6..).unwrap_or_default();
+        for n in 0..times {
+            if payload.len() > FRAME {
+                break;
+            }
+            let person = u8::try_from(n % usize::from(PEOPLE)).unwrap_or_default();
+            let id = match byte(5) >> 5 {
+                0 => user(person).to_string().into_bytes(),
+                1 => client(person).to_string().into_bytes(),
+                2 => n.to_string().into_bytes(),
+                3 => [&[0x0A, 36], user(person).to_string().as_bytes()].concat(),
+                4 => Vec::new(),
+                _ => inside.to_vec(),
+            };
+            payload.extend([tag, u8::try_from(id.len()).unwrap_or_default()]);
+            payload.extend(id);
+        }
+        self.request(connection, number, payload.into());
+        // What was begun goes on.
+        for _ in 0..64 {
+            let Some(wake) = self.room.wake_at().filter(|at| *at <= self.now_ms + 1_000) else {
+                break;
+            };
+            self.now_ms = self.now_ms.max(wake);
+            self.tell(Input::Tick);
+        }
+    }
+
+    fn request(&mut self, connection: ConnectionId, number: u32, payload: Bytes) {
+        let envelope = Envelope {
+            event: number,
+            id: Some("id".to_owned()),
+            payload: Some(payload),
+            metadata: None,
+        };
+        let bytes = envelope.encode_to_vec().into();
+        self.tell(Input::Frame { connection, bytes });
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut out = Vec::<Output>::new();
+        let next_id = &mut self.next_id;
+        let mut at = At {
+            now_ms: self.now_ms,
+            ids: &mut || draw(next_id),
+        };
+        let what = format!("{input:.60?}");
+        self.room.handle(&mut at, input, &mut out);
+        let (cost, most) = (self.room.cost(), self.room.most_cost());
+        assert!(cost <= most, "{cost} steps of {most} for {what}");
+    }
+}
+
+fn draw(next_id: &mut u128) -> Uuid {
+    *next_id += 1;
+    Uuid::from_u128(*next_id)
+}
+
+fn meeting() -> Meeting {
+    Meeting {
+        id: MeetingId::from_uuid(Uuid::from_u128(1 << 100)),
+        title: "T".to_owned(),
+        active: true,
+        persist_chat: false,
+        keep_alive_ms: 60_000,
+        parent: None,
+        has_rooms: true,
+        version: 0,
+    }
+}
+
+fn user(person: u8) -> ParticipantId {
+    ParticipantId::from_uuid(Uuid::from_u128((1 << 101) | u128::from(person)))
+}
+
+fn client(person: u8) -> PeerId {
+    PeerId::from_uuid(Uuid::from_u128((1 << 102) | u128::from(person)))
+}
+
+/// Everybody may do everything that matters here; some watch a livestream.
+fn newcomer(person: u8) -> Newcomer {
+    let mut permissions = Permissions {
+        accept_waiting_requests: true,
+        can_accept_production_requests: person % 2 == 0,
+        can_change_participant_permissions: true,
+        kick_participant: true,
+        pin_participant: true,
+        ..Permissions::default()
+    };
+    permissions.polls.can_create = true;
+    permissions.connected_meetings.can_alter_connected_meetings = true;
+    let views = [ViewType::GroupCall, ViewType::Webinar, ViewType::Livestream];
+    Newcomer {
+        peer: client(person),
+        participant: user(person),
+        custom_id: format!("c{person}"),
+        name: Some(format!("P{person}")),
+        picture: None,
+        preset: PresetId::from_uuid(Uuid::from_u128(9)),
+        preset_name: "p".to_owned(),
+        view: views[usize::from(person % 3)],
+        permissions,
+    }
+}
