@@ -211,7 +211,7 @@ impl Default for Limits {
             chat_history: 1000,
             chat_page: 500,
             search_bytes: 256 * 1024,
-            slice_steps: 20_000,
+            slice_steps: 10_000,
             chat_reads: Rate::per_second(10),
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,

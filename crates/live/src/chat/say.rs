@@ -10,7 +10,8 @@ use parlor_protocol::signal::socket::chat::{
     SendChatMessageToPeersRequest, SendChatMessageToPeersResponse, SendChatMessageToRoomRequest,
     SendChatMessageToRoomResponse,
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{ChatMessage, PayloadType};
 use crate::output::{Record, Refusal};
@@ -209,13 +210,12 @@ impl Room {
             let message = format!("a message has at most {longest} characters");
             return Err(Refusal::new(413, message));
         }
-        let json = || serde_json::from_str::<Value>(payload).unwrap_or_default();
         let good = match kind {
             // PostgreSQL does not take U+0000.
             PayloadType::Text => !payload.is_empty() && !payload.contains('\0'),
             PayloadType::Image => is_link(payload),
-            PayloadType::File => json()["link"].as_str().is_some_and(is_link),
-            PayloadType::Custom => json().is_object(),
+            PayloadType::File => object::<File>(payload).is_some_and(|it| is_link(&it.link)),
+            PayloadType::Custom => object::<Custom<'_>>(payload).is_some(),
         };
         if good {
             Ok(kind)
@@ -256,6 +256,41 @@ fn count(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
+/// What a file's message must say.
+#[derive(Deserialize)]
+struct File {
+    link: String,
+}
+
+/// What a message of the app's own may carry. Nothing of it is taken apart: it may be large.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Custom<'p> {
+    #[serde(borrow)]
+    images: Option<&'p RawValue>,
+    #[serde(borrow)]
+    videos: Option<&'p RawValue>,
+    #[serde(borrow)]
+    files: Option<&'p RawValue>,
+    #[serde(borrow)]
+    message: Option<&'p RawValue>,
+    #[serde(borrow)]
+    html: Option<&'p RawValue>,
+}
+
+/// A JSON object, read into these parts of it.
+fn object<'p, T: Deserialize<'p>>(payload: &'p str) -> Option<T> {
+    let parts = payload.trim_start().starts_with('{');
+    let parts = parts.then(|| serde_json::from_str(payload).ok());
+    parts.flatten()
+}
+
+/// A JSON list that is not empty.
+fn has_items(list: &RawValue) -> bool {
+    let items = list.get().strip_prefix('[');
+    items.is_some_and(|items| !items.trim_start().starts_with(']'))
+}
+
 /// A link that a browser may be shown: nothing that would run in the page.
 fn is_link(text: &str) -> bool {
     let web = text.starts_with("https://") || text.starts_with("http://");
@@ -274,10 +309,11 @@ fn must_be_allowed(
         PayloadType::Text => (true, false),
         PayloadType::Image | PayloadType::File => (false, true),
         PayloadType::Custom => {
-            let json = serde_json::from_str::<Value>(payload).unwrap_or_default();
-            let some = |key: &str| json[key].as_array().is_some_and(|list| !list.is_empty());
-            let files = some("images") || some("videos") || some("files");
-            let text = ["message", "html"].iter().any(|key| json[*key].is_string());
+            let parts = object::<Custom<'_>>(payload).unwrap_or_default();
+            let files = [parts.images, parts.videos, parts.files];
+            let files = files.into_iter().flatten().any(has_items);
+            let mut texts = [parts.message, parts.html].into_iter().flatten();
+            let text = texts.any(|text| text.get().starts_with('"'));
             (text || !files, files)
         }
     };

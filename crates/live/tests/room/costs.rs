@@ -8,7 +8,7 @@ use parlor_live::{ConnectionId, Input, Limits, Newcomer};
 use parlor_protocol::ids::{ParticipantId, PeerId};
 use parlor_protocol::preset::WaitingRoomType;
 use parlor_protocol::signal::socket::polls::{
-    GetPollsResponse, NewPollRequest, Poll, UpdatePollResponse, VotePollRequest,
+    GetPollsResponse, NewPollRequest, Poll, PollOption, UpdatePollResponse, VotePollRequest,
 };
 use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, BroadcastMessage, BroadcastType, CreateConnectedRoomsRequest,
@@ -245,7 +245,7 @@ fn nobody_learns_from_an_anonymous_poll_who_voted_or_for_what() {
         let others = poll.votes.iter().filter(|id| !id.is_empty() && **id != me);
         names += of_options + others.count();
         // The UI shows how many have voted, and whether oneself has.
-        let votes: u64 = poll.options.iter().map(|option| option.count()).sum();
+        let votes: u64 = poll.options.iter().map(PollOption::count).sum();
         assert_eq!(poll.votes.len() as u64, votes);
     }
     assert_eq!(names, 0, "others are named in {} polls", seen.len());
@@ -290,7 +290,7 @@ fn whoever_has_not_voted_does_not_see_hidden_votes() {
     // Whoever voted later saw as little before.
     assert_eq!(of(2).next().expect("told").options[1].count, Some(0));
     for n in [0, 1, 2] {
-        let poll = of(n).last().expect("told");
+        let poll = of(n).next_back().expect("told");
         let counts: Vec<_> = poll.options.iter().map(|option| option.count).collect();
         assert_eq!(counts, [Some(1), Some(1)], "{n}");
         assert_eq!(poll.options[0].votes[0].user_id, user(2).to_string());

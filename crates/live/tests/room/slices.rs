@@ -66,10 +66,10 @@ fn fill_chat(world: &mut World, from: ConnectionId) {
 
 fn search() -> SearchChatMessagesRequest {
     SearchChatMessagesRequest {
-        search_term: "i\u{307}i".to_owned(),
+        // Found nowhere, and at each place only after a while.
+        search_term: "i\u{307}".repeat(200) + "x",
         time_stamp: u64::MAX >> 1,
         size: 500,
-        from: i32::MAX,
         reversed: true,
         ..SearchChatMessagesRequest::default()
     }
@@ -104,7 +104,7 @@ fn a_search_of_everything_is_done_in_slices_and_others_are_served_between() {
     }
     assert!(slices > 8, "{slices} slices of four megabytes");
     let found: GetChatMessagesResponse = asked.done.one(one, number);
-    assert_eq!(found.messages.len(), 0, "as many are skipped as may be");
+    assert_eq!(found.messages.len(), 0);
     assert!(!world.ask(one, number, &search()).refused());
 }
 
@@ -230,6 +230,7 @@ fn time(world: &mut World, from: ConnectionId, event: u32, request: &impl Messag
 /// By hand: `cargo test --release -p parlor-live --test room worst -- --ignored --nocapture`
 #[test]
 #[ignore = "it measures time"]
+#[expect(clippy::too_many_lines, reason = "one list of frames")]
 fn the_worst_frames_in_milliseconds() {
     let report =
         |name: &str, (ms, cost): (f64, usize)| println!("{ms:8.3} ms {cost:8} steps  {name}");
