@@ -66,11 +66,16 @@ const ENVELOPE: usize = 16;
 
 /// Reads a frame.
 pub(crate) fn read(bytes: Bytes, id_bytes: usize) -> Result<Request, Refusal> {
-    if scan::count::<Envelope>(&bytes, ENVELOPE) == Err(Uncounted::TooMany) {
-        return Err(Refusal::new(
-            413,
-            "this is no SocketMessage: it has too many fields",
-        ));
+    match scan::count::<Envelope>(&bytes, ENVELOPE) {
+        Ok(_) => {}
+        Err(Uncounted::TooMany) => {
+            let message = "this is no SocketMessage: it has too many fields";
+            return Err(Refusal::new(413, message));
+        }
+        // What the count does not take, the decoder might skip, at the cost of all of it.
+        Err(Uncounted::Malformed) => {
+            return Err(Refusal::new(400, "this is not a SocketMessage"));
+        }
     }
     let envelope = Envelope::decode(bytes)
         .map_err(|error| Refusal::new(400, format!("this is not a SocketMessage: {error}")))?;

@@ -1,5 +1,7 @@
 //! What people may do, read and changed while the call runs (contract: signalling, 6.10).
 
+use std::collections::BTreeMap;
+
 use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::{
     MediaKindPermission, MediaPermission, Permissions, RecorderType, WaitingRoomType,
@@ -184,7 +186,7 @@ impl Room {
         if !me.is_inside() || !me.permissions.can_change_participant_permissions {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
-        let mut people = Vec::new();
+        let (mut people, mut patches) = (Vec::new(), BTreeMap::new());
         for update in &request.update_peers_presets {
             let left = self.peers.left(asked.seat);
             let refusal = "too many permission updates: slow down";
@@ -192,7 +194,11 @@ impl Room {
                 .spend(rate, turn.monotonic, refusal)?;
             let person = update.user_ids.parse::<ParticipantId>();
             let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
-            people.push((person, update.patch.unwrap_or_default()));
+            // Who is named twice in the same way is changed, and told, once.
+            let patch = update.patch.unwrap_or_default();
+            if patches.insert(person, patch) != Some(patch) {
+                people.push((person, patch));
+            }
         }
         for (person, _) in &people {
             if self.peers.seats_of(*person).is_empty() {

@@ -149,6 +149,8 @@ pub struct Room {
     pub(crate) steps: Steps,
     /// How much the last input has cost.
     cost: usize,
+    /// What was refused because it was too often or too much, by event and code.
+    refused: BTreeMap<(&'static str, i32), u64>,
     deadlines: BTreeSet<(Monotonic, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
@@ -234,6 +236,7 @@ impl Room {
             work: Work::default(),
             steps: Steps::default(),
             cost: 0,
+            refused: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
             count_due: false,
@@ -320,6 +323,14 @@ impl Room {
         self.cost
     }
 
+    /// What was refused since this was asked last, because it came too often (429) or was too much
+    /// (413): the name of the event, or `any` where frames of all kinds were too many, the code, and
+    /// how often. For metrics.
+    pub fn take_refused(&mut self) -> impl Iterator<Item = (&'static str, i32, u64)> + use<> {
+        let refused = std::mem::take(&mut self.refused).into_iter();
+        refused.map(|((event, code), count)| (event, code, count))
+    }
+
     /// What an input may cost at most, in these steps. More is done in slices.
     pub fn most_cost(&self) -> usize {
         let limits = &self.limits;
@@ -372,8 +383,13 @@ impl Room {
         let id = request.id.as_deref();
         let refused = if !in_time {
             let refusal = Refusal::new(429, "too many messages: slow down");
+            *self.refused.entry(("any", refusal.code)).or_default() += 1;
             error_frame(id, &refusal)
         } else if let Err(refusal) = self.request(turn, (seat, connection), &request, size) {
+            if matches!(refusal.code, 413 | 429) {
+                let name = event::name(request.event).unwrap_or("unknown");
+                *self.refused.entry((name, refusal.code)).or_default() += 1;
+            }
             // The media plane has an error of its own.
             if request.event >> 24 == 3 {
                 media_error(request.event, id, &refusal)

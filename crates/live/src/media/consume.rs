@@ -183,10 +183,12 @@ impl Room {
         let request: ConsumerCloseRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
-        let mids = request.consumer_ids;
+        let mut mids = request.consumer_ids;
         if mids.len() > AT_ONCE || !mids.iter().all(|mid| short(mid)) {
             return Err(Refusal::new(413, "these are too many tracks at once"));
         }
+        let mut named = BTreeSet::new();
+        mids.retain(|mid| named.insert(mid.clone()));
         let offer = text(request.description)
             .ok_or_else(|| Refusal::new(400, "an SDP offer is missing"))?;
         let transport = self.receiving(seat, request.consuming_transport_id.as_deref())?;
@@ -226,7 +228,9 @@ impl Room {
             let rid = wish.simulcast?.preferred_rid?;
             (short(&wish.mid) && short(&rid)).then_some((wish.mid, rid))
         });
-        let wishes: Vec<_> = wish.collect();
+        // The last wish for a line holds.
+        let wishes: BTreeMap<String, String> = wish.collect();
+        let wishes: Vec<_> = wishes.into_iter().collect();
         if !wishes.is_empty() {
             let peer = self.peers[seat].id();
             turn.emit(Output::Media(MediaOrder::Prefer { peer, wishes }));

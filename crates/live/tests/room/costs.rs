@@ -10,6 +10,7 @@ use parlor_protocol::preset::WaitingRoomType;
 use parlor_protocol::signal::socket::polls::{
     GetPollsResponse, NewPollRequest, Poll, PollOption, UpdatePollResponse, VotePollRequest,
 };
+use parlor_protocol::signal::socket::preset::{PresetUpdates, UpdatePeersPresetRequest};
 use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, BroadcastMessage, BroadcastType, CreateConnectedRoomsRequest,
     CreateRoomRequestPayload, DisableConnectedRoomsRequest, DisableRoomPayload, MovePeerPayload,
@@ -20,6 +21,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use crate::people::{guest, host, peer, user};
+use crate::permissions::update;
 use crate::world::{Done, World, join};
 
 /// One of a crowd.
@@ -77,6 +79,11 @@ fn moves_kicks_and_changes_of_breakout_rooms_have_rates() {
     try_it(event, &|world, boss| taken(world, boss, event, &make));
     let event = event::DELETE_CONNECTED_ROOMS;
     try_it(event, &|world, boss| taken(world, boss, event, &remove));
+    let mut world = World::new(Limits::default());
+    let boss = join(&mut world, &host(0));
+    taken(&mut world, boss, event::KICK, &kick);
+    let counted: Vec<_> = world.room.take_refused().collect();
+    assert_eq!(counted, [("KICK", 429, 250)]);
     let few: Vec<usize> = found.iter().map(|(_, taken)| *taken).collect();
     assert_eq!(few, [200, 200, 30, 30], "of 450 at once: {found:?}");
 }
@@ -309,6 +316,18 @@ fn whoever_is_named_twice_is_told_once() {
     };
     let done = world.ask(boss, event::BROADCAST_TO_ENTITY, &message).done;
     assert_eq!(done.of(other, event::BROADCAST_TO_ENTITY).len(), 1);
+    let twice = update(
+        1,
+        PresetUpdates {
+            can_record: Some(true),
+            ..PresetUpdates::default()
+        },
+    );
+    let twice = UpdatePeersPresetRequest {
+        update_peers_presets: vec![twice.update_peers_presets[0].clone(); 50],
+    };
+    let done = world.ask(boss, event::UPDATE_USER_PRESET, &twice).done;
+    assert_eq!(done.of(other, event::UPDATE_USER_PRESET).len(), 1);
     message.ids = vec!["0197f3a0-0000-7000-8000-00000000000b".to_owned(); 50];
     message.set_broadcast_type(BroadcastType::Rooms);
     let done = world.ask(boss, event::BROADCAST_TO_ENTITY, &message).done;
