@@ -5,7 +5,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use parlor_live::{At, ConnectionId, Input, Limits, Meeting, Newcomer, Output, Past, Rate, Room};
+use parlor_live::{
+    At, ConnectionId, Input, Limits, Meeting, Monotonic, Newcomer, Output, Past, Rate, Room,
+};
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{Permissions, ViewType};
 use parlor_protocol::signal::{Envelope, event};
@@ -19,13 +21,8 @@ const FRAME: usize = 1 << 20;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut world = World::new();
-    let mut frames = 0;
-    for script in bytes.chunks(24) {
-        // A run of many large frames says no more than one of few.
-        if frames == 8 {
-            break;
-        }
-        frames += 1;
+    // A run of many large frames says no more than one of few.
+    for script in bytes.chunks(24).take(8) {
         world.frame(script);
     }
 });
@@ -69,7 +66,8 @@ impl World {
             Past::default(),
             &mut At {
                 now_ms: 1_700_000_000_000,
-                ids: &mut || draw(&mut next_id),
+                monotonic: Monotonic::from_ms(1_700_000_000_000),
+                ids: &mut |_| draw(&mut next_id),
             },
         );
         let mut world = Self {
@@ -114,10 +112,11 @@ impl World {
         self.request(connection, number, payload.into());
         // What was begun goes on.
         for _ in 0..64 {
-            let Some(wake) = self.room.wake_at().filter(|at| *at <= self.now_ms + 1_000) else {
+            let soon = Monotonic::from_ms(self.now_ms + 1_000);
+            let Some(wake) = self.room.wake_at().filter(|at| *at <= soon) else {
                 break;
             };
-            self.now_ms = self.now_ms.max(wake);
+            self.now_ms = self.now_ms.max(wake.as_ms());
             self.tell(Input::Tick);
         }
     }
@@ -138,7 +137,8 @@ impl World {
         let next_id = &mut self.next_id;
         let mut at = At {
             now_ms: self.now_ms,
-            ids: &mut || draw(next_id),
+            monotonic: Monotonic::from_ms(self.now_ms),
+            ids: &mut |_| draw(next_id),
         };
         let what = format!("{input:.60?}");
         self.room.handle(&mut at, input, &mut out);
@@ -177,7 +177,7 @@ fn client(person: u8) -> PeerId {
 fn newcomer(person: u8) -> Newcomer {
     let mut permissions = Permissions {
         accept_waiting_requests: true,
-        can_accept_production_requests: person % 2 == 0,
+        can_accept_production_requests: person.is_multiple_of(2),
         can_change_participant_permissions: true,
         kick_participant: true,
         pin_participant: true,
@@ -196,5 +196,6 @@ fn newcomer(person: u8) -> Newcomer {
         preset_name: "p".to_owned(),
         view: views[usize::from(person % 3)],
         permissions,
+        token_expires: 0,
     }
 }

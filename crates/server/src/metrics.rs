@@ -17,6 +17,13 @@ use prometheus_client::registry::{Registry, Unit};
 /// Why a transport of media was refused, in the order of [`parlor_sfu::Stats::refused`].
 const REFUSED: [&str; 4] = ["person", "meeting", "app", "full"];
 
+/// A request of a client in a meeting that came too often or was too much.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedRequest {
+    event: &'static str,
+    code: i32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
@@ -111,6 +118,7 @@ pub struct Metrics {
     dropped_pushes: Counter,
     waiting_delegated: Gauge,
     refused_delegated: Counter,
+    refused_requests: Family<RefusedRequest, Counter>,
     unheard_bytes: Level,
     unsent_bytes: Level,
     media: Media,
@@ -238,6 +246,7 @@ impl Default for Metrics {
             dropped_pushes: Counter::default(),
             waiting_delegated: Gauge::default(),
             refused_delegated: Counter::default(),
+            refused_requests: Family::default(),
             unheard_bytes: Level::default(),
             unsent_bytes: Level::default(),
             storage: storage::Storage::default(),
@@ -367,6 +376,11 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         registry.register(
+            "requests_refused",
+            "Requests of clients in meetings that came too often (429) or were too much (413)",
+            self.refused_requests.clone(),
+        );
+        registry.register(
             "delegated_waiting",
             "Requests about breakout rooms that wait or are being done",
             self.waiting_delegated.clone(),
@@ -455,6 +469,12 @@ impl Metrics {
     /// A request that needs the records was refused.
     pub fn delegated_refused(&self) {
         self.refused_delegated.inc();
+    }
+
+    /// Requests of clients in meetings were refused: of this event, with this code, so many.
+    pub fn requests_refused(&self, event: &'static str, code: i32, count: u64) {
+        let refused = RefusedRequest { event, code };
+        self.refused_requests.get_or_create(&refused).inc_by(count);
     }
 
     /// Bytes that wait for rooms.

@@ -72,10 +72,6 @@ impl<K: Clone + Eq + Hash> Drop for Share<K> {
 
 /// The network that shares one limit: an IPv4 address, or the /64 of an IPv6 address, which one
 /// customer of an access network usually has whole. IPv4 addresses mapped into IPv6 count as IPv4.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the pools of connections follow")
-)]
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {

@@ -219,9 +219,9 @@ fn time(world: &mut World, from: ConnectionId, event: u32, request: &impl Messag
         longest = longest.max(begun.elapsed().as_secs_f64() * 1000.0);
         cost = cost.max(world.room.cost());
         world.see_all(outputs);
-        world.now_ms += 1;
+        (world.now_ms, world.monotonic_ms) = (world.now_ms + 1, world.monotonic_ms + 1);
         match world.room.wake_at() {
-            Some(wake) if wake <= world.now_ms => input = Input::Tick,
+            Some(wake) if wake <= world.monotonic() => input = Input::Tick,
             _ => return (longest, cost),
         }
     }

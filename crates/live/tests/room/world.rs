@@ -392,11 +392,11 @@ impl World {
     pub(crate) fn handle_untaken(&mut self, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         self.room_ms = self.room_ms.max(self.now_ms);
+        let monotonic = self.monotonic();
         let drawn = &mut self.drawn;
-        let now = STARTED.after(self.monotonic_ms - self.started_ms);
         let mut at = At {
             now_ms: self.now_ms,
-            monotonic: now,
+            monotonic,
             ids: &mut |ms| draw(ms, drawn),
         };
         if let Input::Closed { connection, .. } = &input {
@@ -413,6 +413,7 @@ impl World {
             "{}",
             self.room.cost()
         );
+        let now = self.monotonic();
         let wake = self.room.wake_at();
         assert!(
             wake.is_none_or(|wake| wake > now) || self.room.is_over(),
@@ -544,6 +545,11 @@ impl World {
         self.now_ms += ms;
         self.monotonic_ms += ms;
         self.take(Input::Tick)
+    }
+
+    /// The time that limits and timers go by, as the room is told it.
+    pub(crate) fn monotonic(&self) -> Monotonic {
+        STARTED.after(self.monotonic_ms - self.started_ms)
     }
 
     /// This moment on both times.

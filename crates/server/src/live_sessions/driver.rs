@@ -254,6 +254,9 @@ impl Driver {
         for full in self.room.take_refused_messages() {
             self.parlor.metrics.storage.message_refused(full.as_str());
         }
+        for (event, code, count) in self.room.take_refused() {
+            self.parlor.metrics.requests_refused(event, code, count);
+        }
         // What the media plane does is no news to anybody until its answer is: it need not wait for
         // the records, and somebody who was put out must not.
         let is_media = |output: &mut Output| matches!(output, Output::Media(_));
