@@ -1,6 +1,6 @@
 //! Clients that try to become, or to learn, what they may not.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
@@ -95,10 +95,11 @@ pub(crate) async fn polls(ground: &Ground) -> Result<Report> {
     Ok(report)
 }
 
+/// How long a token lives, from when it was signed.
 fn seconds_left(token: &str) -> Result<i64> {
-    let expires = claims(token)?["exp"].as_i64().context("a token expires")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    Ok(expires - i64::try_from(now)?)
+    let claims = claims(token)?;
+    let at = |name: &str| claims[name].as_i64().with_context(|| format!("no {name}"));
+    Ok(at("exp")? - at("iat")?)
 }
 
 /// Moves somebody, and answers who they become.
