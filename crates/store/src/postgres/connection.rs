@@ -36,6 +36,8 @@ pub(super) struct Connection {
     connected: Connected,
     // By the address of the `static`: cheaper than hashing the text.
     prepared: HashMap<usize, Prepared>,
+    /// A transaction could not be rolled back: whatever is sent next might join it.
+    is_in_doubt: bool,
 }
 
 impl Connection {
@@ -43,11 +45,13 @@ impl Connection {
         Self {
             connected,
             prepared: HashMap::new(),
+            is_in_doubt: false,
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.connected.client.is_closed()
+    /// Whether another transaction may run on it.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_in_doubt && !self.connected.client.is_closed()
     }
 
     /// Closes it without another word, in the middle of whatever it does. Answers who may still be
@@ -81,6 +85,7 @@ impl Connection {
                 .await
                 .is_err()
         {
+            self.is_in_doubt = true;
             tracing::debug!("a transaction ended with its connection");
         }
         committed

@@ -130,7 +130,7 @@ impl Writer {
 
     async fn connection(&mut self) -> Result<Connection, Error> {
         match self.connection.take() {
-            Some(connection) if !connection.is_closed() => return Ok(connection),
+            Some(connection) if connection.is_usable() => return Ok(connection),
             Some(connection) => self.lost.push(connection.abort()),
             None => {}
         }

@@ -16,6 +16,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parlor_protocol::ids::{AppId, MeetingId};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::kinds::{Kind, TELLING_BYTES};
@@ -37,6 +38,9 @@ const DISK_PART_BYTES: usize = 256 * 1024;
 const S3_READ_BYTES: u64 = 1024 * 1024;
 /// Bytes that are read at once from a disk.
 const DISK_READ_BYTES: u64 = 256 * 1024;
+/// Reads of files at a time. On a disk each takes a thread, and what such threads have allocated is
+/// given back only some time after they have ended.
+const READS: usize = 4;
 /// Bytes of all files on their way, in memory, unless the number of uploads is set.
 const MEMORY_BYTES: usize = 256 * 1024 * 1024;
 /// What older versions put beside a file from when it was begun.
@@ -48,6 +52,7 @@ pub struct Files {
     store: Arc<dyn ObjectStore>,
     part_bytes: usize,
     read_bytes: u64,
+    reads: Arc<Semaphore>,
     /// The directory, if it is one.
     folder: Option<PathBuf>,
     disk: Option<Disk>,
@@ -108,6 +113,7 @@ impl Files {
             store,
             part_bytes,
             read_bytes,
+            reads: Arc::new(Semaphore::new(READS)),
             folder: None,
             disk: None,
             promised: Arc::default(),
@@ -130,7 +136,7 @@ impl Files {
     /// 404 when it was never written, 416 when it has no such part, 503 when the storage fails.
     pub(super) async fn read(&self, file: &File, range: Option<&str>) -> Result<Found, ApiError> {
         let path = path(key(file));
-        let size = self.store.head(&path).await.map_err(not_found)?.size;
+        let size = self.size(&path).await.map_err(not_found)?;
         let asked = range.and_then(ranges::asked);
         let (range, part) = match asked {
             None => (0..size, None),
@@ -158,12 +164,18 @@ impl Files {
         })
     }
 
+    async fn size(&self, path: &Path) -> object_store::Result<u64> {
+        let _permit = self.reads.acquire().await.expect("it is never closed");
+        Ok(self.store.head(path).await?.size)
+    }
+
     /// Some bytes of a file, from a place on.
     async fn piece(&self, path: &Path, start: u64, end: u64) -> object_store::Result<Bytes> {
         let end = end.min(start + self.read_bytes);
         if start == end {
             return Ok(Bytes::new());
         }
+        let _permit = self.reads.acquire().await.expect("it is never closed");
         self.store.get_range(path, start..end).await
     }
 

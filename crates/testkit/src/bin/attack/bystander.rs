@@ -87,7 +87,9 @@ pub(crate) async fn beside<T>(
     for ((one, before), during) in uses.iter().zip(before).zip(during) {
         match during {
             Ok(during) if !during.is_empty() => report.figure(compared(one.name(), before, during)),
-            Ok(_) => {}
+            Ok(_) => report
+                .faults
+                .push(format!("a bystander had no answer: {}", one.name())),
             Err(error) => report.faults.push(format!("a bystander: {error:#}")),
         }
     }

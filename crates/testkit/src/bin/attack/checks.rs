@@ -21,101 +21,129 @@ pub(crate) struct Check {
     pub(crate) name: &'static str,
     /// What is tried.
     pub(crate) about: &'static str,
-    /// Whether the database may make a difference.
-    pub(crate) on_both: bool,
+    /// The databases that may make a difference.
+    pub(crate) databases: &'static [&'static str],
     pub(crate) run: fn(&Ground) -> Running<'_>,
 }
+
+const SQLITE: &[&str] = &["sqlite"];
+const POSTGRES: &[&str] = &["postgres"];
+const BOTH: &[&str] = &["sqlite", "postgres"];
 
 /// Every check, the most dangerous first.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "unread-pipeline",
         about: "requests pipelined on connections whose answers nobody reads",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(unread::pipeline(ground)),
     },
     Check {
         name: "unread-files",
         about: "many slow readers of one file",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(unread::files(ground)),
     },
     Check {
         name: "request-head",
         about: "a head of a request that is longer than it may be",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(unread::long_head(ground)),
     },
     Check {
         name: "public-metrics",
         about: "metrics on the addresses that clients reach",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(unread::metrics(ground)),
     },
     Check {
         name: "empty-fields",
         about: "frames of a megabyte that consist of empty repeated fields",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(frames::empty_fields(ground)),
     },
     Check {
         name: "move-flood",
         about: "one person moved thousands of times between breakout rooms",
-        on_both: true,
+        databases: BOTH,
         run: |ground| Box::pin(frames::moves(ground)),
     },
     Check {
         name: "kick-flood",
         about: "kicks, and breakout rooms made and deleted, without end",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(frames::kicks(ground)),
     },
     Check {
         name: "text-flood",
         about: "text frames and pings without end",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(frames::texts(ground)),
     },
     Check {
         name: "search-flood",
         about: "searches in a chat whose text is expensive to fold",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(frames::searches(ground)),
     },
     Check {
         name: "repeated-ids",
         about: "the same receiver named a thousand times in a broadcast",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(frames::repeated_ids(ground)),
     },
     Check {
         name: "secret-polls",
         about: "who voted for what in anonymous polls and polls with hidden votes",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(identity::polls(ground)),
     },
     Check {
         name: "moved-tokens",
         about: "a short-lived token moved to a breakout room and back",
-        on_both: true,
+        databases: BOTH,
         run: |ground| Box::pin(identity::moved_tokens(ground)),
     },
     Check {
         name: "deleted-people",
         about: "somebody who is deleted from the meeting while in a breakout room",
-        on_both: true,
+        databases: BOTH,
         run: |ground| Box::pin(identity::deleted(ground)),
+    },
+    Check {
+        name: "orphaned-links",
+        about: "links to files whose owner was deleted",
+        databases: BOTH,
+        run: |ground| Box::pin(identity::orphaned_links(ground)),
+    },
+    Check {
+        name: "address-share",
+        about: "connections of one address, more than its share",
+        databases: SQLITE,
+        run: |ground| Box::pin(pools::connections(ground)),
+    },
+    Check {
+        name: "quotas",
+        about: "files and messages, more than a meeting may have",
+        databases: BOTH,
+        run: |ground| Box::pin(pools::quotas(ground)),
+    },
+    Check {
+        name: "frozen-database",
+        about: "a database whose host hangs and is still connected",
+        databases: POSTGRES,
+        run: |ground| Box::pin(pools::frozen_database(ground)),
     },
     Check {
         name: "upload-slots",
         about: "slow uploads that hold all places",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(pools::uploads(ground)),
     },
     Check {
         name: "waiting-transports",
         about: "media transports of somebody who was never admitted",
-        on_both: false,
+        databases: SQLITE,
         run: |ground| Box::pin(pools::waiting_transports(ground)),
     },
 ];

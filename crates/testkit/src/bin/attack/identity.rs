@@ -9,7 +9,7 @@ use parlor_testkit::Stage;
 use parlor_testkit::signal::{Identity, Peer, new_peer_id};
 use serde_json::{Value, json};
 
-use crate::checks::{Ground, Report, add, claims};
+use crate::checks::{Ground, Report, add, claims, links};
 use crate::frames::breakouts;
 
 const HOST: &str = "group_call_host";
@@ -184,6 +184,37 @@ pub(crate) async fn deleted(ground: &Ground) -> Result<Report> {
         .await?
         .body;
     let left = people["data"].as_array().map_or(0, Vec::len);
-    report.figure(format!("{left} records left in the room"));
+    report.must(left == 0, format!("{left} records are left in the room"));
+    Ok(report)
+}
+
+/// Links to files are good for nothing once the person they were made for is deleted.
+pub(crate) async fn orphaned_links(ground: &Ground) -> Result<Report> {
+    let mut report = Report::default();
+    let stage = ground.start(&[]).await?;
+    let meeting = stage.meeting().await?;
+    let owner = person(&stage, &meeting, "owner", HOST, None).await?;
+    let [put, get] = links(&stage, &meeting, &owner.token).await?;
+    let [unused, _] = links(&stage, &meeting, &owner.token).await?;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}{path}", stage.address);
+    let stored = http.put(url(&put)).body("a file").send().await?;
+    report.must(stored.status().is_success(), "the file was not taken");
+    let before = http.get(url(&get)).send().await?.status();
+    report.must(before.is_success(), "the file cannot be read");
+    let path = format!(
+        "{}/meetings/{meeting}/participants/{}",
+        stage.app, owner.participant
+    );
+    stage.client.delete(&path).await?;
+    let read = http.get(url(&get)).send().await?.status();
+    report.must(read == 403, format!("the file is still read: {read}"));
+    let written = http
+        .put(url(&unused))
+        .body("another")
+        .send()
+        .await?
+        .status();
+    report.must(written == 403, format!("another is still taken: {written}"));
     Ok(report)
 }

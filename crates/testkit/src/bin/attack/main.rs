@@ -88,17 +88,10 @@ impl Options {
         modes.is_empty() || modes.iter().any(|mode| mode == check.name)
     }
 
-    fn databases(&self, check: &Check) -> Vec<&'static str> {
-        let all: &[&str] = if check.on_both {
-            &["sqlite", "postgres"]
-        } else {
-            &["sqlite"]
-        };
+    fn databases<'a>(&'a self, check: &'a Check) -> impl Iterator<Item = &'static str> + 'a {
         let only = self.database.as_deref();
-        let wanted = all
-            .iter()
-            .filter(|name| only.is_none_or(|one| one == **name));
-        wanted.copied().collect()
+        let wanted = check.databases.iter().copied();
+        wanted.filter(move |name| only.is_none_or(|one| one == *name))
     }
 }
 

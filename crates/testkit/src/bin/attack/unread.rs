@@ -95,10 +95,20 @@ pub(crate) async fn files(ground: &Ground) -> Result<Report> {
             open.push(stream);
         }
         let most = settled(process).await?;
-        drop(open);
-        Ok(most)
+        let mut served = 0;
+        for stream in &mut open {
+            let mut status = [0; 12];
+            let read = stream.read_exact(&mut status);
+            let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+            served += usize::from(matches!(read, Ok(Ok(_))) && &status == b"HTTP/1.1 200");
+        }
+        Ok((most, served, open.len()))
     };
-    let most = beside(&mut report, &uses, attack).await?;
+    let (most, served, readers) = beside(&mut report, &uses, attack).await?;
+    report.must(
+        served == readers,
+        format!("{served} of {readers} readers were served"),
+    );
     report.growth(before, most);
     report.back(process, before).await?;
     Ok(report)
