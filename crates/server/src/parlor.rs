@@ -12,6 +12,7 @@ use crate::api::{self, Rates, paging::Ranks};
 use crate::api_tokens::ApiToken;
 use crate::breakout::Telling;
 use crate::cache::Cache;
+use crate::client_api::upkeep::Rounds;
 use crate::client_api::{Files, IceServer, Underway};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -156,6 +157,8 @@ pub struct Parlor {
     pub(crate) disk: Option<Disk>,
     /// The files that are being written.
     pub(crate) underway: Underway,
+    /// What is remembered of the last round over the files.
+    pub(crate) rounds: Rounds,
     pub(crate) told: Told,
     pub(crate) telling: Telling,
     pub(crate) presets: Parsed,
@@ -198,6 +201,7 @@ impl Parlor {
             edge: Edge::default(),
             disk: disk_of(place),
             underway: Underway::default(),
+            rounds: Rounds::default(),
             told: Told::default(),
             telling: Telling::default(),
             presets: Parsed::default(),

@@ -1,20 +1,28 @@
 //! The records of files. Bytes are reserved in the records before the first one is written, so that
 //! uploads at the same time, on any node, never take more than a quota together; what was reserved
 //! for an upload that died with its process is given back by `upkeep`.
+//!
+//! Whoever removes a file claims its row first ([`claim`]), on the condition that it is as it was
+//! found. So of an upload that ends and a removal that begins at the same time one comes first, and
+//! the other one finds no row.
 
-use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use parlor_store::{Error, FromRow, Row, Statement, Unit, Value, values};
 use uuid::Uuid;
 
 use crate::client_api::links::File;
 use crate::parlor::Parlor;
 use crate::usage::{self, What, sum_of};
 
-/// Units that reserve take turns; on a node all of them run on one writer, after others.
-const TURN_KEY: u64 = u64::MAX;
+/// Units that reserve lock one row; on a node all of them run on one writer, after others.
+const RESERVATION_KEY: u64 = u64::MAX;
+/// `stored_at` of a file that `process` is removing.
+const REMOVED: i64 = -1;
+/// Stands for `stored_at` where that is NULL.
+const UNFINISHED: i64 = -2;
 /// How often the end of an upload is tried to be written.
 const TRIES: usize = 3;
 
-static TURN: Statement = Statement::new(
+static RESERVATION_LOCK: Statement = Statement::new(
     "files.turn",
     "UPDATE file_storage SET turn = turn + 1 WHERE id = 1",
 );
@@ -34,7 +42,19 @@ static SETTLE: Statement = Statement::new(
 );
 static FREE: Statement = Statement::new(
     "files.free",
-    "DELETE FROM files WHERE app_id = $1 AND meeting_id = $2 AND id = $3 RETURNING bytes",
+    "DELETE FROM files WHERE app_id = $1 AND meeting_id = $2 AND id = $3
+     AND process = $4 AND COALESCE(stored_at, -2) = $5 RETURNING bytes",
+);
+static CLAIM: Statement = Statement::new(
+    "files.claim",
+    "UPDATE files SET process = $6, stored_at = $7 WHERE app_id = $1 AND meeting_id = $2 AND id = $3
+     AND process = $4 AND COALESCE(stored_at, -2) = $5 RETURNING bytes",
+);
+/// Where there is no row: nobody may write the file while what is in the storage is deleted.
+static CLAIM_ABSENT: Statement = Statement::new(
+    "files.claim_absent",
+    "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at) VALUES ($1, $2, $3, $4, 0, $5, $6)
+     ON CONFLICT (app_id, meeting_id, id) DO NOTHING RETURNING bytes",
 );
 static FIND: Statement = Statement::new(
     "files.find",
@@ -47,7 +67,16 @@ static FOUND: Statement = Statement::new(
      ON CONFLICT (app_id, meeting_id, id) DO NOTHING RETURNING bytes",
 );
 
-pub(super) static STATEMENTS: [&Statement; 6] = [&TURN, &RESERVE, &SETTLE, &FREE, &FIND, &FOUND];
+pub(super) static STATEMENTS: [&Statement; 8] = [
+    &RESERVATION_LOCK,
+    &RESERVE,
+    &SETTLE,
+    &FREE,
+    &CLAIM,
+    &CLAIM_ABSENT,
+    &FIND,
+    &FOUND,
+];
 
 /// A file in the records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,12 +84,25 @@ pub(super) struct FileRow {
     pub(super) app: Uuid,
     pub(super) meeting: Uuid,
     pub(super) id: Uuid,
-    /// Who wrote it; nil when it was found in the storage.
+    /// Who writes it, wrote it or removes it; nil when it was found in the storage.
     pub(super) process: Uuid,
     /// What it takes, or what was reserved for it.
     pub(super) bytes: i64,
-    /// When its last byte was written, Unix milliseconds.
+    /// When its last byte was written, Unix milliseconds; [`REMOVED`] while it is removed.
     pub(super) stored_ms: Option<i64>,
+}
+
+impl FileRow {
+    /// It is whole, and nobody removes it.
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored_ms.is_some_and(|ms| ms != REMOVED)
+    }
+
+    /// What a statement compares with the row, which must not have changed.
+    fn unchanged(&self) -> Vec<Value> {
+        let stored = self.stored_ms.unwrap_or(UNFINISHED);
+        values![self.app, self.meeting, self.id, self.process, stored]
+    }
 }
 
 impl FromRow for FileRow {
@@ -106,11 +148,6 @@ pub(super) async fn find(
     Ok(parlor.db.read::<FileRow>(&FIND, key).await?.pop())
 }
 
-/// Whether a file is being written, or was.
-pub(super) async fn is_taken(parlor: &Parlor, file: &File) -> Result<bool, Error> {
-    Ok(find(parlor, key(file)).await?.is_some())
-}
-
 /// Reserves the bytes of a file that was never written before. It is this process's until it is
 /// settled or freed.
 pub(super) async fn reserve(parlor: &Parlor, file: &File, bytes: u64) -> Result<(), NotReserved> {
@@ -141,15 +178,15 @@ pub(super) async fn reserve(parlor: &Parlor, file: &File, bytes: u64) -> Result<
         room(of_all),
         usage::ALL
     ];
-    let unit = Unit::default().keyed(TURN_KEY);
-    let unit = unit.exactly_one(&TURN, values![]);
+    let unit = Unit::default().keyed(RESERVATION_KEY);
+    let unit = unit.exactly_one(&RESERVATION_LOCK, values![]);
     let unit = usage::reserve(unit.exactly_one(&RESERVE, row), app, meeting, amount);
     match parlor.db.commit(unit).await {
         Ok(_) => return Ok(()),
         Err(Error::WrongCount { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    if is_taken(parlor, file).await? {
+    if find(parlor, [app, meeting, id]).await?.is_some() {
         return Err(NotReserved::Taken);
     }
     // Somebody may have made room meanwhile.
@@ -204,7 +241,7 @@ pub(super) async fn settle(
             Err(Error::WrongCount { .. }) => {
                 let row = find(parlor, [app, meeting, id]).await?;
                 let is_ours = |row: &FileRow| row.process == parlor.process;
-                return Ok(row.is_some_and(|row| is_ours(&row) && row.stored_ms.is_some()));
+                return Ok(row.is_some_and(|row| is_ours(&row) && row.is_stored()));
             }
             Err(error @ Error::Unavailable(_)) => Err(error),
             Err(error) => return Err(error),
@@ -213,11 +250,63 @@ pub(super) async fn settle(
     last
 }
 
-/// A file is no longer in the storage: what it took is free again.
-pub(super) async fn free(parlor: &Parlor, [app, meeting, id]: [Uuid; 3]) -> Result<(), Error> {
-    let unit = Unit::default().then(&FREE, values![app, meeting, id]);
-    let unit = usage::count(unit, What::Files, (app, meeting), |rows| -sum_of(rows, 0));
+/// Claims a file for its removal, if its row is as it was found: whoever writes it cannot settle it
+/// any more, and nobody else removes it. `None` when the row has changed.
+pub(super) async fn claim(parlor: &Parlor, found: &FileRow) -> Result<Option<FileRow>, Error> {
+    let mut row = found.unchanged();
+    row.extend(values![parlor.process, REMOVED]);
+    let unit = Unit::default().then(&CLAIM, row);
+    let claimed = FileRow {
+        process: parlor.process,
+        stored_ms: Some(REMOVED),
+        ..found.clone()
+    };
+    let rows = parlor.db.commit(unit).await?;
+    Ok(has_row(&rows).then_some(claimed))
+}
+
+/// Claims a file of which there is no row; `None` when there is one.
+pub(super) async fn claim_absent(
+    parlor: &Parlor,
+    [app, meeting, id]: [Uuid; 3],
+) -> Result<Option<FileRow>, Error> {
+    let (process, now_ms) = (parlor.process, parlor.clock.now_ms());
+    let row = values![app, meeting, id, process, now_ms, REMOVED];
+    let unit = Unit::default().then(&CLAIM_ABSENT, row);
+    let claimed = FileRow {
+        app,
+        meeting,
+        id,
+        process,
+        bytes: 0,
+        stored_ms: Some(REMOVED),
+    };
+    let rows = parlor.db.commit(unit).await?;
+    Ok(has_row(&rows).then_some(claimed))
+}
+
+/// What a file took is free again, if its row is as it was found.
+pub(super) async fn free(parlor: &Parlor, found: &FileRow) -> Result<(), Error> {
+    let unit = Unit::default().then(&FREE, found.unchanged());
+    let of = (found.app, found.meeting);
+    let unit = usage::count(unit, What::Files, of, |rows| -sum_of(rows, 0));
     parlor.db.commit(unit).await.map(drop)
+}
+
+/// The row of a file that this process has reserved and is writing.
+pub(super) fn being_written(parlor: &Parlor, [app, meeting, id]: [Uuid; 3]) -> FileRow {
+    FileRow {
+        app,
+        meeting,
+        id,
+        process: parlor.process,
+        bytes: 0,
+        stored_ms: None,
+    }
+}
+
+fn has_row(rows: &[Vec<Row>]) -> bool {
+    rows.first().is_some_and(|rows| !rows.is_empty())
 }
 
 /// Counts a file that is in the storage and not in the records.
@@ -227,6 +316,8 @@ pub(super) async fn found(
     bytes: u64,
     stored_ms: i64,
 ) -> Result<(), Error> {
+    // Before 1970 the numbers mean something else.
+    let stored_ms = stored_ms.max(0);
     let row = values![app, meeting, id, Uuid::nil(), whole(bytes), stored_ms];
     let unit = Unit::default().then(&FOUND, row);
     let unit = usage::count(unit, What::Files, (app, meeting), |rows| sum_of(rows, 0));

@@ -200,6 +200,13 @@ impl Files {
         stream::iter([Ok(first)]).chain(rest).boxed()
     }
 
+    /// Puts a file there.
+    #[cfg(test)]
+    pub(super) async fn put(&self, key: [Uuid; 3], bytes: &'static str) {
+        let put = self.store.put(&path(key), bytes.into()).await;
+        put.expect("the storage takes it");
+    }
+
     /// Deletes a file. It may be gone already.
     pub(super) async fn delete(&self, key: [Uuid; 3]) -> object_store::Result<()> {
         self.delete_path(&path(key)).await

@@ -1,7 +1,10 @@
 //! What is done in the background so that nothing stays in the storage that nobody can reach: files
 //! of deleted meetings, files that are older than a setting allows, and what uploads left behind
-//! whose process died. Every step can be done again: the file goes first, its record after it.
+//! whose process died. Every step can be done again: the record is claimed first, then the file goes,
+//! and the record after it.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -13,7 +16,8 @@ use super::records::{self, FileRow};
 use super::storage::Name;
 use crate::parlor::Parlor;
 
-/// A process that has shown no sign of life for so long is gone.
+/// A process that has shown no new sign of life for so long, by the time that nobody sets, is gone.
+/// Clocks of different nodes are not compared.
 const DEAD_MS: i64 = 2 * 60 * 1000;
 /// What is in the storage without a record is left alone until it is so old.
 const STRAY_MS: i64 = 60 * 60 * 1000;
@@ -27,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 static OF_MEETING: Statement = Statement::new(
     "files.of_meeting",
     "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
-     WHERE app_id = $1 AND meeting_id = $2 AND stored_at IS NOT NULL LIMIT 100",
+     WHERE app_id = $1 AND meeting_id = $2 AND stored_at >= 0 LIMIT 100",
 );
 static ANY_OF_MEETING: Statement = Statement::new(
     "files.any_of_meeting",
@@ -35,14 +39,16 @@ static ANY_OF_MEETING: Statement = Statement::new(
 );
 static AGED: Statement = Statement::new(
     "files.aged",
-    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE stored_at < $1 ORDER BY stored_at LIMIT 100",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
+     WHERE stored_at >= 0 AND stored_at < $1 ORDER BY stored_at LIMIT 100",
 );
 static UNFINISHED: Statement = Statement::new(
     "files.unfinished",
-    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
-     WHERE stored_at IS NULL AND (process = $1 OR NOT EXISTS
-       (SELECT 1 FROM servers s WHERE s.id = files.process AND s.alive_at > $2)) LIMIT 10000",
+    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE stored_at IS NULL
+     UNION ALL SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE stored_at < 0 LIMIT 10000",
 );
+static SIGNS_OF_LIFE: Statement =
+    Statement::new("files.signs_of_life", "SELECT id, alive_at FROM servers");
 static MEETING: Statement = Statement::new(
     "files.meeting",
     "SELECT id FROM meetings WHERE app_id = $1 AND id = $2",
@@ -56,15 +62,58 @@ static COMPARE_AGAIN: Statement = Statement::new(
     "UPDATE file_storage SET counted_at = $1 WHERE id = 1",
 );
 
-pub(super) static STATEMENTS: [&Statement; 7] = [
+pub(super) static STATEMENTS: [&Statement; 8] = [
     &MEETING,
     &OF_MEETING,
     &ANY_OF_MEETING,
     &AGED,
     &UNFINISHED,
+    &SIGNS_OF_LIFE,
     &COMPARED,
     &COMPARE_AGAIN,
 ];
+
+/// What one round remembers for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// Of each process that has unfinished files.
+    seen: Mutex<HashMap<Uuid, Seen>>,
+}
+
+/// The last sign of life of a process, and since when there is no other one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    /// By the clock of that process; `None` when it has shown none.
+    alive_ms: Option<i64>,
+    /// By the time that nobody sets.
+    since_ms: i64,
+}
+
+impl Rounds {
+    /// Takes note of the signs of life of these processes, and forgets others; which of them are gone.
+    fn gone(
+        &self,
+        of: impl Iterator<Item = Uuid>,
+        alive: &HashMap<Uuid, i64>,
+        monotonic_ms: i64,
+    ) -> Vec<Uuid> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *seen);
+        for process in of {
+            let alive_ms = alive.get(&process).copied();
+            let same = before.get(&process);
+            let same = same.filter(|seen| seen.alive_ms == alive_ms);
+            let new = Seen {
+                alive_ms,
+                since_ms: monotonic_ms,
+            };
+            seen.insert(process, same.copied().unwrap_or(new));
+        }
+        let is_gone = |seen: &Seen| monotonic_ms - seen.since_ms >= DEAD_MS;
+        let gone = seen.iter().filter(|(_, seen)| is_gone(seen));
+        gone.map(|(process, _)| *process).collect()
+    }
+}
 
 /// Deletes the files of a deleted meeting. False when some are left: they are still being written,
 /// or the storage failed.
@@ -111,10 +160,7 @@ pub(crate) async fn delete_meeting(
 /// When the database fails; the next round goes on from there.
 pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
     let now_ms = parlor.clock.now_ms();
-    let unfinished = values![parlor.process, now_ms - DEAD_MS];
-    let rows = parlor.db.scan::<FileRow>(&UNFINISHED, unfinished).await?;
-    let is_dead = |row: &FileRow| row.process != parlor.process || !parlor.underway.has(row.id);
-    let mut rows: Vec<FileRow> = rows.into_iter().filter(is_dead).collect();
+    let mut rows = abandoned(parlor).await?;
     while !rows.is_empty() {
         let rest = rows.split_off(rows.len().min(BATCH));
         if !delete(parlor, rows, "unfinished").await? {
@@ -129,6 +175,31 @@ pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
     compare(parlor, now_ms).await
 }
 
+/// The files that nobody goes on writing or removing.
+async fn abandoned(parlor: &Parlor) -> Result<Vec<FileRow>, Error> {
+    let rows = parlor.db.scan::<FileRow>(&UNFINISHED, values![]).await?;
+    let is_ours = |row: &FileRow| row.process == parlor.process;
+    let mut alive = HashMap::new();
+    if !rows.iter().all(is_ours) {
+        for mut row in parlor.db.scan::<Row>(&SIGNS_OF_LIFE, values![]).await? {
+            alive.insert(row.take(0)?, row.take(1)?);
+        }
+    }
+    let others = rows.iter().filter(|row| !is_ours(row));
+    let others = others.map(|row| row.process);
+    let gone = parlor
+        .rounds
+        .gone(others, &alive, parlor.clock.monotonic_ms());
+    let is_abandoned = |row: &FileRow| {
+        if is_ours(row) {
+            !parlor.underway.has(row.id)
+        } else {
+            gone.contains(&row.process)
+        }
+    };
+    Ok(rows.into_iter().filter(is_abandoned).collect())
+}
+
 /// Deletes the files that were stored before a time.
 async fn delete_aged(parlor: &Parlor, before_ms: i64) -> Result<(), Error> {
     loop {
@@ -140,32 +211,23 @@ async fn delete_aged(parlor: &Parlor, before_ms: i64) -> Result<(), Error> {
     }
 }
 
-/// Deletes files, and then their records. False when the storage has failed for one of them.
+/// Deletes files and their records. False when one of them has to wait: the storage has failed, or
+/// somebody asks for the file to be written.
 async fn delete(parlor: &Parlor, rows: Vec<FileRow>, reason: &'static str) -> Result<bool, Error> {
-    let one = async |row: FileRow| {
-        let key = [row.app, row.meeting, row.id];
-        if let Some(files) = &parlor.edge.files {
-            let deleting = async {
-                files.delete(key).await?;
-                if row.stored_ms.is_none() {
-                    files.delete_leftovers(key).await;
-                }
-                // It was found in the storage: an older version wrote it.
-                if row.process.is_nil() {
-                    files.delete_mark(key).await?;
-                }
-                Ok::<_, object_store::Error>(())
-            };
-            match tokio::time::timeout(PATIENCE, deleting).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "a file could not be deleted yet");
-                    return Ok(false);
-                }
-                Err(_) => return Ok(false),
-            }
+    let one = async |found: FileRow| {
+        let Some(_removing) = parlor.underway.begin(found.id) else {
+            return Ok(false);
+        };
+        let Some(claimed) = records::claim(parlor, &found).await? else {
+            // It was stored or removed meanwhile.
+            return Ok(true);
+        };
+        // It was found in the storage: an older version wrote it.
+        let has_mark = found.process.is_nil();
+        let was_whole = found.is_stored();
+        if !remove(parlor, &claimed, was_whole, has_mark).await? {
+            return Ok(false);
         }
-        records::free(parlor, key).await?;
         parlor.metrics.storage.file_deleted(reason);
         Ok(true)
     };
@@ -175,6 +237,42 @@ async fn delete(parlor: &Parlor, rows: Vec<FileRow>, reason: &'static str) -> Re
         all &= done?;
     }
     Ok(all)
+}
+
+/// Deletes a file that this process has claimed, and then its record. False when the storage has
+/// failed: a later round goes on.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn remove(
+    parlor: &Parlor,
+    claimed: &FileRow,
+    was_whole: bool,
+    has_mark: bool,
+) -> Result<bool, Error> {
+    let key = [claimed.app, claimed.meeting, claimed.id];
+    if let Some(files) = &parlor.edge.files {
+        let deleting = async {
+            files.delete(key).await?;
+            if !was_whole {
+                files.delete_leftovers(key).await;
+            }
+            if has_mark {
+                files.delete_mark(key).await?;
+            }
+            Ok::<_, object_store::Error>(())
+        };
+        match tokio::time::timeout(PATIENCE, deleting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a file could not be deleted yet");
+                return Ok(false);
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+    records::free(parlor, claimed).await?;
+    Ok(true)
 }
 
 /// Compares the storage with the records, now and then: what older versions wrote is counted, and
@@ -231,7 +329,14 @@ async fn is_known(parlor: &Parlor, name: Name, bytes: u64, stored_ms: i64) -> Re
     if let Some(files) = &parlor.edge.files
         && matches!(files.exists(name.key).await, Ok(false))
     {
-        records::free(parlor, name.key).await?;
+        // Only the row that says that it was found.
+        let found = records::find(parlor, name.key).await?;
+        if let Some(found) = found.filter(|row| row.process.is_nil() && row.is_stored()) {
+            records::free(parlor, &found).await?;
+        }
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

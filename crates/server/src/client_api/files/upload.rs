@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use uuid::Uuid;
 
-use super::records::{self, NotReserved};
+use super::records::{self, FileRow, NotReserved};
 use super::slots::{Full, Holder, Slot};
 use super::storage::{Bounds, Files, Unwritten, failed};
+use super::upkeep;
 use crate::api::{ApiError, Problem};
 use crate::client_api::links::File;
 use crate::parlor::Parlor;
@@ -20,15 +21,15 @@ use crate::parlor::Parlor;
 /// Bytes of a body that is not wanted which are still read, so that its sender hears why.
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// The files that this process is writing.
+/// The files that this process is writing or removing.
 #[derive(Debug, Default)]
 pub(crate) struct Underway(Mutex<HashSet<Uuid>>);
 
-/// A file that is being written, for as long as this is held.
-struct Writing<'p>(&'p Underway, Uuid);
+/// A file that is being written or removed, for as long as this is held.
+pub(super) struct Writing<'p>(&'p Underway, Uuid);
 
 impl Underway {
-    fn begin(&self, id: Uuid) -> Option<Writing<'_>> {
+    pub(super) fn begin(&self, id: Uuid) -> Option<Writing<'_>> {
         let is_new = self.ids().insert(id);
         is_new.then(|| Writing(self, id))
     }
@@ -84,6 +85,17 @@ impl<E: Into<ApiError>> From<E> for Refused {
     }
 }
 
+/// What became of an upload that is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undone {
+    /// It is not stored, or somebody else's.
+    Gone,
+    /// It was stored after all, and stays.
+    Stored,
+    /// The database or the storage failed: `upkeep` finds what is left.
+    Unknown,
+}
+
 impl Upload {
     /// Takes the file; how many bytes it has.
     ///
@@ -117,8 +129,8 @@ impl Upload {
         let Some(_writing) = parlor.underway.begin(file.id) else {
             return Err(taken().into());
         };
-        if records::is_taken(parlor, file).await? {
-            return Err(taken().into());
+        if let Some(row) = records::find(parlor, self.key()).await? {
+            return self.again(&row, body).await;
         }
         // Decided only when the bytes are reserved; but a full meeting costs no slot and no write.
         if let Some(quota) = records::full(parlor, file, reserved).await? {
@@ -129,21 +141,12 @@ impl Upload {
         let reserve = parlor.limits.quotas.disk_reserve;
         let promise = self.files.promise(reserved, reserve);
         let promise = promise.ok_or_else(|| no_space("disk_reserve"))?;
-        match records::reserve(parlor, file, reserved).await {
-            Ok(()) => {}
-            Err(NotReserved::Taken) => return Err(taken().into()),
-            Err(NotReserved::Full(quota)) => return Err(no_space(quota)),
-            Err(NotReserved::Failed(error)) => return Err(error.into()),
-        }
-        let bounds = Bounds {
-            bytes: reserved,
-            pause: parlor.limits.body_timeout(),
-            reserve,
-        };
+        self.reserve(reserved).await?;
+        let bounds = self.bounds(reserved);
         let written = match self.files.exists(self.key()).await {
             // By a version that kept no records of files.
             Ok(true) => {
-                records::free(parlor, self.key()).await?;
+                self.give_back().await?;
                 return Err(taken().into());
             }
             Ok(false) => {
@@ -181,14 +184,67 @@ impl Upload {
         })
     }
 
-    async fn settle(&self, reserved: u64, written: u64) -> Result<u64, Refused> {
-        let Self { parlor, file, .. } = self;
-        if records::settle(parlor, file, reserved, written).await? {
-            return Ok(written);
+    async fn reserve(&self, bytes: u64) -> Result<(), Refused> {
+        match records::reserve(&self.parlor, &self.file, bytes).await {
+            Ok(()) => Ok(()),
+            Err(NotReserved::Taken) => Err(not_known().into()),
+            Err(NotReserved::Full(quota)) => Err(no_space(quota)),
+            Err(NotReserved::Failed(error)) => {
+                // The bytes may be reserved, although nobody said so.
+                if let Err(error) = self.give_back().await {
+                    tracing::warn!(%error, "what was reserved for an upload could not be freed yet");
+                }
+                Err(error.into())
+            }
         }
-        // Whoever took the reservation away thinks that this process is no more.
-        self.undo().await;
-        Err(ApiError::unavailable("the reservation of a file is gone").into())
+    }
+
+    /// Frees what was reserved, of which nothing was written.
+    async fn give_back(&self) -> Result<(), parlor_store::Error> {
+        let row = records::being_written(&self.parlor, self.key());
+        records::free(&self.parlor, &row).await
+    }
+
+    /// The file was sent before. Its sender may not have heard that it was stored, and is told so
+    /// when these are the same bytes.
+    async fn again(&self, row: &FileRow, body: &mut Body) -> Result<u64, Refused> {
+        if !row.is_stored() {
+            return Err(not_known().into());
+        }
+        let stored = u64::try_from(row.bytes).unwrap_or_default();
+        if self.length != Some(stored) {
+            return Err(taken().into());
+        }
+        let slot = self.slot().await?;
+        let bounds = self.bounds(stored);
+        let same = self.files.holds(&self.file, body, bounds, slot.pace());
+        match same.await {
+            Ok(true) => Ok(stored),
+            Ok(false) => Err(taken().into()),
+            Err(why) => Err(why_not(&why, self.parlor.limits.upload_bytes)),
+        }
+    }
+
+    fn bounds(&self, bytes: u64) -> Bounds {
+        let limits = &self.parlor.limits;
+        Bounds {
+            bytes,
+            pause: limits.body_timeout(),
+            reserve: limits.quotas.disk_reserve,
+        }
+    }
+
+    async fn settle(&self, reserved: u64, written: u64) -> Result<u64, Refused> {
+        let error = match records::settle(&self.parlor, &self.file, reserved, written).await {
+            Ok(true) => return Ok(written),
+            // Whoever took the reservation away thinks that this process is no more.
+            Ok(false) => ApiError::unavailable("the reservation of a file is gone"),
+            Err(error) => error.into(),
+        };
+        match self.undo().await {
+            Undone::Stored => Ok(written),
+            Undone::Gone | Undone::Unknown => Err(error.into()),
+        }
     }
 
     fn key(&self) -> [Uuid; 3] {
@@ -198,13 +254,37 @@ impl Upload {
         [app.uuid(), meeting.uuid(), *id]
     }
 
-    /// What cannot be undone now is left to `upkeep`, which finds the reservation.
-    async fn undo(&self) {
+    /// Removes what was written, unless somebody else has the row of the file. What cannot be undone
+    /// now is left to `upkeep`, which finds the row.
+    async fn undo(&self) -> Undone {
+        match self.try_undo().await {
+            Ok(undone) => undone,
+            Err(error) => {
+                tracing::warn!(%error, "an upload that failed could not be undone yet");
+                Undone::Unknown
+            }
+        }
+    }
+
+    async fn try_undo(&self) -> Result<Undone, parlor_store::Error> {
         let (parlor, key) = (&self.parlor, self.key());
-        if let Err(error) = self.files.delete(key).await {
-            tracing::warn!(%error, "an upload that failed could not be deleted yet");
-        } else if let Err(error) = records::free(parlor, key).await {
-            tracing::warn!(%error, "what was reserved for an upload could not be freed yet");
+        let written = records::being_written(parlor, key);
+        let mut claimed = records::claim(parlor, &written).await?;
+        if claimed.is_none() {
+            match records::find(parlor, key).await? {
+                Some(row) if row.process == parlor.process && row.is_stored() => {
+                    return Ok(Undone::Stored);
+                }
+                Some(_) => return Ok(Undone::Gone),
+                None => claimed = records::claim_absent(parlor, key).await?,
+            }
+        }
+        let Some(claimed) = claimed else {
+            return Ok(Undone::Gone);
+        };
+        match upkeep::remove(parlor, &claimed, false, false).await? {
+            true => Ok(Undone::Gone),
+            false => Ok(Undone::Unknown),
         }
     }
 }
@@ -212,6 +292,11 @@ impl Upload {
 fn taken() -> ApiError {
     let message = "this link was used already; ask for another one";
     ApiError::conflict(Problem::new(message))
+}
+
+/// Another process writes the file, or the end of an upload is not known yet.
+fn not_known() -> ApiError {
+    ApiError::unavailable("a file is being written or removed")
 }
 
 fn no_space(reason: &'static str) -> Refused {

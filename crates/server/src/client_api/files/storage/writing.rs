@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use object_store::{ObjectStoreExt as _, WriteMultipart};
+use tokio::time::Instant;
 
 use super::{Files, key, path};
 use crate::client_api::files::slots::Pace;
@@ -14,7 +16,7 @@ use crate::client_api::links::File;
 
 /// Parts of one file on their way at once.
 pub(super) const PARTS_AT_ONCE: usize = 2;
-/// How long the whole of a file may take, however steadily it comes.
+/// How long the whole of a file may take, however steadily it comes, with its end in the storage.
 const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Space on the disk that an upload will need, free for others again when it is dropped.
@@ -97,25 +99,48 @@ impl Files {
         pace: &Pace,
         mut promise: Promise,
     ) -> Result<u64, Unwritten> {
-        let upload = self.store.put_multipart(&path(key(file))).await?;
+        let until = Instant::now() + FILE_PATIENCE;
+        let path = path(key(file));
+        let beginning = async { Ok(self.store.put_multipart(&path).await?) };
+        let upload = in_time(pace, until, beginning).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part_bytes);
         let streaming = self.stream(&mut upload, body, bounds, pace, &mut promise);
-        let written = tokio::select! {
-            written = tokio::time::timeout(FILE_PATIENCE, streaming) => {
-                written.unwrap_or(Err(Unwritten::Slow))
-            }
-            () = pace.cut_off() => Err(Unwritten::CutOff),
-        };
-        match written {
-            Ok(written) => {
-                upload.finish().await?;
-                Ok(written)
-            }
+        let written = match in_time(pace, until, streaming).await {
+            Ok(written) => written,
             Err(error) => {
                 let _ = upload.abort().await;
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        let finishing = async { Ok(upload.finish().await.map(drop)?) };
+        in_time(pace, until, finishing).await?;
+        Ok(written)
+    }
+
+    /// Whether a body is what a file in the storage holds.
+    pub(in super::super) async fn holds(
+        &self,
+        file: &File,
+        body: &mut Body,
+        bounds: Bounds,
+        pace: &Pace,
+    ) -> Result<bool, Unwritten> {
+        let path = path(key(file));
+        let comparing = async {
+            let mut compared = 0;
+            while let Some(bytes) = next(body, bounds, pace).await? {
+                let end = compared + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                if end > bounds.bytes {
+                    return Ok(false);
+                }
+                if !bytes.is_empty() && self.store.get_range(&path, compared..end).await? != bytes {
+                    return Ok(false);
+                }
+                compared = end;
+            }
+            Ok(compared == bounds.bytes)
+        };
+        in_time(pace, Instant::now() + FILE_PATIENCE, comparing).await
     }
 
     async fn stream(
@@ -128,17 +153,9 @@ impl Files {
     ) -> Result<u64, Unwritten> {
         let mut written = 0;
         loop {
-            pace.waits();
-            let next = tokio::time::timeout(bounds.pause, body.frame()).await;
-            let bytes = match next {
-                Err(_) => return Err(Unwritten::Slow),
-                Ok(None) => return Ok(written),
-                Ok(Some(Err(_))) => return Err(Unwritten::BrokeOff),
-                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            let Some(bytes) = next(body, bounds, pace).await? else {
+                return Ok(written);
             };
-            if pace.came(bytes.len()) > bounds.pause {
-                return Err(Unwritten::Slow);
-            }
             let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             written += count;
             if written > bounds.bytes {
@@ -152,5 +169,37 @@ impl Files {
             upload.write(&bytes);
             promise.written(count);
         }
+    }
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next(body: &mut Body, bounds: Bounds, pace: &Pace) -> Result<Option<Bytes>, Unwritten> {
+    pace.waits();
+    let next = tokio::time::timeout(bounds.pause, body.frame()).await;
+    let bytes = match next {
+        Err(_) => return Err(Unwritten::Slow),
+        Ok(None) => {
+            // From here on the storage is waited for.
+            pace.came(0);
+            return Ok(None);
+        }
+        Ok(Some(Err(_))) => return Err(Unwritten::BrokeOff),
+        Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+    };
+    if pace.came(bytes.len()) > bounds.pause {
+        return Err(Unwritten::Slow);
+    }
+    Ok(Some(bytes))
+}
+
+/// A step of an upload, which ends when it takes too long or when others wait for its slot.
+async fn in_time<T>(
+    pace: &Pace,
+    until: Instant,
+    step: impl Future<Output = Result<T, Unwritten>>,
+) -> Result<T, Unwritten> {
+    tokio::select! {
+        done = tokio::time::timeout_at(until, step) => done.unwrap_or(Err(Unwritten::Slow)),
+        () = pace.cut_off() => Err(Unwritten::CutOff),
     }
 }
