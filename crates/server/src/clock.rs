@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 /// How long a clock that was set forward must stay so before it counts for what is removed.
-const SETTLES_MS: i64 = 24 * 60 * 60 * 1000;
+pub(crate) const SETTLES_MS: i64 = 24 * 60 * 60 * 1000;
 /// A step of less is none: clocks are always a little off.
 const STEP_MS: i64 = 30_000;
 

@@ -41,6 +41,10 @@ pub static MIGRATIONS: &[Migration] = &[
         name: "0005_usage",
         sql: include_str!("../../../migrations/0005_usage.sql"),
     },
+    Migration {
+        name: "0006_settled_time",
+        sql: include_str!("../../../migrations/0006_settled_time.sql"),
+    },
 ];
 
 /// How often a change that others keep overtaking is tried.

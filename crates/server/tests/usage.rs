@@ -232,6 +232,8 @@ on_both! {
     files_go_with_their_meeting
     files_go_with_their_app
     files_go_when_they_are_old
+    a_clock_that_is_set_forward_deletes_no_files
+    files_of_an_app_that_the_database_does_not_know_stay
     a_client_that_did_not_hear_the_answer_may_send_the_file_again
     an_upload_whose_fate_is_not_known_is_answered_503
     a_meeting_has_room_for_so_many_bytes_of_files
@@ -405,6 +407,50 @@ async fn files_go_when_they_are_old(server: Server) {
     server.parlor.clock.advance_ms(2 * DAY_MS);
     server.tidy().await;
     assert_eq!(server.files().await, [500; 3]);
+}
+
+async fn a_clock_that_is_set_forward_deletes_no_files(server: Server) {
+    let ada = server.person().await;
+    assert_eq!(server.upload(&ada, 1000).await, 200);
+    server.tidy().await;
+    server.parlor.clock.step_ms(400 * DAY_MS);
+    server.tidy().await;
+    assert_eq!(server.files().await, [1000; 3], "while it runs");
+    // The next processes start with the wrong clock.
+    for start in 0..3 {
+        let next = server.again(server.parlor.limits.clone()).await;
+        next.parlor.clock.step_ms(400 * DAY_MS);
+        for _ in 0..3 {
+            next.tidy().await;
+            assert_eq!(next.files().await, [1000; 3], "start {start}");
+            next.parlor.clock.advance_ms(DAY_MS / 4);
+        }
+    }
+    // What lasts counts in the end.
+    server.parlor.clock.advance_ms(2 * DAY_MS);
+    server.tidy().await;
+    server.parlor.clock.advance_ms(DAY_MS);
+    server.tidy().await;
+    assert_eq!(server.files().await, [0; 3]);
+}
+
+async fn files_of_an_app_that_the_database_does_not_know_stay(server: Server) {
+    let random = || server.parlor.clock.random_id().to_string();
+    let folder = server.folder.path().join("uploads");
+    let app = server.parlor.clock.random_id().simple().to_string();
+    let folder = folder.join(app).join(random());
+    std::fs::create_dir_all(&folder).unwrap();
+    let long_ago = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    for name in [random(), format!("{}.taken", random())] {
+        let path = folder.join(name);
+        std::fs::write(&path, "of another installation").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_times(long_ago).unwrap();
+    }
+    server.tidy().await;
+    assert_eq!(server.stored().len(), 2);
+    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    assert!(metrics.contains("parlor_files_unknown 2"), "{metrics}");
 }
 
 async fn a_client_that_did_not_hear_the_answer_may_send_the_file_again(server: Server) {

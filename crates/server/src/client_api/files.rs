@@ -35,7 +35,7 @@ use crate::{apps, meetings};
 
 pub(super) fn statements() -> Vec<&'static parlor_store::Statement> {
     let mut all = records::STATEMENTS.to_vec();
-    all.extend(upkeep::STATEMENTS);
+    all.extend(upkeep::statements());
     all
 }
 

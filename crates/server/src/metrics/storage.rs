@@ -25,6 +25,7 @@ pub(crate) struct Storage {
     refused_uploads: Family<Reason, Counter>,
     refused_messages: Family<Reason, Counter>,
     deleted_files: Family<Reason, Counter>,
+    unknown_files: Gauge,
     stored: Family<What, Gauge>,
     free: Gauge,
 }
@@ -50,6 +51,11 @@ impl Storage {
             "files_deleted",
             "Files that were deleted in the background, by reason",
             self.deleted_files.clone(),
+        );
+        registry.register(
+            "files_unknown",
+            "Files in the storage of apps that the database does not know, when it was compared last",
+            self.unknown_files.clone(),
         );
         registry.register_with_unit(
             "stored",
@@ -85,6 +91,11 @@ impl Storage {
     /// A file was deleted in the background.
     pub(crate) fn file_deleted(&self, reason: &'static str) {
         self.deleted_files.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// So many files in the storage are of apps that the database does not know.
+    pub(crate) fn set_unknown(&self, files: i64) {
+        self.unknown_files.set(files);
     }
 
     /// What files and messages take, in bytes.

@@ -3,26 +3,23 @@
 //! whose process died. Every step can be done again: the record is claimed first, then the file goes,
 //! and the record after it.
 
+mod aged;
+mod compare;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use parlor_store::{Error, Row, Statement, Unit, values};
+use parlor_store::{Error, Row, Statement, values};
 use uuid::Uuid;
 
 use super::records::{self, FileRow};
-use super::storage::Name;
 use crate::parlor::Parlor;
 
 /// A process that has shown no new sign of life for so long, by the time that nobody sets, is gone.
 /// Clocks of different nodes are not compared.
 const DEAD_MS: i64 = 2 * 60 * 1000;
-/// What is in the storage without a record is left alone until it is so old.
-const STRAY_MS: i64 = 60 * 60 * 1000;
-/// Between two comparisons of the storage with the records.
-const COMPARED_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Files that are deleted at once.
 const BATCH: usize = 100;
 /// How long a deletion may take before the sweeper goes on with something else.
@@ -37,11 +34,6 @@ static ANY_OF_MEETING: Statement = Statement::new(
     "files.any_of_meeting",
     "SELECT id FROM files WHERE app_id = $1 AND meeting_id = $2 LIMIT 1",
 );
-static AGED: Statement = Statement::new(
-    "files.aged",
-    "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files
-     WHERE stored_at >= 0 AND stored_at < $1 ORDER BY stored_at LIMIT 100",
-);
 static UNFINISHED: Statement = Statement::new(
     "files.unfinished",
     "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE stored_at IS NULL
@@ -49,35 +41,20 @@ static UNFINISHED: Statement = Statement::new(
 );
 static SIGNS_OF_LIFE: Statement =
     Statement::new("files.signs_of_life", "SELECT id, alive_at FROM servers");
-static MEETING: Statement = Statement::new(
-    "files.meeting",
-    "SELECT id FROM meetings WHERE app_id = $1 AND id = $2",
-);
-static COMPARED: Statement = Statement::new(
-    "files.compared",
-    "SELECT COALESCE(counted_at, 0) FROM file_storage WHERE id = 1",
-);
-static COMPARE_AGAIN: Statement = Statement::new(
-    "files.compare_again",
-    "UPDATE file_storage SET counted_at = $1 WHERE id = 1",
-);
 
-pub(super) static STATEMENTS: [&Statement; 8] = [
-    &MEETING,
-    &OF_MEETING,
-    &ANY_OF_MEETING,
-    &AGED,
-    &UNFINISHED,
-    &SIGNS_OF_LIFE,
-    &COMPARED,
-    &COMPARE_AGAIN,
-];
+pub(super) fn statements() -> Vec<&'static Statement> {
+    let mut all = vec![&OF_MEETING, &ANY_OF_MEETING, &UNFINISHED, &SIGNS_OF_LIFE];
+    all.extend(aged::STATEMENTS);
+    all.extend(compare::STATEMENTS);
+    all
+}
 
 /// What one round remembers for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     /// Of each process that has unfinished files.
     seen: Mutex<HashMap<Uuid, Seen>>,
+    age: aged::Age,
 }
 
 /// The last sign of life of a process, and since when there is no other one.
@@ -159,7 +136,6 @@ pub(crate) async fn delete_meeting(
 /// # Errors
 /// When the database fails; the next round goes on from there.
 pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
-    let now_ms = parlor.clock.now_ms();
     let mut rows = abandoned(parlor).await?;
     while !rows.is_empty() {
         let rest = rows.split_off(rows.len().min(BATCH));
@@ -168,11 +144,9 @@ pub(crate) async fn round(parlor: &Parlor) -> Result<(), Error> {
         }
         rows = rest;
     }
-    let kept_ms = parlor.limits.quotas.file_retention_ms;
-    if kept_ms > 0 {
-        delete_aged(parlor, now_ms - kept_ms).await?;
-    }
-    compare(parlor, now_ms).await
+    let now_ms = aged::now_ms(parlor).await?;
+    aged::delete(parlor, now_ms).await?;
+    compare::compare(parlor, now_ms).await
 }
 
 /// The files that nobody goes on writing or removing.
@@ -198,17 +172,6 @@ async fn abandoned(parlor: &Parlor) -> Result<Vec<FileRow>, Error> {
         }
     };
     Ok(rows.into_iter().filter(is_abandoned).collect())
-}
-
-/// Deletes the files that were stored before a time.
-async fn delete_aged(parlor: &Parlor, before_ms: i64) -> Result<(), Error> {
-    loop {
-        let aged = values![before_ms];
-        let rows = parlor.db.scan::<FileRow>(&AGED, aged).await?;
-        if rows.is_empty() || !delete(parlor, rows, "age").await? {
-            return Ok(());
-        }
-    }
 }
 
 /// Deletes files and their records. False when one of them has to wait: the storage has failed, or
@@ -272,69 +235,6 @@ pub(super) async fn remove(
         }
     }
     records::free(parlor, claimed).await?;
-    Ok(true)
-}
-
-/// Compares the storage with the records, now and then: what older versions wrote is counted, and
-/// what belongs to no meeting is deleted.
-async fn compare(parlor: &Parlor, now_ms: i64) -> Result<(), Error> {
-    let Some(files) = &parlor.edge.files else {
-        return Ok(());
-    };
-    let rows = parlor.db.read::<Row>(&COMPARED, values![]).await?;
-    let last_ms = rows.first().and_then(|row| row.get::<i64>(0));
-    // A clock that was set back must not put it off.
-    if last_ms.is_some_and(|last_ms| (last_ms..last_ms + COMPARED_MS).contains(&now_ms)) {
-        return Ok(());
-    }
-    let mut all = files.all();
-    loop {
-        let next = match all.try_next().await {
-            Ok(Some((name, object))) => Some((name, object)),
-            Ok(None) => None,
-            Err(error) => {
-                tracing::warn!(%error, "the storage of files could not be listed");
-                return Ok(());
-            }
-        };
-        let Some((name, object)) = next else { break };
-        let stored_ms = object.last_modified.timestamp_millis();
-        if !is_known(parlor, name, object.size, stored_ms).await? && now_ms - stored_ms > STRAY_MS {
-            match files.delete_path(&object.location).await {
-                Ok(()) => parlor.metrics.storage.file_deleted("stray"),
-                Err(error) => tracing::warn!(%error, "a stray file could not be deleted"),
-            }
-        }
-    }
-    let unit = Unit::default().then(&COMPARE_AGAIN, values![now_ms]);
-    parlor.db.commit(unit).await.map(drop)
-}
-
-/// Whether something in the storage is to stay there. A file of a meeting that exists gets a record
-/// if it has none.
-async fn is_known(parlor: &Parlor, name: Name, bytes: u64, stored_ms: i64) -> Result<bool, Error> {
-    if name.is_mark {
-        return Ok(false);
-    }
-    if records::find(parlor, name.key).await?.is_some() {
-        return Ok(true);
-    }
-    let [app, meeting, _] = name.key;
-    let found = parlor.db.read::<Row>(&MEETING, values![app, meeting]);
-    if found.await?.is_empty() {
-        return Ok(false);
-    }
-    records::found(parlor, name.key, bytes, stored_ms).await?;
-    // Another node may have deleted it in between.
-    if let Some(files) = &parlor.edge.files
-        && matches!(files.exists(name.key).await, Ok(false))
-    {
-        // Only the row that says that it was found.
-        let found = records::find(parlor, name.key).await?;
-        if let Some(found) = found.filter(|row| row.process.is_nil() && row.is_stored()) {
-            records::free(parlor, &found).await?;
-        }
-    }
     Ok(true)
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use parlor_protocol::ids::{AppId, MeetingId};
-use parlor_store::Place;
+use parlor_store::{Place, Unit};
 use parlor_testkit::Postgres;
 
 use super::*;
