@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 
 use super::super::slots::Holder;
 use super::writing::{Bounds, Unwritten};
@@ -65,14 +66,14 @@ async fn written(
     writing.await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_trickles_a_file_is_let_go_soon() {
     let files = files(1, slots::GRACE);
     let written = written(files, 1, (1, 1000, 50), IMPATIENT).await;
     assert!(matches!(written, Err(Unwritten::Slow)), "{written:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_fast_start_does_not_pay_for_a_trickle() {
     let files = files(1, slots::GRACE);
     let start = stream::iter([Ok::<_, std::io::Error>(vec![0; 4 << 20])]);
@@ -99,14 +100,14 @@ async fn a_fast_start_does_not_pay_for_a_trickle() {
     assert!(matches!(written.await, Err(Unwritten::Slow)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_line_takes_its_time() {
     let files = files(1, slots::GRACE);
     let written = written(files, 1, (8 * 1024, 30, 50), IMPATIENT).await;
     assert_eq!(written.ok(), Some(30 * 8 * 1024));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn those_who_send_a_byte_each_do_not_hold_the_slots() {
     let files = files(17, Duration::from_millis(100));
     let trickling: Vec<_> = (0..17)
@@ -125,6 +126,23 @@ async fn those_who_send_a_byte_each_do_not_hold_the_slots() {
         assert!(matches!(writing.await.unwrap(), Err(Unwritten::CutOff)));
     }
     rest.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_does_not_take_the_end_of_a_file_is_not_waited_for() {
+    let config = ThrottleConfig {
+        wait_put_per_call: Duration::from_secs(24 * 60 * 60),
+        ..ThrottleConfig::default()
+    };
+    let store = ThrottledStore::new(object_store::memory::InMemory::new(), config);
+    let files = Files {
+        store: Arc::new(store),
+        ..files(1, slots::GRACE)
+    };
+    let started = tokio::time::Instant::now();
+    let written = written(files, 1, (1000, 3, 0), PATIENT).await;
+    assert!(matches!(written, Err(Unwritten::Slow)), "{written:?}");
+    assert!(started.elapsed() < Duration::from_secs(60 * 60));
 }
 
 #[tokio::test]
@@ -149,13 +167,30 @@ async fn a_file_is_read_piece_by_piece() {
 
 #[test]
 fn promises_are_kept_until_they_are_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = directory(folder.path()).unwrap();
-    let free = files.disk.as_ref().unwrap().free().unwrap();
-    let mut first = files.promise(free / 2, 1).expect("there is room");
-    assert!(files.promise(free / 2 + 1, 1).is_none());
-    first.written(free / 2);
-    let second = files.promise(free / 2, 1).expect("there is room again");
+    let mut files = files(1, slots::GRACE);
+    files.disk = Some(Disk::with(1001));
+    let mut first = files.promise(500, 1).expect("there is room");
+    assert!(files.promise(501, 1).is_none());
+    first.on_disk(500);
+    assert!(files.promise(501, 1).is_none(), "they are written");
+    let second = files.promise(500, 1).expect("there is room");
     drop((first, second));
     assert_eq!(files.promised.load(Ordering::Relaxed), 0);
+    assert_eq!(files.disk.as_ref().unwrap().free(), Some(501));
+}
+
+#[tokio::test]
+async fn what_was_written_since_the_disk_was_read_is_not_free() {
+    let mut files = files(1, slots::GRACE);
+    let disk = Disk::with(10 << 20);
+    files.disk = Some(disk.clone());
+    for number in 1..=2 {
+        let piece = (1 << 20, 4, 0);
+        let written = written(files.clone(), number, piece, PATIENT).await;
+        assert_eq!(written.ok(), Some(4 << 20));
+    }
+    assert_eq!(disk.free(), Some(2 << 20));
+    assert!(files.promise(2 << 20, 1).is_none());
+    disk.read(|| Some(10 << 20));
+    assert!(files.promise(2 << 20, 1).is_some());
 }

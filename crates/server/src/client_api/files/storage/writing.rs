@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{Files, key, path};
 use crate::client_api::files::slots::Pace;
 use crate::client_api::links::File;
+use crate::disk::Disk;
 
 /// Parts of one file on their way at once.
 pub(super) const PARTS_AT_ONCE: usize = 2;
@@ -22,12 +23,23 @@ const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Space on the disk that an upload will need, free for others again when it is dropped.
 pub(in super::super) struct Promise {
     promised: Arc<AtomicU64>,
+    disk: Option<Disk>,
     left: u64,
+    written: u64,
 }
 
 impl Promise {
-    /// So many bytes are on the disk.
-    pub(super) fn written(&mut self, bytes: u64) {
+    /// So many bytes in all are on the disk.
+    pub(super) fn on_disk(&mut self, bytes: u64) {
+        let more = bytes.saturating_sub(self.written);
+        self.written += more;
+        if let Some(disk) = &self.disk {
+            disk.wrote(more);
+        }
+        self.give_back(more);
+    }
+
+    fn give_back(&mut self, bytes: u64) {
         let bytes = bytes.min(self.left);
         self.left -= bytes;
         self.promised.fetch_sub(bytes, Ordering::Relaxed);
@@ -36,7 +48,7 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.written(self.left);
+        self.give_back(self.left);
     }
 }
 
@@ -80,7 +92,9 @@ impl Files {
         let others = self.promised.fetch_add(bytes, Ordering::Relaxed);
         let promise = Promise {
             promised: Arc::clone(&self.promised),
+            disk: self.disk.clone(),
             left: bytes,
+            written: 0,
         };
         (!self.is_short(reserve, others.saturating_add(bytes))).then_some(promise)
     }
@@ -114,6 +128,7 @@ impl Files {
         };
         let finishing = async { Ok(upload.finish().await.map(drop)?) };
         in_time(pace, until, finishing).await?;
+        promise.on_disk(written);
         Ok(written)
     }
 
@@ -151,13 +166,14 @@ impl Files {
         pace: &Pace,
         promise: &mut Promise,
     ) -> Result<u64, Unwritten> {
+        let in_memory = u64::try_from((PARTS_AT_ONCE + 1) * self.part_bytes).unwrap_or(u64::MAX);
         let mut written = 0;
         loop {
             let Some(bytes) = next(body, bounds, pace).await? else {
                 return Ok(written);
             };
-            let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            written += count;
+            let before = written;
+            written += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             if written > bounds.bytes {
                 return Err(Unwritten::TooLarge);
             }
@@ -165,9 +181,9 @@ impl Files {
                 return Err(Unwritten::NoSpace);
             }
             upload.wait_for_capacity(PARTS_AT_ONCE).await?;
+            promise.on_disk(before.saturating_sub(in_memory));
             // Copied, since a piece would hold on to the whole buffer it was read into.
             upload.write(&bytes);
-            promise.written(count);
         }
     }
 }
