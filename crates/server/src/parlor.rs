@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::live_sessions::LiveSessions;
 use crate::metrics::Metrics;
 use crate::presets::Parsed;
-use crate::quotas::{Quotas, Told};
+use crate::quotas::{ChatStates, Quotas};
 use crate::signing_keys::SigningKeys;
 
 /// The schema, in order.
@@ -163,7 +163,8 @@ pub struct Parlor {
     pub(crate) underway: Underway,
     /// What is remembered of the last round over the files.
     pub(crate) rounds: Rounds,
-    pub(crate) told: Told,
+    /// What rooms were told of the room for messages.
+    pub(crate) chat_states: ChatStates,
     pub(crate) telling: Telling,
     pub(crate) presets: Parsed,
     pub(crate) rates: Rates<TokenId>,
@@ -206,7 +207,7 @@ impl Parlor {
             disk: disk_of(place),
             underway: Underway::default(),
             rounds: Rounds::default(),
-            told: Told::default(),
+            chat_states: ChatStates::default(),
             telling: Telling::default(),
             presets: Parsed::default(),
             ranks: Ranks::default(),

@@ -1,8 +1,8 @@
 //! How much may be stored, and what is done when it is: uploads are refused where they reserve their
 //! bytes; rooms are told here, every few seconds, whether they may keep more messages.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use parlor_live::{ChatFull, Command};
 use parlor_protocol::ids::AppId;
@@ -46,9 +46,10 @@ impl Default for Quotas {
     }
 }
 
-/// What the rooms of each app were told last, of those that were told anything but that there is room.
+/// Whether the rooms of each app may keep more messages, as they were told last. Of an app that is not
+/// here it is not known: rooms were opened with something else since.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<HashMap<AppId, ChatFull>>);
+pub(crate) struct ChatStates(Mutex<HashMap<AppId, Option<ChatFull>>>);
 
 /// Counts for the metrics, and tells the rooms of each app whether they may keep more messages.
 ///
@@ -62,10 +63,12 @@ pub(crate) async fn refresh(parlor: &Parlor) -> Result<(), Error> {
     if let Some(free) = parlor.disk.as_ref().and_then(Disk::free) {
         metrics.set_free(free);
     }
-    for app in parlor.live.apps() {
+    let apps = parlor.live.apps();
+    parlor.chat_states.retain(&apps);
+    for app in apps {
         let used = usage::of(parlor, app.uuid(), ALL).await?;
         let full = full(parlor, used.chat);
-        if parlor.told.is_news(app, full) {
+        if parlor.chat_states.set(app, full) {
             parlor.live.tell_app(app, &Command::ChatFull(full));
         }
     }
@@ -82,7 +85,9 @@ pub(crate) async fn of_room(
     meeting: Uuid,
 ) -> Result<(u64, Option<ChatFull>), Error> {
     let used = usage::of(parlor, app, meeting).await?.chat;
-    Ok((used.meeting, full(parlor, used)))
+    let full = full(parlor, used);
+    parlor.chat_states.opened_with(AppId::from_uuid(app), full);
+    Ok((used.meeting, full))
 }
 
 fn full(parlor: &Parlor, used: Used) -> Option<ChatFull> {
@@ -100,13 +105,55 @@ fn full(parlor: &Parlor, used: Used) -> Option<ChatFull> {
     }
 }
 
-impl Told {
-    fn is_news(&self, app: AppId, full: Option<ChatFull>) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match full {
-            Some(full) => told.insert(app, full),
-            None => told.remove(&app),
-        };
-        before != full
+impl ChatStates {
+    /// Forgets apps that have no room any more.
+    fn retain(&self, apps: &HashSet<AppId>) {
+        self.states().retain(|app, _| apps.contains(app));
+    }
+
+    /// What the rooms of an app are to be told now; whether they may have been told something else.
+    fn set(&self, app: AppId, full: Option<ChatFull>) -> bool {
+        self.states().insert(app, full) != Some(full)
+    }
+
+    /// A room of an app was opened with what may not be what the others were told, or not be so any
+    /// more when it runs.
+    fn opened_with(&self, app: AppId, full: Option<ChatFull>) {
+        let mut states = self.states();
+        if states.get(&app).is_some_and(|state| *state != full) {
+            states.remove(&app);
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<AppId, Option<ChatFull>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_told_what_they_do_not_know() {
+        let states = ChatStates::default();
+        let [one, two] = [1, 2].map(|id| AppId::from_uuid(Uuid::from_u128(id)));
+        let full = Some(ChatFull::App);
+        assert!(states.set(one, full) && !states.set(one, full));
+        assert!(states.set(one, None) && !states.set(one, None));
+        // Its last room is over, and another one is opened when there is room again.
+        assert!(states.set(one, full));
+        states.retain(&HashSet::from([two]));
+        states.opened_with(one, None);
+        assert!(states.set(one, full), "the new room is told");
+        // A room is opened in the moment in which that changes.
+        assert!(states.set(one, None));
+        states.opened_with(one, full);
+        assert!(states.set(one, None), "it is told that there is room");
+        states.opened_with(one, None);
+        assert!(!states.set(one, None));
+        // It is the first one of its app, and there is room again before anybody looks.
+        states.opened_with(two, full);
+        assert!(states.set(two, None));
     }
 }

@@ -182,8 +182,10 @@ pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
 /// # Errors
 /// When the database fails; the next round goes on from there.
 pub async fn tidy(parlor: &Parlor) -> Result<(), Error> {
-    count_old_messages(parlor).await?;
-    upkeep::round(parlor).await
+    let counted = count_old_messages(parlor).await;
+    // Files go also when a message of an older version cannot be counted.
+    upkeep::round(parlor).await?;
+    counted
 }
 
 async fn every(
