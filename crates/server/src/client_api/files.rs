@@ -22,7 +22,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use parlor_protocol::ids::{AppId, MeetingId};
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -45,9 +45,13 @@ pub(super) const PATH: &str = "/uploads/{app_id}/{meeting_id}/{file_id}/{name}";
 /// A file may be shown and played, and runs nothing and loads nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
-/// What the path and the query of a link name, if the link is good, and its meeting and whom it was
-/// made for still there.
-async fn linked(parlor: &Parlor, request: &mut Request, right: Right) -> Result<File, ApiError> {
+/// What the path and the query of a link name, and whom it was made for, if the link is good, and its
+/// meeting and that person still there.
+async fn linked(
+    parlor: &Parlor,
+    request: &mut Request,
+    right: Right,
+) -> Result<(File, Option<ParticipantId>), ApiError> {
     let none = || ApiError::missing("file");
     let Path((app, meeting, id, name)) = request
         .extract_parts::<Path<(String, String, String, String)>>()
@@ -68,7 +72,7 @@ async fn linked(parlor: &Parlor, request: &mut Request, right: Right) -> Result<
     if let Some(owner) = owner {
         file.must_have_owner(parlor, owner).await?;
     }
-    Ok(file)
+    Ok((file, owner))
 }
 
 fn files(parlor: &Parlor) -> Result<&Files, ApiError> {
@@ -78,13 +82,14 @@ fn files(parlor: &Parlor) -> Result<&Files, ApiError> {
 
 /// Takes the bytes of a file.
 pub(super) async fn put(parlor: Arc<Parlor>, mut request: Request) -> Result<Response, ApiError> {
-    let file = linked(&parlor, &mut request, Right::Put).await?;
+    let (file, owner) = linked(&parlor, &mut request, Right::Put).await?;
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length = request.body().size_hint().exact().or(length);
     let upload = Upload {
         files: files(&parlor)?.clone(),
-        person: person(&request, &file),
+        // A link that names nobody is somebody's own.
+        person: owner.map_or(file.id, ParticipantId::uuid),
         parlor,
         file,
         length,
@@ -96,17 +101,9 @@ pub(super) async fn put(parlor: Arc<Parlor>, mut request: Request) -> Result<Res
     Ok(json(&json!({"success": true, "data": {"size": written}})))
 }
 
-/// Whose link it is, as the link says; every link is somebody's own when it does not.
-fn person(request: &Request, file: &File) -> Uuid {
-    let query = request.uri().query().unwrap_or_default();
-    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let owner = pairs.find(|(name, _)| name == "owner");
-    owner.and_then(|(_, id)| id.parse().ok()).unwrap_or(file.id)
-}
-
 /// Serves a file.
 pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Response, ApiError> {
-    let file = linked(parlor, &mut request, Right::Get).await?;
+    let (file, _) = linked(parlor, &mut request, Right::Get).await?;
     let tag = format!("\"{}\"", file.id.simple());
     let headers = request.headers();
     if is(headers, header::IF_NONE_MATCH, &tag) {

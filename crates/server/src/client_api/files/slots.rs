@@ -15,8 +15,8 @@ use crate::shares::{Share, Shares};
 
 /// How long an upload waits for a slot.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at who is slow.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the pace of uploads is compared while somebody waits.
+const COMPARE_PERIOD: Duration = Duration::from_millis(500);
 /// How far an upload may be behind [`FAIR_PACE`] while others wait.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// Bytes a second at which a file has to come, whether others wait or not.
@@ -123,10 +123,10 @@ impl Slots {
                 return Err(full);
             }
             self.cut_slowest(who, full);
-            let look = patience.min(Instant::now() + LOOK);
+            let again = patience.min(Instant::now() + COMPARE_PERIOD);
             tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep_until(look) => {}
+                () = tokio::time::sleep_until(again) => {}
             }
         }
     }
@@ -212,8 +212,9 @@ impl Drop for Slot {
     }
 }
 
-/// How far an upload is behind. Only waiting for its sender counts, not for the storage. Whoever was
-/// faster earlier has no credit for it: that would be minutes in which nothing need come.
+/// How far an upload is behind the paces. Only the time counts in which its sender is waited for, not the
+/// storage. Bytes that came faster than needed do not make up for later pauses: otherwise a fast start
+/// would allow minutes without a byte.
 pub(super) struct Pace {
     lag: Mutex<Lag>,
     cut: CancellationToken,
