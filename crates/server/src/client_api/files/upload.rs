@@ -282,10 +282,12 @@ impl Upload {
         let Some(claimed) = claimed else {
             return Ok(Undone::Gone);
         };
-        match upkeep::remove(parlor, &claimed, false, false).await? {
-            true => Ok(Undone::Gone),
-            false => Ok(Undone::Unknown),
-        }
+        let removed = upkeep::remove(parlor, &claimed, false, false).await?;
+        Ok(if removed {
+            Undone::Gone
+        } else {
+            Undone::Unknown
+        })
     }
 }
 

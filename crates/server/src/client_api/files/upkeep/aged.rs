@@ -51,14 +51,13 @@ pub(super) struct Age {
 pub(super) async fn now_ms(parlor: &Parlor) -> Result<i64, Error> {
     let (clock, age) = (&parlor.clock, &parlor.rounds.age);
     let (settled_ms, passed_ms) = (clock.settled_ms(), clock.monotonic_ms());
-    let before_ms = match age.before_ms.get() {
-        Some(before_ms) => *before_ms,
-        None => {
-            let rows = parlor.db.read::<Row>(&RECORDED, values![]).await?;
-            let recorded_ms = rows.first().and_then(|row| row.get::<i64>(0));
-            *age.before_ms
-                .get_or_init(|| recorded_ms.unwrap_or(settled_ms))
-        }
+    let before_ms = if let Some(before_ms) = age.before_ms.get() {
+        *before_ms
+    } else {
+        let rows = parlor.db.read::<Row>(&RECORDED, values![]).await?;
+        let recorded_ms = rows.first().and_then(|row| row.get::<i64>(0));
+        *age.before_ms
+            .get_or_init(|| recorded_ms.unwrap_or(settled_ms))
     };
     let is_sure = passed_ms >= SETTLES_MS || settled_ms.saturating_sub(before_ms) < SETTLES_MS;
     let now_ms = if is_sure {
@@ -80,12 +79,14 @@ pub(super) async fn now_ms(parlor: &Parlor) -> Result<i64, Error> {
 /// When the database fails.
 pub(super) async fn delete(parlor: &Parlor, now_ms: i64) -> Result<(), Error> {
     let kept_ms = parlor.limits.quotas.file_retention_ms;
-    while kept_ms > 0 {
+    if kept_ms == 0 {
+        return Ok(());
+    }
+    loop {
         let aged = values![now_ms - kept_ms];
         let rows = parlor.db.scan::<FileRow>(&AGED, aged).await?;
         if rows.is_empty() || !super::delete(parlor, rows, "age").await? {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
