@@ -63,8 +63,8 @@ impl Room {
 
     /// `movePeers`: each person once. Clients name somebody twice who is there with two clients.
     pub(crate) fn move_peers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let mut request: MovePeersBetweenRoomsRequest = asked.message()?;
         self.inside(asked.seat)?;
+        let mut request: MovePeersBetweenRoomsRequest = asked.message()?;
         self.may_move(asked.seat, &request)?;
         let mut named = BTreeMap::new();
         let mut clash = false;
@@ -88,10 +88,10 @@ impl Room {
         at_most(asked, request.participants.len(), "people")?;
         let rate = self.limits.moved;
         let left = self.peers.left(asked.seat);
-        for _ in &request.participants {
-            let refusal = "too many people are moved: slow down";
-            left.moved.spend(rate, turn.monotonic, refusal)?;
-        }
+        let refusal = "too many people are moved: slow down";
+        let count = request.participants.len();
+        left.moved
+            .spend_many(count, rate, turn.monotonic, refusal)?;
         self.delegate(turn, asked, &request);
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(crate) enum RateClass {
     Reads,
     /// What a client asks for in order to receive media.
     Media,
-    /// Messages. How many of each kind, the handler counts.
+    /// Messages. Those with files the handler counts as well.
     Chat,
     /// Reads of the chat.
     ChatReads,
@@ -50,7 +50,7 @@ pub(crate) enum RateClass {
     StoreDeletes,
     /// New polls.
     Polls,
-    /// Changes of permissions. The handler counts the people.
+    /// Changes of permissions. Of further people in a request, the handler counts each.
     Permissions,
     /// Who is in which breakout room. The handler counts: where there are none it costs nothing.
     BreakoutReads,
@@ -86,8 +86,8 @@ impl RateClass {
         }
     }
 
-    /// What is spent before the handler is called, and what a refusal says. Nothing where the handler
-    /// counts, because what is spent depends on what is asked for.
+    /// What is spent before the handler is called, whatever becomes of the request, and what a refusal
+    /// says. Nothing where a request costs next to nothing, or the handler counts.
     pub(crate) fn spent_first<'l>(
         self,
         left: &'l mut Allowances,
@@ -96,7 +96,19 @@ impl RateClass {
         let many = "too many requests: slow down";
         let stores = "too many changes of stores: slow down";
         Some(match self {
-            Self::Frames | Self::Chat | Self::Permissions | Self::BreakoutReads => return None,
+            Self::Frames | Self::BreakoutReads => return None,
+            Self::Chat => {
+                let refusal = "too many messages: slow down";
+                (&mut left.chat, limits.chat, refusal)
+            }
+            Self::Permissions => {
+                let refusal = "too many permission updates: slow down";
+                (
+                    &mut left.permission_updates,
+                    limits.permission_updates,
+                    refusal,
+                )
+            }
             Self::Changes => (&mut left.changes, limits.changes, many),
             Self::Reads => (&mut left.reads, limits.reads, many),
             Self::Media => (&mut left.media, limits.media, many),
@@ -224,7 +236,7 @@ pub(crate) static RULES: &[EventRule] = rules![
     GET_CONNECTED_ROOMS_DUMP: Room::breakout_rooms, BreakoutReads, SMALL, FEW, Delegated(0);
     CREATE_CONNECTED_ROOMS: Room::make_breakout_rooms, BreakoutChanges, ROOMS, Fixed(256), Delegated(100);
     DELETE_CONNECTED_ROOMS: Room::remove_breakout_rooms, BreakoutChanges, ROOMS, Fixed(256), Delegated(100);
-    MOVE_PEERS: Room::move_peers, Moves, MOVES, Fixed(3_100), Delegated(1_000);
+    MOVE_PEERS: Room::move_peers, Moves, MOVES, Fixed(6_100), Delegated(1_000);
     BROADCAST_MESSAGE: Room::broadcast, Broadcasts, MESSAGE, Fixed(2_048), Everybody;
     KICK: Room::kick, Kicks, PEOPLE, Listed, People(ALL);
     KICK_ALL: Room::kick_all, Kicks, SMALL, FEW, People(ALL);
@@ -247,7 +259,7 @@ pub(crate) static RULES: &[EventRule] = rules![
     CREATE_POLL: Room::create_poll, Polls, ROOMS, Fixed(64), Everybody;
     GET_POLLS: Room::list_polls, Reads, SMALL, FEW, Own;
     VOTE_POLL: Room::vote, Changes, SMALL, FEW, Everybody;
-    GET_USER_PRESETS: Room::read_permissions, Reads, PEOPLE, Listed, Own;
+    GET_USER_PRESETS: Room::read_permissions, Reads, PERSON, Fixed(256), Own;
     UPDATE_USER_PRESET: Room::update_permissions, Permissions, PEOPLE, Fixed(24_000), People(1_000);
     CREATE_TRANSPORT: Room::create_transport, Changes, TRANSPORT, Fixed(256), Media(1);
     PRODUCE: Room::produce, Changes, DESCRIPTION, Fixed(32), Media(4);

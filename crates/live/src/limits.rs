@@ -251,11 +251,18 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self, rate: Rate, now: Monotonic) -> bool {
-        if rate.count == 0 {
+        self.take_many(1, rate, now)
+    }
+
+    /// Takes so many, or none if there are not as many. More than a burst count as a whole burst:
+    /// there are never more.
+    pub(crate) fn take_many(&mut self, count: usize, rate: Rate, now: Monotonic) -> bool {
+        if rate.count == 0 || count == 0 {
             return true;
         }
         let (time_us, period) = (now.as_ms() * 1000, i64::from(rate.per_ms) * 1000);
-        let cost_us = period / i64::from(rate.count);
+        let count = u32::try_from(count).map_or(rate.count, |count| count.min(rate.count));
+        let cost_us = period / i64::from(rate.count) * i64::from(count);
         let paid_us = self.paid_us.max(time_us) + cost_us;
         if paid_us > time_us + period {
             return false;
@@ -271,7 +278,19 @@ impl Allowance {
         now: Monotonic,
         refusal: &str,
     ) -> Result<(), Refusal> {
-        if self.take(rate, now) {
+        self.spend_many(1, rate, now, refusal)
+    }
+
+    /// Takes so many for a request, which is refused with 429, and takes none, when there are not as
+    /// many.
+    pub(crate) fn spend_many(
+        &mut self,
+        count: usize,
+        rate: Rate,
+        now: Monotonic,
+        refusal: &str,
+    ) -> Result<(), Refusal> {
+        if self.take_many(count, rate, now) {
             Ok(())
         } else {
             Err(Refusal::new(429, refusal))
@@ -347,6 +366,20 @@ mod tests {
                     let cost_ms = i64::from(rate.per_ms.div_ceil(rate.count));
                     prop_assert!(asks.clone().take(rate, at(ms + cost_ms)));
                 }
+            }
+        }
+
+        /// Many are taken as if they were taken one by one, or none of them is.
+        #[test]
+        fn many_are_taken_all_or_none(rate in rates(), times in times(), count in 1..40_usize) {
+            let mut left = Allowance::default();
+            let count = count.min(usize::try_from(rate.count).unwrap());
+            for ms in times {
+                let mut single = left;
+                let fits = (0..count).all(|_| single.take(rate, at(ms)));
+                let before = left;
+                prop_assert_eq!(left.take_many(count, rate, at(ms)), fits);
+                prop_assert_eq!(left, if fits { single } else { before });
             }
         }
 

@@ -1,6 +1,6 @@
 //! What people may do, read and changed while the call runs (contract: signalling, 6.10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::{
@@ -15,8 +15,9 @@ use parlor_protocol::signal::socket::preset::{
 use parlor_protocol::signal::socket::room as wire_room;
 use parlor_protocol::signal::socket::room::StageType;
 use prost::Message;
-use serde_json::json;
+use serde::Serialize;
 
+use crate::breakout::at_most;
 use crate::frame::named;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Seat};
@@ -148,28 +149,50 @@ fn said(mut patch: PresetUpdates) -> PresetUpdates {
     patch
 }
 
+/// People whose permissions may be read with one request. Clients ask for one. Each of their peers
+/// is some kilobytes.
+const READ_AT_ONCE: usize = 64;
+
+/// What a client reads of a peer's preset, as JSON.
+#[derive(Serialize)]
+struct Preset<'p> {
+    name: &'p str,
+    permissions: &'p Permissions,
+}
+
 impl Room {
     /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
     pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ReadPeersPresetRequest = asked.message()?;
         let me = &self.peers[asked.seat];
+        let forbidden = || Refusal::forbidden("can_change_participant_permissions");
+        if !me.is_inside() {
+            return Err(forbidden());
+        }
+        let request: ReadPeersPresetRequest = asked.message()?;
         let users = named::<ParticipantId>(&request.user_ids);
         let may = me.permissions.can_change_participant_permissions;
-        if !me.is_inside() || (!may && users.iter().any(|user| *user != me.user())) {
-            return Err(Refusal::forbidden("can_change_participant_permissions"));
+        if !may && users.iter().any(|user| *user != me.user()) {
+            return Err(forbidden());
         }
-        let peers = self.peers.iter().map(|(_, peer)| peer);
-        let wanted = peers.filter(|peer| users.contains(&peer.user()));
-        let peer_presets = wanted.map(|peer| PeerPreset {
-            user_id: peer.user().to_string(),
-            peer_id: peer.id().to_string(),
-            preset: json!({
-                "name": peer.who.preset_name,
-                "permissions": peer.permissions,
-            })
-            .to_string()
-            .into_bytes()
-            .into(),
+        if users.len() > READ_AT_ONCE {
+            let message = format!("the permissions of {READ_AT_ONCE} people are read at once");
+            return Err(Refusal::new(413, message));
+        }
+        let seats = users.iter().flat_map(|user| self.peers.seats_of(*user));
+        let seats: BTreeSet<Seat> = seats.copied().collect();
+        self.steps.add(8 * seats.len());
+        let peer_presets = seats.iter().map(|seat| {
+            let peer = &self.peers[*seat];
+            let preset = Preset {
+                name: &peer.who.preset_name,
+                permissions: &peer.permissions,
+            };
+            let preset = serde_json::to_vec(&preset).expect("a preset has no keys but texts");
+            PeerPreset {
+                user_id: peer.user().to_string(),
+                peer_id: peer.id().to_string(),
+                preset: preset.into(),
+            }
         });
         let response = ReadPeersPresetResponse {
             peer_presets: peer_presets.collect(),
@@ -180,18 +203,13 @@ impl Room {
 
     /// `updateUserPreset`.
     pub(crate) fn update_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: UpdatePeersPresetRequest = asked.message()?;
-        let rate = self.limits.permission_updates;
         let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.can_change_participant_permissions {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
+        let request: UpdatePeersPresetRequest = asked.message()?;
         let (mut people, mut patches) = (Vec::new(), BTreeMap::new());
         for update in &request.update_peers_presets {
-            let left = self.peers.left(asked.seat);
-            let refusal = "too many permission updates: slow down";
-            left.permission_updates
-                .spend(rate, turn.monotonic, refusal)?;
             let person = update.user_ids.parse::<ParticipantId>();
             let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
             // Who is named twice in the same way is changed, and told, once.
@@ -205,7 +223,17 @@ impl Room {
                 return Err(Refusal::new(404, "there is no such user here"));
             }
         }
+        at_most(asked, people.len(), "changes")?;
         self.may_add(people.len())?;
+        // The first one was counted before.
+        let (more, rate) = (
+            people.len().saturating_sub(1),
+            self.limits.permission_updates,
+        );
+        let refusal = "too many permission updates: slow down";
+        let left = self.peers.left(asked.seat);
+        left.permission_updates
+            .spend_many(more, rate, turn.monotonic, refusal)?;
         let acts = people.into_iter().map(|(person, patch)| Act::Patch {
             person,
             patch: Box::new(patch),

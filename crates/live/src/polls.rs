@@ -198,11 +198,11 @@ fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
 impl Room {
     /// `createPoll`.
     pub(crate) fn create_poll(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: NewPollRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_create {
             return Err(Refusal::forbidden("polls.can_create"));
         }
+        let request: NewPollRequest = asked.message()?;
         let (name, user) = (me.name.clone(), me.user().to_string());
         let new = NewPoll {
             question: request.question,
@@ -258,7 +258,6 @@ impl Room {
 
     /// `votePoll`: one vote for each person.
     pub(crate) fn vote(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: VotePollRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_vote {
             return Err(Refusal::forbidden("polls.can_vote"));
@@ -266,6 +265,7 @@ impl Room {
         if !me.permissions.polls.can_view {
             return Err(Refusal::forbidden("polls.can_view"));
         }
+        let request: VotePollRequest = asked.message()?;
         let (user, name) = (me.user().to_string(), me.name.clone());
         let mut polls = self.polls.all.iter();
         let at = polls

@@ -139,6 +139,7 @@ impl Room {
 
     /// `leaveStage`: the own place on it, or somebody else's.
     pub(crate) fn leave_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.staged(asked.seat)?;
         let request: LeaveStageRequest = asked.message()?;
         let me = self.staged(asked.seat)?;
         let mine = me.user().to_string();

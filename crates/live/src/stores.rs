@@ -126,6 +126,7 @@ impl Room {
 
     /// `storeInsertKeys`.
     pub(crate) fn store_insert(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.inside(asked.seat)?;
         let request: PluginStoreInsertKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.insert_keys, true)?;
@@ -156,6 +157,7 @@ impl Room {
 
     /// `storeDeleteKeys`.
     pub(crate) fn store_delete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.inside(asked.seat)?;
         let request: PluginStoreDeleteKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.delete_keys, false)?;

@@ -21,10 +21,14 @@ use crate::room::{Asked, Outcome, Room, Turn};
 impl Room {
     /// `sendMessageToRoom`.
     pub(crate) fn say_to_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let chat = &self.inside(asked.seat)?.permissions.chat;
+        if !chat.public.can_send {
+            return Err(Refusal::forbidden("chat.public.can_send"));
+        }
         let request: SendChatMessageToRoomRequest = asked.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
         self.may_say(asked.seat, false, kind, &request.payload)?;
-        self.within_rate(turn, asked.seat, kind)?;
+        self.within_file_rate(turn, asked.seat, kind)?;
         let message = self.say(turn, asked.seat, kind, request.payload, Vec::new())?;
         self.push_message(turn, asked, &message);
         Ok(())
@@ -32,9 +36,14 @@ impl Room {
 
     /// `sendMessageToPeers`: to every client of the people behind these peers, and of the sender.
     pub(crate) fn say_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        let chat = &self.inside(asked.seat)?.permissions.chat;
+        if !chat.private.can_send {
+            return Err(Refusal::forbidden("chat.private.can_send"));
+        }
         let request: SendChatMessageToPeersRequest = asked.message()?;
         let kind = self.checked(asked, request.payload_type, &request.payload)?;
         self.may_say(asked.seat, true, kind, &request.payload)?;
+        self.within_file_rate(turn, asked.seat, kind)?;
         let me = &self.peers[asked.seat];
         let named = request
             .peer_ids
@@ -50,7 +59,6 @@ impl Room {
             return Err(Refusal::new(404, "nobody here can receive this message"));
         }
         targets.insert(me.user());
-        self.within_rate(turn, asked.seat, kind)?;
         let targets = targets.into_iter().collect();
         let message = self.say(turn, asked.seat, kind, request.payload, targets)?;
         self.push_message(turn, asked, &message);
@@ -59,6 +67,7 @@ impl Room {
 
     /// `editMessage`: by its author.
     pub(crate) fn edit_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+        self.inside(asked.seat)?;
         let request: EditChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
         let old = self.chat.get(at);
@@ -67,7 +76,7 @@ impl Room {
         let private = !old.targets.is_empty();
         let kind = self.checked(asked, kind, &payload)?;
         self.may_say(asked.seat, private, kind, &payload)?;
-        self.within_rate(turn, asked.seat, kind)?;
+        self.within_file_rate(turn, asked.seat, kind)?;
         let old = self.chat.get(at);
         let before = old.stored_bytes();
         let after = before - count(&old.payload) + count(&payload);
@@ -240,14 +249,14 @@ impl Room {
         must_be_allowed(permission, may, kind, payload)
     }
 
-    fn within_rate(&mut self, turn: &Turn<'_>, seat: Seat, kind: PayloadType) -> Outcome {
-        let (all, files) = (self.limits.chat, self.limits.chat_files);
-        let left = self.peers.left(seat);
-        let refusal = "too many messages: slow down";
-        if matches!(kind, PayloadType::Image | PayloadType::File) {
-            left.chat_files.spend(files, turn.monotonic, refusal)?;
+    /// Messages with files have a rate of their own, besides that of all messages.
+    fn within_file_rate(&mut self, turn: &Turn<'_>, seat: Seat, kind: PayloadType) -> Outcome {
+        if !matches!(kind, PayloadType::Image | PayloadType::File) {
+            return Ok(());
         }
-        left.chat.spend(all, turn.monotonic, refusal)
+        let rate = self.limits.chat_files;
+        let left = &mut self.peers.left(seat).chat_files;
+        left.spend(rate, turn.monotonic, "too many messages: slow down")
     }
 }
 

@@ -28,9 +28,9 @@ const AT_ONCE: usize = 256;
 impl Room {
     /// `consume`.
     pub(crate) fn consume(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ConsumePeersRequest = asked.message()?;
         let seat = asked.seat;
         self.ready(seat)?;
+        let request: ConsumePeersRequest = asked.message()?;
         if request.requests.len() > AT_ONCE {
             return Err(Refusal::new(413, "these are too many tracks at once"));
         }
@@ -159,9 +159,9 @@ impl Room {
 
     /// `renegotiateSessionDescription`: packets flow from the answer on.
     pub(crate) fn renegotiate(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: RenegotiateRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
+        let request: RenegotiateRequest = asked.message()?;
         let answer = text(request.description)
             .ok_or_else(|| Refusal::new(400, "an SDP answer is missing"))?;
         let transport = self.receiving(seat, Some(&request.transport_id))?;
@@ -180,9 +180,9 @@ impl Room {
 
     /// `closeConsumer`: what clients call consumer ids here are the lines.
     pub(crate) fn close_consumers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ConsumerCloseRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
+        let request: ConsumerCloseRequest = asked.message()?;
         let mut mids = request.consumer_ids;
         if mids.len() > AT_ONCE || !mids.iter().all(|mid| short(mid)) {
             return Err(Refusal::new(413, "these are too many tracks at once"));
@@ -217,9 +217,9 @@ impl Room {
 
     /// `updateConsumersSimulcastConfig`.
     pub(crate) fn prefer_layers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: UpdateConsumersSimulcastConfigRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
+        let request: UpdateConsumersSimulcastConfigRequest = asked.message()?;
         if request.requests.len() > AT_ONCE {
             return Err(Refusal::new(413, "these are too many tracks at once"));
         }

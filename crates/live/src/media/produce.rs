@@ -67,9 +67,9 @@ fn line(app_data: Option<&str>) -> Result<String, Refusal> {
 impl Room {
     /// `produce`.
     pub(crate) fn produce(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ProducerCreateRequest = asked.message()?;
         let seat = asked.seat;
         self.ready(seat)?;
+        let request: ProducerCreateRequest = asked.message()?;
         let source = source(&request.kind, request.screen_share)?;
         if !may_produce(&self.peers[seat], source) {
             return Err(Refusal::forbidden(permission(source)));
@@ -227,9 +227,9 @@ impl Room {
 
     /// `closeProducer`.
     pub(crate) fn close_own_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
-        let request: ProducerCloseRequest = asked.message()?;
         let seat = asked.seat;
         self.inside(seat)?;
+        let request: ProducerCloseRequest = asked.message()?;
         let producer: ProducerId = request
             .producer_id
             .parse()

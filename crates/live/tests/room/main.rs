@@ -28,6 +28,7 @@ mod people;
 mod permissions;
 mod plane;
 mod reconnects;
+mod refusals;
 mod simulation;
 mod slices;
 mod speakers;
