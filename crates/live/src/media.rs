@@ -18,6 +18,7 @@ mod produce;
 mod speakers;
 mod tracks;
 
+pub(crate) use produce::Silencer;
 pub(crate) use tracks::Tracks;
 
 use parlor_protocol::ids::PeerId;

@@ -2,8 +2,9 @@
 //! REST, 2.6).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId};
+use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, SessionId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::KickAllPeersRequest;
 use parlor_protocol::signal::socket::preset::{
@@ -13,9 +14,25 @@ use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferP
 
 use crate::frame::named;
 use crate::input::Person;
-use crate::output::{Answer, Refusal};
+use crate::media::Silencer;
+use crate::output::{Answer, Refusal, Source};
 use crate::peer::{Peer, Place, Seat};
-use crate::room::{Asked, Door, Outcome, Room, Turn};
+use crate::room::{Act, Asked, Door, Outcome, Room, Turn};
+
+/// Whether a peer has asked to come in, and was not thrown out before.
+fn may_be_removed(peer: &Peer) -> bool {
+    peer.place != Place::Lobby && !peer.removed
+}
+
+/// Turns the microphones of peers off: their clients may turn them on again.
+fn mute() -> impl Fn(Seat) -> Act {
+    let sources: Arc<[Source]> = Arc::new([Source::Microphone]);
+    move |seat| Act::Silence {
+        seat,
+        sources: sources.clone(),
+        by: Silencer::Server,
+    }
+}
 
 impl Room {
     /// `kick`. Clients send it twice, and must not be answered on the same event: whoever receives
@@ -26,7 +43,7 @@ impl Room {
         let named = named::<PeerId>(&request.peer_ids);
         let victims = self
             .peers
-            .seats(|peer| peer.place != Place::Lobby && named.contains(&peer.id()));
+            .seats(|peer| may_be_removed(peer) && named.contains(&peer.id()));
         // Whoever was let in once has to be let in again.
         for seat in &victims {
             self.forget_admission(turn, *seat);
@@ -58,15 +75,28 @@ impl Room {
     }
 
     fn everybody_out(&mut self, turn: &mut Turn<'_>) -> usize {
-        let everybody = self.peers.seats(|peer| peer.place != Place::Lobby);
+        let everybody = self.peers.seats(may_be_removed);
         self.out_and_over(turn, &everybody)
     }
 
     fn out_and_over(&mut self, turn: &mut Turn<'_>, seats: &[Seat]) -> usize {
         let inside = self.peers.inside();
         self.throw_out(turn, seats, event::KICK_ALL);
-        self.end_session(turn, turn.now_ms);
+        self.remove_in_order(turn, [Act::EndSession(self.session_id())]);
         inside
+    }
+
+    /// Everybody was removed, and the session ends. Whoever has joined meanwhile goes as well.
+    pub(crate) fn end_once_empty(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        if !self.session.live || self.session_id() != session {
+            return;
+        }
+        let late = self.peers.seats(Peer::is_inside);
+        if late.is_empty() {
+            self.end_session(turn, turn.now_ms);
+        } else {
+            self.out_and_over(turn, &late);
+        }
     }
 
     pub(crate) fn kick_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
@@ -103,7 +133,7 @@ impl Room {
     /// The meeting was deleted: everybody goes, those who have not joined too, and nobody comes.
     pub(crate) fn gone_for_good(&mut self, turn: &mut Turn<'_>) -> Answer {
         self.door = Door::Deleted;
-        let everybody = self.peers.seats(|_| true);
+        let everybody = self.peers.seats(|peer| !peer.removed);
         Answer::Count(self.out_and_over(turn, &everybody))
     }
 
@@ -118,7 +148,7 @@ impl Room {
         self.removed.insert(participant);
         let out = self
             .peers
-            .seats(|peer| peer.user() == participant && (drop || outside(peer)));
+            .seats(|peer| peer.user() == participant && !peer.removed && (drop || outside(peer)));
         self.throw_out(turn, &out, event::KICK);
         Answer::Done
     }
@@ -130,9 +160,8 @@ impl Room {
             Err(answer) => return answer,
         };
         let theirs = |peer: &Peer| peer.is_inside() && muted.contains(&peer.user());
-        for seat in self.peers.seats(theirs) {
-            self.mute_peer(turn, seat);
-        }
+        let acts = self.peers.seats(theirs).into_iter().map(mute());
+        self.carry_out(turn, None, acts);
         Answer::People(muted.into_iter().collect())
     }
 
@@ -141,9 +170,7 @@ impl Room {
             return Answer::NoSession;
         }
         let inside = self.peers.seats(Peer::is_inside);
-        for seat in &inside {
-            self.mute_peer(turn, *seat);
-        }
+        let mut acts: Vec<Act> = inside.iter().copied().map(mute()).collect();
         if !allow_unmute {
             let quiet = PresetUpdates {
                 media: Some(MediaPermissionUpdate {
@@ -157,10 +184,13 @@ impl Room {
             };
             let people: BTreeSet<ParticipantId> =
                 inside.iter().map(|seat| self.peers[*seat].user()).collect();
-            for person in people {
-                self.patch_person(turn, person, &quiet, None);
-            }
+            acts.extend(people.into_iter().map(|person| Act::Patch {
+                person,
+                patch: Box::new(quiet),
+                by: None,
+            }));
         }
+        self.carry_out(turn, None, acts);
         Answer::Count(self.peers.inside())
     }
 
@@ -223,7 +253,7 @@ impl Room {
                 custom.entry(id).or_default();
             }
         }
-        let here = |seat: &Seat| self.peers[*seat].place != Place::Lobby;
+        let here = |seat: &Seat| may_be_removed(&self.peers[*seat]);
         if !custom.is_empty() {
             for (seat, peer) in self.peers.iter().filter(|(seat, _)| here(seat)) {
                 if let Some(seats) = custom.get_mut(&*peer.who.custom_id) {

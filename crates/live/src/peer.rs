@@ -90,6 +90,8 @@ pub(crate) struct Peer {
     pub(crate) absent: Option<Moment>,
     /// When it was turned away.
     pub(crate) rejected: Monotonic,
+    /// It was thrown out, and leaves as soon as it is its turn.
+    pub(crate) removed: bool,
     pub(crate) place: Place,
     pub(crate) stage: StageType,
     pub(crate) media: MediaState,
@@ -150,6 +152,7 @@ impl Peer {
             absent: None,
             rejected: Monotonic::default(),
             card: Card::default(),
+            removed: false,
             place: Place::Lobby,
             stage: StageType::OffStage,
             media: MediaState::Out,
@@ -439,6 +442,14 @@ impl Peers {
         // When everybody is thrown out nobody hears of the others.
         if self.by_connection.is_empty() {
             return Vec::new();
+        }
+        if self.by_connection.len() < self.by_seat.len() / 8 {
+            self.steps.add(self.by_connection.len());
+            let mut seats: Vec<Seat> = self.by_connection.values().copied().collect();
+            seats.sort_unstable();
+            let picked = seats.iter().map(|seat| &self[*seat]);
+            let picked = picked.filter(|peer| which(peer));
+            return picked.filter_map(|peer| peer.connection).collect();
         }
         self.steps.add(self.by_seat.len());
         let picked = self.by_seat.values().filter(|peer| which(peer));

@@ -224,7 +224,7 @@ impl Room {
             }
         }
         at_most(asked, people.len(), "changes")?;
-        self.may_add(people.len())?;
+        self.may_add(asked.seat, people.len())?;
         // The first one was counted before.
         let (more, rate) = (
             people.len().saturating_sub(1),
@@ -237,7 +237,7 @@ impl Room {
         let acts = people.into_iter().map(|(person, patch)| Act::Patch {
             person,
             patch: Box::new(patch),
-            by: asked.seat,
+            by: Some(asked.seat),
         });
         let answer = Act::Answer {
             connection: asked.connection,
@@ -247,7 +247,7 @@ impl Room {
                 update_peers_presets: request.update_peers_presets,
             }),
         };
-        self.carry_out(turn, acts.chain([answer]));
+        self.carry_out(turn, Some(asked.seat), acts.chain([answer]));
         Ok(())
     }
 

@@ -304,8 +304,12 @@ impl Room {
 
     /// Everybody learns how polls stand that were voted on.
     pub(crate) fn tell_votes(&mut self, turn: &mut Turn<'_>) {
-        for at in std::mem::take(&mut self.polls.voted) {
+        if let Some(at) = self.polls.voted.pop_first() {
             self.tell_poll(turn, event::VOTE_POLL, at, None);
+        }
+        // One poll at a time: the next one is told at once, or in the next slice.
+        if !self.polls.voted.is_empty() {
+            self.at(turn.monotonic, Deadline::Votes);
         }
     }
 

@@ -336,9 +336,8 @@ impl Room {
         let limits = &self.limits;
         let peers = self.peers.len().max(1);
         let reads = limits.chat_held + limits.store_keys + limits.polls + limits.reply_bytes / 128;
-        // People are removed all at once: each is looked for by all, and told to all.
-        let removed = 4 * peers * peers;
-        limits.slice_steps + reads + removed + 200 * peers
+        // What a frame asks for, timers and a search each get a slice, with what they end in.
+        3 * limits.slice_steps + reads + 200 * peers
     }
 
     /// The time of what the room has recorded last, Unix milliseconds: no record has a later one.
@@ -350,7 +349,8 @@ impl Room {
     pub fn wake_at(&self) -> Option<Monotonic> {
         let next = self.deadlines.first();
         let next = next.filter(|_| self.door != Door::Suspended);
-        next.map(|(at, _)| *at)
+        let next = next.map(|(at, _)| *at);
+        next.map(|at| self.work.paused_until.map_or(at, |until| at.max(until)))
     }
 
     /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
@@ -444,7 +444,8 @@ impl Room {
     fn command(&mut self, turn: &mut Turn<'_>, ticket: Ticket, command: Command) {
         let answer = match command {
             Command::Who => {
-                let inside = self.peers.iter().filter(|(_, peer)| peer.is_inside());
+                let here = |peer: &Peer| peer.is_inside() && !peer.removed;
+                let inside = self.peers.iter().filter(|(_, peer)| here(peer));
                 let present = inside.map(|(_, peer)| peer.present()).collect();
                 let session = self.session.live.then(|| self.session.record.clone());
                 Answer::Who(session, present)
@@ -494,6 +495,7 @@ impl Room {
                 Answer::Done
             }
             Command::Suspend => {
+                self.finish_removals(turn);
                 for connection in self.peers.sockets(|_| true) {
                     turn.emit(Output::Close {
                         connection,

@@ -13,7 +13,7 @@ use crate::input::{ConnectionId, Newcomer};
 use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
-use crate::room::{Asked, Deadline, Door, Gone, Monotonic, Outcome, Room, Turn};
+use crate::room::{Act, Asked, Deadline, Door, Gone, Monotonic, Outcome, Room, Turn};
 
 /// `RoomPeersInfoResponse` of peers that are encoded already: the same on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -67,6 +67,11 @@ impl Room {
             if self.peers[seat].user() != who.participant {
                 return Err(theirs);
             }
+            if self.peers[seat].removed {
+                // It comes back before everything of it is gone.
+                self.thrown_out(turn, seat);
+                return self.new_seat(turn, who, permissions);
+            }
             self.turn_into(turn, seat, |peer| {
                 (peer.permissions, peer.who) = (permissions, who);
             });
@@ -76,6 +81,16 @@ impl Room {
             peer.absent.get_or_insert(turn.moment());
             return Ok(seat);
         }
+        self.new_seat(turn, who, permissions)
+    }
+
+    /// A seat for somebody new, or who has left before.
+    fn new_seat(
+        &mut self,
+        turn: &Turn<'_>,
+        who: Newcomer,
+        permissions: Permissions,
+    ) -> Result<Seat, Closing> {
         if self.peers.len() >= self.limits.peers {
             return Err(Closing::Final("this meeting is full"));
         }
@@ -92,7 +107,7 @@ impl Room {
         let mut peer = Peer::new(who, permissions, turn.now_ms);
         if let Some(gone) = self.gone.get(&peer.id()) {
             if gone.participant != peer.user() {
-                return Err(theirs);
+                return Err(Closing::Final("this peer id is somebody else's"));
             }
             // It goes on with what it had: a session has one record of each peer.
             peer.created_ms = gone.created_ms;
@@ -353,7 +368,8 @@ impl Room {
         }
     }
 
-    /// Peers are thrown out: each is told by `event`, after which its client closes the socket.
+    /// Peers are thrown out: each is told by `event`, after which its client closes the socket. They
+    /// have none from now on; that they leave takes some slices if they are many.
     pub(crate) fn throw_out(&mut self, turn: &mut Turn<'_>, seats: &[Seat], event: u32) {
         // None of them hears of the others.
         let sockets: Vec<ConnectionId> = seats
@@ -364,10 +380,18 @@ impl Room {
             self.detach(turn, *socket);
         }
         for seat in seats {
-            let away = self.peers[*seat].lost.is_some();
-            self.depart(turn, *seat, away);
+            self.peers[*seat].removed = true;
         }
+        self.remove_in_order(turn, seats.iter().copied().map(Act::ThrowOut));
         turn.push(sockets, event, &());
+    }
+
+    /// A peer that was removed leaves, unless it has left already.
+    pub(crate) fn thrown_out(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+        if let Some(peer) = self.peers.get(seat) {
+            let away = peer.lost.is_some();
+            self.depart(turn, seat, away);
+        }
     }
 
     fn keep_peer(&self, turn: &mut Turn<'_>, seat: Seat) {

@@ -63,7 +63,7 @@ impl Room {
         self.must_accept_stage(asked)?;
         let request: GrantStageAccessRequest = asked.message()?;
         let people = self.staged_among(&request.user_ids);
-        self.decide(turn, people, Act::Grant)
+        self.decide(turn, asked, people, Act::Grant)
     }
 
     /// Somebody is let on the stage, and is told so.
@@ -87,10 +87,17 @@ impl Room {
     }
 
     /// Those who decide learn of it once it is done for all.
-    fn decide(&mut self, turn: &mut Turn<'_>, people: Vec<Seat>, act: fn(Seat) -> Act) -> Outcome {
-        self.may_add(people.len())?;
+    fn decide(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &Asked<'_>,
+        people: Vec<Seat>,
+        act: fn(Seat) -> Act,
+    ) -> Outcome {
+        self.may_add(asked.seat, people.len())?;
         let acts = people.into_iter().map(act);
-        self.carry_out(turn, acts.chain([Act::TellStageRequests]));
+        let acts = acts.chain([Act::TellStageRequests]);
+        self.carry_out(turn, Some(asked.seat), acts);
         Ok(())
     }
 
@@ -99,7 +106,7 @@ impl Room {
         self.must_accept_stage(asked)?;
         let request: DenyStageAccessRequest = asked.message()?;
         let people = self.staged_among(&request.user_ids);
-        self.decide(turn, people, Act::DenyStage)
+        self.decide(turn, asked, people, Act::DenyStage)
     }
 
     /// Somebody is not let on the stage. They are told before the others: a status of its own would
@@ -151,7 +158,7 @@ impl Room {
             self.must_accept_stage(asked)?;
             let mut people = self.staged_among(&request.user_ids);
             people.retain(|seat| self.peers[*seat].id() != id);
-            self.decide(turn, people, Act::OffStage)?;
+            self.decide(turn, asked, people, Act::OffStage)?;
             asked.reply(turn, &request);
         }
         if own {

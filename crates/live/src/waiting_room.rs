@@ -13,8 +13,11 @@ use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Place, Seat};
 use crate::room::{Act, Asked, Deadline, Outcome, Room, Turn};
 
+/// What letting somebody in costs by itself, in steps.
+const ADMIT_STEPS: usize = 20;
+
 fn decides(peer: &Peer) -> bool {
-    peer.is_inside() && peer.permissions.accept_waiting_requests
+    peer.is_inside() && !peer.removed && peer.permissions.accept_waiting_requests
 }
 
 impl Room {
@@ -57,9 +60,10 @@ impl Room {
         self.must_decide(asked)?;
         let request: AcceptWaitingRoomRequests = asked.message()?;
         let people = self.waiting_among(&request.user_ids);
-        self.may_add(people.len())?;
+        self.may_add(asked.seat, people.len())?;
         let acts = people.into_iter().map(Act::Admit);
-        self.carry_out(turn, acts.chain([Act::TellWaiting]));
+        let acts = acts.chain([Act::TellWaiting]);
+        self.carry_out(turn, Some(asked.seat), acts);
         Ok(())
     }
 
@@ -68,9 +72,10 @@ impl Room {
         self.must_decide(asked)?;
         let request: DenyWaitingRoomRequests = asked.message()?;
         let people = self.waiting_among(&request.user_ids);
-        self.may_add(people.len())?;
+        self.may_add(asked.seat, people.len())?;
         let acts = people.into_iter().map(Act::TurnAway);
-        self.carry_out(turn, acts.chain([Act::TellWaiting]));
+        let acts = acts.chain([Act::TellWaiting]);
+        self.carry_out(turn, Some(asked.seat), acts);
         Ok(())
     }
 
@@ -101,15 +106,32 @@ impl Room {
 
     /// Somebody who can let people in has come: those who only wait for that are let in.
     pub(crate) fn privileged_entered(&mut self, turn: &mut Turn<'_>) {
+        // Many may come to decide at once: one act is enough for all of them.
+        if !self.work.admit_due {
+            self.work.admit_due = true;
+            self.carry_out(turn, None, [Act::AdmitWaiting]);
+        }
+    }
+
+    /// Those who wait for somebody who can let people in are let in, as many as fit into a slice.
+    pub(crate) fn admit_all_who_wait(&mut self, turn: &mut Turn<'_>) {
+        self.work.admit_due = false;
         let waiting = self.peers.seats(|peer| {
             let kind = peer.permissions.waiting_room_type;
             peer.place == Place::Waiting && kind == WaitingRoomType::OnPrivilegedUserEntry
         });
-        if waiting.is_empty() {
+        if waiting.is_empty() || !self.peers.iter().any(|(_, peer)| decides(peer)) {
             return;
         }
-        let acts = waiting.into_iter().map(Act::Admit);
-        self.carry_out(turn, acts.chain([Act::TellWaiting]));
+        let mut slice = self.slice(turn);
+        for seat in waiting {
+            if self.is_over_after(turn, &mut slice) {
+                return self.privileged_entered(turn);
+            }
+            self.steps.add(ADMIT_STEPS);
+            self.admit_waiting(turn, seat);
+        }
+        self.waiting_list_changed(turn);
     }
 
     /// A peer that waits is let in once it need not wait any more.

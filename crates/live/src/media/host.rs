@@ -1,5 +1,7 @@
 //! Silencing others, by those inside and by the REST API (contract: media 4; REST, 2.6).
 
+use std::sync::Arc;
+
 use parlor_protocol::signal::media::edge::{
     HostMediaControlForAllPeerRequest, HostMediaControlForAllPeerResponse,
     HostMediaControlForPeerRequest, HostMediaControlForPeerResponse,
@@ -8,8 +10,8 @@ use parlor_protocol::signal::media::edge::{
 use super::produce::Silencer;
 use super::success;
 use crate::output::{Refusal, Source};
-use crate::peer::{Peer, Seat, sees};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::peer::{Seat, sees};
+use crate::room::{Act, Asked, Outcome, Room, Turn};
 
 impl Room {
     /// `hostControlPeer`.
@@ -31,24 +33,31 @@ impl Room {
         let request: HostMediaControlForAllPeerRequest = asked.message()?;
         let sources =
             self.may_silence(asked, request.audio, request.video, request.screen_share)?;
-        let by = Silencer::Peer(self.peers[asked.seat].id());
+        let sources: Arc<[Source]> = sources.into();
+        let me = self.peers[asked.seat].id();
+        let others = self.peers.seats(|peer| peer.is_inside() && peer.id() != me);
+        self.may_add(asked.seat, others.len())?;
         asked.reply(
             turn,
             &HostMediaControlForAllPeerResponse { status: success() },
         );
-        let others = self.peers.seats(Peer::is_inside);
-        for seat in others.into_iter().filter(|seat| *seat != asked.seat) {
-            self.silence_peer(turn, seat, &sources, by);
-        }
+        let acts = others.into_iter().map(|seat| Act::Silence {
+            seat,
+            sources: sources.clone(),
+            by: Silencer::Peer(me),
+        });
+        self.carry_out(turn, Some(asked.seat), acts);
         Ok(())
     }
 
-    /// Mutes a peer, for those who may: its client may turn the microphone on again.
-    pub(crate) fn mute_peer(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        self.silence_peer(turn, seat, &[Source::Microphone], Silencer::Server);
-    }
-
-    fn silence_peer(&mut self, turn: &mut Turn<'_>, seat: Seat, sources: &[Source], by: Silencer) {
+    /// Turns off what a peer publishes, if it is still here.
+    pub(crate) fn silence_peer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        seat: Seat,
+        sources: &[Source],
+        by: Silencer,
+    ) {
         let these = self
             .tracks
             .producers(seat, |producer| sources.contains(&producer.source));

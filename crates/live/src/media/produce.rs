@@ -314,7 +314,7 @@ impl Room {
 
 /// Who silences somebody.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Silencer {
+pub(crate) enum Silencer {
     /// Another peer.
     Peer(PeerId),
     /// The server: by the REST API, or because the peer may not publish any more.
