@@ -8,6 +8,7 @@ use parlor_protocol::signal::socket::polls::{
     NewPollRequest, Poll, PollOption, PollVote, UpdatePollResponse, VotePollRequest,
 };
 use prost::Message;
+use uuid::Uuid;
 
 use crate::input::{ConnectionId, NewPoll};
 use crate::limits::Limits;
@@ -72,19 +73,21 @@ pub(crate) struct Polls {
 }
 
 impl Polls {
-    pub(crate) fn restore(&mut self, encoded: &[u8]) {
-        if let Ok(mut poll) = Poll::decode(encoded) {
-            if poll.anonymous {
-                forget_voters(&mut poll);
-            }
-            // Ids are drawn in the order of time.
-            let at = self
-                .all
-                .partition_point(|other| other.poll.poll_id < poll.poll_id);
-            let held = Held::from(poll);
-            self.bytes += held.whole.len();
-            self.all.insert(at, held);
+    /// Takes a poll of the records. Its id.
+    pub(crate) fn restore(&mut self, encoded: &[u8]) -> Option<Uuid> {
+        let mut poll = Poll::decode(encoded).ok()?;
+        if poll.anonymous {
+            forget_voters(&mut poll);
         }
+        let id = poll.poll_id.parse().ok();
+        // Ids are drawn in the order of time.
+        let at = self
+            .all
+            .partition_point(|other| other.poll.poll_id < poll.poll_id);
+        let held = Held::from(poll);
+        self.bytes += held.whole.len();
+        self.all.insert(at, held);
+        id
     }
 
     /// Puts a poll in the place of one that was there, or of none.

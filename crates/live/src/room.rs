@@ -171,12 +171,7 @@ impl Room {
     /// Opens the room of a meeting as the records left it. Peers that were inside when the server
     /// stopped have the grace period to come back.
     pub fn open(meeting: Meeting, limits: Limits, past: Past, at: &mut At<'_>) -> Self {
-        // The clock may be behind that of the server which has written the records.
-        let now_ms = at.now_ms.max(past.latest_ms().saturating_add(1));
-        let now = Moment {
-            now_ms,
-            monotonic: at.monotonic,
-        };
+        let (mut latest_ms, mut latest_id) = (past.latest_ms(), Uuid::nil());
         let mut stages = BTreeMap::new();
         let (mut people, mut polls, mut stores) = (
             BTreeMap::<ParticipantId, Standing>::new(),
@@ -185,8 +180,12 @@ impl Room {
         );
         for (kind, key, value) in past.entries {
             match kind {
-                EntryKind::Poll => polls.restore(&value),
-                EntryKind::Store => stores.restore(&key, &value),
+                EntryKind::Poll => {
+                    latest_id = latest_id.max(polls.restore(&value).unwrap_or_default());
+                }
+                EntryKind::Store => {
+                    latest_ms = latest_ms.max(stores.restore(&key, &value).unwrap_or_default());
+                }
                 EntryKind::Stage => {
                     let stage = value.first().copied().unwrap_or_default();
                     let stage = StageType::try_from(i32::from(stage));
@@ -203,6 +202,15 @@ impl Room {
                 }
             }
         }
+        let said = past.chat.iter().map(|message| message.id);
+        let latest_id = said.fold(latest_id, Ord::max);
+        // The clock may be behind that of the server which has written the records.
+        let latest_ms = latest_ms.max(time::time_of(latest_id));
+        let now_ms = at.now_ms.max(latest_ms.saturating_add(1));
+        let now = Moment {
+            now_ms,
+            monotonic: at.monotonic,
+        };
         let live = past.session.is_some();
         let next = |ids: &mut dyn FnMut(i64) -> Uuid| session::next(ids(now_ms), now_ms, &meeting);
         let record = past.session.unwrap_or_else(|| next(&mut *at.ids));
@@ -215,7 +223,7 @@ impl Room {
             chat,
             latest: Latest {
                 now_ms,
-                id: record.id.uuid(),
+                id: latest_id.max(record.id.uuid()),
             },
             session: Session {
                 record,

@@ -51,15 +51,14 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    pub(crate) fn restore(&mut self, key: &str, encoded: &[u8]) {
+    /// Takes an item of the records. When it was set.
+    pub(crate) fn restore(&mut self, key: &str, encoded: &[u8]) -> Option<i64> {
         let mut parts = key.splitn(3, SEPARATOR);
-        let (Some(plugin), Some(store)) = (parts.next(), parts.next()) else {
-            return;
-        };
-        if let Ok(item) = PluginStoreItem::decode(encoded) {
-            let name = (plugin.to_owned(), store.to_owned());
-            self.set(&name, item.store_key, Bytes::copy_from_slice(encoded));
-        }
+        let (plugin, store) = (parts.next()?, parts.next()?);
+        let item = PluginStoreItem::decode(encoded).ok()?;
+        let name = (plugin.to_owned(), store.to_owned());
+        self.set(&name, item.store_key, Bytes::copy_from_slice(encoded));
+        item.timestamp.parse().ok()
     }
 
     fn set(&mut self, name: &StoreName, key: String, item: Bytes) {

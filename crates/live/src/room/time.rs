@@ -80,6 +80,11 @@ impl Moment {
     }
 }
 
+/// The time of an id (UUID version 7), Unix milliseconds.
+pub(crate) fn time_of(id: Uuid) -> i64 {
+    i64::try_from(id.as_u128() >> 80).expect("48 bits")
+}
+
 /// The latest time and the latest id that a room has given.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Latest {
@@ -105,8 +110,8 @@ impl Turn<'_> {
     pub(crate) fn id(&mut self) -> Uuid {
         let mut id = (self.ids)(self.now_ms);
         if id <= self.last_id {
-            // The source has begun to count anew within one time.
-            self.now_ms += 1;
+            // The source has begun to count anew, or the clock is behind the last id.
+            self.now_ms = self.now_ms.max(time_of(self.last_id)) + 1;
             id = (self.ids)(self.now_ms);
         }
         self.last_id = id;
@@ -148,5 +153,20 @@ mod tests {
         };
         let drawn: Vec<Uuid> = (0..100).map(|_| turn.id()).collect();
         assert!(drawn.is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn ids_grow_though_the_last_one_is_of_a_later_time() {
+        let mut ids = |ms: i64| Uuid::from_u128(u128::try_from(ms).unwrap() << 80);
+        let last_id = ids(1_000);
+        let mut turn = Turn {
+            now_ms: 7,
+            monotonic: Monotonic::default(),
+            last_id,
+            ids: &mut ids,
+            out: &mut Vec::new(),
+        };
+        assert!(turn.id() > last_id);
+        assert_eq!(turn.now_ms, 1_001);
     }
 }

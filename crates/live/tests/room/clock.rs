@@ -4,6 +4,8 @@
 use parlor_live::{ChatMessage, ConnectionId, Limits, Rate, Record};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
+use parlor_protocol::signal::socket::plugin::{PluginStoreInsertKeysRequest, StoreKeys};
+use parlor_protocol::signal::socket::polls::NewPollRequest;
 
 use crate::people::{guest, host, peer};
 use crate::world::{Done, World, join, meeting};
@@ -100,6 +102,49 @@ fn ids_and_times_of_messages_do_not_go_backwards() {
         world.step(800 * DAY_MS);
         let message = spoken(&mut world, socket).expect("not refused");
         assert_eq!(message.at_ms, world.now_ms);
+    }
+}
+
+#[test]
+fn what_is_made_after_a_restart_is_later_than_what_was_made_before() {
+    for step_ms in STEPS_MS {
+        let mut world = World::new(Limits::default());
+        let mut socket = join(&mut world, &host(0));
+        let new = NewPollRequest {
+            question: "Which?".to_owned(),
+            options: vec!["a".to_owned(), "b".to_owned()],
+            ..NewPollRequest::default()
+        };
+        let set = PluginStoreInsertKeysRequest {
+            plugin_id: "p".to_owned(),
+            store_name: "s".to_owned(),
+            insert_keys: vec![StoreKeys {
+                store_key: "k".to_owned(),
+                payload: None,
+            }],
+        };
+        // Each alone may be the latest of the records.
+        for (n, poll) in [(1, true), (2, false)] {
+            world.pass(1_000);
+            let before_ms = world.room_ms;
+            for _ in 0..3 {
+                let asked = if poll {
+                    world.ask(socket, event::CREATE_POLL, &new)
+                } else {
+                    world.ask(socket, event::STORE_INSERT_KEYS, &set)
+                };
+                assert!(!asked.refused());
+            }
+            world.crash_for(world.now_ms, 1_000, step_ms - 1_000);
+            world.pass(0);
+            socket = join(&mut world, &host(0));
+            join(&mut world, &guest(n));
+            let mut records = world.kept.peers.values();
+            let record = records.find(|record| record.peer == peer(n, 0));
+            let record = record.expect("a record");
+            assert!(record.entered_ms > before_ms, "{step_ms}: {record:?}");
+            assert!(!world.ask(socket, event::CREATE_POLL, &new).refused());
+        }
     }
 }
 

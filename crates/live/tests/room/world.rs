@@ -11,6 +11,7 @@ use parlor_live::{
 use parlor_protocol::ids::{PeerId, SessionId};
 use parlor_protocol::signal::media::edge::ErrorResponse;
 use parlor_protocol::signal::socket::api::ErrorMessage;
+use parlor_protocol::signal::socket::plugin::PluginStoreItem;
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
@@ -145,13 +146,27 @@ impl Kept {
             Record::Chat(message) if !self.chat.contains_key(&message.id) => {
                 (message.id, Some(message.at_ms))
             }
+            Record::Entry {
+                session,
+                kind: EntryKind::Poll,
+                key,
+                value: Some(_),
+            } if !self.has_poll(*session, key) => (key.parse().expect("an id"), None),
             _ => return,
         };
         let sessions = self.sessions.keys().map(|id| id.uuid());
-        let ids = sessions.chain(self.chat.keys().copied());
+        let polls = self.entries.keys();
+        let polls = polls.filter(|(_, kind, _)| *kind == EntryKind::Poll);
+        let polls = polls.map(|(_, _, key)| key.parse().expect("an id"));
+        let ids = sessions.chain(self.chat.keys().copied()).chain(polls);
         assert!(ids.max() < Some(new), "{record:?}");
         let times = self.chat.values().map(|message| message.at_ms);
         assert!(said_ms.is_none() || times.max() < said_ms, "{record:?}");
+    }
+
+    fn has_poll(&self, session: SessionId, id: &str) -> bool {
+        let key = (session, EntryKind::Poll, id.to_owned());
+        self.entries.contains_key(&key)
     }
 
     fn apply(&mut self, record: &Record) {
@@ -240,7 +255,13 @@ impl Kept {
         let peers = self.peers.values().cloned().map(Record::Peer);
         let chat = self.chat.values().cloned().map(Record::Chat);
         let times = sessions.chain(peers).chain(chat);
-        times.map(|record| time_of(&record)).max().unwrap_or(0)
+        let times = times.map(|record| time_of(&record));
+        // The entries of earlier sessions are not later than their ends.
+        let live = self.live().map(|session| session.id);
+        let entries = self.entries.iter();
+        let entries = entries.filter(|((session, _, _), _)| Some(*session) == live);
+        let entries = entries.map(|((_, kind, key), value)| time_of_entry(*kind, key, value));
+        times.chain(entries).max().unwrap_or(0)
     }
 
     /// What a server finds that starts after this one.
@@ -577,6 +598,21 @@ impl World {
 fn draw(ms: i64, drawn: &mut u64) -> Uuid {
     *drawn += 1;
     Uuid::from_u128(u128::try_from(ms).expect("after 1970") << 80 | u128::from(*drawn))
+}
+
+/// The time in an entry, if it has one.
+fn time_of_entry(kind: EntryKind, key: &str, value: &[u8]) -> i64 {
+    match kind {
+        EntryKind::Poll => {
+            let id: Uuid = key.parse().expect("an id");
+            i64::try_from(id.as_u128() >> 80).expect("48 bits")
+        }
+        EntryKind::Store => {
+            let item = PluginStoreItem::decode(value).expect("an item");
+            item.timestamp.parse().expect("a time")
+        }
+        _ => 0,
+    }
 }
 
 /// The latest time in a record.
