@@ -165,7 +165,7 @@ impl Elements {
     }
 }
 
-/// What one frame makes others do or hear.
+/// How much work one frame may cause for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Nobody hears of it but who asks.

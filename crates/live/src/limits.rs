@@ -68,8 +68,7 @@ pub struct Limits {
     pub peers: usize,
     /// Peers of one person.
     pub peers_per_person: usize,
-    /// Clients of one person that a session has seen: a burst, and as many again in a day. Each is a
-    /// row of the records.
+    /// New clients of one person: this many at once, refilled over a day.
     pub new_peers: Rate,
     /// Bytes of a frame. Each event has a bound of its own below it.
     pub frame_bytes: usize,

@@ -22,7 +22,7 @@ const VOTES_MS: i64 = 300;
 /// So many clients make it as long again.
 const VOTES_PEERS: usize = 1_000;
 /// Those who have voted and are not named are counted up to here.
-const UNNAMED: usize = 1_000;
+const MAX_ANONYMOUS_ENTRIES: usize = 1_000;
 
 /// A poll, and what is written of it.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ fn forget_voters(poll: &mut Poll) {
 
 /// What somebody may see of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+enum Visibility {
     /// Who voted for what.
     Whole,
     /// How many voted for what, and whether oneself has voted.
@@ -127,7 +127,7 @@ enum Sight {
     Hidden,
 }
 
-impl Sight {
+impl Visibility {
     /// Polls of the REST API have no creator.
     fn of(held: &Held, user: &str) -> Self {
         let poll = &held.poll;
@@ -146,15 +146,18 @@ impl Sight {
 
 /// A poll as a person may see it. Clients show how long the list of those who have voted is, and look
 /// whether they are on it: others have a place on it without a name.
-fn seen(poll: &Poll, sight: Sight, user: &str) -> Poll {
-    if sight == Sight::Whole {
+fn visible_to(poll: &Poll, visibility: Visibility, user: &str) -> Poll {
+    if visibility == Visibility::Whole {
         return poll.clone();
     }
-    let own = sight == Sight::Counts { voted: true };
-    let others = (poll.votes.len() - usize::from(own)).min(UNNAMED);
+    let own = visibility == Visibility::Counts { voted: true };
+    let others = (poll.votes.len() - usize::from(own)).min(MAX_ANONYMOUS_ENTRIES);
     let option = |option: &PollOption| PollOption {
         text: option.text.clone(),
-        count: option.count.filter(|_| sight != Sight::Hidden).or(Some(0)),
+        count: option
+            .count
+            .filter(|_| visibility != Visibility::Hidden)
+            .or(Some(0)),
         votes: Vec::new(),
     };
     Poll {
@@ -247,9 +250,11 @@ impl Room {
         let polls = if me.is_inside() {
             self.steps.add(self.polls.all.len());
             let polls = self.polls.all.iter();
-            let seen = polls.map(|held| match Sight::of(held, &user) {
-                Sight::Whole => held.whole.clone(),
-                sight => seen(&held.poll, sight, &user).encode_to_vec().into(),
+            let seen = polls.map(|held| match Visibility::of(held, &user) {
+                Visibility::Whole => held.whole.clone(),
+                visibility => visible_to(&held.poll, visibility, &user)
+                    .encode_to_vec()
+                    .into(),
             });
             seen.collect()
         } else {
@@ -358,7 +363,7 @@ impl Room {
     fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, at: usize) {
         let user = self.peers[asked.seat].user().to_string();
         let held = &self.polls.all[at];
-        let poll = Some(seen(&held.poll, Sight::of(held, &user), &user));
+        let poll = Some(visible_to(&held.poll, Visibility::of(held, &user), &user));
         asked.reply(turn, &UpdatePollResponse { poll });
     }
 
@@ -370,24 +375,24 @@ impl Room {
             let here = peer.is_inside() && peer.permissions.polls.can_view;
             here && (but.is_none() || peer.connection != but)
         };
-        let mut told = BTreeMap::<(u8, String), (Sight, Vec<ConnectionId>)>::new();
+        let mut told = BTreeMap::<(u8, String), (Visibility, Vec<ConnectionId>)>::new();
         for peer in self.peers.iter().map(|(_, peer)| peer).filter(views) {
             let Some(socket) = peer.connection else {
                 continue;
             };
             let user = peer.user().to_string();
-            let sight = Sight::of(held, &user);
-            let group = match sight {
-                Sight::Whole => (0, String::new()),
-                Sight::Hidden => (1, String::new()),
-                Sight::Counts { voted: false } => (2, String::new()),
-                Sight::Counts { voted: true } => (3, user),
+            let visibility = Visibility::of(held, &user);
+            let group = match visibility {
+                Visibility::Whole => (0, String::new()),
+                Visibility::Hidden => (1, String::new()),
+                Visibility::Counts { voted: false } => (2, String::new()),
+                Visibility::Counts { voted: true } => (3, user),
             };
-            let (_, sockets) = told.entry(group).or_insert((sight, Vec::new()));
+            let (_, sockets) = told.entry(group).or_insert((visibility, Vec::new()));
             sockets.push(socket);
         }
-        for ((_, user), (sight, to)) in told {
-            let poll = Some(seen(&held.poll, sight, &user));
+        for ((_, user), (visibility, to)) in told {
+            let poll = Some(visible_to(&held.poll, visibility, &user));
             turn.push(to, event, &UpdatePollResponse { poll });
         }
     }

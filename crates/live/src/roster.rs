@@ -97,13 +97,6 @@ impl Room {
         if self.peers.seats_of(who.participant).len() >= self.limits.peers_per_person {
             return Err(Closing::Final("this person is here too often"));
         }
-        // Whoever leaves leaves a row behind, and comes back to it.
-        if !self.gone.contains_key(&who.peer) {
-            let (left, rate) = (self.peers.left_of(who.participant), self.limits.new_peers);
-            if !left.new_peers.take(rate, turn.monotonic) {
-                return Err(Closing::Final("this person has come with too many clients"));
-            }
-        }
         let mut peer = Peer::new(who, permissions, turn.now_ms);
         if let Some(gone) = self.gone.get(&peer.id()) {
             if gone.participant != peer.user() {
@@ -197,6 +190,13 @@ impl Room {
             if self.must_wait(seat) {
                 self.wait(turn, seat);
             } else {
+                // A client that joins for the first time leaves a row behind.
+                if self.peers[seat].stay.is_none() {
+                    let rate = self.limits.new_peers;
+                    let refusal = "this person has come with too many clients";
+                    let left = &mut self.peers.left(seat).new_peers;
+                    left.spend(rate, turn.monotonic, refusal)?;
+                }
                 self.enter(turn, seat);
             }
         }
