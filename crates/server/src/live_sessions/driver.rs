@@ -35,7 +35,7 @@ const SENDS: usize = 256;
 /// What the room may want done while a commit is under way: less than a socket's queue holds. With
 /// more, letters wait, and sockets with them.
 const BACKLOG: usize = 512;
-/// The same in bytes of frames.
+/// The same in bytes of frames and of the lists of who they go to.
 const BACKLOG_BYTES: usize = 16 << 20;
 /// How long a commit is tried again before the room gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,22 +67,7 @@ pub(super) async fn run(
             return Err(error);
         }
     };
-    let driver = Driver {
-        parlor: Arc::clone(&parlor),
-        app,
-        meeting,
-        room,
-        letters,
-        sockets: HashMap::new(),
-        answers: HashMap::new(),
-        tickets: 0,
-        waiting,
-        waiting_bytes: 0,
-        held: Vec::new(),
-        commit: None,
-        unsent: parlor.live.unsent.meeting(meeting),
-        media: MediaDesk::new(&parlor, app, meeting),
-    };
+    let driver = Driver::new(&parlor, (app, meeting), room, letters, waiting);
     driver.run().await
 }
 
@@ -135,7 +120,7 @@ struct Driver {
     tickets: u64,
     /// What the room wants done, not begun.
     waiting: Vec<Output>,
-    /// Bytes of the frames in it.
+    /// Bytes of the frames in it, and of the lists of who they go to.
     waiting_bytes: usize,
     /// What waits for the commit that is under way.
     held: Vec<Output>,
@@ -145,44 +130,84 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(
+        parlor: &Arc<Parlor>,
+        (app, meeting): (AppId, MeetingId),
+        room: Room,
+        letters: Letters,
+        waiting: Vec<Output>,
+    ) -> Self {
+        Self {
+            parlor: Arc::clone(parlor),
+            app,
+            meeting,
+            room,
+            letters,
+            sockets: HashMap::new(),
+            answers: HashMap::new(),
+            tickets: 0,
+            waiting,
+            waiting_bytes: 0,
+            held: Vec::new(),
+            commit: None,
+            unsent: parlor.live.unsent.meeting(meeting),
+            media: MediaDesk::new(parlor, app, meeting),
+        }
+    }
+
     async fn run(mut self) -> Result<(), Error> {
         let mut slice = Slice::begin();
         self.begin(&mut slice).await;
         loop {
-            let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
-            if over && self.may_go() {
-                return Ok(());
-            }
-            let wake = self.sleep(over);
-            tokio::select! {
-                committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
-                    self.commit = None;
-                    if let Err(error) = committed {
-                        self.give_up();
-                        return Err(error);
-                    }
-                    let held = std::mem::take(&mut self.held);
-                    slice = Slice::begin();
-                    self.perform(held, &mut slice).await;
+            match self.turn(&mut slice).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.give_up();
+                    return Err(error);
                 }
-                letter = self.letters.recv(), if self.has_place() => {
-                    let Some(letter) = letter else { return Ok(()) };
-                    slice = Slice::begin();
-                    self.take(letter);
-                    for _ in 0..BATCH {
-                        if !self.has_place() || slice.is_over() {
-                            break;
-                        }
-                        let Some(letter) = self.letters.try_recv() else { break };
-                        self.take(letter);
-                    }
-                }
-                input = self.media.next(), if self.has_place() => self.handle(input),
-                () = tokio::time::sleep_until(wake) => self.handle(Input::Tick),
             }
             self.begin(&mut slice).await;
             slice.pause().await;
         }
+    }
+
+    /// Waits for the next thing that happens, and handles it. `false` when the room is over.
+    ///
+    /// # Errors
+    /// When what happened in the room cannot be kept.
+    async fn turn(&mut self, slice: &mut Slice) -> Result<bool, Error> {
+        let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
+        if over && self.may_go() {
+            return Ok(false);
+        }
+        let wake = self.sleep(over);
+        let has_place = self.has_place();
+        tokio::select! {
+            committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
+                self.commit = None;
+                committed?;
+                let held = std::mem::take(&mut self.held);
+                *slice = Slice::begin();
+                self.perform(held, slice).await;
+            }
+            letter = self.letters.recv(), if has_place => {
+                let Some(letter) = letter else { return Ok(false) };
+                *slice = Slice::begin();
+                self.take(letter);
+                for _ in 0..BATCH {
+                    if !self.has_place() || slice.is_over() {
+                        break;
+                    }
+                    let Some(letter) = self.letters.try_recv() else { break };
+                    self.take(letter);
+                }
+            }
+            input = self.media.next(), if has_place => self.handle(input),
+            // What is due is done when the commit has ended: without place there is one.
+            () = tokio::time::sleep_until(wake), if has_place => self.handle(Input::Tick),
+        }
+        Ok(true)
     }
 
     /// Whether the room may take in more, before what it wants done is.
@@ -265,11 +290,7 @@ impl Driver {
                 self.media.carry_out(order);
             }
         }
-        for output in &self.waiting[begun..] {
-            if let Output::Send { frame, .. } = output {
-                self.waiting_bytes += frame.len();
-            }
-        }
+        self.waiting_bytes += self.waiting[begun..].iter().map(bytes_of).sum::<usize>();
     }
 
     /// Does what waits, or begins the commit that must come first.
@@ -388,6 +409,14 @@ impl Driver {
     }
 }
 
+/// What an output takes while it waits, in bytes.
+fn bytes_of(output: &Output) -> usize {
+    match output {
+        Output::Send { to, frame, .. } => frame.len() + size_of_val(to.as_slice()),
+        _ => 0,
+    }
+}
+
 /// Commits, and goes on trying while the database is away.
 pub(super) async fn keep(
     parlor: Arc<Parlor>,
@@ -416,3 +445,6 @@ pub(super) async fn keep(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
