@@ -180,7 +180,7 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
         app,
         meeting,
         now_ms,
-        unit: Unit::default().keyed(meeting.uuid().as_u64_pair().1),
+        unit: Unit::default().keyed(writer_key(meeting)),
         steps: 0,
         messages: Vec::new(),
     };
@@ -190,6 +190,22 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
         }
     }
     keeper.counted()
+}
+
+/// The key of all units of a meeting's records: they are committed in order.
+fn writer_key(meeting: MeetingId) -> u64 {
+    meeting.uuid().as_u64_pair().1
+}
+
+/// Waits until every unit of the meeting's records that was given to the store by this process has been
+/// committed or never will be, also those whose callers have given up.
+///
+/// # Errors
+/// When the store does not know in time.
+pub(crate) async fn settle(parlor: &Parlor, meeting: MeetingId) -> Result<(), Error> {
+    // It changes nothing, but runs behind the others: on the same writer.
+    let last = Unit::default().keyed(writer_key(meeting));
+    parlor.db.commit(last).await.map(drop)
 }
 
 /// A unit that is being put together.

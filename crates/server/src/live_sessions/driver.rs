@@ -72,7 +72,7 @@ pub(super) async fn run(
 }
 
 /// The room as the records left it, and what it wants done first.
-async fn open(
+pub(super) async fn open(
     parlor: &Parlor,
     app: AppId,
     meeting: MeetingId,
@@ -81,6 +81,8 @@ async fn open(
     let Some(meeting) = live_records::meeting(parlor, app, meeting).await? else {
         return Ok(None);
     };
+    // A room that failed here before may have given up a commit that the database still carries out.
+    live_records::settle(parlor, meeting.id).await?;
     let limits = parlor.limits.room.clone();
     let past = live_records::past(parlor, app, &meeting, limits.chat_held).await?;
     // Written again as it is, so that this process is the last one in which the session was live.

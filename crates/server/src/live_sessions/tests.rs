@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlor_live::{Record, SessionRecord};
+use parlor_live::{Output, Record, SessionRecord};
 use parlor_protocol::MeetingSettings;
 use parlor_protocol::ids::{AppId, MeetingId, SessionId};
 use parlor_store::{Error, Options, Place, Statement, Unit, values};
 use parlor_testkit::{Postgres, Proxy};
+use tokio::time::timeout;
 
 use super::driver;
 use crate::live_records;
@@ -22,6 +23,20 @@ static SPOIL: Statement = Statement::new(
 );
 static MEND: Statement =
     Statement::new("test.mend", "DELETE FROM session_entries WHERE app_id = $1");
+static SLEEP: Statement = Statement::new("test.sleep", "SELECT 1 FROM pg_sleep(2)");
+
+fn session(parlor: &Parlor, started_ms: i64) -> SessionRecord {
+    SessionRecord {
+        id: SessionId::from_uuid(parlor.clock.new_id(started_ms)),
+        title: "Weekly".to_owned(),
+        started_ms,
+        ended_ms: None,
+        live: 0,
+        peak: 0,
+        total: 0,
+        consumed_ms: 0,
+    }
+}
 
 #[tokio::test]
 async fn a_room_that_cannot_be_read_is_read_again_until_its_session_ends() {
@@ -31,16 +46,7 @@ async fn a_room_that_cannot_be_read_is_read_again_until_its_session_ends() {
     let now_ms = parlor.clock.now_ms();
     let app = AppId::from_uuid(parlor.clock.random_id());
     let meeting = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
-    let session = SessionRecord {
-        id: SessionId::from_uuid(parlor.clock.new_id(now_ms)),
-        title: "Weekly".to_owned(),
-        started_ms: now_ms - 24 * 60 * 60 * 1000,
-        ended_ms: None,
-        live: 0,
-        peak: 0,
-        total: 0,
-        consumed_ms: 0,
-    };
+    let session = session(&parlor, now_ms - 24 * 60 * 60 * 1000);
     let settings = serde_json::to_string(&MeetingSettings::default()).unwrap();
     let spoilt = Unit::default()
         .then(&ADD_MEETING, values![app.uuid(), meeting.uuid(), settings])
@@ -100,4 +106,29 @@ async fn a_room_gives_up_on_a_database_that_hangs() {
         waited <= driver::PATIENCE + Duration::from_secs(1),
         "{waited:?}"
     );
+}
+
+#[tokio::test]
+async fn a_room_is_read_after_what_was_given_up_is_kept() {
+    let url = Postgres::shared().await.unwrap().database().await.unwrap();
+    let place = Place::Postgres(url);
+    let parlor = Parlor::open(&place, Limits::default()).await.unwrap();
+    let now_ms = parlor.clock.now_ms();
+    let app = AppId::from_uuid(parlor.clock.random_id());
+    let meeting = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
+    let settings = serde_json::to_string(&MeetingSettings::default()).unwrap();
+    let row = values![app.uuid(), meeting.uuid(), settings];
+    let added = Unit::default().then(&ADD_MEETING, row);
+    parlor.db.commit(added).await.unwrap();
+    // The commit of a room whose patience has ended: the server is still at it.
+    let records = [Record::Session(session(&parlor, now_ms))];
+    let late = live_records::unit(app, meeting, now_ms, &records).then(&SLEEP, values![]);
+    let given_up = timeout(Duration::from_millis(500), parlor.db.commit(late)).await;
+    assert!(given_up.is_err());
+    let (_, first) = driver::open(&parlor, app, meeting).await.unwrap().unwrap();
+    assert!(
+        matches!(first[..], [Output::Keep(Record::Session(_))]),
+        "the room does not know of its session"
+    );
+    parlor.db.close().await;
 }
