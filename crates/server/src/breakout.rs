@@ -5,9 +5,11 @@ mod moving;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
 use parlor_protocol::ids::{AppId, MeetingId};
@@ -92,6 +94,24 @@ impl Telling {
         }
     }
 
+    /// Tells a family until nothing has changed in it meanwhile. However this ends, the next change
+    /// begins anew.
+    async fn rounds<T: Future<Output = ()>>(
+        &self,
+        family: (AppId, MeetingId),
+        tell: impl Fn() -> T,
+    ) {
+        let mut unfinished = Unfinished(Some((self, family)));
+        loop {
+            tell().await;
+            if !self.again(family) {
+                // From here on another task may tell this family.
+                unfinished.0 = None;
+                return;
+            }
+        }
+    }
+
     /// A round of telling is over. Whether something has changed since it began.
     fn again(&self, family: (AppId, MeetingId)) -> bool {
         let mut families = self.families();
@@ -107,6 +127,17 @@ impl Telling {
     }
 }
 
+/// Removes the entry of a family when the task that tells it panics or is cancelled.
+struct Unfinished<'t>(Option<(&'t Telling, (AppId, MeetingId))>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some((telling, family)) = self.0.take() {
+            telling.families().remove(&family);
+        }
+    }
+}
+
 /// Tells everybody in a meeting and its breakout rooms who is where: soon, and as it is then.
 pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
     if !parlor.telling.begin((app, parent)) {
@@ -114,22 +145,26 @@ pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
     }
     let telling = Arc::clone(parlor);
     parlor.live.spawn(async move {
-        loop {
-            let turn = telling.live.turn_to_read().await;
-            match Family::of(&telling, app, parent).await {
-                Ok(family) => family.tell_all().await,
-                Err(Failure::Failed(error)) => {
-                    tracing::warn!(?error, %parent, "breakout rooms could not be told who is where");
-                }
-                // The meeting is gone, and nobody is left to be told.
-                Err(Failure::Refused(_)) => {}
-            }
-            drop(turn);
-            if !telling.telling.again((app, parent)) {
-                return;
-            }
+        let family = (app, parent);
+        let rounds = telling
+            .telling
+            .rounds(family, || tell_once(&telling, family));
+        if AssertUnwindSafe(rounds).catch_unwind().await.is_err() {
+            tracing::error!(%parent, "telling breakout rooms who is where has panicked");
         }
     });
+}
+
+async fn tell_once(parlor: &Arc<Parlor>, (app, parent): (AppId, MeetingId)) {
+    let _turn = parlor.live.turn_to_read().await;
+    match Family::of(parlor, app, parent).await {
+        Ok(family) => family.tell_all().await,
+        Err(Failure::Failed(error)) => {
+            tracing::warn!(?error, %parent, "breakout rooms could not be told who is where");
+        }
+        // The meeting is gone, and nobody is left to be told.
+        Err(Failure::Refused(_)) => {}
+    }
 }
 
 /// Does it.
@@ -368,5 +403,18 @@ mod tests {
         // It is over, so the next change begins anew.
         assert!(telling.begin(family));
         assert!(!telling.again(other));
+    }
+
+    #[tokio::test]
+    async fn a_family_is_told_again_after_telling_it_has_panicked() {
+        let id = uuid::Uuid::from_u128;
+        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
+        let telling = Telling::default();
+        assert!(telling.begin(family));
+        let rounds = telling.rounds(family, || async { panic!("this is a test") });
+        assert!(AssertUnwindSafe(rounds).catch_unwind().await.is_err());
+        assert!(telling.begin(family));
+        telling.rounds(family, || async {}).await;
+        assert!(telling.begin(family));
     }
 }
