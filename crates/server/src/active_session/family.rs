@@ -75,18 +75,18 @@ pub(super) async fn kick<Q, B>(
 /// Throws everybody out of a meeting and of its breakout rooms; how many that were.
 pub(super) async fn kick_all<Q, B>(call: &Call<OneMeeting, Q, B>) -> Result<usize, ApiError> {
     let meeting = call.path.meeting_id;
+    let kick = |member| call.parlor.live.command(call.app, member, Command::KickAll);
+    // Those in the meeting itself are thrown out also while the database is away.
+    let here = kick(meeting).await;
     let rooms = meetings::rooms(&call.parlor, call.app, meeting)
         .await?
         .rooms;
-    let members = std::iter::once(meeting).chain(rooms);
-    let kicks = members.map(|member| call.parlor.live.command(call.app, member, Command::KickAll));
-    let counts = join_all(kicks)
-        .await
-        .into_iter()
-        .filter_map(|answer| match answer {
-            Answer::Count(count) => Some(count),
-            _ => None,
-        });
+    let mut answers = join_all(rooms.into_iter().map(kick)).await;
+    answers.push(here);
+    let counts = answers.into_iter().filter_map(|answer| match answer {
+        Answer::Count(count) => Some(count),
+        _ => None,
+    });
     counts
         .reduce(|sum, count| sum + count)
         .ok_or_else(|| no_session(meeting))

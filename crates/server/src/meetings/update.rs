@@ -82,9 +82,18 @@ async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Mee
     let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
     live_records::tell_changed(parlor, app, id).await;
     if call.query.kick && patch.status == Some(MeetingStatus::Inactive) {
-        // Whoever was moved to a breakout room is thrown out as well.
-        for member in rooms(parlor, app, id).await?.rooms.into_iter().chain([id]) {
-            parlor.live.tell(app, member, Command::KickAll);
+        parlor.live.tell(app, id, Command::KickAll);
+        // Whoever was moved to a breakout room is thrown out as well. The change has been made, so a
+        // database that fails meanwhile is no failure of it.
+        match rooms(parlor, app, id).await {
+            Ok(found) => {
+                for room in found.rooms {
+                    parlor.live.tell(app, room, Command::KickAll);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(?error, meeting = %id, "nobody was thrown out of the breakout rooms");
+            }
         }
     }
     Ok(Data(meeting))
