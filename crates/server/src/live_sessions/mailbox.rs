@@ -218,14 +218,21 @@ impl Drop for Line {
 }
 
 impl Letters {
-    /// The next letter; `None` when there is none and nobody is left to send one.
-    pub(crate) async fn recv(&mut self) -> Option<Letter> {
+    /// The next letter; `None` when there is none and nobody is left to send one. With `only_own`,
+    /// letters of sockets stay where they are.
+    pub(crate) async fn recv(&mut self, only_own: bool) -> Option<Letter> {
         poll_fn(|context| {
             let mut state = self.0.state();
-            if let Some(letter) = state.pop(&self.0.unheard) {
+            let next = if only_own {
+                state.own.pop_front()
+            } else {
+                state.pop(&self.0.unheard)
+            };
+            if let Some(letter) = next {
                 return Poll::Ready(Some(letter));
             }
-            if state.closed || self.0.senders.load(Ordering::Acquire) == 0 {
+            let is_over = state.closed || self.0.senders.load(Ordering::Acquire) == 0;
+            if is_over && state.turns.is_empty() {
                 return Poll::Ready(None);
             }
             state.room = Some(context.waker().clone());
