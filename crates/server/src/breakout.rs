@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::signal::event;
@@ -156,14 +156,14 @@ pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
 }
 
 async fn tell_once(parlor: &Arc<Parlor>, (app, parent): (AppId, MeetingId)) {
-    let _turn = parlor.live.turn_to_read().await;
-    match Family::of(parlor, app, parent).await {
-        Ok(family) => family.tell_all().await,
+    let _turn = parlor.live.turn_to_read(app).await;
+    let told = async { Family::of(parlor, app, parent).await?.tell_all().await };
+    match told.await {
         Err(Failure::Failed(error)) => {
             tracing::warn!(?error, %parent, "breakout rooms could not be told who is where");
         }
-        // The meeting is gone, and nobody is left to be told.
-        Err(Failure::Refused(_)) => {}
+        // When it was refused, the meeting is gone, and nobody is left to be told.
+        Ok(()) | Err(Failure::Refused(_)) => {}
     }
 }
 
@@ -218,7 +218,7 @@ impl<'p> Family<'p> {
     async fn perform(&self, task: &Delegated) -> Result<Done, Failure> {
         let request = &task.request;
         match request.event {
-            event::GET_CONNECTED_ROOMS_DUMP => Ok(reply(request, &self.dump().await).into()),
+            event::GET_CONNECTED_ROOMS_DUMP => Ok(reply(request, &self.dump().await?).into()),
             event::CREATE_CONNECTED_ROOMS => self.create(request).await,
             event::DELETE_CONNECTED_ROOMS => self.delete(request).await,
             event::MOVE_PEERS => self.transfer(task).await,
@@ -239,17 +239,17 @@ impl<'p> Family<'p> {
     }
 
     /// Who is where.
-    async fn dump(&self) -> GetConnectedRoomsDumpResponse {
+    async fn dump(&self) -> Result<GetConnectedRoomsDumpResponse, Failure> {
         // Each room answers in its own time.
-        let mut meetings = join_all(self.all().map(|room| self.dump_of(room))).await;
+        let mut meetings = try_join_all(self.all().map(|room| self.dump_of(room))).await?;
         let parent = meetings.remove(0);
-        GetConnectedRoomsDumpResponse {
+        Ok(GetConnectedRoomsDumpResponse {
             parent_meeting: Some(parent),
             meetings,
-        }
+        })
     }
 
-    async fn dump_of(&self, room: &Room) -> ConnectedMeetingDump {
+    async fn dump_of(&self, room: &Room) -> Result<ConnectedMeetingDump, Failure> {
         // Without breakout rooms the roster says who is here.
         let present = if self.rooms.is_empty() {
             Vec::new()
@@ -257,8 +257,8 @@ impl<'p> Family<'p> {
             match self
                 .parlor
                 .live
-                .command(self.app, room.id, Command::Who)
-                .await
+                .ask(self.app, room.id, Command::Who)
+                .await?
             {
                 Answer::Who(_, present) => present,
                 _ => Vec::new(),
@@ -273,16 +273,16 @@ impl<'p> Family<'p> {
             preset_id: Some(peer.preset.to_string()),
             display_picture_url: peer.picture,
         });
-        ConnectedMeetingDump {
+        Ok(ConnectedMeetingDump {
             id: Some(room.id.to_string()),
             title: Some(room.title.clone()),
             participants: participants.collect(),
-        }
+        })
     }
 
     /// Everybody in the family learns how it is now.
-    async fn tell_all(&self) {
-        let payload: Bytes = self.dump().await.encode_to_vec().into();
+    async fn tell_all(&self) -> Result<(), Failure> {
+        let payload: Bytes = self.dump().await?.encode_to_vec().into();
         for room in self.all() {
             let push = Command::Push {
                 event: event::GET_CONNECTED_ROOMS_DUMP,
@@ -290,6 +290,7 @@ impl<'p> Family<'p> {
             };
             self.parlor.live.tell(self.app, room.id, push);
         }
+        Ok(())
     }
 
     /// The parent's breakout rooms were changed, which cannot fail any more: everybody learns of it.

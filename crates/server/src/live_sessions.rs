@@ -13,6 +13,7 @@ mod outbox;
 mod slice;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unsent;
 
 pub(crate) use mailbox::{Line, Mailbox, Unopened};
@@ -29,13 +30,14 @@ use futures_util::FutureExt;
 use parlor_live::{Answer, Command, ConnectionId, MediaAnswer, Newcomer, OrderId, Refusal};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
 use parlor_store::Error;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::delegation::Delegation;
 use self::mailbox::{Letters, mailbox};
+use self::turns::Turn;
 use self::unsent::Unsent;
 use crate::live_records;
 use crate::metrics::{Level, Metrics};
@@ -55,6 +57,8 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(crate) const NOTICE: Duration = Duration::from_secs(5);
 /// Firefox checks every five seconds, give or take a fifth.
 pub(crate) const LONGEST_NOTICE: Duration = Duration::from_millis(8500);
+/// How long a room may take to answer when others wait for that: as long as a commit may take.
+const ANSWER: Duration = driver::PATIENCE;
 /// Rooms that are read from the records at once.
 const OPENING: usize = 32;
 
@@ -140,6 +144,20 @@ impl LiveSessions {
         // A room that is over must not wait for this.
         drop(mailbox);
         answered.await.unwrap_or(Answer::NoSession)
+    }
+
+    /// The same, for whoever must not wait for long: others wait meanwhile.
+    ///
+    /// # Errors
+    /// When the room has not answered in time. It does later what it was asked to do.
+    pub(crate) async fn ask(
+        &self,
+        app: AppId,
+        meeting: MeetingId,
+        command: Command,
+    ) -> Result<Answer, Error> {
+        let answer = timeout(ANSWER, self.command(app, meeting, command)).await;
+        answer.map_err(|_| Error::Unavailable("a room does not answer in time".to_owned()))
     }
 
     /// Tells the room of a meeting, if one runs, and does not wait. A message to those in it is left
@@ -251,10 +269,7 @@ impl LiveSessions {
             let _ = mailbox.send(letter);
         }
         self.tasks.close();
-        if tokio::time::timeout(SUSPEND, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if timeout(SUSPEND, self.tasks.wait()).await.is_err() {
             tracing::warn!(open = self.tasks.len(), "rooms took too long to stop");
         }
         // Those who do not come back were here until now.
@@ -299,8 +314,8 @@ impl LiveSessions {
     }
 
     /// Waits for a turn to read who is in breakout rooms. Only a few do at once.
-    pub(crate) async fn turn_to_read(&self) -> SemaphorePermit<'_> {
-        self.delegation.turn_to_read().await
+    pub(crate) async fn turn_to_read(&self, app: AppId) -> Turn<'_> {
+        self.delegation.turn_to_read(app).await
     }
 
     /// Runs a piece of work that the server's stop waits for.

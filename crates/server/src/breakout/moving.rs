@@ -94,7 +94,7 @@ impl Family<'_> {
             to,
             barred: me.as_ref().map(|me| &*me.custom_participant_id),
         };
-        self.read_tokens(from, &mut listed.people).await;
+        self.read_tokens(from, &mut listed.people).await?;
         let (mut moved, mut then) = (Vec::new(), Vec::new());
         for people in listed.people.chunks(MOVED_AT_ONCE) {
             let tokens = self.bring(way, people, &mut moved).await;
@@ -119,12 +119,12 @@ impl Family<'_> {
 
     /// Notes until when the tokens are good that these people are here with: of each the one that is
     /// good for longest, of those who have a socket.
-    async fn read_tokens(&self, from: MeetingId, people: &mut [Passage]) {
+    async fn read_tokens(&self, from: MeetingId, people: &mut [Passage]) -> Result<(), Failure> {
         let named = people.iter().map(|one| Person::Id(one.participant));
         let asked = Command::Present(named.collect());
         // Where no room runs nobody is, and nobody is sent anywhere.
-        let Answer::Who(_, present) = self.parlor.live.command(self.app, from, asked).await else {
-            return;
+        let Answer::Who(_, present) = self.parlor.live.ask(self.app, from, asked).await? else {
+            return Ok(());
         };
         let mut latest: HashMap<ParticipantId, Option<i64>> = HashMap::new();
         for peer in present {
@@ -134,6 +134,7 @@ impl Family<'_> {
         for one in people {
             one.token_expires = latest.remove(&one.participant).flatten();
         }
+        Ok(())
     }
 
     /// Moves some people in the records and notes what came of each; answers with what their clients

@@ -14,16 +14,16 @@ use futures_util::FutureExt;
 use parlor_live::{Delegated, Pace};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use parlor_protocol::signal::event;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::outbox::{Outgoing, Side};
+use super::turns::{Turn, Turns};
 use super::unsent::MeetingUnsent;
 use crate::breakout;
 use crate::metrics::Open;
 use crate::parlor::Parlor;
 
-/// Requests of a person that may wait. A host who opens or closes 100 breakout rooms sends one for
-/// each.
+/// Requests of a person that may wait. Breakout rooms are opened and closed in one request, however many
+/// they are; a host who moves people sends one for each room that they go to.
 const QUEUED: usize = 128;
 /// Bytes of these requests, beside one that may be longer.
 const QUEUED_BYTES: usize = 4 << 20;
@@ -31,6 +31,8 @@ const QUEUED_BYTES: usize = 4 << 20;
 const WRITES: usize = 4;
 /// Requests that only read, and tell other rooms something.
 const READS: usize = 4;
+/// How many of these may be of one app, so that there is always a turn for others.
+const OF_APP: usize = 2;
 
 /// A request, and where its answer goes.
 pub(crate) struct Job {
@@ -44,8 +46,8 @@ pub(crate) struct Job {
 /// The requests that wait, by who asked.
 pub(crate) struct Delegation {
     people: Mutex<HashMap<(AppId, ParticipantId), Queue>>,
-    writes: Semaphore,
-    reads: Semaphore,
+    writes: Turns,
+    reads: Turns,
 }
 
 #[derive(Default)]
@@ -58,17 +60,16 @@ impl Default for Delegation {
     fn default() -> Self {
         Self {
             people: Mutex::default(),
-            writes: Semaphore::new(WRITES),
-            reads: Semaphore::new(READS),
+            writes: Turns::new(WRITES, OF_APP),
+            reads: Turns::new(READS, OF_APP),
         }
     }
 }
 
 impl Delegation {
     /// Waits for its turn among all that only read.
-    pub(crate) async fn turn_to_read(&self) -> SemaphorePermit<'_> {
-        let turn = self.reads.acquire().await;
-        turn.expect("the semaphore is never closed")
+    pub(crate) async fn turn_to_read(&self, app: AppId) -> Turn<'_> {
+        self.reads.take(app).await
     }
 
     /// Takes a request, unless too many of this person wait; then it comes back.
@@ -104,8 +105,9 @@ impl Delegation {
             } else {
                 &self.writes
             };
-            let turn = parlor.live.stop.run_until_cancelled(pool.acquire()).await;
-            let Some(Ok(_turn)) = turn else {
+            let turn = pool.take(job.app);
+            let turn = parlor.live.stop.run_until_cancelled(turn).await;
+            let Some(_turn) = turn else {
                 self.people().remove(&person);
                 return;
             };
@@ -155,6 +157,7 @@ async fn perform(parlor: &Arc<Parlor>, job: Box<Job>) {
     }
     // After the reply: who moves themselves away would not hear it any more.
     for (meeting, command) in done.then {
-        parlor.live.command(job.app, meeting, command).await;
+        // A room that is late does it when it can.
+        let _ = parlor.live.ask(job.app, meeting, command).await;
     }
 }
