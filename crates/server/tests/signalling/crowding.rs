@@ -61,7 +61,7 @@ async fn large_frames_of_one_person_fill_no_memory_and_starve_nobody(server: &Se
     const SOCKETS: usize = 5;
     const REQUESTS: usize = 50;
     // Most of it is what reading these frames takes, one at a time.
-    const GROWTH: u64 = 100 << 20;
+    const GROWTH: u64 = 50 << 20;
     // A frame for each socket, and what may wait before it.
     const UNHEARD: u64 = 6 << 20;
     let server = Server::beside(server, &[]).await;
