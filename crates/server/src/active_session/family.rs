@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use parlor_live::{Answer, Command, Person, Present};
 use parlor_protocol::ids::{MeetingId, ParticipantId};
 
@@ -14,6 +15,9 @@ use crate::participants;
 
 /// People whom a room throws out before it goes on with other things.
 const KICKED_AT_ONCE: usize = 50;
+
+/// People who are looked up at once.
+const READ_AT_ONCE: usize = 8;
 
 /// Somebody, and the meeting of the record that they are named by.
 pub(super) type Somebody = (MeetingId, ParticipantId);
@@ -98,17 +102,17 @@ async fn everywhere<Q, B>(
     call: &Call<OneMeeting, Q, B>,
     people: Vec<Person>,
 ) -> Result<Vec<Vec<Person>>, ApiError> {
-    let mut wanted = Vec::with_capacity(people.len());
-    for person in people {
+    // Several at once, and not all: a request names up to a thousand people.
+    let names = stream::iter(people.into_iter().map(async |person| {
         let mut names = vec![person];
         if let Person::Id(id) = &names[0] {
             let found = participants::by_id(&call.parlor, call.app, call.path.meeting_id, *id);
             let found = found.await?;
             names.extend(found.map(|found| Person::CustomId(found.custom_participant_id)));
         }
-        wanted.push(names);
-    }
-    Ok(wanted)
+        Ok(names)
+    }));
+    names.buffered(READ_AT_ONCE).try_collect().await
 }
 
 /// Who of these people is in each of these meetings.
