@@ -210,6 +210,26 @@ fn whoever_sends_large_frames_misses_the_rounds_that_they_are_worth() {
 }
 
 #[test]
+fn nobody_is_forgotten_before_the_rounds_are_missed() {
+    let (mailbox, mut letters) = mailbox(&Level::default());
+    let (large, small) = (open(&mailbox, 1, 1), open(&mailbox, 2, 2));
+    letters.try_recv();
+    letters.try_recv();
+    let frame = Bytes::from(vec![0; 16 * QUANTUM - OVERHEAD]);
+    large.frame(frame).unwrap();
+    drop(large);
+    for _ in 0..40 {
+        small.frame(vec![0; 100].into()).unwrap();
+    }
+    // The frame, and that the socket was closed: whoever opens another one before is the same person.
+    let of_large: Vec<usize> = (0..42)
+        .filter(|_| socket_of(&letters.try_recv().unwrap()) == 1)
+        .collect();
+    assert_eq!(of_large, [0, 17]);
+    assert!(!letters.0.state().people.contains_key(&person(1)));
+}
+
+#[test]
 fn a_persons_sockets_take_turns() {
     let (mailbox, mut letters) = mailbox(&Level::default());
     let lines: Vec<Line> = (0..3).map(|number| open(&mailbox, number, 1)).collect();
