@@ -16,7 +16,7 @@ mod tests;
 mod turns;
 mod unsent;
 
-pub(crate) use mailbox::{Line, Mailbox, Unopened};
+pub(crate) use mailbox::{Mailbox, SocketSender, Unopened};
 pub(crate) use outbox::{Inbox, Outbox, Outgoing};
 
 use std::collections::{HashMap, HashSet};
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::delegation::Delegation;
-use self::mailbox::{Letters, mailbox};
+use self::mailbox::{Receiver, mailbox};
 use self::turns::Turn;
 use self::unsent::Unsent;
 use crate::live_records;
@@ -97,7 +97,7 @@ pub struct LiveSessions {
     opening: Semaphore,
     resumed: OnceLock<Resumed>,
     given_up: Mutex<HashMap<(MeetingId, PeerId), Instant>>,
-    unheard: Level,
+    queued_bytes: Level,
     unsent: Arc<Unsent>,
     delegation: Delegation,
     metrics: Arc<Metrics>,
@@ -121,7 +121,7 @@ impl LiveSessions {
             opening: Semaphore::new(OPENING),
             resumed: OnceLock::new(),
             given_up: Mutex::default(),
-            unheard: metrics.unheard_bytes(),
+            queued_bytes: metrics.unheard_bytes(),
             unsent: Unsent::new(most, most_of_meeting, metrics.unsent_bytes()),
             delegation: Delegation::default(),
             metrics: Arc::clone(metrics),
@@ -295,7 +295,7 @@ impl LiveSessions {
         if let Some(mailbox) = running {
             return Some(mailbox.clone());
         }
-        let (mailbox, letters) = mailbox(&self.unheard);
+        let (mailbox, letters) = mailbox(&self.queued_bytes);
         rooms.insert((app, meeting), mailbox.clone());
         self.tasks
             .spawn(run(Arc::clone(parlor), app, meeting, letters));
@@ -324,7 +324,7 @@ impl LiveSessions {
     }
 
     /// Removes a room that is over, unless somebody is on the way to it.
-    fn retire(&self, app: AppId, meeting: MeetingId, letters: &Letters) -> bool {
+    fn retire(&self, app: AppId, meeting: MeetingId, letters: &Receiver) -> bool {
         let mut rooms = self.rooms();
         // One sender is the registry's own; others are only ever cloned under this lock, or from one
         // that is there.
@@ -353,7 +353,7 @@ impl LiveSessions {
 }
 
 /// Runs the room of a meeting until it is over; when it fails, another takes its place.
-async fn run(parlor: Arc<Parlor>, app: AppId, meeting: MeetingId, letters: Letters) {
+async fn run(parlor: Arc<Parlor>, app: AppId, meeting: MeetingId, letters: Receiver) {
     let room = driver::run(Arc::clone(&parlor), app, meeting, letters);
     // Whatever a panic has left half done is dropped with the room.
     let ended = AssertUnwindSafe(room).catch_unwind().await;

@@ -28,7 +28,7 @@ use crate::api::{ApiError, Endpoint, FromPath, PathParams, Problem};
 use crate::clock::rfc3339;
 use crate::parlor::Parlor;
 use crate::{meetings, presets};
-pub(crate) use bring::{MOVED_AT_ONCE, Passage, Way, bring};
+pub(crate) use bring::{MOVED_AT_ONCE, Passage, Route, bring};
 use join_token::{Claims, Refused};
 
 /// The operations on participants.

@@ -23,8 +23,10 @@ use parlor_store::Error;
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
-use self::pace::Said;
-use crate::live_sessions::{Inbox, LONGEST_NOTICE, Letter, Line, NOTICE, Outgoing, Unopened};
+use self::pace::ControlMessageRate;
+use crate::live_sessions::{
+    Inbox, LONGEST_NOTICE, Letter, NOTICE, Outgoing, SocketSender, Unopened,
+};
 use crate::parlor::Parlor;
 use crate::participants::{self, Joining};
 
@@ -127,7 +129,7 @@ async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters)
                     inbox,
                     unsent: false,
                     line,
-                    said: Said::nothing(),
+                    said: ControlMessageRate::nothing(),
                 };
                 return talk.run().await;
             }
@@ -190,8 +192,8 @@ struct Talk<'p> {
     inbox: Inbox,
     /// Something was fed to the socket and not flushed.
     unsent: bool,
-    line: Line,
-    said: Said,
+    line: SocketSender,
+    said: ControlMessageRate,
 }
 
 /// When a socket is read again.
@@ -391,7 +393,7 @@ async fn written(inbox: &Inbox, writing: impl Future<Output = Result<(), axum::E
 }
 
 /// Waits until a socket may be read again. `false` when the room is gone.
-async fn readable(line: &Line, reading: Reading) -> bool {
+async fn readable(line: &SocketSender, reading: Reading) -> bool {
     match reading {
         Reading::On => true,
         Reading::Full => line.ready().await.is_ok(),

@@ -20,14 +20,14 @@ const KICKED_AT_ONCE: usize = 50;
 const READ_AT_ONCE: usize = 8;
 
 /// Somebody, and the meeting of the record that they are named by.
-pub(super) type Somebody = (MeetingId, ParticipantId);
+pub(super) type MeetingParticipant = (MeetingId, ParticipantId);
 
 /// Throws people out of a meeting and of its breakout rooms: all of them, or nobody when one is in none
 /// of these. Answers with who they are, each once, if possible as participants of the meeting itself.
 pub(super) async fn kick<Q, B>(
     call: &Call<OneMeeting, Q, B>,
     people: Vec<Person>,
-) -> Result<Vec<Somebody>, ApiError> {
+) -> Result<Vec<MeetingParticipant>, ApiError> {
     let meeting = call.path.meeting_id;
     let rooms = meetings::rooms(&call.parlor, call.app, meeting)
         .await?
@@ -38,7 +38,7 @@ pub(super) async fn kick<Q, B>(
         };
         return Ok(kicked.into_iter().map(|id| (meeting, id)).collect());
     }
-    let wanted = everywhere(call, people).await?;
+    let wanted = names_in_family(call, people).await?;
     let all: Vec<Person> = wanted.iter().flatten().cloned().collect();
     let members: Vec<MeetingId> = std::iter::once(meeting).chain(rooms).collect();
     let found = present(call, &members, &all).await?;
@@ -58,7 +58,7 @@ pub(super) async fn kick<Q, B>(
             Person::CustomId(id) => nobody(id),
         });
     }
-    let mut kicked: BTreeMap<String, Somebody> = BTreeMap::new();
+    let mut kicked: BTreeMap<String, MeetingParticipant> = BTreeMap::new();
     for (member, peers) in members.into_iter().zip(found) {
         let mut people: Vec<ParticipantId> = Vec::new();
         for peer in peers {
@@ -98,7 +98,7 @@ pub(super) async fn kick_all<Q, B>(call: &Call<OneMeeting, Q, B>) -> Result<usiz
 
 /// By what each of these people is known in the meeting and in its breakout rooms; first as they were
 /// named.
-async fn everywhere<Q, B>(
+async fn names_in_family<Q, B>(
     call: &Call<OneMeeting, Q, B>,
     people: Vec<Person>,
 ) -> Result<Vec<Vec<Person>>, ApiError> {
@@ -146,8 +146,8 @@ async fn present<Q, B>(
 /// The same people as participants of the meeting, where they are.
 async fn in_the_meeting<Q, B>(
     call: &Call<OneMeeting, Q, B>,
-    people: BTreeMap<String, Somebody>,
-) -> Result<Vec<Somebody>, ApiError> {
+    people: BTreeMap<String, MeetingParticipant>,
+) -> Result<Vec<MeetingParticipant>, ApiError> {
     let meeting = call.path.meeting_id;
     let mut named = Vec::with_capacity(people.len());
     for (custom_id, (member, id)) in people {

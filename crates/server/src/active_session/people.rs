@@ -8,7 +8,7 @@ use parlor_protocol::ids::ParticipantId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::family::Somebody;
+use super::family::MeetingParticipant;
 use super::nobody;
 use crate::api::{ApiError, Call, Problem};
 use crate::clock::{id_ms, rfc3339};
@@ -95,7 +95,7 @@ struct Affected {
 pub(super) async fn done<Q, B>(
     call: &Call<OneMeeting, Q, B>,
     action: &'static str,
-    people: Vec<Somebody>,
+    people: Vec<MeetingParticipant>,
 ) -> Result<Done, ApiError> {
     let mut affected = Vec::with_capacity(people.len());
     for (meeting, id) in people {

@@ -11,7 +11,7 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use super::{Done, Failure, Family, reply};
-use crate::participants::{self, MOVED_AT_ONCE, Passage, Way};
+use crate::participants::{self, MOVED_AT_ONCE, Passage, Route};
 
 /// People who are moved in one go.
 const MOVED_MAX: usize = 1000;
@@ -87,12 +87,12 @@ impl Family<'_> {
         } else {
             None
         };
-        let way = Way {
+        let way = Route {
             app: self.app,
             parent: self.parent.id,
             from,
             to,
-            barred: me.as_ref().map(|me| &*me.custom_participant_id),
+            never_add: me.as_ref().map(|me| &*me.custom_participant_id),
         };
         self.read_tokens(from, &mut listed.people).await?;
         let (mut moved, mut then) = (Vec::new(), Vec::new());
@@ -141,7 +141,7 @@ impl Family<'_> {
     /// join with. Others were moved before, so a failure is that of these people only.
     async fn bring(
         &self,
-        way: Way<'_>,
+        way: Route<'_>,
         people: &[Passage],
         moved: &mut Vec<Moved>,
     ) -> Vec<(ParticipantId, String)> {

@@ -15,7 +15,7 @@ use parlor_live::{Delegated, Pace};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use parlor_protocol::signal::event;
 
-use super::outbox::{Outgoing, Side};
+use super::outbox::{Outgoing, ReplySender};
 use super::turns::{Turn, Turns};
 use super::unsent::MeetingUnsent;
 use crate::breakout;
@@ -39,7 +39,7 @@ pub(crate) struct Job {
     pub(crate) app: AppId,
     pub(crate) meeting: MeetingId,
     pub(crate) task: Delegated,
-    pub(crate) reply: Side,
+    pub(crate) reply: ReplySender,
     pub(crate) unsent: MeetingUnsent,
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::delegation::Job;
-use super::mailbox::Letters;
+use super::mailbox::Receiver;
 use super::media::MediaDesk;
 use super::outbox::Put;
 use super::slice::Slice;
@@ -56,7 +56,7 @@ pub(super) async fn run(
     parlor: Arc<Parlor>,
     app: AppId,
     meeting: MeetingId,
-    letters: Letters,
+    letters: Receiver,
 ) -> Result<(), Error> {
     let _open = parlor.metrics.room_opened();
     let (room, waiting) = match open(&parlor, app, meeting).await {
@@ -104,7 +104,7 @@ pub(super) async fn open(
 }
 
 /// Closes the sockets of those who came to a room that cannot go on.
-fn turn_away(mut letters: Letters, closing: Closing) {
+fn turn_away(mut letters: Receiver, closing: Closing) {
     letters.close();
     while let Some(letter) = letters.try_recv() {
         if let Letter::Opened { socket, .. } = letter {
@@ -119,7 +119,7 @@ struct Driver {
     app: AppId,
     meeting: MeetingId,
     room: Room,
-    letters: Letters,
+    letters: Receiver,
     sockets: HashMap<ConnectionId, Outbox>,
     answers: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: u64,
@@ -141,7 +141,7 @@ impl Driver {
         parlor: &Arc<Parlor>,
         (app, meeting): (AppId, MeetingId),
         room: Room,
-        letters: Letters,
+        letters: Receiver,
         waiting: Vec<Output>,
     ) -> Self {
         Self {
@@ -403,7 +403,7 @@ impl Driver {
             app: self.app,
             meeting: self.meeting,
             task,
-            reply: socket.side(),
+            reply: socket.reply_sender(),
             unsent: self.unsent.clone(),
         });
         let Err(job) = self.parlor.live.delegation.take(&self.parlor, job) else {

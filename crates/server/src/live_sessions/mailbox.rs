@@ -43,17 +43,17 @@ pub(crate) enum Unopened {
     TooMany,
 }
 
-/// The server's end. Sockets have a [`Line`] each.
+/// The server's end. Sockets have a [`SocketSender`] each.
 #[derive(Debug)]
 pub(crate) struct Mailbox(Arc<Shared>);
 
 /// The room's end.
 #[derive(Debug)]
-pub(crate) struct Letters(Arc<Shared>);
+pub(crate) struct Receiver(Arc<Shared>);
 
 /// A socket's end: its own queue. When it is dropped, the room learns that the connection broke.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct SocketSender {
     mailbox: Mailbox,
     connection: ConnectionId,
     closed: bool,
@@ -62,18 +62,18 @@ pub(crate) struct Line {
 #[derive(Debug)]
 struct Shared {
     senders: AtomicUsize,
-    unheard: Level,
+    queued_bytes: Level,
     state: Mutex<State>,
 }
 
 /// A mailbox, both ends of it.
-pub(crate) fn mailbox(unheard: &Level) -> (Mailbox, Letters) {
+pub(crate) fn mailbox(queued_bytes: &Level) -> (Mailbox, Receiver) {
     let shared = Arc::new(Shared {
         senders: AtomicUsize::new(1),
-        unheard: unheard.clone(),
+        queued_bytes: queued_bytes.clone(),
         state: Mutex::default(),
     });
-    (Mailbox(Arc::clone(&shared)), Letters(shared))
+    (Mailbox(Arc::clone(&shared)), Receiver(shared))
 }
 
 impl Mailbox {
@@ -109,7 +109,7 @@ impl Mailbox {
         connection: ConnectionId,
         of: ParticipantId,
         opened: Letter,
-    ) -> Result<Line, (Unopened, Letter)> {
+    ) -> Result<SocketSender, (Unopened, Letter)> {
         let mut state = self.0.state();
         if state.closed {
             return Err((Unopened::Gone, opened));
@@ -128,7 +128,7 @@ impl Mailbox {
         state.sockets.insert(connection, queue);
         state.push(connection, opened);
         drop(state);
-        Ok(Line {
+        Ok(SocketSender {
             mailbox: self.clone(),
             connection,
             closed: false,
@@ -156,7 +156,7 @@ impl Drop for Mailbox {
     }
 }
 
-impl Line {
+impl SocketSender {
     /// Waits until the socket may be read.
     pub(crate) async fn ready(&self) -> Result<(), Gone> {
         poll_fn(|context| {
@@ -164,17 +164,17 @@ impl Line {
             if state.closed {
                 return Poll::Ready(Err(Gone));
             }
-            if state.may_read(self.connection, &self.mailbox.0.unheard) {
+            if state.may_read(self.connection, &self.mailbox.0.queued_bytes) {
                 return Poll::Ready(Ok(()));
             }
-            state.hold_up(self.connection, context.waker().clone());
+            state.pause_socket(self.connection, context.waker().clone());
             Poll::Pending
         })
         .await
     }
 
     /// Puts a frame into the socket's queue, which takes it however full it is. `true` when the socket
-    /// may be read on, otherwise after [`Line::ready`].
+    /// may be read on, otherwise after [`SocketSender::ready`].
     pub(crate) fn frame(&self, bytes: Bytes) -> Result<bool, Gone> {
         let shared = &self.mailbox.0;
         let mut state = shared.state();
@@ -186,9 +186,9 @@ impl Line {
             bytes,
         };
         let size = size_of(&letter);
-        shared.unheard.add(size);
+        shared.queued_bytes.add(size);
         state.push(self.connection, letter);
-        Ok(state.may_read(self.connection, &shared.unheard))
+        Ok(state.may_read(self.connection, &shared.queued_bytes))
     }
 
     /// The socket is closed; the room learns of it after its last frame.
@@ -211,13 +211,13 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for SocketSender {
     fn drop(&mut self) {
         self.end(false);
     }
 }
 
-impl Letters {
+impl Receiver {
     /// The next letter; `None` when there is none and nobody is left to send one. With `only_own`,
     /// letters of sockets stay where they are.
     pub(crate) async fn recv(&mut self, only_own: bool) -> Option<Letter> {
@@ -226,7 +226,7 @@ impl Letters {
             let next = if only_own {
                 state.own.pop_front()
             } else {
-                state.pop(&self.0.unheard)
+                state.pop(&self.0.queued_bytes)
             };
             if let Some(letter) = next {
                 return Poll::Ready(Some(letter));
@@ -243,7 +243,7 @@ impl Letters {
 
     /// The next letter, if there is one.
     pub(crate) fn try_recv(&mut self) -> Option<Letter> {
-        self.0.state().pop(&self.0.unheard)
+        self.0.state().pop(&self.0.queued_bytes)
     }
 
     /// Takes nothing more. What is there can still be received.
@@ -266,13 +266,13 @@ impl Letters {
     }
 }
 
-impl Drop for Letters {
+impl Drop for Receiver {
     fn drop(&mut self) {
         self.close();
         let mut state = self.0.state();
         let left = std::mem::take(&mut *state);
         state.closed = true;
-        self.0.unheard.take(left.bytes);
+        self.0.queued_bytes.take(left.bytes);
         drop(state);
         // Answers that somebody waits for, and sockets, end here: not under the lock.
         drop(left);

@@ -163,8 +163,8 @@ impl Outbox {
     }
 
     /// Another way into the queue, which does not keep the socket open.
-    pub(crate) fn side(&self) -> Side {
-        Side(Arc::clone(&self.0))
+    pub(crate) fn reply_sender(&self) -> ReplySender {
+        ReplySender(Arc::clone(&self.0))
     }
 }
 
@@ -180,9 +180,9 @@ impl Drop for Outbox {
 
 /// A way into the queue of a socket for as long as the room has its end of it.
 #[derive(Debug)]
-pub(crate) struct Side(Arc<Queue>);
+pub(crate) struct ReplySender(Arc<Queue>);
 
-impl Side {
+impl ReplySender {
     /// Puts something into the queue.
     pub(crate) fn put(&self, outgoing: Outgoing) -> Put {
         self.0.put(outgoing)

@@ -15,8 +15,7 @@ pub(crate) const MOVED_AT_ONCE: usize = 50;
 /// The least that a token of a move lives, in seconds: clients use it at once.
 const MOVED_SECS: i64 = 120;
 
-/// Changes nothing. Whoever deletes this participant waits until the move is committed, and whoever
-/// has deleted them is waited for.
+/// Locks the row, so that a concurrent delete happens before or after the move.
 static LEAVE: Statement = Statement::new(
     "participants.leave",
     "UPDATE participants SET updated_at = updated_at WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
@@ -29,8 +28,8 @@ static PROMOTE: Statement = Statement::new(
        (SELECT s.custom_participant_id FROM participants s WHERE s.app_id = $1 AND s.meeting_id = $3 AND s.id = $4)
        AND EXISTS (SELECT 1 FROM presets r WHERE r.app_id = $1 AND r.id = $5 AND r.retired_at IS NULL)",
 );
-/// Adds whoever is a participant of the one meeting and not of the other, but for the custom id that is
-/// barred.
+/// Adds whoever is a participant of the one meeting and not of the other, but for the custom id that
+/// is never added.
 static BRING: Statement = Statement::new(
     "participants.bring",
     "INSERT INTO participants
@@ -56,7 +55,7 @@ pub(super) static STATEMENTS: [&Statement; 4] = [&LEAVE, &PROMOTE, &BRING, &ARRI
 
 /// From where to where people are moved.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way<'a> {
+pub(crate) struct Route<'a> {
     /// The app.
     pub(crate) app: AppId,
     /// The meeting whose breakout rooms they are.
@@ -67,7 +66,7 @@ pub(crate) struct Way<'a> {
     pub(crate) to: MeetingId,
     /// The custom id that nobody is added with: whoever was deleted from a meeting must not bring
     /// themselves back.
-    pub(crate) barred: Option<&'a str>,
+    pub(crate) never_add: Option<&'a str>,
 }
 
 /// Somebody on the way to another meeting.
@@ -100,7 +99,7 @@ pub(crate) struct Brought {
 /// When the database fails.
 pub(crate) async fn bring(
     parlor: &Parlor,
-    way: Way<'_>,
+    way: Route<'_>,
     people: &[Passage],
 ) -> Result<Vec<Option<Brought>>, Error> {
     let now_ms = parlor.clock.now_ms();
@@ -151,9 +150,9 @@ struct Plan {
     arrived: Vec<usize>,
 }
 
-fn plan(parlor: &Parlor, way: Way<'_>, people: &[Passage], now_ms: i64) -> Plan {
+fn plan(parlor: &Parlor, way: Route<'_>, people: &[Passage], now_ms: i64) -> Plan {
     let (app, from, to) = (way.app.uuid(), way.from.uuid(), way.to.uuid());
-    let barred = way.barred.unwrap_or_default();
+    let never_add = way.never_add.unwrap_or_default();
     let mut unit = meetings::hold(Unit::default(), way.app, way.parent);
     let (mut added, mut arrived, mut steps) = (Vec::new(), Vec::new(), 1);
     for passage in people {
@@ -171,7 +170,7 @@ fn plan(parlor: &Parlor, way: Way<'_>, people: &[Passage], now_ms: i64) -> Plan 
         unit = unit
             .then(
                 &BRING,
-                values![app, to, from, who, id, now_ms, preset, barred],
+                values![app, to, from, who, id, now_ms, preset, never_add],
             )
             .then(&ARRIVED, values![app, to, from, who]);
         added.push(steps);

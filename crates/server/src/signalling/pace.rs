@@ -11,12 +11,12 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// What a socket has said lately: the generic cell rate algorithm.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct ControlMessageRate {
     /// When everything that was said is made up for.
     settled: Instant,
 }
 
-impl Said {
+impl ControlMessageRate {
     pub(super) fn nothing() -> Self {
         Self {
             settled: Instant::now(),
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_taken_and_then_one_in_each_period() {
-        let mut said = Said::nothing();
+        let mut said = ControlMessageRate::nothing();
         let mut now = said.settled;
         assert!((0..BURST).all(|_| said.one_more(now).is_none()));
         for _ in 0..10 {

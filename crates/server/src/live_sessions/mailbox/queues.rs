@@ -15,7 +15,7 @@ pub(super) const SOCKET_BYTES: usize = 64 * 1024;
 pub(super) const SOCKET_LETTERS: usize = 64;
 /// A person's sockets are read while less than this waits of them together, in bytes.
 pub(super) const PERSON_BYTES: usize = 256 * 1024;
-/// Sockets of a person that the room has not heard the end of. More are turned away.
+/// Sockets of a person whose close the room has not processed. More are turned away.
 pub(super) const PERSON_SOCKETS: usize = 64;
 /// When so much waits for a room, those are not read of whom anything waits, in bytes.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
@@ -49,10 +49,10 @@ pub(super) struct Person {
     /// Sockets of which something waits, in the order of their turns.
     pub(super) turns: VecDeque<ConnectionId>,
     /// Sockets that wait to be read.
-    pub(super) held_up: Vec<ConnectionId>,
+    pub(super) paused_sockets: Vec<ConnectionId>,
     pub(super) bytes: usize,
     /// What was sent beyond the quantum of each round, in bytes, and is still to be waited for.
-    pub(super) owed: usize,
+    pub(super) deficit: usize,
 }
 
 /// What waits of one socket.
@@ -86,23 +86,23 @@ impl State {
         self.wake_room();
     }
 
-    pub(super) fn pop(&mut self, unheard: &Level) -> Option<Letter> {
+    pub(super) fn pop(&mut self, queued_bytes: &Level) -> Option<Letter> {
         if let Some(letter) = self.own.pop_front() {
             return Some(letter);
         }
         loop {
             let id = self.turns.pop_front()?;
             let person = self.people.get_mut(&id)?;
-            if person.owed < QUANTUM {
-                return self.pop_of(id, unheard);
+            if person.deficit < QUANTUM {
+                return self.pop_of(id, queued_bytes);
             }
-            person.owed -= QUANTUM;
+            person.deficit -= QUANTUM;
             self.turns.push_back(id);
         }
     }
 
     /// The next letter of a person whose turn it is.
-    fn pop_of(&mut self, id: ParticipantId, unheard: &Level) -> Option<Letter> {
+    fn pop_of(&mut self, id: ParticipantId, queued_bytes: &Level) -> Option<Letter> {
         let person = self.people.get_mut(&id)?;
         let connection = person.turns.pop_front()?;
         let queue = self.sockets.get_mut(&connection)?;
@@ -111,8 +111,8 @@ impl State {
         queue.bytes -= size;
         person.bytes -= size;
         self.bytes -= size;
-        unheard.take(size);
-        person.owed = (person.owed + size).saturating_sub(QUANTUM);
+        queued_bytes.take(size);
+        person.deficit = (person.deficit + size).saturating_sub(QUANTUM);
         if !queue.letters.is_empty() {
             person.turns.push_back(connection);
         } else if queue.letters.capacity() > 2 * SOCKET_LETTERS {
@@ -129,11 +129,11 @@ impl State {
                 self.people.remove(&id);
             }
         }
-        self.let_read(id, unheard);
+        self.wake_readable(id, queued_bytes);
         Some(letter)
     }
 
-    pub(super) fn may_read(&self, connection: ConnectionId, unheard: &Level) -> bool {
+    pub(super) fn may_read(&self, connection: ConnectionId, queued_bytes: &Level) -> bool {
         let Some(queue) = self.sockets.get(&connection) else {
             return true;
         };
@@ -141,35 +141,35 @@ impl State {
             return false;
         }
         let waits = self.people.get(&queue.person).map_or(0, |it| it.bytes);
-        let crowded = self.bytes >= ROOM_BYTES || unheard.now() >= SERVER_BYTES;
+        let crowded = self.bytes >= ROOM_BYTES || queued_bytes.now() >= SERVER_BYTES;
         waits == 0 || (waits < PERSON_BYTES && !crowded)
     }
 
-    pub(super) fn hold_up(&mut self, connection: ConnectionId, socket: Waker) {
+    pub(super) fn pause_socket(&mut self, connection: ConnectionId, socket: Waker) {
         let Some(queue) = self.sockets.get_mut(&connection) else {
             return;
         };
         queue.socket = Some(socket);
         if let Some(person) = self.people.get_mut(&queue.person)
-            && !person.held_up.contains(&connection)
+            && !person.paused_sockets.contains(&connection)
         {
-            person.held_up.push(connection);
+            person.paused_sockets.push(connection);
         }
     }
 
     /// Wakes the sockets of a person that may be read again. Each of them waits for something of this
     /// person to be taken: somebody of whom nothing waits is not held up.
-    fn let_read(&mut self, id: ParticipantId, unheard: &Level) {
+    fn wake_readable(&mut self, id: ParticipantId, queued_bytes: &Level) {
         let Some(person) = self.people.get_mut(&id) else {
             return;
         };
-        if person.held_up.is_empty() {
+        if person.paused_sockets.is_empty() {
             return;
         }
-        let held_up = std::mem::take(&mut person.held_up);
-        let (ready, still): (Vec<_>, Vec<_>) = held_up
+        let paused_sockets = std::mem::take(&mut person.paused_sockets);
+        let (ready, still): (Vec<_>, Vec<_>) = paused_sockets
             .into_iter()
-            .partition(|connection| self.may_read(*connection, unheard));
+            .partition(|connection| self.may_read(*connection, queued_bytes));
         for connection in ready {
             let queue = self.sockets.get_mut(&connection);
             if let Some(socket) = queue.and_then(|queue| queue.socket.take()) {
@@ -177,7 +177,7 @@ impl State {
             }
         }
         if let Some(person) = self.people.get_mut(&id) {
-            person.held_up = still;
+            person.paused_sockets = still;
         }
     }
 

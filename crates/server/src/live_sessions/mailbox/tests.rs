@@ -29,12 +29,12 @@ fn command() -> Letter {
     }
 }
 
-fn open(mailbox: &Mailbox, connection: u64, of: u64) -> Line {
+fn open(mailbox: &Mailbox, connection: u64, of: u64) -> SocketSender {
     let line = mailbox.open(ConnectionId(connection), person(of), opened(connection));
     line.map_err(|(why, _)| why).unwrap()
 }
 
-fn may_read(line: &Line) -> bool {
+fn may_read(line: &SocketSender) -> bool {
     line.ready().now_or_never() == Some(Ok(()))
 }
 
@@ -89,8 +89,8 @@ fn is_next(sent: &mut Sent, letter: &Letter) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn nothing_is_lost_or_overtaken_in_a_socket(acts in prop::collection::vec(act(), 0..300)) {
-        let unheard = Level::default();
-        let (mailbox, mut letters) = mailbox(&unheard);
+        let queued_bytes = Level::default();
+        let (mailbox, mut letters) = mailbox(&queued_bytes);
         let (mut lines, mut sent, mut commands, mut next) = (Vec::new(), Sent::new(), 0, 1_u32);
         for act in acts {
             match act {
@@ -131,7 +131,7 @@ proptest! {
                 _ => {}
             }
             let sockets = sent.len() * (SOCKET_BYTES + FRAME_BYTES + 2 * OVERHEAD);
-            prop_assert!(unheard.now() <= sockets);
+            prop_assert!(queued_bytes.now() <= sockets);
         }
         for (connection, line) in lines.drain(..) {
             drop(line);
@@ -143,7 +143,7 @@ proptest! {
             }
         }
         prop_assert!(sent.values().all(VecDeque::is_empty));
-        prop_assert_eq!(unheard.now(), 0);
+        prop_assert_eq!(queued_bytes.now(), 0);
         let state = letters.0.state();
         prop_assert!(state.people.is_empty() && state.sockets.is_empty() && state.turns.is_empty());
     }
@@ -232,7 +232,7 @@ fn nobody_is_forgotten_before_the_rounds_are_missed() {
 #[test]
 fn a_persons_sockets_take_turns() {
     let (mailbox, mut letters) = mailbox(&Level::default());
-    let lines: Vec<Line> = (0..3).map(|number| open(&mailbox, number, 1)).collect();
+    let lines: Vec<SocketSender> = (0..3).map(|number| open(&mailbox, number, 1)).collect();
     for line in &lines {
         letters.try_recv();
         line.frame(vec![0].into()).unwrap();
@@ -262,7 +262,7 @@ fn a_full_socket_is_not_read_until_there_is_place() {
 #[test]
 fn a_persons_sockets_have_one_bound_and_nobody_else_is_held_up_by_it() {
     let (mailbox, mut letters) = mailbox(&Level::default());
-    let lines: Vec<Line> = (0..20).map(|number| open(&mailbox, number, 1)).collect();
+    let lines: Vec<SocketSender> = (0..20).map(|number| open(&mailbox, number, 1)).collect();
     let mut sent = 0;
     for line in lines.iter().cycle().take(10_000) {
         if may_read(line) {
@@ -279,9 +279,9 @@ fn a_persons_sockets_have_one_bound_and_nobody_else_is_held_up_by_it() {
 
 #[test]
 fn in_a_crowded_room_or_server_everybody_may_send_one_frame() {
-    let unheard = Level::default();
-    let (first, mut letters) = mailbox(&unheard);
-    let lines: Vec<Line> = (0..100)
+    let queued_bytes = Level::default();
+    let (first, mut letters) = mailbox(&queued_bytes);
+    let lines: Vec<SocketSender> = (0..100)
         .map(|number| open(&first, number, number))
         .collect();
     while letters.try_recv().is_some() {}
@@ -289,17 +289,17 @@ fn in_a_crowded_room_or_server_everybody_may_send_one_frame() {
         assert!(may_read(line));
         line.frame(vec![0; 200_000].into()).unwrap();
     }
-    assert!(unheard.now() > ROOM_BYTES && !lines.iter().any(may_read));
+    assert!(queued_bytes.now() > ROOM_BYTES && !lines.iter().any(may_read));
     let late = open(&first, 999, 999);
     assert!(may_read(&late));
     late.frame(vec![0; 10].into()).unwrap();
     assert!(!may_read(&late));
     // Another room is not crowded by this one, but by the whole server.
-    let (second, _letters) = mailbox(&unheard);
+    let (second, _letters) = mailbox(&queued_bytes);
     let line = open(&second, 1, 1);
     line.frame(vec![0; 10].into()).unwrap();
     assert!(may_read(&line));
-    unheard.add(SERVER_BYTES);
+    queued_bytes.add(SERVER_BYTES);
     assert!(!may_read(&line));
 }
 
@@ -318,8 +318,8 @@ fn sockets_that_were_not_heard_out_are_bounded() {
 
 #[tokio::test]
 async fn a_room_that_ends_tells_its_sockets_and_keeps_nothing() {
-    let unheard = Level::default();
-    let (mailbox, mut letters) = mailbox(&unheard);
+    let queued_bytes = Level::default();
+    let (mailbox, mut letters) = mailbox(&queued_bytes);
     let line = open(&mailbox, 1, 1);
     assert_eq!(line.frame(vec![0; SOCKET_BYTES].into()), Ok(false));
     let ready = tokio::spawn(async move { (line.ready().await, line) });
@@ -336,7 +336,7 @@ async fn a_room_that_ends_tells_its_sockets_and_keeps_nothing() {
     );
     drop(letters);
     drop(line);
-    assert_eq!(unheard.now(), 0);
+    assert_eq!(queued_bytes.now(), 0);
 }
 
 #[tokio::test]

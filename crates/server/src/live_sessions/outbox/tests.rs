@@ -58,7 +58,7 @@ fn what_waits_is_bounded_in_frames() {
 fn what_waited_is_still_sent_when_the_room_lets_go() {
     let unsent = Unsent::new(0, 0, Level::default());
     let (outbox, inbox) = unsent.outbox(MEETING, person(1), ConnectionId(1));
-    let side = outbox.side();
+    let side = outbox.reply_sender();
     assert_eq!(put(&unsent, &outbox, 1), Put::Taken);
     drop(outbox);
     assert_eq!(side.put(Outgoing::Close(Closing::Final(""))), Put::Gone);
@@ -122,7 +122,7 @@ fn a_meeting_has_a_bound_of_its_own() {
         assert!(account.level().now() <= 10_000);
     }
     assert!(gone > 0);
-    let side = outbox.side();
+    let side = outbox.reply_sender();
     assert_eq!(side.put(Outgoing::Close(Closing::Final(""))), Put::Taken);
 }
 
