@@ -43,7 +43,7 @@ pub use self::proxies::{ClientAddress, TrustedProxies};
 pub(crate) use self::proxy_protocol::read_bytes as read_proxy_header;
 use self::stream::{Held, Watched};
 pub use self::unsent::UnsentLimits;
-use self::unsent::{Asked, Ledger};
+use self::unsent::{Account, Ledger};
 use crate::config::Settings;
 use crate::metrics::{Metrics, Refused};
 use crate::shares::network;
@@ -247,7 +247,7 @@ impl Hall {
 
     /// Who is at the other end, as a proxy says where one is to say so. `None` when it does not.
     async fn client(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
-        if !self.connections.proxies.announces(peer.ip()) {
+        if !self.connections.proxies.speaks_proxy_protocol(peer.ip()) {
             return Some(peer);
         }
         let reading = tokio::time::timeout(self.bounds.header, proxy_protocol::read(stream));
@@ -276,13 +276,13 @@ async fn connection(
     let Some(client) = hall.client(&mut stream, peer).await else {
         return;
     };
-    match hall.connections.admit(client.ip()).await {
-        Ok(share) => {
-            let pays = share.as_ref().map(|_| network(client.ip()));
-            held.registered.connection.belongs_to(pays);
-            held.share = share;
+    // Of the connections of a trusted proxy each request counts.
+    if !hall.connections.proxies.trusts(client.ip()) {
+        match hall.connections.admit(client.ip()).await {
+            Ok(share) => held.share = Some(share),
+            Err(refused) => return hall.metrics.refused_for(refused),
         }
-        Err(refused) => return hall.metrics.refused_for(refused),
+        held.registered.assign(network(client.ip()));
     }
     let known = Arc::clone(&held.registered.connection);
     let stream = Watched::new(stream, bounds.header, Arc::clone(&hall.metrics), held);
@@ -336,18 +336,18 @@ async fn requests<S>(
 {
     let (service, shared) = (TowerToHyperService::new(router), hall.clone());
     let answer = move |mut request: Request<Incoming>| {
-        let (mut asked, is_passed_on) = asked(&mut request, client, &connection, &shared);
+        let (mut account, is_passed_on) = account(&mut request, client, &connection, &shared);
         let service = service.clone();
         async move {
             if is_passed_on {
-                // The connection is the proxy's, which has no share: whoever asks has one.
-                match asked.connections.admit(asked.client).await {
-                    Ok(share) => asked.share = share,
-                    Err(refused) => return Ok::<_, Infallible>(asked.refused(refused)),
+                // The connection is in nobody's share, so the request is.
+                match account.connections.admit(account.network).await {
+                    Ok(share) => account.share = Some(share),
+                    Err(refused) => return Ok::<_, Infallible>(account.refused(refused)),
                 }
             }
             let response = service.call(request).await?;
-            let mut response = asked.answered(response).await;
+            let mut response = account.answered(response).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 response.body_mut().upgrade();
             }
@@ -375,13 +375,15 @@ async fn requests<S>(
     }
 }
 
-/// Notes who has sent a request, in the request too, and whether a trusted proxy has passed it on.
-fn asked(
+/// What a request is charged to, and whether a trusted proxy has passed it on. The request is told
+/// who has sent it. If the proxy names nobody, that is the proxy itself, and all such requests share
+/// its address.
+fn account(
     request: &mut Request<Incoming>,
     peer: SocketAddr,
     connection: &Arc<Connection>,
     hall: &Hall,
-) -> (Asked, bool) {
+) -> (Account, bool) {
     connection.busy();
     let proxies = &hall.connections.proxies;
     let client = proxies.client(peer.ip(), request.headers());
@@ -391,16 +393,15 @@ fn asked(
     if is_passed_on {
         extensions.insert(ViaTrustedProxy);
     }
-    let asked = Asked {
+    let account = Account {
         connections: Arc::clone(&hall.connections),
         ledger: Arc::clone(&hall.ledger),
         connection: Arc::clone(connection),
-        client,
-        pays: (!proxies.trusts(client)).then(|| network(client)),
-        is_done: !request.method().is_safe(),
+        network: network(client),
+        is_write: !request.method().is_safe(),
         share: None,
     };
-    (asked, is_passed_on)
+    (account, is_passed_on)
 }
 
 #[cfg(test)]

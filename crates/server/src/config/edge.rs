@@ -38,21 +38,21 @@ impl Settings {
         }
     }
 
-    /// The proxies whose word is taken.
+    /// The trusted proxies.
     ///
     /// # Errors
     /// When one is neither a network nor an address, or the PROXY protocol is asked of nobody.
     pub fn proxies(&self) -> anyhow::Result<TrustedProxies> {
-        let announce = self.proxy_protocol.unwrap_or_default();
+        let proxy_protocol = self.proxy_protocol.unwrap_or_default();
         let proxies = match &self.trusted_proxies {
             Some(networks) => TrustedProxies::parse(networks.iter().map(String::as_str))?,
             None if self.trust_forwarded.unwrap_or_default() => TrustedProxies::loopback(),
             None => {
-                anyhow::ensure!(!announce, "--proxy-protocol needs --trusted-proxies");
+                anyhow::ensure!(!proxy_protocol, "--proxy-protocol needs --trusted-proxies");
                 TrustedProxies::default()
             }
         };
-        Ok(proxies.announcing(announce))
+        Ok(proxies.with_proxy_protocol(proxy_protocol))
     }
 
     /// Connections that one address may have; 0 is no limit.

@@ -101,23 +101,20 @@ impl Connections {
     }
 
     /// A place in the share of an address, if it has one left or gets one by closing connections of
-    /// its own. A trusted proxy has no share of its own: it needs no place.
+    /// its own.
     ///
     /// # Errors
     /// When the address has its share.
-    pub(super) async fn admit(&self, address: IpAddr) -> Result<Option<Share<IpAddr>>, Refused> {
-        if self.proxies.trusts(address) {
-            return Ok(None);
-        }
+    pub(super) async fn admit(&self, address: IpAddr) -> Result<Share<IpAddr>, Refused> {
         let holder = network(address);
         let take = || self.per_address.take(&holder, 1);
         if let Some(share) = take() {
-            return Ok(Some(share));
+            return Ok(share);
         }
         if self.make_room(Some(holder)) > 0
             && let Some(share) = within(LEAVING, take).await
         {
-            return Ok(Some(share));
+            return Ok(share);
         }
         Err(Refused::Address)
     }
@@ -191,6 +188,13 @@ impl Connections {
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registered {
+    /// Says whose the connection is.
+    pub(super) fn assign(&self, address: IpAddr) {
+        self.connection.belongs_to(Some(address));
     }
 }
 

@@ -15,11 +15,11 @@ pub struct ClientAddress(pub IpAddr);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ViaTrustedProxy;
 
-/// The networks of proxies whose word is taken.
+/// The networks of trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    announce: bool,
+    proxy_protocol: bool,
 }
 
 impl TrustedProxies {
@@ -41,7 +41,7 @@ impl TrustedProxies {
         let networks = networks.into_iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self {
             networks,
-            announce: false,
+            proxy_protocol: false,
         })
     }
 
@@ -52,16 +52,19 @@ impl TrustedProxies {
 
     /// The same proxies, whose connections begin with a header of the PROXY protocol, or do not.
     #[must_use]
-    pub fn announcing(self, announce: bool) -> Self {
-        Self { announce, ..self }
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
+        Self {
+            proxy_protocol,
+            ..self
+        }
     }
 
     /// Whether connections of this address begin with a header of the PROXY protocol.
-    pub(super) fn announces(&self, address: IpAddr) -> bool {
-        self.announce && self.trusts(address)
+    pub(super) fn speaks_proxy_protocol(&self, address: IpAddr) -> bool {
+        self.proxy_protocol && self.trusts(address)
     }
 
-    /// Whether the word of this address is taken.
+    /// Whether it is a trusted proxy's address.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|net| net.contains(&address))
@@ -69,16 +72,17 @@ impl TrustedProxies {
 
     /// Who sent a request, by what is known of its connection and by its `X-Forwarded-For`. Entries
     /// count from the last one, which the nearest proxy has added. Each is believed when whoever
-    /// added it is trusted.
+    /// added it is trusted. What stands before an entry may be any bytes: the client has sent it. If
+    /// no entry names an address, it is the proxy's own request.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all("x-forwarded-for").into_iter().rev();
-        let entries = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         for entry in entries {
             if !self.trusts(client) {
                 break;
             }
-            let Some(address) = entry_address(entry.trim()) else {
+            let Some(address) = entry_address(entry.trim_ascii()) else {
                 break;
             };
             client = address;
@@ -88,7 +92,8 @@ impl TrustedProxies {
 }
 
 /// An address, which may have a port.
-fn entry_address(entry: &str) -> Option<IpAddr> {
+fn entry_address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -131,6 +136,24 @@ mod tests {
         assert_eq!(client(inner, "10.0.0.1", lines), "192.0.2.1");
         let chain = &["203.0.113.1, 192.0.2.1, 10.0.0.2"];
         assert_eq!(client(inner, "10.0.0.1", chain), "192.0.2.1");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_no_other_entry() {
+        let trusted = TrustedProxies::parse(["127.0.0.1"]).unwrap();
+        let client = |lines: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let line = http::HeaderValue::from_bytes(line).unwrap();
+                headers.append("x-forwarded-for", line);
+            }
+            let client = trusted.client("127.0.0.1".parse().unwrap(), &headers);
+            client.to_string()
+        };
+        assert_eq!(client(&[b"\xff, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client(&[b"\xff", b"192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client(&[b"192.0.2.2", b"\xc3\xa4,192.0.2.1 "]), "192.0.2.1");
+        assert_eq!(client(&[b"192.0.2.1, \xff"]), "127.0.0.1");
     }
 
     #[test]

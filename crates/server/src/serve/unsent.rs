@@ -70,7 +70,7 @@ impl Ledger {
     fn charge(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        address: Option<IpAddr>,
+        address: IpAddr,
         bytes: usize,
         in_any_case: bool,
     ) -> Result<Charge, Refused> {
@@ -80,16 +80,10 @@ impl Ledger {
         if exceeds(self.limits.connection, has) {
             return Err(Refused::UnsentByConnection);
         }
-        let share = match address {
-            Some(address) => {
-                let share = self.addresses.take(&address, bytes);
-                if share.is_none() && !in_any_case {
-                    return Err(Refused::UnsentByAddress);
-                }
-                share
-            }
-            None => None,
-        };
+        let share = self.addresses.take(&address, bytes);
+        if share.is_none() && !in_any_case {
+            return Err(Refused::UnsentByAddress);
+        }
         let has = self.all.fetch_add(bytes, Ordering::Relaxed);
         connection.unsent.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.unsent(true, bytes);
@@ -116,21 +110,21 @@ impl Drop for Charge {
     }
 }
 
-/// Who sent a request, as far as its response is concerned.
-pub(super) struct Asked {
+/// What the response to a request is charged to.
+pub(super) struct Account {
     pub(super) connections: Arc<Connections>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) connection: Arc<Connection>,
-    pub(super) client: IpAddr,
-    /// Who pays; nobody does when a trusted proxy asks for itself.
-    pub(super) pays: Option<IpAddr>,
-    /// What was asked for is done by the time there is a response, so that is not refused.
-    pub(super) is_done: bool,
-    /// What is held for as long as the response lasts.
+    /// The network whose share it takes from.
+    pub(super) network: IpAddr,
+    /// The request may have changed something by the time there is a response, so the response is
+    /// not refused.
+    pub(super) is_write: bool,
+    /// A request in the share of its address, for as long as the response lasts.
     pub(super) share: Option<Share<IpAddr>>,
 }
 
-impl Asked {
+impl Account {
     /// The response as it goes out: charged, or a refusal in its place.
     pub(super) async fn answered(self, response: Response) -> http::Response<Charged> {
         let (head, mut body) = response.into_parts();
@@ -183,14 +177,14 @@ impl Asked {
         }
         let charge = |in_any_case| {
             let ledger = &self.ledger;
-            ledger.charge(&self.connection, self.pays, bytes, in_any_case)
+            ledger.charge(&self.connection, self.network, bytes, in_any_case)
         };
         let refused = match charge(false) {
             Ok(charge) => return Ok(Some(Arc::new(charge))),
             Err(refused) => refused,
         };
         let freed = match refused {
-            Refused::UnsentByAddress => self.connections.free(self.pays, bytes),
+            Refused::UnsentByAddress => self.connections.free(Some(self.network), bytes),
             Refused::UnsentByServer => self.connections.free(None, bytes),
             _ => 0,
         };
@@ -198,7 +192,7 @@ impl Asked {
         if freed > 0 {
             charged = within(PATIENCE, || charge(false).ok()).await;
         }
-        if charged.is_none() && self.is_done {
+        if charged.is_none() && self.is_write {
             charged = charge(true).ok();
         }
         charged.map(|charge| Some(Arc::new(charge))).ok_or(refused)
@@ -209,7 +203,7 @@ impl Asked {
             first,
             rest,
             charge,
-            asked: self,
+            account: self,
         }
     }
 }
@@ -219,20 +213,20 @@ pub(super) struct Charged {
     first: Option<Bytes>,
     rest: Body,
     charge: Option<Arc<Charge>>,
-    asked: Asked,
+    account: Account,
 }
 
 impl Charged {
     /// The response to an upgrade: what was held for the request is held by the connection from here
     /// on.
     pub(super) fn upgrade(&mut self) {
-        self.asked.connection.upgraded(self.asked.share.take());
+        self.account.connection.upgraded(self.account.share.take());
     }
 }
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        self.asked.connection.idle();
+        self.account.connection.idle();
     }
 }
 
