@@ -36,7 +36,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connections::{Connection, Connections, PATIENCE};
+use self::connections::{Connection, Connections};
 pub use self::listen::{bind, raise_open_files};
 pub(crate) use self::proxies::ViaTrustedProxy;
 pub use self::proxies::{ClientAddress, TrustedProxies};
@@ -235,14 +235,8 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
 impl Hall {
     /// A place among the connections. When there is none, those that only wait give way.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let place = || Arc::clone(&self.permits).try_acquire_owned().ok();
-        if let Some(permit) = place() {
-            return Some(permit);
-        }
-        if self.connections.make_room(None) == 0 {
-            return None;
-        }
-        connections::within(PATIENCE, place).await
+        let permit = || Arc::clone(&self.permits).try_acquire_owned().ok();
+        self.connections.place(permit).await
     }
 
     /// Who is at the other end, as a proxy says where one is to say so. `None` when it does not.

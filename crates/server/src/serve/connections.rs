@@ -2,9 +2,10 @@
 //! for others.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,11 @@ use crate::shares::{Share, Shares, network};
 
 /// A peer that has taken nothing for so long may be disconnected for the sake of others.
 const SLOW: Duration = Duration::from_secs(1);
-/// A search looks at every connection. Between two of them there is so much time for each.
+/// A search looks at every connection of an address, or at every one. Between two of them there is so
+/// much time for each.
 const SEARCH: Duration = Duration::from_micros(1);
-/// How long the disconnected get to give back what they hold.
-const LEAVING: Duration = Duration::from_millis(100);
+/// How long a request for a place or for memory waits for others to give it back.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Of so many connections, a search closes one. It closes one at least.
 const PORTION: usize = 64;
 
@@ -35,20 +37,55 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
+    all: Group,
+    by_network: HashMap<IpAddr, Group>,
+}
+
+/// Connections that are searched together. Each group has its own times of searches, so that nobody
+/// who searches one keeps others from searching another.
+#[derive(Default)]
+struct Group {
     by_number: HashMap<u64, Arc<Connection>>,
-    searched: Option<Instant>,
+    for_places: LastSearch,
+    for_bytes: LastSearch,
+}
+
+/// The last search of a group.
+#[derive(Default)]
+struct LastSearch {
+    at: Option<Instant>,
+    /// The connections that it closed, which may not be gone yet.
+    closed: Vec<u64>,
+}
+
+/// What a search is for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// A place for a connection.
+    Place,
+    /// Memory for so many bytes.
+    Bytes(usize),
+}
+
+/// What a search has led to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Nothing can be freed.
+    Nothing,
+    /// Connections are being closed, or were looked for just now.
+    Wait,
 }
 
 /// One connection. What it does is noted without locks, since every request does.
 pub(super) struct Connection {
     number: u64,
     began: Instant,
-    /// The address that pays for it, unless it is a trusted proxy's.
-    network: Mutex<Option<IpAddr>>,
-    /// When it began to wait for a request's head, in milliseconds after the start, and one more; 0
-    /// while a request is served, and from an upgrade on.
+    /// The network whose share it takes from, unless it is a trusted proxy's.
+    network: OnceLock<IpAddr>,
+    /// The [`stamp`] of when it began to wait for a request's head; 0 while a request is served, and
+    /// after an upgrade.
     idle: AtomicU64,
-    /// The same of when the system took no more bytes for the peer; 0 while it does.
+    /// The stamp of when the system took no more bytes for the peer; 0 while it takes them.
     blocked: AtomicU64,
     upgraded: AtomicBool,
     closing: AtomicBool,
@@ -84,7 +121,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             number,
             began: self.began,
-            network: Mutex::default(),
+            network: OnceLock::new(),
             idle: AtomicU64::new(stamp(self.began)),
             blocked: AtomicU64::default(),
             upgraded: AtomicBool::default(),
@@ -93,7 +130,7 @@ impl Connections {
             unsent: AtomicUsize::default(),
             kept: Mutex::default(),
         });
-        open.by_number.insert(number, Arc::clone(&connection));
+        open.all.by_number.insert(number, Arc::clone(&connection));
         Registered {
             connections: Arc::clone(self),
             connection,
@@ -107,83 +144,82 @@ impl Connections {
     /// When the address has its share.
     pub(super) async fn admit(&self, address: IpAddr) -> Result<Share<IpAddr>, Refused> {
         let holder = network(address);
-        let take = || self.per_address.take(&holder, 1);
-        if let Some(share) = take() {
-            return Ok(share);
-        }
-        if self.make_room(Some(holder)) > 0
-            && let Some(share) = within(LEAVING, take).await
-        {
-            return Ok(share);
-        }
-        Err(Refused::Address)
+        let place = || self.per_address.take(&holder, 1);
+        let place = self.retry(Some(holder), Wanted::Place, place).await;
+        place.ok_or(Refused::Address)
     }
 
-    /// Closes some of the connections that wait for a request or whose peers take nothing, the
-    /// longest first; how many.
-    pub(super) fn make_room(&self, of: Option<IpAddr>) -> usize {
-        let Some(mut found) = self.search(of, Connection::waits) else {
-            return 0;
-        };
-        let portion = (self.open().by_number.len() / PORTION).max(1);
-        if found.len() > portion {
-            found.select_nth_unstable_by_key(portion - 1, |(since, _)| *since);
-            found.truncate(portion);
-        }
-        self.close(found)
+    /// Takes a place that closing connections gives back, if there is none left.
+    pub(super) async fn place<T>(&self, take: impl FnMut() -> Option<T>) -> Option<T> {
+        self.retry(None, Wanted::Place, take).await
     }
 
-    /// Disconnects peers that take nothing while the server holds something for them, the slowest
-    /// first, until so many bytes are free; how many peers.
-    pub(super) fn free(&self, of: Option<IpAddr>, bytes: usize) -> usize {
-        let Some(mut found) = self.search(of, Connection::holds) else {
-            return 0;
-        };
-        found.sort_unstable_by_key(|(since, _)| *since);
-        let mut freed = 0;
-        let enough = found.iter().position(|(_, connection)| {
-            freed += connection.unsent.load(Ordering::Relaxed);
-            freed >= bytes
-        });
-        found.truncate(enough.map_or(found.len(), |last| last + 1));
-        self.close(found)
-    }
-
-    /// Those that a test finds, with what it found; `None` when the last search was just now.
-    fn search(
+    /// Takes memory that disconnecting peers gives back, of one network or of all, if there is none
+    /// left.
+    pub(super) async fn memory<T>(
         &self,
         of: Option<IpAddr>,
-        test: impl Fn(&Connection) -> Option<u64>,
-    ) -> Option<Vec<(u64, Arc<Connection>)>> {
-        let mut open = self.open();
-        let now = Instant::now();
-        let count = u32::try_from(open.by_number.len()).unwrap_or(u32::MAX);
-        if open
-            .searched
-            .is_some_and(|last| now - last < SEARCH * count)
-        {
-            return None;
-        }
-        open.searched = Some(now);
-        let all = open.by_number.values();
-        let asked = all.filter(|connection| of.is_none() || connection.network() == of);
-        let found =
-            asked.filter_map(|connection| Some((test(connection)?, Arc::clone(connection))));
-        Some(found.collect())
+        bytes: usize,
+        take: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        self.retry(of, Wanted::Bytes(bytes), take).await
     }
 
-    fn close(&self, found: Vec<(u64, Arc<Connection>)>) -> usize {
-        let count = found.len();
-        for (_, connection) in found {
-            let reason = if connection.blocked.load(Ordering::Relaxed) > 0 {
-                Disconnected::Slow
-            } else {
+    /// Tries until it succeeds, nothing more can be freed or the time is over: closed connections
+    /// give back what they hold when their tasks run.
+    async fn retry<T>(
+        &self,
+        of: Option<IpAddr>,
+        wanted: Wanted,
+        mut take: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(taken) = take() {
+                return Some(taken);
+            }
+            if self.search(of, wanted) == Search::Nothing || Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Closes connections, of one network or of all: some of those that wait for a request or whose
+    /// peers take nothing, the longest first; or as many of those whose peers take nothing as hold so
+    /// many bytes. None are closed while those of the last search are on their way out.
+    fn search(&self, of: Option<IpAddr>, wanted: Wanted) -> Search {
+        let found = {
+            let mut open = self.open();
+            let group = match of {
+                None => Some(&mut open.all),
+                Some(network) => open.by_network.get_mut(&network),
+            };
+            let Some(group) = group else {
+                return Search::Nothing;
+            };
+            let Some(found) = group.search(wanted) else {
+                return Search::Wait;
+            };
+            found
+        };
+        if found.is_empty() {
+            return Search::Nothing;
+        }
+        self.close(found);
+        Search::Wait
+    }
+
+    fn close(&self, found: Vec<Arc<Connection>>) {
+        for connection in found {
+            let reason = if connection.idle.load(Ordering::Relaxed) > 0 {
                 Disconnected::Idle
+            } else {
+                Disconnected::Slow
             };
             self.metrics.disconnected(reason);
             connection.close();
         }
-        count
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -191,32 +227,94 @@ impl Connections {
     }
 }
 
+impl Group {
+    /// Those to close, the longest waiting first. `None` when the last search for this was just now,
+    /// or has closed some that are not gone yet.
+    fn search(&mut self, wanted: Wanted) -> Option<Vec<Arc<Connection>>> {
+        let now = Instant::now();
+        let count = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
+        let last = match wanted {
+            Wanted::Place => &self.for_places,
+            Wanted::Bytes(_) => &self.for_bytes,
+        };
+        if let Some(at) = last.at {
+            let since = now.saturating_duration_since(at);
+            let mut closed = last.closed.iter();
+            let is_going = since < PATIENCE && closed.any(|it| self.by_number.contains_key(it));
+            if is_going || since < SEARCH * count {
+                return None;
+            }
+        }
+        let mut found = self.candidates(wanted);
+        found.sort_unstable_by_key(|(since, _)| *since);
+        let enough = match wanted {
+            Wanted::Place => (self.by_number.len() / PORTION).max(1),
+            Wanted::Bytes(bytes) => {
+                let mut freed = 0;
+                let enough = found.iter().position(|(_, connection)| {
+                    freed += connection.unsent.load(Ordering::Relaxed);
+                    freed >= bytes
+                });
+                enough.map_or(found.len(), |last| last + 1)
+            }
+        };
+        found.truncate(enough);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|(_, connection)| connection)
+            .collect();
+        let last = match wanted {
+            Wanted::Place => &mut self.for_places,
+            Wanted::Bytes(_) => &mut self.for_bytes,
+        };
+        last.at = Some(now);
+        last.closed = found.iter().map(|connection| connection.number).collect();
+        Some(found)
+    }
+
+    /// Those that may be closed, each with the stamp of since when.
+    fn candidates(&self, wanted: Wanted) -> Vec<(u64, Arc<Connection>)> {
+        let since = |connection: &Connection| match wanted {
+            Wanted::Place => connection.waits(),
+            Wanted::Bytes(_) => connection.holds(),
+        };
+        let all = self.by_number.values();
+        all.filter_map(|connection| Some((since(connection)?, Arc::clone(connection))))
+            .collect()
+    }
+}
+
 impl Registered {
-    /// Says whose the connection is.
-    pub(super) fn assign(&self, address: IpAddr) {
-        self.connection.belongs_to(Some(address));
+    /// Says whose share the connection takes from. Only the first time counts.
+    pub(super) fn assign(&self, network: IpAddr) {
+        let connection = &self.connection;
+        if connection.network.set(network).is_ok() {
+            let mut open = self.connections.open();
+            let group = open.by_network.entry(network).or_default();
+            let by_number = &mut group.by_number;
+            by_number.insert(connection.number, Arc::clone(connection));
+        }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.connections
-            .open()
-            .by_number
-            .remove(&self.connection.number);
+        let number = self.connection.number;
+        let mut open = self.connections.open();
+        open.all.by_number.remove(&number);
+        let Some(network) = self.connection.network.get() else {
+            return;
+        };
+        if let Entry::Occupied(mut group) = open.by_network.entry(*network) {
+            group.get_mut().by_number.remove(&number);
+            if group.get().by_number.is_empty() {
+                group.remove();
+            }
+        }
     }
 }
 
 impl Connection {
-    /// Whose it is.
-    pub(super) fn belongs_to(&self, address: Option<IpAddr>) {
-        *locked(&self.network) = address;
-    }
-
-    fn network(&self) -> Option<IpAddr> {
-        *locked(&self.network)
-    }
-
     /// A request has come.
     pub(super) fn busy(&self) {
         self.idle.store(0, Ordering::Relaxed);
@@ -229,7 +327,7 @@ impl Connection {
         }
     }
 
-    /// It is no connection of requests any more.
+    /// The connection was upgraded: no more requests come on it.
     pub(super) fn upgraded(&self, share: Option<Share<IpAddr>>) {
         self.upgraded.store(true, Ordering::Relaxed);
         self.busy();
@@ -278,24 +376,6 @@ impl Connection {
         (since > 0 && since + slow < stamp(self.began)).then_some(since)
     }
 }
-
-/// Tries until it succeeds or the time is over: the disconnected give back what they hold when their
-/// tasks run.
-pub(super) async fn within<T>(time: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = tokio::time::Instant::now() + time;
-    loop {
-        if let Some(done) = attempt() {
-            return Some(done);
-        }
-        if tokio::time::Instant::now() > deadline {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// How long the disconnected get.
-pub(super) const PATIENCE: Duration = LEAVING;
 
 /// Milliseconds after the start, and one more: never 0.
 fn stamp(began: Instant) -> u64 {

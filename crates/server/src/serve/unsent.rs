@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use super::connections::{Connection, Connections, PATIENCE, within};
+use super::connections::{Connection, Connections};
 use crate::api::ApiError;
 use crate::metrics::{Metrics, Refused};
 use crate::shares::{Share, Shares};
@@ -183,14 +183,15 @@ impl Account {
             Ok(charge) => return Ok(Some(Arc::new(charge))),
             Err(refused) => refused,
         };
-        let freed = match refused {
-            Refused::UnsentByAddress => self.connections.free(Some(self.network), bytes),
-            Refused::UnsentByServer => self.connections.free(None, bytes),
-            _ => 0,
+        let of = match refused {
+            Refused::UnsentByAddress => Some(Some(self.network)),
+            Refused::UnsentByServer => Some(None),
+            _ => None,
         };
         let mut charged = None;
-        if freed > 0 {
-            charged = within(PATIENCE, || charge(false).ok()).await;
+        if let Some(of) = of {
+            let charge = || charge(false).ok();
+            charged = self.connections.memory(of, bytes, charge).await;
         }
         if charged.is_none() && self.is_write {
             charged = charge(true).ok();
