@@ -11,7 +11,7 @@ mod past;
 mod tests;
 
 pub(crate) use chat_bytes::count_old_messages;
-pub(crate) use chat_dump::{chat_csv, has_chat};
+pub(crate) use chat_dump::{CHAT_PIECE_BYTES, chat_csv, has_chat};
 pub(crate) use past::past;
 
 use std::collections::{HashMap, HashSet};

@@ -42,6 +42,7 @@ pub(crate) use self::proxies::ViaTrustedProxy;
 pub use self::proxies::{ClientAddress, TrustedProxies};
 pub(crate) use self::proxy_protocol::read_bytes as read_proxy_header;
 use self::stream::{Held, Watched};
+pub(crate) use self::unsent::PieceBytes;
 pub use self::unsent::UnsentLimits;
 use self::unsent::{Account, Ledger};
 use crate::config::Settings;

@@ -118,6 +118,7 @@ pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Respons
         Some(_) => StatusCode::PARTIAL_CONTENT,
     };
     let mut response = described(status, &tag, Body::from_stream(found.bytes));
+    response.extensions_mut().insert(found.pieces);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(found.length));
     let kind = HeaderValue::from_static(found.kind.mime());

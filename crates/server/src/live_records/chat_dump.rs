@@ -39,6 +39,9 @@ pub(super) static STATEMENTS: [&Statement; 3] = [&PUBLIC, &FITTING, &ANY_PUBLIC]
 const CHUNK: i64 = 500;
 /// Bytes of them, at most, unless one has more.
 const CHUNK_BYTES: i64 = 1 << 20;
+/// Bytes of a piece of CSV at most, or nearly so: each character of the messages may be a quote, and
+/// each row has ids and times.
+pub(crate) const CHAT_PIECE_BYTES: usize = (2 << 20) + 500 * 512;
 const HEADER: &str = "id,participantId,sessionId,meetingId,displayName,pinned,isEdited,payloadType,payload,createdAt\r\n";
 
 struct DumpRow(ChatMessage, MeetingId);

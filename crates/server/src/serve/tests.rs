@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 
 mod eviction;
+mod unread;
 
 /// The request of RFC 8489 that asks for nothing but the client's own address.
 const BINDING: &[u8] = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction.";

@@ -26,8 +26,21 @@ use crate::shares::{Share, Shares};
 
 /// A body that is not larger is not charged: every connection may have it beside its buffers.
 const SMALL: usize = 4 * 1024;
-/// What is charged for a body that comes in pieces: as much of it as the connection's buffer takes.
+/// What is charged for a body that comes in pieces when nothing is said of them: as much of it as the
+/// connection's buffer takes, and a piece of 8 KiB.
 const WINDOW: usize = super::HEAD_BYTES + 8 * 1024;
+
+/// An extension of responses whose bodies come in pieces: how many bytes a piece has at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PieceBytes(pub(crate) usize);
+
+impl PieceBytes {
+    /// What of such a body is in memory at a time: the connection takes the next piece when there is
+    /// less than a buffer left of the one before, all of which is in memory until it is written.
+    fn window(self) -> usize {
+        2 * self.0.max(super::HEAD_BYTES)
+    }
+}
 
 /// How many bytes may be unsent; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +142,8 @@ impl Account {
     pub(super) async fn answered(self, response: Response) -> http::Response<Charged> {
         let (head, mut body) = response.into_parts();
         let exact = body.size_hint().exact();
+        let pieces = head.extensions.get::<PieceBytes>();
+        let window = pieces.map_or(WINDOW, |pieces| pieces.window());
         let mut first = None;
         let bytes = match exact {
             Some(bytes) if bytes <= SMALL as u64 => 0,
@@ -140,10 +155,10 @@ impl Account {
                     // In memory for others too.
                     Some(bytes) if !bytes.is_unique() => 0,
                     Some(bytes) => bytes.len(),
-                    None => WINDOW,
+                    None => window,
                 }
             }
-            None => WINDOW,
+            None => window,
         };
         match self.charge(bytes).await {
             Ok(charge) => {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{Method, header};
 use parlor_protocol::ids::{AppId, SessionId};
 use schemars::JsonSchema;
@@ -15,8 +15,9 @@ use serde::Serialize;
 use super::{OneSession, find};
 use crate::api::{ApiError, Call, Data, Endpoint, Problem};
 use crate::clock::rfc3339;
-use crate::live_records::{chat_csv, has_chat};
+use crate::live_records::{CHAT_PIECE_BYTES, chat_csv, has_chat};
 use crate::parlor::Parlor;
+use crate::serve::PieceBytes;
 use crate::{client_api, signed_links};
 
 /// How long a link works, in seconds.
@@ -112,5 +113,6 @@ async fn download(
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     ];
     let body = Body::from_stream(chat_csv(parlor, app, session));
-    Ok((headers, body).into_response())
+    let pieces = Extension(PieceBytes(CHAT_PIECE_BYTES));
+    Ok((headers, pieces, body).into_response())
 }

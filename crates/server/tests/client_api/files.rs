@@ -248,6 +248,11 @@ async fn readers_who_stop_cost_little_of_a_large_file() {
             stream
         })
         .collect();
+    let metrics = server.parlor().metrics().await.unwrap();
+    let mut lines = metrics.lines();
+    let charged = lines.find_map(|line| line.strip_prefix("parlor_http_unsent_bytes "));
+    // Two pieces of 64 KiB for each.
+    assert_eq!(charged, Some((30 * 2 * 64 * 1024).to_string().as_str()));
     let grown = process.settled().await.unwrap().saturating_sub(before);
     println!("{before} bytes, {grown} more with thirty who do not read on");
     // Less than two files of thirty. Most of it is of the threads that read files, which the runtime

@@ -26,6 +26,7 @@ use crate::api::ApiError;
 use crate::client_api::links::File;
 use crate::config::Settings;
 use crate::disk::Disk;
+use crate::serve::PieceBytes;
 use writing::PARTS_AT_ONCE;
 
 /// Bytes of a part on its way to S3, which takes no smaller ones.
@@ -33,11 +34,12 @@ use writing::PARTS_AT_ONCE;
 const S3_PART_BYTES: usize = 5 * 1024 * 1024;
 /// Bytes of a part on its way to a disk.
 const DISK_PART_BYTES: usize = 256 * 1024;
-/// Bytes that are read at once from S3, where each read is a request.
+/// Bytes that are read at once from S3, where each read is a request. Twice as many are in memory for
+/// each client that a file is sent to.
 #[cfg(feature = "s3")]
-const S3_READ_BYTES: u64 = 1024 * 1024;
+const S3_READ_BYTES: u64 = 256 * 1024;
 /// Bytes that are read at once from a disk.
-const DISK_READ_BYTES: u64 = 256 * 1024;
+const DISK_READ_BYTES: u64 = 64 * 1024;
 /// Reads of files at a time. On a disk each takes a thread, and what such threads have allocated is
 /// given back only some time after they have ended.
 const READS: usize = 4;
@@ -69,6 +71,8 @@ pub(super) struct Found {
     pub(super) length: u64,
     /// The `Content-Range`, when it is not the whole.
     pub(super) part: Option<String>,
+    /// How many bytes each piece has at most.
+    pub(super) pieces: PieceBytes,
     /// The bytes.
     pub(super) bytes: BoxStream<'static, object_store::Result<Bytes>>,
 }
@@ -160,6 +164,7 @@ impl Files {
             kind,
             length: range.end - range.start,
             part,
+            pieces: PieceBytes(usize::try_from(self.read_bytes).unwrap_or(usize::MAX)),
             bytes: self.clone().pieces(path, first, range),
         })
     }
