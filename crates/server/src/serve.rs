@@ -55,6 +55,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const DAY_SECS: u64 = 24 * 60 * 60;
 /// Bytes that TLS holds back for a peer that does not take them.
 const TLS_BUFFER_BYTES: usize = 64 * 1024;
+/// Connections that wait for others to give way to them. When there are more, they are refused.
+const WAITING: usize = 64;
 /// Headers in a request.
 const HEADERS: usize = 100;
 
@@ -155,6 +157,8 @@ struct Hall {
     stop: CancellationToken,
     open: TaskTracker,
     permits: Arc<Semaphore>,
+    /// Connections that wait for a permit.
+    waiting: Arc<Semaphore>,
     connections: Arc<Connections>,
     ledger: Arc<Ledger>,
 }
@@ -174,6 +178,7 @@ pub async fn serve(
         stop,
         open: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(bounds.connections)),
+        waiting: Arc::new(Semaphore::new(WAITING)),
         connections: Arc::new(connections),
         ledger: Arc::new(Ledger::new(bounds.unsent, Arc::clone(&metrics))),
         metrics,
@@ -209,35 +214,45 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
                 continue;
             }
         };
-        let Some(permit) = hall.permit().await else {
-            hall.metrics.refused();
-            hall.metrics.refused_for(Refused::Connections);
-            continue;
-        };
-        let held = Held {
-            permit,
-            connected: hall.metrics.connected(),
-            open: hall.open.token(),
-            share: None,
-            registered: hall.connections.register(),
-        };
-        let serving = connection(
-            stream,
-            peer,
-            tls.clone(),
-            router.clone(),
-            hall.clone(),
-            held,
-        );
-        tokio::spawn(serving);
+        let (tls, router, hall) = (tls.clone(), router.clone(), hall.clone());
+        match hall.try_permit() {
+            Some(permit) => {
+                tokio::spawn(connection(stream, peer, tls, router, hall, permit));
+            }
+            // Whoever has to wait keeps nobody else from being accepted.
+            None => match Arc::clone(&hall.waiting).try_acquire_owned() {
+                Ok(waiting) => {
+                    hall.open.clone().spawn(async move {
+                        let permit = hall.permit().await;
+                        drop(waiting);
+                        match permit {
+                            Some(permit) => {
+                                connection(stream, peer, tls, router, hall, permit).await;
+                            }
+                            None => hall.refuse(),
+                        }
+                    });
+                }
+                Err(_) => hall.refuse(),
+            },
+        }
     }
 }
 
 impl Hall {
     /// A place among the connections. When there is none, those that only wait give way.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let permit = || Arc::clone(&self.permits).try_acquire_owned().ok();
-        self.connections.place(permit).await
+        self.connections.place(|| self.try_permit()).await
+    }
+
+    fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Counts a connection for which there is no place.
+    fn refuse(&self) {
+        self.metrics.refused();
+        self.metrics.refused_for(Refused::Connections);
     }
 
     /// Who is at the other end, as a proxy says where one is to say so. `None` when it does not.
@@ -261,9 +276,16 @@ async fn connection(
     tls: Option<Tls>,
     router: Router,
     hall: Hall,
-    mut held: Held,
+    permit: OwnedSemaphorePermit,
 ) {
     let bounds = hall.bounds;
+    let mut held = Held {
+        permit,
+        connected: hall.metrics.connected(),
+        open: hall.open.token(),
+        share: None,
+        registered: hall.connections.register(),
+    };
     // Small answers must not wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     // A peer that is gone does not acknowledge; one that does not read is up to `Watched`.

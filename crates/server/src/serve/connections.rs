@@ -85,6 +85,8 @@ pub(super) struct Connection {
     /// The [`stamp`] of when it began to wait for a request's head; 0 while a request is served, and
     /// after an upgrade.
     idle: AtomicU64,
+    /// The response to its last request is made, but may not be written yet.
+    answered: AtomicBool,
     /// The stamp of when the system took no more bytes for the peer; 0 while it takes them.
     blocked: AtomicU64,
     upgraded: AtomicBool,
@@ -123,6 +125,7 @@ impl Connections {
             began: self.began,
             network: OnceLock::new(),
             idle: AtomicU64::new(stamp(self.began)),
+            answered: AtomicBool::default(),
             blocked: AtomicU64::default(),
             upgraded: AtomicBool::default(),
             closing: AtomicBool::default(),
@@ -317,12 +320,19 @@ impl Drop for Registered {
 impl Connection {
     /// A request has come.
     pub(super) fn busy(&self) {
+        self.answered.store(false, Ordering::Relaxed);
         self.idle.store(0, Ordering::Relaxed);
     }
 
-    /// A request has been answered.
-    pub(super) fn idle(&self) {
-        if !self.upgraded.load(Ordering::Relaxed) {
+    /// The last of a response has been made. The connection is idle when that is written.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was made is written.
+    pub(super) fn flushed(&self) {
+        let is_answered = self.answered.swap(false, Ordering::Relaxed);
+        if is_answered && !self.upgraded.load(Ordering::Relaxed) {
             self.idle.store(stamp(self.began), Ordering::Relaxed);
         }
     }

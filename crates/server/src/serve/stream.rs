@@ -85,7 +85,7 @@ impl Watched {
             ready!(self.blocked(context))?;
             return Poll::Pending;
         }
-        // The system has lost its patience first.
+        // The peer has not acknowledged anything for so long that the system has given up first.
         if let Poll::Ready(Err(error)) = &written
             && error.kind() == ErrorKind::TimedOut
         {
@@ -101,7 +101,7 @@ impl Watched {
         written
     }
 
-    /// The peer takes nothing; an error once that is no longer borne.
+    /// The peer takes nothing; an error when its time is over or the connection is to be closed.
     fn blocked(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let patience = self.patience;
         let deadline = self
@@ -178,7 +178,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if let Poll::Ready(Ok(())) = &flushed {
+            self.connection().flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -242,7 +242,7 @@ impl Charged {
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        self.account.connection.idle();
+        self.account.connection.answered();
     }
 }
 
