@@ -263,10 +263,17 @@ pub enum MediaOrder {
         peer: PeerId,
         /// Whose share it takes from.
         person: ParticipantId,
+        /// Whether the peer has ever been let into the meeting.
+        admitted: bool,
         /// The client publishes on it; otherwise it receives.
         publishes: bool,
         /// The SDP offer.
         offer: String,
+    },
+    /// The peer was let into the meeting. It may have transports since before.
+    Admit {
+        /// Who.
+        peer: PeerId,
     },
     /// Take a track from a client.
     Produce {

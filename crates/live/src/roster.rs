@@ -272,6 +272,7 @@ impl Room {
         (stay.entered_ms, stay.left_ms) = (turn.now_ms, None);
         stay.since = turn.monotonic;
         self.session.record.total += i64::from(first);
+        self.admit_media(turn, seat);
         self.keep_peer(turn, seat);
         if self.peers[seat].has_stage() {
             self.keep_stage(turn, seat);

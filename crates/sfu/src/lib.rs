@@ -39,7 +39,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parlor_protocol::{AppId, MeetingId, ParticipantId, PeerId, ProducerId};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::events::Listener;
 pub use crate::events::{Event, Events};
@@ -67,6 +67,9 @@ pub struct Owner {
     pub app: AppId,
     /// The person, who may have several clients in a meeting.
     pub person: ParticipantId,
+    /// Whether the client has been let into the meeting. When all transports are taken, those of
+    /// clients that have not go first.
+    pub admitted: bool,
 }
 
 impl Owner {
@@ -75,6 +78,7 @@ impl Owner {
         Self {
             app: AppId::from_uuid(member.meeting.uuid()),
             person: ParticipantId::from_uuid(member.peer.uuid()),
+            admitted: true,
         }
     }
 }
@@ -388,18 +392,49 @@ impl Media {
             claim,
         });
         let waiting = Arc::clone(&self.waiting);
+        let others = self
+            .shards
+            .iter()
+            .filter(|other| !other.same_channel(&shard));
+        let others: Vec<_> = others.cloned().collect();
         async move {
             claimed.map_err(|_| Error::Stopped)?;
-            asked(&shard, &waiting, &offer, |offer, reply| Command::Open {
-                owner,
-                member,
-                direction,
-                claim,
-                offer,
-                reply,
-            })
-            .await
+            let _waits = reserve(&waiting, &offer)?;
+            let open = |is_last| {
+                ask(&shard, &offer, move |offer, reply| Command::Open {
+                    owner,
+                    member,
+                    direction,
+                    claim,
+                    is_last,
+                    offer,
+                    reply,
+                })
+            };
+            let opened = open(others.is_empty()).await;
+            let Err(Error::Full | Error::Share(Share::App)) = opened else {
+                return opened;
+            };
+            for other in &others {
+                let (reply, answer) = oneshot::channel();
+                let for_whom = (owner, member);
+                let is_full = opened == Err(Error::Full);
+                let command = Command::Evict {
+                    for_whom,
+                    is_full,
+                    reply,
+                };
+                if other.send(command).is_ok() && answer.await == Ok(true) {
+                    break;
+                }
+            }
+            open(true).await
         }
+    }
+
+    /// The client has been let into the meeting.
+    pub fn admit(&self, member: Member) {
+        self.tell(member.meeting, Command::Admit { member });
     }
 
     /// Answers an offer with a new track in it.
@@ -624,9 +659,22 @@ async fn asked<T>(
     text: &str,
     command: impl FnOnce(Description, oneshot::Sender<Result<T, Error>>) -> Command,
 ) -> Result<T, Error> {
+    let _waits = reserve(waiting, text)?;
+    ask(shard, text, command).await
+}
+
+/// Room for a description that waits for its answer.
+fn reserve<'w>(waiting: &'w Semaphore, text: &str) -> Result<SemaphorePermit<'w>, Error> {
     // What is too long to be read takes no room from the others.
     let bytes = u32::try_from(text.len().min(sdp::MAX_BYTES)).unwrap_or(u32::MAX);
-    let _waits = waiting.try_acquire_many(bytes).map_err(|_| Error::Full)?;
+    waiting.try_acquire_many(bytes).map_err(|_| Error::Full)
+}
+
+async fn ask<T>(
+    shard: &mpsc::UnboundedSender<Command>,
+    text: &str,
+    command: impl FnOnce(Description, oneshot::Sender<Result<T, Error>>) -> Command,
+) -> Result<T, Error> {
     let description =
         Description::parse(text).map_err(|error| Error::BadOffer(error.to_string()))?;
     let (reply, answer) = oneshot::channel();

@@ -79,7 +79,14 @@ struct Shard {
     counters: Arc<Counters>,
     stats: Stats,
     /// The latest order of each member and direction that is still being read.
-    claims: HashMap<(Member, Direction), u64>,
+    claims: HashMap<(Member, Direction), Claim>,
+}
+
+/// An order to open a transport that is still being read.
+struct Claim {
+    number: u64,
+    /// The member was let into the meeting meanwhile.
+    admitted: bool,
 }
 
 impl Shard {

@@ -78,14 +78,24 @@ impl Room {
         }
         let publishes = !request.consuming;
         let order = self.order(asked, Pending::Open { publishes })?;
+        let peer = &self.peers[asked.seat];
         turn.emit(Output::Media(MediaOrder::Open {
             order,
-            peer: self.peers[asked.seat].id(),
-            person: self.peers[asked.seat].user(),
+            peer: peer.id(),
+            person: peer.user(),
+            admitted: peer.is_inside() || peer.stay.is_some(),
             publishes,
             offer,
         }));
         Ok(())
+    }
+
+    /// The peer was let in: the media plane is told, if it may have transports from before.
+    pub(crate) fn admit_media(&self, turn: &mut Turn<'_>, seat: Seat) {
+        if self.tracks.of(seat).is_some() {
+            let peer = self.peers[seat].id();
+            turn.emit(Output::Media(MediaOrder::Admit { peer }));
+        }
     }
 
     /// The media plane has answered.

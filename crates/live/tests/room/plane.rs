@@ -77,6 +77,7 @@ impl Plane {
                 self.consumers.retain(|consumer, _| !revoked(consumer));
             }
             MediaOrder::Pin { peer } => self.pinned = *peer,
+            MediaOrder::Admit { .. } => {}
             MediaOrder::Close { peer, .. } => {
                 for publishes in [true, false] {
                     self.free(*peer, publishes);

@@ -1,6 +1,7 @@
 //! What becomes of tracks when transports, sockets and peers come and go (contract: media 2 and 5).
 
 use parlor_live::{Input, Limits, MediaAnswer, MediaOrder, Source};
+use parlor_protocol::preset::WaitingRoomType;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
     PeerJoinRequest, ProducerCreateRequest, SelectedPeersDiffResponse,
@@ -8,9 +9,9 @@ use parlor_protocol::signal::media::edge::{
 use parlor_protocol::signal::media::{
     CreateTransportRequest, RenegotiateRequest, SessionDescription,
 };
-use parlor_protocol::signal::socket::room::RemoveParticipantsRequest;
+use parlor_protocol::signal::socket::room::{AcceptWaitingRoomRequests, RemoveParticipantsRequest};
 
-use crate::people::{guest, host, peer};
+use crate::people::{guest, host, peer, user, waiting};
 use crate::plane::{BAD, offer, track};
 use crate::tracks::two;
 use crate::world::{Done, World, join};
@@ -65,6 +66,37 @@ fn whoever_means_a_transport_that_is_gone_makes_a_new_one_and_is_reminded_to_use
     assert!(!world.subscribe(two, &[&mic]).refused());
     world.pass(2_000);
     assert!(world.pass(2_000).frames.is_empty());
+}
+
+#[test]
+fn the_media_plane_is_told_who_was_let_in() {
+    let mut world = World::new(Limits::default());
+    let boss = join(&mut world, &host(0));
+    let (waits, _) = world.connect(&waiting(1, WaitingRoomType::SkipOnAccept));
+    let request = CreateTransportRequest {
+        description: Some(offer()),
+        ..CreateTransportRequest::default()
+    };
+    let mut admitted = |world: &mut World| {
+        let ordered = world.ask(waits, event::CREATE_TRANSPORT, &request).done;
+        let orders = ordered.media.iter().filter_map(|order| match order {
+            MediaOrder::Open { admitted, .. } => Some(*admitted),
+            _ => None,
+        });
+        orders.collect::<Vec<_>>()
+    };
+    // Clients make their transports before they ask to join, and while they wait.
+    assert_eq!(admitted(&mut world), [false]);
+    world.ask(waits, event::JOIN_ROOM, &());
+    assert_eq!(admitted(&mut world), [false]);
+    let request = AcceptWaitingRoomRequests {
+        user_ids: vec![user(1).to_string()],
+    };
+    world.ask(boss, event::ACCEPT_WAITING_ROOM_REQUESTS, &request);
+    let done = world.ask(waits, event::JOIN_ROOM, &()).done;
+    let told = MediaOrder::Admit { peer: peer(1, 0) };
+    assert_eq!(done.media.iter().filter(|order| **order == told).count(), 1);
+    assert_eq!(admitted(&mut world), [true]);
 }
 
 #[test]

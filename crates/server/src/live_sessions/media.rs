@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
-use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
+use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Owner, Produce, Want};
 
 use super::Letter;
@@ -71,9 +71,18 @@ impl MediaDesk {
                 order,
                 peer,
                 person,
+                admitted,
                 publishes,
                 offer,
-            } => self.open(&media, order, (peer, person), publishes, offer),
+            } => {
+                let owner = Owner {
+                    app: self.app,
+                    person,
+                    admitted,
+                };
+                self.open(&media, order, (peer, owner), publishes, offer);
+            }
+            MediaOrder::Admit { peer } => media.admit(self.member(peer)),
             MediaOrder::Produce {
                 order,
                 peer,
@@ -169,7 +178,7 @@ impl MediaDesk {
         &mut self,
         media: &Media,
         order: OrderId,
-        (peer, person): (PeerId, ParticipantId),
+        (peer, owner): (PeerId, Owner),
         publishes: bool,
         offer: String,
     ) {
@@ -178,10 +187,6 @@ impl MediaDesk {
             Direction::Publish
         } else {
             Direction::Receive
-        };
-        let owner = Owner {
-            app: self.app,
-            person,
         };
         let opening = media.open(owner, self.member(peer), direction, offer);
         self.answer(order, async move {
@@ -209,7 +214,8 @@ impl MediaDesk {
             | MediaOrder::Answered { order, .. }
             | MediaOrder::CloseConsumers { order, .. } => Some(*order),
             MediaOrder::CloseProducer { order, .. } => *order,
-            MediaOrder::Pause { .. }
+            MediaOrder::Admit { .. }
+            | MediaOrder::Pause { .. }
             | MediaOrder::Prefer { .. }
             | MediaOrder::Revoke { .. }
             | MediaOrder::Pin { .. }

@@ -2,7 +2,7 @@
 //! are as many as there may be.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use parlor_protocol::{AppId, MeetingId, ParticipantId};
 
-use super::Engine;
-use crate::{Error, Member, Owner, Share, Shares};
+use super::{Engine, Entry};
+use crate::{Direction, Error, Member, Opened, Owner, Share, Shares};
 
 /// A transport has so long before it may have to make room for another: clients that mean it are
 /// connected by then.
@@ -41,7 +41,7 @@ impl Apps {
 }
 
 fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
+    if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {
             count.remove();
@@ -77,16 +77,31 @@ impl Engine {
         (owner, member): (Owner, Member),
         older: Option<usize>,
     ) -> Result<(), Error> {
-        let room = self.within_shares(owner, member, older);
-        let room = room.and_then(|()| self.make_room(now, older));
-        if let Err(error) = &room {
-            let place = match error {
-                Error::Share(share) => *share as usize,
-                _ => 3,
-            };
-            self.held.refused[place] += 1;
+        loop {
+            let room = self.within_shares(owner, member, older);
+            match room.and_then(|()| self.within_all(older)) {
+                Err(error) if self.evict(now, (owner, member), &error) => {}
+                room => return room,
+            }
         }
-        room
+    }
+
+    /// Counts a transport that was refused.
+    pub(crate) fn count_refused(&mut self, opened: &Result<Opened, Error>) {
+        match opened {
+            Err(Error::Share(share)) => self.held.refused[*share as usize] += 1,
+            Err(Error::Full) => self.held.refused[3] += 1,
+            _ => {}
+        }
+    }
+
+    /// The member was let into the meeting.
+    pub(crate) fn admit(&mut self, member: Member) {
+        for direction in [Direction::Publish, Direction::Receive] {
+            if let Some(place) = self.by_member.get(&(member, direction)) {
+                self.entries[*place].owner.admitted = true;
+            }
+        }
     }
 
     fn within_shares(
@@ -126,21 +141,51 @@ impl Engine {
         full.map_or(Ok(()), |(share, ..)| Err(Error::Share(share)))
     }
 
-    /// When there are as many transports as there may be, the one of this engine goes that has been
-    /// without a connection for longest.
-    fn make_room(&mut self, now: Instant, older: Option<usize>) -> Result<(), Error> {
+    fn within_all(&self, older: Option<usize>) -> Result<(), Error> {
         let others = self.settings.open.load(Ordering::Relaxed) - usize::from(older.is_some());
         if others < self.settings.max_transports {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(Error::Full)
         }
-        let idle = self.entries.iter().filter(|(place, entry)| {
-            let age = now.saturating_duration_since(entry.opened);
-            Some(*place) != older && !entry.transport.is_secure() && age >= TIME_TO_CONNECT
+    }
+
+    /// Frees a transport of this engine, if one may go, for one that was refused with this error: of
+    /// the meeting or app that has its share, or any. Those of clients go first that have not been let
+    /// into their meeting, connected or not: for a client that has, at once. Then those that nobody has
+    /// connected to. Of these the oldest goes.
+    pub(crate) fn evict(
+        &mut self,
+        now: Instant,
+        (owner, member): (Owner, Member),
+        error: &Error,
+    ) -> bool {
+        let may_go = |entry: &Entry| {
+            let is_old = now.saturating_duration_since(entry.opened) >= TIME_TO_CONNECT;
+            let may_go = if entry.owner.admitted {
+                is_old && !entry.transport.is_secure()
+            } else {
+                is_old || owner.admitted
+            };
+            let is_asked = match error {
+                Error::Full => true,
+                Error::Share(Share::Meeting) => entry.member.meeting == member.meeting,
+                Error::Share(Share::App) => entry.owner.app == owner.app,
+                _ => false,
+            };
+            may_go && is_asked && entry.member != member
+        };
+        let entries = self.entries.iter();
+        let those = entries.filter(|(_, entry)| may_go(entry));
+        let first = those.min_by_key(|(_, entry)| {
+            let is_connected = entry.transport.is_secure();
+            (entry.owner.admitted, is_connected, entry.opened)
         });
-        let first = idle.min_by_key(|(_, entry)| entry.opened);
-        let place = first.map(|(place, _)| place).ok_or(Error::Full)?;
+        let Some((place, _)) = first else {
+            return false;
+        };
         self.abandon(place, "others need its room");
-        Ok(())
+        true
     }
 
     /// A transport was opened.

@@ -5,10 +5,10 @@ use std::time::Instant;
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use tokio::sync::oneshot;
 
-use super::Shard;
+use super::{Claim, Shard};
 use crate::events::Listener;
 use crate::sdp::Description;
-use crate::{Consumed, Direction, Error, Member, Opened, Owner, PeerReport, Produce, Want};
+use crate::{Consumed, Direction, Error, Member, Opened, Owner, PeerReport, Produce, Share, Want};
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -25,8 +25,21 @@ pub(crate) enum Command {
         member: Member,
         direction: Direction,
         claim: u64,
+        /// When there is no room, whoever asks does not try again.
+        is_last: bool,
         offer: Description,
         reply: Reply<Opened>,
+    },
+    /// The member was let into the meeting.
+    Admit {
+        member: Member,
+    },
+    /// All transports are taken, or all of the app. One that may go is to make room for a transport on
+    /// another thread.
+    Evict {
+        for_whom: (Owner, Member),
+        is_full: bool,
+        reply: oneshot::Sender<bool>,
     },
     Produce {
         member: Member,
@@ -107,27 +120,61 @@ impl Shard {
                 direction,
                 claim,
             } => {
+                let claim = Claim {
+                    number: claim,
+                    admitted: false,
+                };
                 self.claims.insert((member, direction), claim);
             }
             Command::Open {
-                owner,
+                mut owner,
                 member,
                 direction,
                 claim,
+                is_last,
                 offer,
                 reply,
             } => {
-                if self.claims.get(&(member, direction)) != Some(&claim) {
+                let claimed = self.claims.get(&(member, direction));
+                let Some(claimed) = claimed.filter(|claimed| claimed.number == claim) else {
                     return;
-                }
-                self.claims.remove(&(member, direction));
+                };
+                owner.admitted |= claimed.admitted;
                 if reply.is_closed() {
+                    self.claims.remove(&(member, direction));
                     return;
                 }
-                let opened = engine.open_for(owner, now, member, direction, &offer);
+                let opened = engine.try_open(owner, now, member, direction, &offer);
+                let may_come = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
+                if is_last || !may_come {
+                    self.claims.remove(&(member, direction));
+                    engine.count_refused(&opened);
+                }
                 // Whoever reads the answer reads numbers that have the transport in them.
                 self.count();
                 let _ = reply.send(opened);
+            }
+            Command::Admit { member } => {
+                for direction in [Direction::Publish, Direction::Receive] {
+                    if let Some(claim) = self.claims.get_mut(&(member, direction)) {
+                        claim.admitted = true;
+                    }
+                }
+                engine.admit(member);
+            }
+            Command::Evict {
+                for_whom,
+                is_full,
+                reply,
+            } => {
+                let error = if is_full {
+                    Error::Full
+                } else {
+                    Error::Share(Share::App)
+                };
+                let evicted = engine.evict(now, for_whom, &error);
+                self.count();
+                let _ = reply.send(evicted);
             }
             Command::Produce {
                 member,

@@ -153,6 +153,38 @@ fn a_client_connects_both_ways_and_is_counted() {
 }
 
 #[test]
+fn who_waits_on_one_thread_makes_room_for_who_is_inside_on_another() {
+    let config = Config {
+        max_transports: 2,
+        ..config()
+    };
+    let (media, thread) = Media::start(&config).unwrap();
+    let outside = |member| Owner {
+        admitted: false,
+        ..Owner::alone(member)
+    };
+    let offer = || Guest::new(Direction::Publish).client.offer().to_owned();
+    let open = |owner, member| media.open(owner, member, Direction::Publish, offer());
+    let [waiting, entering, inside, other] =
+        [(2, 1), (2, 2), (3, 3), (3, 4)].map(|(m, p)| member(m, p));
+    assert!(wait(open(outside(waiting), waiting)).is_ok());
+    // It is let in before its offer is read.
+    let opening = open(outside(entering), entering);
+    media.admit(entering);
+    assert!(wait(opening).is_ok());
+    assert_eq!(wait(open(Owner::alone(inside), inside)).map(|_| ()), Ok(()));
+    assert_eq!(wait(media.report(waiting)), None);
+    assert!(wait(media.report(entering)).is_some());
+    assert_eq!(
+        wait(open(Owner::alone(other), other)).map(|_| ()),
+        Err(Error::Full)
+    );
+    assert_eq!(media.stats().refused, [0, 0, 0, 1]);
+    media.stop();
+    thread.join().unwrap();
+}
+
+#[test]
 fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
     let (media, thread) = Media::start(&config()).unwrap();
     for meeting in [2, 3] {

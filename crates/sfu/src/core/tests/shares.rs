@@ -16,7 +16,38 @@ fn owner(app: u128, person: u128) -> Owner {
     Owner {
         app: AppId::from_uuid(Uuid::from_u128(app)),
         person: ParticipantId::from_uuid(Uuid::from_u128(person)),
+        admitted: true,
     }
+}
+
+/// Somebody who has not been let in.
+fn outside(app: u128, person: u128) -> Owner {
+    Owner {
+        admitted: false,
+        ..owner(app, person)
+    }
+}
+
+/// A connected transport of somebody who has not been let in.
+fn connect_outside(world: &mut World, owner: Owner, member: Member) -> usize {
+    let mut client = world.client(Direction::Publish);
+    let offer = super::world::read(client.offer());
+    let (engine, now) = (&mut world.engine, world.now);
+    let opened = engine.open_for(owner, now, member, Direction::Publish, &offer);
+    let opened = opened.unwrap();
+    client.accept(&opened.answer);
+    let guest = world.admit(client, opened.transport_id);
+    world.run(SECOND);
+    assert!(world.connected(guest));
+    guest
+}
+
+fn open_in(world: &mut World, owner: Owner, member: Member) -> Result<(), Error> {
+    let client = world.client(Direction::Publish);
+    let offer = super::world::read(client.offer());
+    let (engine, now) = (&mut world.engine, world.now);
+    let opened = engine.open_for(owner, now, member, Direction::Publish, &offer);
+    opened.map(|_| ())
 }
 
 fn in_meeting(meeting: u128, peer: u128) -> Member {
@@ -101,6 +132,61 @@ fn when_all_are_taken_those_that_nobody_came_to_make_room() {
     assert!(gone.is_none(), "the oldest goes first: {gone:?}");
     assert!(world.connected(connected));
     assert_eq!(world.engine.refused(), [0, 0, 0, 1]);
+}
+
+#[test]
+fn when_all_are_taken_those_who_wait_outside_make_room_for_those_inside() {
+    let few = Settings {
+        max_transports: 3,
+        ..settings()
+    };
+    let mut world = World::of(few, 1);
+    for peer in 1..=3 {
+        connect_outside(&mut world, outside(1, peer), member(peer));
+    }
+    // The second has come in meanwhile.
+    world.engine.admit(member(2));
+    let newcomer = open_in(&mut world, outside(1, 7), member(7));
+    assert_eq!(newcomer, Err(Error::Full), "nobody outside goes so soon");
+    for peer in [4, 5] {
+        assert_eq!(open_in(&mut world, owner(1, peer), member(peer)), Ok(()));
+    }
+    let gone = [1, 2, 3].map(|peer| world.engine.report(world.now, member(peer)).is_none());
+    assert_eq!(gone, [true, false, true]);
+    let more = open_in(&mut world, owner(1, 6), member(6));
+    assert_eq!(more, Err(Error::Full), "all are inside");
+    assert_eq!(world.engine.refused(), [0, 0, 0, 2]);
+}
+
+#[test]
+fn those_who_wait_outside_make_room_in_the_share_of_a_meeting_and_an_app_too() {
+    let shares = [
+        Shares {
+            meeting: 2,
+            ..Shares::default()
+        },
+        Shares {
+            app: 2,
+            ..Shares::default()
+        },
+    ];
+    for shares in shares {
+        let mut world = World::of(
+            Settings {
+                shares,
+                ..settings()
+            },
+            1,
+        );
+        connect_outside(&mut world, outside(2, 9), in_meeting(9, 9));
+        for peer in 1..=2 {
+            connect_outside(&mut world, outside(1, peer), in_meeting(1, peer));
+        }
+        assert_eq!(open_in(&mut world, owner(1, 3), in_meeting(1, 3)), Ok(()));
+        let other = world.engine.report(world.now, in_meeting(9, 9));
+        assert!(other.is_some(), "others keep theirs");
+        assert_eq!(world.engine.open_transports(), 3);
+    }
 }
 
 #[test]

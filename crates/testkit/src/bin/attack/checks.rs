@@ -142,7 +142,7 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         name: "waiting-transports",
-        about: "media transports of somebody who was never admitted",
+        about: "people in the waiting room who take all media transports",
         databases: SQLITE,
         run: |ground| Box::pin(pools::waiting_transports(ground)),
     },
