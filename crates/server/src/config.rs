@@ -136,7 +136,7 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub media_address: Option<Vec<IpAddr>>,
-    /// Connections of media at most; every peer has two [default: 20000]
+    /// Connections of media at most; every peer has two [default: 28000]
     #[arg(
         long,
         global = true,

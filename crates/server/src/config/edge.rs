@@ -12,7 +12,11 @@ use crate::client_api::IceServer;
 use crate::serve::{TrustedProxies, UnsentLimits};
 
 /// Connections of media, when nobody says how many.
-pub(super) const MEDIA_TRANSPORTS: usize = 20_000;
+pub(super) const MEDIA_TRANSPORTS: usize = 28_000;
+/// Of these, of one meeting, when nobody says how many: 10,000 clients may be in it, each with two.
+const MEDIA_TRANSPORTS_PER_MEETING: usize = 20_000;
+/// The same of one app: such a meeting and some others.
+const MEDIA_TRANSPORTS_PER_APP: usize = 24_000;
 /// Of these, of one person, when nobody says how many: 20 clients may be in a meeting, each with two,
 /// and some whose old ones are not gone yet.
 const MEDIA_TRANSPORTS_PER_PERSON: usize = 60;
@@ -100,8 +104,12 @@ impl Settings {
         let person = self.media_transports_per_person;
         parlor_sfu::Shares {
             person: person.unwrap_or(MEDIA_TRANSPORTS_PER_PERSON),
-            meeting: self.media_transports_per_meeting.unwrap_or(0),
-            app: self.media_transports_per_app.unwrap_or(0),
+            meeting: self
+                .media_transports_per_meeting
+                .unwrap_or(MEDIA_TRANSPORTS_PER_MEETING),
+            app: self
+                .media_transports_per_app
+                .unwrap_or(MEDIA_TRANSPORTS_PER_APP),
         }
     }
 
@@ -273,6 +281,15 @@ mod tests {
         );
         let shown = Settings::default().shown().unwrap();
         assert!(shown.contains("media_tcp_listen = \"0.0.0.0:8789\""));
+    }
+
+    #[test]
+    fn no_app_has_all_transports_and_the_largest_meeting_has_enough() {
+        let media = Settings::default().media(Secret::ephemeral()).unwrap();
+        let clients = Settings::default().room_limits().peers;
+        assert!(media.shares.meeting >= 2 * clients);
+        assert!(media.shares.app > media.shares.meeting);
+        assert!(media.max_transports > media.shares.app);
     }
 
     #[test]
