@@ -105,10 +105,7 @@ async fn metrics(
     parlor: &Arc<Parlor>,
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let listeners = match settings.metrics_listen() {
-        Some(listen) => bind("--metrics-listen", &listen).await?,
-        None => Vec::new(),
-    };
+    let listeners = metrics_listeners(settings).await?;
     for addr in addresses(&listeners) {
         tracing::info!(addr, "metrics on http://{addr}/metrics");
     }
@@ -123,6 +120,21 @@ async fn metrics(
     let proxies = TrustedProxies::default();
     let serving = serve(vec![door], bounds, proxies, uncounted, stop.clone());
     Ok(tokio::spawn(serving))
+}
+
+/// The listeners of metrics. If nobody has said where, a port that is taken is no failure: the server
+/// goes on without metrics.
+async fn metrics_listeners(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
+    let Some(listen) = settings.metrics_listen() else {
+        return Ok(Vec::new());
+    };
+    match bind("--metrics-listen", &listen).await {
+        Err(error) if settings.metrics_listen.is_none() => {
+            tracing::warn!(%error, "there are no metrics: set --metrics-listen");
+            Ok(Vec::new())
+        }
+        bound => bound,
+    }
 }
 
 fn addresses(listeners: &[TcpListener]) -> Vec<String> {
@@ -151,4 +163,24 @@ async fn stop_signal() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_stops_the_server_only_if_somebody_chose_it() {
+        // If that fails, it is taken already.
+        let _taken = TcpListener::bind("127.0.0.1:8788").await;
+        let mut settings = Settings {
+            listen: Some("127.0.0.1:8787".to_owned()),
+            ..Settings::default()
+        };
+        let none = metrics_listeners(&settings).await.unwrap();
+        assert!(none.is_empty());
+        settings.metrics_listen = settings.metrics_listen();
+        let refused = metrics_listeners(&settings).await.unwrap_err();
+        assert!(refused.to_string().contains("--metrics-listen"));
+    }
 }
