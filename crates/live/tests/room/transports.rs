@@ -77,7 +77,7 @@ fn the_media_plane_is_told_who_was_let_in() {
         description: Some(offer()),
         ..CreateTransportRequest::default()
     };
-    let mut admitted = |world: &mut World| {
+    let admitted = |world: &mut World| {
         let ordered = world.ask(waits, event::CREATE_TRANSPORT, &request).done;
         let orders = ordered.media.iter().filter_map(|order| match order {
             MediaOrder::Open { admitted, .. } => Some(*admitted),

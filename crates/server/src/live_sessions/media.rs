@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
-use parlor_protocol::ids::{AppId, MeetingId, PeerId};
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
 use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Owner, Produce, Want};
 
 use super::Letter;
@@ -74,14 +74,7 @@ impl MediaDesk {
                 admitted,
                 publishes,
                 offer,
-            } => {
-                let owner = Owner {
-                    app: self.app,
-                    person,
-                    admitted,
-                };
-                self.open(&media, order, (peer, owner), publishes, offer);
-            }
+            } => self.open(&media, order, (peer, person, admitted), publishes, offer),
             MediaOrder::Admit { peer } => media.admit(self.member(peer)),
             MediaOrder::Produce {
                 order,
@@ -164,13 +157,15 @@ impl MediaDesk {
             MediaOrder::Prefer { peer, wishes } => media.prefer(self.member(peer), wishes),
             MediaOrder::Revoke { peer, producers } => media.revoke(self.member(peer), producers),
             MediaOrder::Pin { peer } => media.pin(self.meeting, peer),
-            MediaOrder::Close { peer, away } => {
-                let had_any = self.members.remove(&peer);
-                media.close(self.member(peer), away);
-                if away && had_any {
-                    self.parlor.live.gave_up(self.meeting, peer);
-                }
-            }
+            MediaOrder::Close { peer, away } => self.close(&media, peer, away),
+        }
+    }
+
+    fn close(&mut self, media: &Media, peer: PeerId, away: bool) {
+        let had_any = self.members.remove(&peer);
+        media.close(self.member(peer), away);
+        if away && had_any {
+            self.parlor.live.gave_up(self.meeting, peer);
         }
     }
 
@@ -178,7 +173,7 @@ impl MediaDesk {
         &mut self,
         media: &Media,
         order: OrderId,
-        (peer, owner): (PeerId, Owner),
+        (peer, person, admitted): (PeerId, ParticipantId, bool),
         publishes: bool,
         offer: String,
     ) {
@@ -187,6 +182,11 @@ impl MediaDesk {
             Direction::Publish
         } else {
             Direction::Receive
+        };
+        let owner = Owner {
+            app: self.app,
+            person,
+            admitted,
         };
         let opening = media.open(owner, self.member(peer), direction, offer);
         self.answer(order, async move {

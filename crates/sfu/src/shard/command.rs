@@ -127,7 +127,7 @@ impl Shard {
                 self.claims.insert((member, direction), claim);
             }
             Command::Open {
-                mut owner,
+                owner,
                 member,
                 direction,
                 claim,
@@ -135,43 +135,17 @@ impl Shard {
                 offer,
                 reply,
             } => {
-                let claimed = self.claims.get(&(member, direction));
-                let Some(claimed) = claimed.filter(|claimed| claimed.number == claim) else {
-                    return;
-                };
-                owner.admitted |= claimed.admitted;
-                if reply.is_closed() {
-                    self.claims.remove(&(member, direction));
-                    return;
-                }
-                let opened = engine.try_open(owner, now, member, direction, &offer);
-                let may_come = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
-                if is_last || !may_come {
-                    self.claims.remove(&(member, direction));
-                    engine.count_refused(&opened);
-                }
-                // Whoever reads the answer reads numbers that have the transport in them.
-                self.count();
-                let _ = reply.send(opened);
+                let claim = (direction, claim);
+                self.open((owner, member), claim, is_last, &offer, reply);
             }
-            Command::Admit { member } => {
-                for direction in [Direction::Publish, Direction::Receive] {
-                    if let Some(claim) = self.claims.get_mut(&(member, direction)) {
-                        claim.admitted = true;
-                    }
-                }
-                engine.admit(member);
-            }
+            Command::Admit { member } => self.admit(member),
             Command::Evict {
                 for_whom,
                 is_full,
                 reply,
             } => {
-                let error = if is_full {
-                    Error::Full
-                } else {
-                    Error::Share(Share::App)
-                };
+                let share = Error::Share(Share::App);
+                let error = if is_full { Error::Full } else { share };
                 let evicted = engine.evict(now, for_whom, &error);
                 self.count();
                 let _ = reply.send(evicted);
@@ -239,5 +213,43 @@ impl Shard {
             Command::Panic => panic!("a test wants it"),
             Command::Stop => {}
         }
+    }
+
+    fn open(
+        &mut self,
+        (mut owner, member): (Owner, Member),
+        (direction, claim): (Direction, u64),
+        is_last: bool,
+        offer: &Description,
+        reply: Reply<Opened>,
+    ) {
+        let claimed = self.claims.get(&(member, direction));
+        let Some(claimed) = claimed.filter(|claimed| claimed.number == claim) else {
+            return;
+        };
+        owner.admitted |= claimed.admitted;
+        if reply.is_closed() {
+            self.claims.remove(&(member, direction));
+            return;
+        }
+        let engine = &mut self.engine;
+        let opened = engine.try_open(owner, Instant::now(), member, direction, offer);
+        let may_come = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
+        if is_last || !may_come {
+            self.claims.remove(&(member, direction));
+            engine.count_refused(&opened);
+        }
+        // Whoever reads the answer reads numbers that have the transport in them.
+        self.count();
+        let _ = reply.send(opened);
+    }
+
+    fn admit(&mut self, member: Member) {
+        for direction in [Direction::Publish, Direction::Receive] {
+            if let Some(claim) = self.claims.get_mut(&(member, direction)) {
+                claim.admitted = true;
+            }
+        }
+        self.engine.admit(member);
     }
 }
