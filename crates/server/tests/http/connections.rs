@@ -1,8 +1,8 @@
 //! Requests that are written by hand, byte by byte and not always to their end.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::on_both_databases;
 use crate::participants::person;
@@ -40,7 +40,10 @@ fn connect(place: &Place) -> TcpStream {
 /// Everything that comes until the server closes. It may reset what it did not read.
 fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        let is_open = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!is_open, "the server does not close");
+    }
     String::from_utf8(bytes).unwrap()
 }
 
@@ -96,11 +99,9 @@ async fn a_body_that_never_ends_is_given_up(server: &Server) {
     stream
         .write_all(all_but_the_last_byte(&meeting, "ada").as_bytes())
         .unwrap();
-    let started = Instant::now();
     let answer = read_to_end(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains(r#""error":{"code":408,"#), "{answer}");
-    assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(count(&meeting).await, 0);
 }
 
@@ -112,7 +113,6 @@ async fn a_head_that_never_ends_is_given_up(server: &Server) {
     let mut slow = connect(&place);
     slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: parlor\r\nx: ")
         .unwrap();
-    let started = Instant::now();
     for stream in [&mut silent, &mut slow] {
         let answer = read_to_end(stream);
         assert!(
@@ -120,7 +120,6 @@ async fn a_head_that_never_ends_is_given_up(server: &Server) {
             "{answer}"
         );
     }
-    assert!(started.elapsed() < Duration::from_secs(5));
     // Reading kept this thread busy; now the client notices that its own idle connection is gone.
     tokio::time::sleep(Duration::from_millis(50)).await;
     place.get("/meetings").await.data(200);

