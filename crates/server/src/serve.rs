@@ -226,9 +226,9 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
                         let permit = hall.permit().await;
                         drop(waiting);
                         match permit {
-                            Some(permit) => {
-                                connection(stream, peer, tls, router, hall, permit).await;
-                            }
+                            Some(permit) => drop(tokio::spawn(connection(
+                                stream, peer, tls, router, hall, permit,
+                            ))),
                             None => hall.refuse(),
                         }
                     });

@@ -82,8 +82,8 @@ pub(super) struct Connection {
     began: Instant,
     /// The network whose share it takes from, unless it is a trusted proxy's.
     network: OnceLock<IpAddr>,
-    /// The [`stamp`] of when it began to wait for a request's head; 0 while a request is served, and
-    /// after an upgrade.
+    /// The [`stamp`] since when it has been idle, waiting for a request; 0 while a request is served,
+    /// and after an upgrade.
     idle: AtomicU64,
     /// The response to its last request is made, but may not be written yet.
     answered: AtomicBool,

@@ -32,7 +32,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         }
         let mut block = vec![0; length];
         stream.read_exact(&mut block).await?;
-        let Announced(client) = binary(command, family, &block).ok_or_else(malformed)?;
+        let Source(client) = binary(command, family, &block).ok_or_else(malformed)?;
         return Ok(client);
     }
     let mut line = start.to_vec();
@@ -43,20 +43,20 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         }
         line.push(stream.read_u8().await?);
     }
-    let Announced(client) = text(&line).ok_or_else(malformed)?;
+    let Source(client) = text(&line).ok_or_else(malformed)?;
     Ok(client)
 }
 
-/// Who is announced: somebody, or the proxy itself.
-struct Announced(Option<SocketAddr>);
+/// The source of a connection: a client, or none when the proxy itself is it.
+struct Source(Option<SocketAddr>);
 
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 5000 80`. `None` is malformed.
-fn text(line: &[u8]) -> Option<Announced> {
+fn text(line: &[u8]) -> Option<Source> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix("\r\n")?;
     let mut words = line.strip_prefix("PROXY ")?.split(' ');
     let family = words.next()?;
     if family == "UNKNOWN" {
-        return Some(Announced(None));
+        return Some(Source(None));
     }
     let (source, _) = (words.next()?, words.next()?.parse::<IpAddr>().ok()?);
     let (port, _) = (words.next()?.parse().ok()?, words.next()?);
@@ -65,14 +65,14 @@ fn text(line: &[u8]) -> Option<Announced> {
         "TCP6" => source.parse::<Ipv6Addr>().ok()?.into(),
         _ => return None,
     };
-    let announced = Announced(Some(SocketAddr::new(source, port)));
-    words.next().is_none().then_some(announced)
+    let source = Source(Some(SocketAddr::new(source, port)));
+    words.next().is_none().then_some(source)
 }
 
 /// Version 2, from its 13th byte on. `None` is malformed.
-fn binary(command: u8, family: u8, block: &[u8]) -> Option<Announced> {
+fn binary(command: u8, family: u8, block: &[u8]) -> Option<Source> {
     match command {
-        0x20 => return Some(Announced(None)),
+        0x20 => return Some(Source(None)),
         0x21 => {}
         _ => return None,
     }
@@ -89,11 +89,11 @@ fn binary(command: u8, family: u8, block: &[u8]) -> Option<Announced> {
             (Ipv6Addr::from(source).into(), ports.first_chunk()?)
         }
         // Not said, or a family that has no address of this kind.
-        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => return Some(Announced(None)),
+        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => return Some(Source(None)),
         _ => return None,
     };
     let source = SocketAddr::new(source, u16::from_be_bytes(*port));
-    Some(Announced(Some(source)))
+    Some(Source(Some(source)))
 }
 
 fn malformed() -> io::Error {
@@ -112,10 +112,10 @@ mod tests {
     #[derive(Debug, PartialEq, Eq)]
     struct Wrong;
 
-    type Said = Result<Option<String>, Wrong>;
+    type Outcome = Result<Option<String>, Wrong>;
 
     /// What is read, and what is left for whoever comes after.
-    fn of(bytes: &[u8]) -> (Said, usize) {
+    fn of(bytes: &[u8]) -> (Outcome, usize) {
         let mut left = bytes;
         let header = read(&mut left).now_or_never().unwrap();
         let header = header.map(|from| from.map(|address| address.to_string()));

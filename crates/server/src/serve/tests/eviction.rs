@@ -25,12 +25,13 @@ async fn idle(connections: &Arc<Connections>, address: IpAddr) -> Result<(), Ref
 }
 
 async fn closed(registered: &Registered) {
-    poll_fn(
-        |context| match registered.connection.closes(context.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        },
-    )
+    poll_fn(|context| {
+        if registered.connection.closes(context.waker()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
     .await;
 }
 

@@ -28,17 +28,13 @@ async fn plain(router: Router, connections: usize, trusted: TrustedProxies) -> P
     let bounds = Bounds {
         header: Duration::from_secs(20),
         connections,
-        per_address: 1,
+        per_address: usize::from(trusted.trusts(address.ip())),
         unsent: UnsentLimits {
             connection: 0,
             address: 0,
             server: 0,
         },
         shutdown: Duration::from_secs(1),
-    };
-    let bounds = Bounds {
-        per_address: if trusted.trusts(address.ip()) { 1 } else { 0 },
-        ..bounds
     };
     let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
     let doors = vec![Door::new(listeners, router, None)];
