@@ -125,12 +125,12 @@ pub(crate) async fn waiting_transports(ground: &Ground) -> Result<Report> {
         report.must(joined.me.waitlisted, "nobody has to wait");
         waiting.push(peer);
     }
-    let mut made = 0;
+    let mut count = 0;
     for peer in &waiting {
-        made += usize::from(make(peer).await.is_ok());
+        count += usize::from(make(peer).await.is_ok());
     }
-    report.figure(format!("{made} transports made by people who wait"));
-    report.must(made >= TRANSPORTS, "people who wait make transports too");
+    report.figure(format!("{count} transports made by people who wait"));
+    report.must(count >= TRANSPORTS, "people who wait make transports too");
     let people = stage.people(&meeting, "group_call_host", 3).await?;
     let mut inside = Vec::new();
     for identity in &people {
