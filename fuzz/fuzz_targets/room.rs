@@ -318,7 +318,8 @@ impl World {
             MediaOrder::CloseConsumers { order, .. } => {
                 (*order, MediaAnswer::ConsumersClosed(sdp()))
             }
-            MediaOrder::Pause { .. }
+            MediaOrder::Admit { .. }
+            | MediaOrder::Pause { .. }
             | MediaOrder::Prefer { .. }
             | MediaOrder::Revoke { .. }
             | MediaOrder::Pin { .. }
