@@ -1,5 +1,6 @@
 //! What the repository says of the API is what the code does: the API description and the
-//! README's table of operations. `PARLOR_BLESS=1` writes both anew.
+//! README's table of operations. `PARLOR_BLESS=1` writes both anew. `docs/security.md` names tests
+//! that exist, and every setting.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -167,4 +168,58 @@ fn every_reference_in_the_description_has_a_target() {
             "{path}"
         );
     }
+}
+
+/// What stands between backticks, in order.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_tests_that_the_security_document_names_exist() {
+    let document = fs::read_to_string(in_repository("docs/security.md")).unwrap();
+    let (_, rest) = document.split_once("<!-- tests -->").unwrap();
+    let (guarantees, _) = rest.split_once("<!-- /tests -->").unwrap();
+    let (mut path, mut source) = ("", String::new());
+    let (mut found, mut missing) = (0, Vec::new());
+    for word in code(guarantees) {
+        // A path is the file of the names after it. Checks of `scripts/attack` are named in a table.
+        let is_there = if word.contains('/') {
+            let read = fs::read_to_string(in_repository(word));
+            let is_there = read.is_ok();
+            (path, source) = (word, read.unwrap_or_default());
+            is_there
+        } else if word.contains('-') {
+            source.contains(&format!("name: \"{word}\""))
+        } else {
+            source.contains(&format!("fn {word}("))
+        };
+        if is_there {
+            found += 1;
+        } else {
+            missing.push(format!("{path}: {word}"));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    // Or else the marks or the backticks are not where they should be.
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn the_security_document_mentions_every_setting() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let (_, table) = readme.split_once("| flag | environment |").unwrap();
+    let rows = table.lines().skip(1).take_while(|row| row.starts_with('|'));
+    let flags: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(code)
+        .collect();
+    assert!(flags.len() > 50, "{flags:?}");
+    let document = fs::read_to_string(in_repository("docs/security.md")).unwrap();
+    let mentioned: BTreeSet<&str> = code(&document).collect();
+    let missing: Vec<_> = flags
+        .iter()
+        .filter(|flag| !mentioned.contains(**flag))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
