@@ -20,8 +20,6 @@ use crate::metrics::Level;
 
 /// The part of a meeting's bound that may wait for one person while the meeting is crowded: an eighth.
 const PERSONS: usize = 8;
-/// At least so much may wait for a person, in bytes: a burst that a socket takes at once.
-const PERSON_BYTES: usize = 4 << 20;
 
 /// A frame that counts among the unsent ones until it is dropped everywhere.
 #[derive(Debug, Clone)]
@@ -179,7 +177,6 @@ impl Unsent {
             .filter(|socket| of.is_none_or(|of| of == socket.meeting))
             .cloned()
             .collect();
-        let share = (most / PERSONS).max(PERSON_BYTES);
         let mut persons: HashMap<ParticipantId, usize> = HashMap::new();
         let mut waiting = Vec::new();
         for Socket { person, queue, .. } in sockets {
@@ -193,7 +190,7 @@ impl Unsent {
             .into_iter()
             .map(|(person, bytes, queue)| Waiting {
                 bytes,
-                is_to_blame: queue.is_stalled(now) || persons[&person] > share,
+                is_to_blame: queue.is_stalled(now) || persons[&person] > most / PERSONS,
                 queue,
             })
             .collect();

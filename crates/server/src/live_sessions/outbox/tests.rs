@@ -157,17 +157,17 @@ async fn in_a_crowded_meeting_those_are_closed_who_do_not_read() {
 
 #[tokio::test(start_paused = true)]
 async fn in_a_crowded_meeting_a_person_has_an_eighth() {
-    let unsent = Unsent::new(0, 80_000_000, Level::default());
+    let unsent = Unsent::new(0, 80_000, Level::default());
     let meeting = unsent.meeting(MEETING);
     let others = sockets(&unsent, 10);
     for (outbox, _) in &others {
-        fill(&meeting, outbox, 5_000_000);
+        fill(&meeting, outbox, 5_000);
     }
     let many: Vec<_> = (100..111)
         .map(|id| unsent.outbox(MEETING, person(99), ConnectionId(id)))
         .collect();
     for (outbox, _) in &many {
-        fill(&meeting, outbox, 1_000_000);
+        fill(&meeting, outbox, 1_000);
     }
     assert_eq!(meeting.close_those_to_blame(), 1);
     assert!(!meeting.is_crowded());
