@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use parlor_live::{Answer, Command, ConnectionId, MediaAnswer, Newcomer, OrderId, Refusal};
-use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
+use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_store::Error;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -302,14 +302,10 @@ impl LiveSessions {
         Some(mailbox)
     }
 
-    /// An id for a person's socket, and the queue in front of it.
-    pub(crate) fn connection(
-        &self,
-        meeting: MeetingId,
-        person: ParticipantId,
-    ) -> (ConnectionId, Outbox, Inbox) {
+    /// An id for a socket of a meeting, and the queue in front of it.
+    pub(crate) fn connection(&self, meeting: MeetingId) -> (ConnectionId, Outbox, Inbox) {
         let id = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
-        let (outbox, inbox) = self.unsent.outbox(meeting, person, id);
+        let (outbox, inbox) = self.unsent.outbox(meeting, id);
         (id, outbox, inbox)
     }
 

@@ -108,9 +108,9 @@ async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters)
         Err(closing) => return farewell(socket, closing).await,
     };
     let (app, meeting) = (joining.claims.org_id, joining.claims.meeting_id);
+    let (connection, outbox, inbox) = parlor.live.connection(meeting);
     let who = Box::new(newcomer(peer, joining));
     let person = who.participant;
-    let (connection, outbox, inbox) = parlor.live.connection(meeting, person);
     let mut letter = Letter::Opened {
         connection,
         who,

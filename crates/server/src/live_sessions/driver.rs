@@ -42,9 +42,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks whether a room that is over may go.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// While much is unsent, between two looks for sockets that do not read.
-const LOOK: Duration = Duration::from_millis(250);
-
 type Commit = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Runs the room of a meeting until it is over.
@@ -131,8 +128,6 @@ struct Driver {
     held: Vec<Output>,
     commit: Option<Commit>,
     unsent: MeetingUnsent,
-    /// When sockets are looked for that do not read, if much is unsent.
-    look: Instant,
     media: MediaDesk,
 }
 
@@ -158,7 +153,6 @@ impl Driver {
             held: Vec::new(),
             commit: None,
             unsent: parlor.live.unsent.meeting(meeting),
-            look: Instant::now(),
             media: MediaDesk::new(parlor, app, meeting),
         }
     }
@@ -191,10 +185,6 @@ impl Driver {
         }
         let wake = self.sleep(over);
         let has_place = self.has_place();
-        let crowded = self.unsent.is_crowded();
-        if !crowded {
-            self.look = Instant::now() + LOOK;
-        }
         tokio::select! {
             committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
                 self.commit = None;
@@ -203,19 +193,12 @@ impl Driver {
                 *slice = Slice::begin();
                 self.perform(held, slice).await;
             }
-            () = self.unsent.relieved(), if crowded => {}
-            () = tokio::time::sleep_until(self.look), if crowded => {
-                self.look = Instant::now() + LOOK;
-                let slow = self.unsent.close_those_to_blame();
-                self.parlor.metrics.sockets_overflowed(slow);
-            }
-            // Requests of clients wait while much of what was answered is not sent.
-            letter = self.letters.recv(crowded), if has_place => {
+            letter = self.letters.recv(), if has_place => {
                 let Some(letter) = letter else { return Ok(false) };
                 *slice = Slice::begin();
                 self.take(letter);
                 for _ in 0..BATCH {
-                    if !self.has_place() || slice.is_over() || self.unsent.is_crowded() {
+                    if !self.has_place() || slice.is_over() {
                         break;
                     }
                     let Some(letter) = self.letters.try_recv() else { break };

@@ -218,21 +218,14 @@ impl Drop for SocketSender {
 }
 
 impl Receiver {
-    /// The next letter; `None` when there is none and nobody is left to send one. With `only_own`,
-    /// letters of sockets stay where they are.
-    pub(crate) async fn recv(&mut self, only_own: bool) -> Option<Letter> {
+    /// The next letter; `None` when there is none and nobody is left to send one.
+    pub(crate) async fn recv(&mut self) -> Option<Letter> {
         poll_fn(|context| {
             let mut state = self.0.state();
-            let next = if only_own {
-                state.own.pop_front()
-            } else {
-                state.pop(&self.0.queued_bytes)
-            };
-            if let Some(letter) = next {
+            if let Some(letter) = state.pop(&self.0.queued_bytes) {
                 return Poll::Ready(Some(letter));
             }
-            let is_over = state.closed || self.0.senders.load(Ordering::Acquire) == 0;
-            if is_over && state.turns.is_empty() {
+            if state.closed || self.0.senders.load(Ordering::Acquire) == 0 {
                 return Poll::Ready(None);
             }
             state.room = Some(context.waker().clone());

@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use parlor_live::{Closing, ConnectionId, Pace};
-use tokio::time::Instant;
 
 use super::unsent::{Frame, Unsent};
 
@@ -18,12 +16,6 @@ const FRAMES: usize = 1024;
 const BYTES: usize = 16 * 1024 * 1024;
 /// Places that a queue keeps when it is empty.
 const PLACES: usize = 16;
-
-/// In this time a socket that reads takes a quarter of what waits for it, and at least
-/// [`STEP_BYTES`], or everything.
-const STALLED: Duration = Duration::from_secs(2);
-/// See [`STALLED`].
-const STEP_BYTES: usize = 64 * 1024;
 
 /// What is sent to a socket.
 #[derive(Debug)]
@@ -57,10 +49,6 @@ struct State {
     writing: [Option<Frame>; 2],
     /// Bytes of all these.
     bytes: usize,
-    /// When the socket had last taken enough, or something began to wait for it.
-    read_at: Option<Instant>,
-    /// Bytes that it has taken since.
-    taken: usize,
     /// The room has let go of the socket: what waits is sent, and no more comes.
     ended: bool,
     /// The socket does not read, or is gone: nothing is sent any more.
@@ -81,13 +69,6 @@ impl Queue {
         self.state().bytes
     }
 
-    /// Whether something waits and the socket does not take it.
-    pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        let state = self.state();
-        let read_at = state.read_at.unwrap_or(now);
-        state.bytes > 0 && now.saturating_duration_since(read_at) >= STALLED
-    }
-
     fn put(&self, outgoing: Outgoing) -> Put {
         let mut state = self.state();
         if state.abandoned || state.ended {
@@ -100,9 +81,6 @@ impl Queue {
             drop(state);
             self.abandon();
             return Put::Overflowed;
-        }
-        if state.bytes == 0 {
-            state.has_read();
         }
         state.bytes += bytes;
         state.waiting.push_back(outgoing);
@@ -254,23 +232,14 @@ impl State {
     fn take(&mut self) -> Option<Outgoing> {
         let next = self.waiting.pop_front()?;
         if let Outgoing::Frame(frame, _) = &next {
-            self.taken += frame.len();
             let [last, before] = &mut self.writing;
             let done = std::mem::replace(before, last.replace(frame.clone()));
             self.bytes -= done.map_or(0, |frame| frame.len());
-        }
-        if self.waiting.is_empty() || self.taken >= STEP_BYTES.max(self.bytes / 4) {
-            self.has_read();
         }
         if self.waiting.is_empty() && self.waiting.capacity() > 4 * PLACES {
             self.waiting.shrink_to(PLACES);
         }
         Some(next)
-    }
-
-    fn has_read(&mut self) {
-        self.read_at = Some(Instant::now());
-        self.taken = 0;
     }
 
     fn written(&mut self) {

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use parlor_live::{Limits, Meeting, Past, SessionRecord};
-use parlor_protocol::ids::{ParticipantId, SessionId};
+use parlor_protocol::ids::SessionId;
 use parlor_store::Place;
 use tempfile::TempDir;
 
@@ -76,47 +76,6 @@ async fn what_is_due_waits_while_too_much_waits_for_a_commit() {
     let turn = tokio::time::timeout(HOUR, driver.turn(&mut slice)).await;
     assert!(matches!(turn, Ok(Ok(true))), "{turn:?}");
     assert!(driver.waiting.len() > BACKLOG - 1, "the session ends");
-}
-
-#[tokio::test]
-async fn requests_wait_while_much_is_unsent() {
-    const FRAME: usize = 1 << 20;
-    let (_folder, mailbox, mut driver) = overdue().await;
-    let mut slice = Slice::begin();
-    assert!(driver.turn(&mut slice).await.unwrap(), "the session ends");
-    driver.waiting.clear();
-    tokio::time::pause();
-    let frames = driver.parlor.limits.socket_bytes_per_meeting / FRAME / 4 * 3 + 1;
-    let sent: Vec<Frame> = (0..frames)
-        .map(|_| driver.unsent.frame(vec![0; FRAME].into()).0)
-        .collect();
-    let (connection, person) = (ConnectionId(1), driver.parlor.clock.random_id());
-    let closed = Letter::Closed {
-        connection,
-        goodbye: true,
-    };
-    let line = mailbox.open(connection, ParticipantId::from_uuid(person), closed);
-    let line = line.map_err(|(why, _)| why).unwrap();
-    // However often the room looks, it takes nothing of a socket; it does hear the server.
-    for _ in 0..10 {
-        assert!(driver.turn(&mut slice).await.unwrap());
-    }
-    assert!(!driver.letters.is_alone());
-    let (answer, mut answered) = oneshot::channel();
-    let command = Letter::Command {
-        command: parlor_live::Command::Who,
-        answer: Some(answer),
-    };
-    mailbox.send(command).unwrap();
-    while answered.try_recv().is_err() {
-        assert!(driver.turn(&mut slice).await.unwrap());
-        driver.begin(&mut slice).await;
-    }
-    drop(sent);
-    drop(line);
-    while !driver.letters.is_alone() {
-        assert!(driver.turn(&mut slice).await.unwrap());
-    }
 }
 
 #[test]

@@ -1,13 +1,9 @@
-use parlor_protocol::ids::{MeetingId, ParticipantId};
+use parlor_protocol::ids::MeetingId;
 
 use super::*;
 use crate::metrics::Level;
 
 const MEETING: MeetingId = MeetingId::from_uuid(uuid::Uuid::from_u128(1));
-
-fn person(number: u64) -> ParticipantId {
-    ParticipantId::from_uuid(uuid::Uuid::from_u128(number.into()))
-}
 
 fn put(unsent: &Arc<Unsent>, outbox: &Outbox, bytes: usize) -> Put {
     let (frame, _) = unsent.meeting(MEETING).frame(vec![0; bytes].into());
@@ -15,14 +11,14 @@ fn put(unsent: &Arc<Unsent>, outbox: &Outbox, bytes: usize) -> Put {
 }
 
 fn sockets(unsent: &Arc<Unsent>, count: u64) -> Vec<(Outbox, Inbox)> {
-    let socket = |id| unsent.outbox(MEETING, person(id), ConnectionId(id));
+    let socket = |id| unsent.outbox(MEETING, ConnectionId(id));
     (0..count).map(socket).collect()
 }
 
 #[test]
 fn what_waits_is_bounded_in_bytes() {
     let unsent = Unsent::new(0, 0, Level::default());
-    let (outbox, inbox) = unsent.outbox(MEETING, person(1), ConnectionId(1));
+    let (outbox, inbox) = unsent.outbox(MEETING, ConnectionId(1));
     assert_eq!(put(&unsent, &outbox, BYTES / 2), Put::Taken);
     assert_eq!(put(&unsent, &outbox, BYTES / 2), Put::Taken);
     assert!(inbox.ready().is_ok());
@@ -41,7 +37,7 @@ fn what_waits_is_bounded_in_bytes() {
 #[test]
 fn a_long_frame_may_wait_alone() {
     let unsent = Unsent::new(0, 0, Level::default());
-    let (outbox, _inbox) = unsent.outbox(MEETING, person(1), ConnectionId(1));
+    let (outbox, _inbox) = unsent.outbox(MEETING, ConnectionId(1));
     assert_eq!(put(&unsent, &outbox, BYTES + 1), Put::Taken);
     assert_eq!(put(&unsent, &outbox, 1), Put::Overflowed);
 }
@@ -49,7 +45,7 @@ fn a_long_frame_may_wait_alone() {
 #[test]
 fn what_waits_is_bounded_in_frames() {
     let unsent = Unsent::new(0, 0, Level::default());
-    let (outbox, _inbox) = unsent.outbox(MEETING, person(1), ConnectionId(1));
+    let (outbox, _inbox) = unsent.outbox(MEETING, ConnectionId(1));
     assert!((0..FRAMES).all(|_| put(&unsent, &outbox, 1) == Put::Taken));
     assert_eq!(put(&unsent, &outbox, 1), Put::Overflowed);
 }
@@ -57,7 +53,7 @@ fn what_waits_is_bounded_in_frames() {
 #[test]
 fn what_waited_is_still_sent_when_the_room_lets_go() {
     let unsent = Unsent::new(0, 0, Level::default());
-    let (outbox, inbox) = unsent.outbox(MEETING, person(1), ConnectionId(1));
+    let (outbox, inbox) = unsent.outbox(MEETING, ConnectionId(1));
     let side = outbox.reply_sender();
     assert_eq!(put(&unsent, &outbox, 1), Put::Taken);
     drop(outbox);
@@ -90,7 +86,7 @@ fn those_who_read_least_are_let_go_first() {
     let sockets = sockets(&unsent, 10);
     // One of them has not read for long, and is in another meeting than whoever goes too far.
     let other = MeetingId::from_uuid(uuid::Uuid::from_u128(2));
-    let (slow, slow_inbox) = unsent.outbox(other, person(99), ConnectionId(99));
+    let (slow, slow_inbox) = unsent.outbox(other, ConnectionId(99));
     for _ in 0..5 {
         assert_eq!(put(&unsent, &slow, 10_000), Put::Taken);
     }
@@ -109,7 +105,7 @@ fn a_meeting_has_a_bound_of_its_own() {
     let unsent = Unsent::new(0, 10_000, Level::default());
     let sockets = sockets(&unsent, 20);
     let other = MeetingId::from_uuid(uuid::Uuid::from_u128(2));
-    let (outbox, _inbox) = unsent.outbox(other, person(99), ConnectionId(99));
+    let (outbox, _inbox) = unsent.outbox(other, ConnectionId(99));
     let (frame, gone) = unsent.meeting(other).frame(vec![0; 9_000].into());
     assert_eq!(gone, 0);
     assert_eq!(outbox.put(Outgoing::Frame(frame, Pace::Now)), Put::Taken);
@@ -124,52 +120,4 @@ fn a_meeting_has_a_bound_of_its_own() {
     assert!(gone > 0);
     let side = outbox.reply_sender();
     assert_eq!(side.put(Outgoing::Close(Closing::Final(""))), Put::Taken);
-}
-
-/// Puts a frame of a meeting into the queue.
-fn fill(meeting: &super::super::unsent::MeetingUnsent, outbox: &Outbox, bytes: usize) {
-    let (frame, gone) = meeting.frame(vec![0; bytes].into());
-    assert_eq!(gone, 0);
-    assert_eq!(outbox.put(Outgoing::Frame(frame, Pace::Now)), Put::Taken);
-}
-
-#[tokio::test(start_paused = true)]
-async fn in_a_crowded_meeting_those_are_closed_who_do_not_read() {
-    let unsent = Unsent::new(0, 100_000, Level::default());
-    let meeting = unsent.meeting(MEETING);
-    let sockets = sockets(&unsent, 20);
-    for (outbox, _) in &sockets {
-        fill(&meeting, outbox, 1_900);
-        fill(&meeting, outbox, 1_900);
-    }
-    assert!(meeting.is_crowded());
-    assert_eq!(meeting.close_those_to_blame(), 0, "they may still read");
-    tokio::time::advance(STALLED).await;
-    // All but two have read.
-    for (_, inbox) in &sockets[2..] {
-        while let Ok(Some(_)) = inbox.ready() {}
-    }
-    assert_eq!(meeting.close_those_to_blame(), 1, "this is enough");
-    assert!(!meeting.is_crowded());
-    meeting.relieved().await;
-    assert!(sockets[2..].iter().all(|(_, inbox)| inbox.ready().is_ok()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn in_a_crowded_meeting_a_person_has_an_eighth() {
-    let unsent = Unsent::new(0, 80_000, Level::default());
-    let meeting = unsent.meeting(MEETING);
-    let others = sockets(&unsent, 10);
-    for (outbox, _) in &others {
-        fill(&meeting, outbox, 5_000);
-    }
-    let many: Vec<_> = (100..111)
-        .map(|id| unsent.outbox(MEETING, person(99), ConnectionId(id)))
-        .collect();
-    for (outbox, _) in &many {
-        fill(&meeting, outbox, 1_000);
-    }
-    assert_eq!(meeting.close_those_to_blame(), 1);
-    assert!(!meeting.is_crowded());
-    assert!(others.iter().all(|(_, inbox)| inbox.ready().is_ok()));
 }
