@@ -299,7 +299,7 @@ impl Talk<'_> {
                 Some(Outgoing::Frame(frame, pace)) => {
                     urgent |= pace == Pace::Now;
                     self.unsent = true;
-                    if !self.feed(Message::Binary(frame.bytes())).await {
+                    if !self.feed(Message::Binary(frame.into_bytes())).await {
                         return Err(End::Lost);
                     }
                 }

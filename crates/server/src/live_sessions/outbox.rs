@@ -14,6 +14,8 @@ use super::unsent::{Frame, Unsent};
 const FRAMES: usize = 1024;
 /// Bytes that may wait beside one frame, which may be longer.
 const BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a frame that counts among the unsent ones of the server until it is written.
+const LARGE: usize = 4 * 1024;
 /// Places that a queue keeps when it is empty.
 const PLACES: usize = 16;
 
@@ -46,7 +48,7 @@ struct State {
     waiting: VecDeque<Outgoing>,
     /// The frame that the socket writes, and the one before, of which something may be left: the
     /// socket takes the next one when all before the last is written.
-    writing: [Option<Frame>; 2],
+    writing: [Writing; 2],
     /// Bytes of all these.
     bytes: usize,
     /// The room has let go of the socket: what waits is sent, and no more comes.
@@ -57,6 +59,25 @@ struct State {
     idle: Option<Waker>,
     /// The socket, when it waits for the client to read.
     stuck: Option<Waker>,
+}
+
+/// A frame that the socket writes.
+#[derive(Debug, Default)]
+struct Writing {
+    bytes: usize,
+    /// Held so that it counts among the unsent frames. Most frames are small and are sent to many:
+    /// what the socket holds of them is less than another count of their references would cost.
+    #[expect(dead_code, reason = "it is held, and let go when it is written")]
+    large: Option<Frame>,
+}
+
+impl Writing {
+    fn of(frame: &Frame) -> Self {
+        Self {
+            bytes: frame.len(),
+            large: (frame.len() >= LARGE).then(|| frame.clone()),
+        }
+    }
 }
 
 impl Queue {
@@ -233,8 +254,8 @@ impl State {
         let next = self.waiting.pop_front()?;
         if let Outgoing::Frame(frame, _) = &next {
             let [last, before] = &mut self.writing;
-            let done = std::mem::replace(before, last.replace(frame.clone()));
-            self.bytes -= done.map_or(0, |frame| frame.len());
+            let done = std::mem::replace(before, std::mem::replace(last, Writing::of(frame)));
+            self.bytes -= done.bytes;
         }
         if self.waiting.is_empty() && self.waiting.capacity() > 4 * PLACES {
             self.waiting.shrink_to(PLACES);
@@ -243,8 +264,8 @@ impl State {
     }
 
     fn written(&mut self) {
-        for frame in std::mem::take(&mut self.writing).into_iter().flatten() {
-            self.bytes -= frame.len();
+        for frame in std::mem::take(&mut self.writing) {
+            self.bytes -= frame.bytes;
         }
     }
 }

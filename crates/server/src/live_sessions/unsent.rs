@@ -15,35 +15,37 @@ use crate::metrics::Level;
 
 /// A frame that counts among the unsent ones until it is dropped everywhere.
 #[derive(Debug, Clone)]
-pub(crate) struct Frame {
-    bytes: Bytes,
-    #[expect(dead_code, reason = "it is held, and let go with the frame")]
-    counted: Arc<Counted>,
-}
+pub(crate) struct Frame(Bytes);
 
 impl Frame {
-    /// What is sent.
-    pub(crate) fn bytes(&self) -> Bytes {
-        self.bytes.clone()
+    /// What is sent. It counts for as long as somebody has it.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.0.len()
     }
 }
 
 /// Unsent bytes of a frame.
 #[derive(Debug)]
 struct Counted {
-    bytes: usize,
+    bytes: Bytes,
     meeting: Level,
     unsent: Arc<Unsent>,
 }
 
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.meeting.take(self.bytes);
-        self.unsent.bytes.take(self.bytes);
+        self.meeting.take(self.bytes.len());
+        self.unsent.bytes.take(self.bytes.len());
     }
 }
 
@@ -144,11 +146,11 @@ impl MeetingUnsent {
         let size = bytes.len();
         let all = self.unsent.bytes.add(size);
         let here = self.bytes.add(size);
-        let counted = Arc::new(Counted {
-            bytes: size,
+        let counted = Counted {
+            bytes,
             meeting: self.bytes.clone(),
             unsent: Arc::clone(&self.unsent),
-        });
+        };
         let mut gone = 0;
         if here > self.unsent.most_of_meeting {
             let most = self.unsent.most_of_meeting;
@@ -158,6 +160,6 @@ impl MeetingUnsent {
             let most = self.unsent.most;
             gone += self.unsent.relieve(&self.unsent.bytes, most, None);
         }
-        (Frame { bytes, counted }, gone)
+        (Frame(Bytes::from_owner(counted)), gone)
     }
 }
