@@ -152,7 +152,7 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub media_transports_per_person: Option<usize>,
-    /// Of these, of one meeting, 0 for no limit [default: 0]
+    /// Of these, of one meeting, 0 for no limit [default: 20000]
     #[arg(
         long,
         global = true,
@@ -160,7 +160,7 @@ pub struct Settings {
         value_name = "COUNT"
     )]
     pub media_transports_per_meeting: Option<usize>,
-    /// Of these, of one app, 0 for no limit [default: 0]
+    /// Of these, of one app, 0 for no limit [default: 24000]
     #[arg(
         long,
         global = true,
@@ -459,7 +459,7 @@ pub struct Settings {
         value_name = "SECONDS"
     )]
     pub reconnect_grace_secs: Option<u32>,
-    /// Chat messages a minute from each peer, 0 for no limit [default: 180]
+    /// Chat messages a minute from each person in a meeting, 0 for no limit [default: 180]
     #[arg(
         long,
         global = true,

@@ -38,12 +38,12 @@ pub static MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../migrations/0003_peer_reports.sql"),
     },
     Migration {
-        name: "0005_usage",
-        sql: include_str!("../../../migrations/0005_usage.sql"),
+        name: "0004_usage",
+        sql: include_str!("../../../migrations/0004_usage.sql"),
     },
     Migration {
-        name: "0006_settled_time",
-        sql: include_str!("../../../migrations/0006_settled_time.sql"),
+        name: "0005_settled_time",
+        sql: include_str!("../../../migrations/0005_settled_time.sql"),
     },
 ];
 
