@@ -272,7 +272,7 @@ pub enum MediaOrder {
     },
     /// The peer was let into the meeting. It may have transports since before.
     Admit {
-        /// Who.
+        /// The peer that was let in.
         peer: PeerId,
     },
     /// Take a track from a client.

@@ -57,7 +57,7 @@ pub(crate) static STATEMENTS: [&Statement; 6] =
 pub(crate) enum What {
     /// Files of chats.
     Files,
-    /// Messages.
+    /// Messages of chats.
     Chat,
 }
 

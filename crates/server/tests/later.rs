@@ -10,17 +10,15 @@ use http_body_util::BodyExt;
 use parlor_live::{ChatMessage, EntryKind, PayloadType, PeerRecord, Record, SessionRecord};
 use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
-use parlor_server::api_tokens::NewToken;
 use parlor_server::parlor::{Limits, Parlor};
 use parlor_server::participants::join_token::Refused;
-use parlor_server::{
-    accounts, api, api_tokens, apps, live_records, participants, signing_keys, sweeper,
-};
+use parlor_server::{api, live_records, participants, signing_keys, sweeper};
 use parlor_store::{FromRow, Place, Row, Statement};
 use parlor_testkit::Postgres;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use uuid::Uuid;
+
+mod owner;
 
 const SECRET: &str = "a secret that is long enough to be one";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -36,21 +34,7 @@ struct Server {
 impl Server {
     async fn on(place: Place, dir: Option<tempfile::TempDir>) -> Self {
         let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
-        let account = AccountId::from_uuid(Uuid::from_u128(7));
-        accounts::create(&parlor, account, "test").await.unwrap();
-        let token = NewToken {
-            account,
-            name: String::new(),
-            permissions: vec!["Realtime".to_owned()],
-            apps: None,
-            expires_in_secs: None,
-        };
-        api_tokens::create(&parlor, token, SECRET).await.unwrap();
-        let app = apps::create(&parlor, account, "test")
-            .await
-            .unwrap()
-            .id
-            .to_string();
+        let (account, app) = owner::create(&parlor, SECRET).await;
         let router = api::router(&parlor);
         Self {
             parlor,

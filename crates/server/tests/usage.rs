@@ -11,11 +11,10 @@ use http::Request;
 use http_body_util::BodyExt;
 use parlor_live::{ChatMessage, PayloadType, Record};
 use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, SessionId};
-use parlor_server::api_tokens::NewToken;
 use parlor_server::config::Settings;
 use parlor_server::parlor::{Edge, Limits, Parlor};
 use parlor_server::quotas::Quotas;
-use parlor_server::{accounts, api, api_tokens, apps, live_records, sweeper};
+use parlor_server::{api, live_records, sweeper};
 use parlor_store::{Place, Row, Statement, Unit, values};
 use parlor_testkit::Postgres;
 use serde_json::{Value, json};
@@ -23,6 +22,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use uuid::Uuid;
+
+mod owner;
 
 const SECRET: &str = "a secret that is long enough to be one";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -46,22 +47,12 @@ impl Server {
     async fn on(place: Place, folder: tempfile::TempDir, limits: Limits) -> Self {
         let folder = Arc::new(folder);
         let parlor = opened(&place, &folder, limits).await;
-        let account = AccountId::from_uuid(Uuid::from_u128(7));
-        accounts::create(&parlor, account, "test").await.unwrap();
-        let token = NewToken {
-            account,
-            name: String::new(),
-            permissions: vec!["Realtime".to_owned()],
-            apps: None,
-            expires_in_secs: None,
-        };
-        api_tokens::create(&parlor, token, SECRET).await.unwrap();
-        let app = apps::create(&parlor, account, "test").await.unwrap();
+        let (account, app) = owner::create(&parlor, SECRET).await;
         Self {
             router: api::router(&parlor),
             parlor,
             account,
-            app: app.id.to_string(),
+            app,
             place,
             folder,
         }

@@ -7,14 +7,13 @@ use axum::body::Body;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parlor_faults::{Disk, Fault, Operation};
-use parlor_protocol::ids::AccountId;
-use parlor_server::api_tokens::NewToken;
+use parlor_server::api;
 use parlor_server::parlor::{Limits, Parlor};
-use parlor_server::{accounts, api, api_tokens, apps};
 use parlor_store::{Options, Place};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use uuid::Uuid;
+
+use crate::owner;
 
 /// What takes this long never ends.
 async fn ends<T>(work: impl Future<Output = T>) -> T {
@@ -50,20 +49,10 @@ impl Server {
             ..Limits::default()
         };
         let parlor = Arc::new(Parlor::open(&place, limits).await.unwrap());
-        let account = AccountId::from_uuid(Uuid::from_u128(7));
-        accounts::create(&parlor, account, "test").await.unwrap();
-        let token = NewToken {
-            account,
-            name: String::new(),
-            permissions: vec!["Realtime".to_owned()],
-            apps: None,
-            expires_in_secs: None,
-        };
-        api_tokens::create(&parlor, token, SECRET).await.unwrap();
-        let app = apps::create(&parlor, account, "test").await.unwrap();
+        let (account, app) = owner::create(&parlor, SECRET).await;
         Self {
             router: api::router(&parlor),
-            kit: format!("/client/v4/accounts/{account}/realtime/kit/{}", app.id),
+            kit: format!("/client/v4/accounts/{account}/realtime/kit/{app}"),
             parlor,
             disk,
         }
