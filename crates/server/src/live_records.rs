@@ -76,12 +76,15 @@ static DELETE_ENTRIES: Statement = Statement::new(
     "live_records.delete_entries",
     "DELETE FROM session_entries WHERE app_id = $1 AND session_id = $2",
 );
+/// Nobody joins a breakout room of an inactive meeting.
 static MEETING: Statement = Statement::new(
     "live_records.meeting",
-    "SELECT m.title, m.status, m.settings, c.parent_id,
-       EXISTS (SELECT 1 FROM connected_meetings r WHERE r.app_id = m.app_id AND r.parent_id = m.id), m.version
+    "SELECT m.title, m.status = 'ACTIVE' AND COALESCE(u.status, 'ACTIVE') = 'ACTIVE', m.settings, c.parent_id,
+       EXISTS (SELECT 1 FROM connected_meetings r
+         WHERE r.app_id = m.app_id AND r.parent_id = m.id AND r.removed_at IS NULL), m.version
      FROM meetings m
-     LEFT JOIN connected_meetings c ON c.app_id = m.app_id AND c.meeting_id = m.id
+     LEFT JOIN connected_meetings c ON c.app_id = m.app_id AND c.meeting_id = m.id AND c.removed_at IS NULL
+     LEFT JOIN meetings u ON u.app_id = c.app_id AND u.id = c.parent_id
      WHERE m.app_id = $1 AND m.id = $2",
 );
 static OPEN: Statement = Statement::new(
@@ -397,12 +400,12 @@ struct MeetingRow {
 
 impl FromRow for MeetingRow {
     fn from_row(mut row: Row) -> Result<Self, Error> {
-        let (status, settings): (String, String) = (row.take(1)?, row.take(2)?);
+        let settings: String = row.take(2)?;
         let settings = serde_json::from_str(&settings)
             .map_err(|error| Error::Broken(format!("meetings: {error}")))?;
         Ok(Self {
             title: row.take(0)?,
-            active: status == "ACTIVE",
+            active: row.take(1)?,
             settings,
             parent: row.take(3)?,
             has_rooms: row.take(4)?,
@@ -440,6 +443,10 @@ pub(crate) async fn meeting(
 /// Tells the meeting's room, if one runs, how the meeting is now. The change itself was made, so a
 /// database that fails meanwhile is no failure of it.
 pub(crate) async fn tell_changed(parlor: &Parlor, app: AppId, id: MeetingId) {
+    // A room that starts later reads the change itself.
+    if !parlor.live.is_running(app, id) {
+        return;
+    }
     match meeting(parlor, app, id).await {
         Ok(Some(meeting)) => parlor.live.tell(app, id, Command::Changed(meeting)),
         Ok(None) => {}

@@ -188,6 +188,11 @@ impl LiveSessions {
         }
     }
 
+    /// Whether the room of a meeting runs, or is being read from the records.
+    pub(crate) fn is_running(&self, app: AppId, meeting: MeetingId) -> bool {
+        self.rooms().contains_key(&(app, meeting))
+    }
+
     /// The apps that have a room that runs.
     pub(crate) fn apps(&self) -> HashSet<AppId> {
         self.rooms().keys().map(|(app, _)| *app).collect()

@@ -11,7 +11,8 @@ mod update;
 mod words;
 
 pub(crate) use breakout::{
-    ROOMS_MAX, Room, disconnect, family, has_no_rooms, hold, hold_rooms, make_rooms, rooms,
+    ROOMS_MAX, Room, Which, delete_rooms, disconnect, family, has_no_rooms, hold, hold_rooms,
+    make_rooms, rooms,
 };
 pub(crate) use words::fold;
 
@@ -194,7 +195,7 @@ async fn rewrite(
 ) -> Result<Meeting, ApiError> {
     for _ in 0..crate::parlor::WRITE_TRIES {
         let mut stored = find(parlor, app, id).await?;
-        let old_title = stored.meeting.title.clone();
+        let (old_title, old_status) = (stored.meeting.title.clone(), stored.meeting.status);
         change(&mut stored.meeting)?;
         let Meeting {
             title,
@@ -216,6 +217,9 @@ async fn rewrite(
             .exactly_one(&WRITE, row);
         if *title != old_title {
             unit = words::replace(unit, app, id, title.as_deref());
+        }
+        if *status != old_status {
+            unit = breakout::status_changed(unit, app, id, *status);
         }
         match parlor.db.commit(unit).await {
             Ok(_) => {

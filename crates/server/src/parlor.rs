@@ -45,6 +45,10 @@ pub static MIGRATIONS: &[Migration] = &[
         name: "0005_settled_time",
         sql: include_str!("../../../migrations/0005_settled_time.sql"),
     },
+    Migration {
+        name: "0006_removed_rooms",
+        sql: include_str!("../../../migrations/0006_removed_rooms.sql"),
+    },
 ];
 
 /// How often a change that others keep overtaking is tried.

@@ -17,8 +17,8 @@ mod update;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use parlor_protocol::PresetBody;
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
-use parlor_protocol::{MeetingStatus, PresetBody};
 use parlor_store::{Error, FromRow, Row, Statement, values};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -62,7 +62,9 @@ static BY_CUSTOM_ID: Statement = Statement::new(
 static JOINING: Statement = Statement::new(
     "participants.joining",
     "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at,
-            r.version, r.body, m.title, m.status
+            r.version, r.body, m.title, m.status = 'ACTIVE' AND NOT EXISTS
+       (SELECT 1 FROM connected_meetings c JOIN meetings u ON u.app_id = c.app_id AND u.id = c.parent_id
+        WHERE c.app_id = $1 AND c.meeting_id = $2 AND c.removed_at IS NULL AND u.status <> 'ACTIVE')
      FROM participants p
      JOIN presets r ON r.app_id = p.app_id AND r.id = p.preset_id
      JOIN meetings m ON m.app_id = p.app_id AND m.id = p.meeting_id
@@ -383,7 +385,7 @@ pub struct Joining {
     pub preset_version: i64,
     /// What people call the meeting.
     pub meeting_title: Option<String>,
-    /// Whether new people may join it.
+    /// Whether new people may join it: it is active, and so is its parent if it is a breakout room.
     pub meeting_active: bool,
 }
 
@@ -398,12 +400,11 @@ struct Found {
 
 impl FromRow for Found {
     fn from_row(mut row: Row) -> Result<Self, Error> {
-        let status: String = row.take(11)?;
         Ok(Self {
             preset_version: row.take(8)?,
             preset_json: row.take(9)?,
             meeting_title: row.take(10)?,
-            meeting_active: status == MeetingStatus::Active.as_str(),
+            meeting_active: row.take(11)?,
             participant: Participant::from_row(row)?,
         })
     }

@@ -15,6 +15,7 @@ use crate::api::paging::count_removed_rows;
 use crate::api::{FORGET, forgotten_ms};
 use crate::client_api::upkeep;
 use crate::live_records::{count_old_messages, sessions_scope};
+use crate::meetings::{self, Which};
 use crate::parlor::Parlor;
 use crate::quotas;
 use crate::usage::{self, What, sum_of};
@@ -224,7 +225,7 @@ pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
                 app(parlor, &purge, now_ms).await?;
                 true
             } else {
-                meeting(parlor, purge.app, purge.meeting).await?
+                meeting(parlor, purge.app, purge.meeting, now_ms).await?
             };
             let (app, meeting) = (purge.app, purge.meeting);
             // Of one that was far away it is not known how long ago the first pass was.
@@ -253,10 +254,23 @@ async fn gone(parlor: &Parlor, unit: Unit) -> Result<usize, Error> {
 }
 
 /// Whether nothing of the meeting is left.
-async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<bool, Error> {
+async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid, now_ms: i64) -> Result<bool, Error> {
     // Its room was told at once, unless it was the command line that has deleted it.
     let (owner, id) = (AppId::from_uuid(app), MeetingId::from_uuid(meeting));
     parlor.live.tell(owner, id, Command::Gone);
+    // Breakout rooms that were removed before: the others were deleted with the meeting.
+    let rooms = || {
+        let unit = Unit::default();
+        let unit = meetings::delete_rooms(unit, (app, meeting), Which::Any, now_ms);
+        count_removed_rows(unit, owner, app)
+    };
+    while parlor
+        .db
+        .commit(rooms())
+        .await?
+        .last()
+        .is_some_and(|gone| !gone.is_empty())
+    {}
     for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES] {
         let some = || Unit::default().then(statement, values![app, meeting]);
         while gone(parlor, some()).await? > 0 {}

@@ -209,15 +209,18 @@ macro_rules! on_both {
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
             async fn sqlite() {
-                super::$name(super::Server::sqlite(super::limits()).await).await;
+                super::$name(crate::Server::sqlite(crate::limits()).await).await;
             }
             #[tokio::test(flavor = "multi_thread")]
             async fn postgres() {
-                super::$name(super::Server::postgres(super::limits()).await).await;
+                super::$name(crate::Server::postgres(crate::limits()).await).await;
             }
         }
     )*};
 }
+
+#[path = "usage/rooms.rs"]
+mod rooms;
 
 on_both! {
     files_go_with_their_meeting

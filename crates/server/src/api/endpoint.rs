@@ -468,6 +468,8 @@ fn answer(status: StatusCode, body: Vec<u8>, replayed: bool) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
+    // Of every operation, since any may answer with a token or about people.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if replayed {
         headers.insert(
             IDEMPOTENT_REPLAYED.clone(),

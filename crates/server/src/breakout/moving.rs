@@ -73,7 +73,12 @@ impl Family<'_> {
             room.ok_or_else(|| Refusal::new(404, "there is no such breakout room"))
         };
         let from = find(asked.source_meeting_id.as_ref())?.id;
-        let to = find(asked.destination_meeting_id.as_ref())?.id;
+        let to = find(asked.destination_meeting_id.as_ref())?;
+        // A client leaves its room before it joins the other, which would refuse it.
+        if !(self.parent.active && to.active) {
+            return Err(Refusal::new(403, "this meeting is inactive").into());
+        }
+        let to = to.id;
         if asked.participants.len() > MOVED_MAX {
             let message = format!("at most {MOVED_MAX} people are moved at once");
             return Err(Refusal::new(400, message).into());

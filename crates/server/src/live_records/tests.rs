@@ -525,6 +525,8 @@ async fn a_room_learns_what_its_meeting_is_set_to() {
         let wanted = Meeting {
             keep_alive_ms: 90_000,
             has_rooms: false,
+            // Nobody joins a room of a meeting that is inactive.
+            active: false,
             parent: Some(parent),
             ..scene.as_meeting(true)
         };

@@ -1,7 +1,9 @@
 //! The records of breakout rooms: each is a meeting of its own, tied to its parent.
 
+use parlor_protocol::MeetingStatus;
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use uuid::Uuid;
 
 use super::{create, find, missing};
 use crate::api::ApiError;
@@ -13,21 +15,22 @@ static CONNECT: Statement = Statement::new(
 );
 static ROOMS: Statement = Statement::new(
     "connected_meetings.rooms",
-    "SELECT m.id, m.title FROM connected_meetings c JOIN meetings m ON m.app_id = c.app_id AND m.id = c.meeting_id
-     WHERE c.app_id = $1 AND c.parent_id = $2 ORDER BY c.meeting_id",
+    "SELECT m.id, m.title, m.status FROM connected_meetings c JOIN meetings m ON m.app_id = c.app_id AND m.id = c.meeting_id
+     WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL ORDER BY c.meeting_id",
 );
 static PARENT: Statement = Statement::new(
     "connected_meetings.parent",
-    "SELECT m.id, m.title FROM connected_meetings c JOIN meetings m ON m.app_id = c.app_id AND m.id = c.parent_id
-     WHERE c.app_id = $1 AND c.meeting_id = $2",
+    "SELECT m.id, m.title, m.status FROM connected_meetings c JOIN meetings m ON m.app_id = c.app_id AND m.id = c.parent_id
+     WHERE c.app_id = $1 AND c.meeting_id = $2 AND c.removed_at IS NULL",
 );
 static SELF: Statement = Statement::new(
     "connected_meetings.self",
-    "SELECT id, title FROM meetings WHERE app_id = $1 AND id = $2",
+    "SELECT id, title, status FROM meetings WHERE app_id = $1 AND id = $2",
 );
 static DISCONNECT: Statement = Statement::new(
-    "connected_meetings.delete",
-    "DELETE FROM connected_meetings WHERE app_id = $1 AND parent_id = $2 AND meeting_id = $3",
+    "connected_meetings.remove",
+    "UPDATE connected_meetings SET removed_at = $4
+     WHERE app_id = $1 AND parent_id = $2 AND meeting_id = $3 AND removed_at IS NULL",
 );
 /// Nobody joins a room that was removed.
 static CLOSE: Statement = Statement::new(
@@ -39,6 +42,19 @@ static CLOSE: Statement = Statement::new(
 static TOUCH: Statement = Statement::new(
     "connected_meetings.touch",
     "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id = $2",
+);
+/// Whether people can join a breakout room depends on its parent's status, so a change of that is a
+/// change of the room.
+static TOUCH_ROOMS: Statement = Statement::new(
+    "connected_meetings.touch_rooms",
+    "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id IN
+     (SELECT c.meeting_id FROM connected_meetings c
+      WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)",
+);
+/// A removed room that people can join again is a meeting of its own.
+static FREE: Statement = Statement::new(
+    "connected_meetings.free",
+    "DELETE FROM connected_meetings WHERE app_id = $1 AND meeting_id = $2 AND removed_at IS NOT NULL",
 );
 
 /// Moves, deletions of participants, and changes of a meeting's breakout rooms hold this row, and so
@@ -57,20 +73,62 @@ static KNOWN: Statement = Statement::new(
     "connected_meetings.known",
     "SELECT c.meeting_id, m.version FROM connected_meetings c
      JOIN meetings m ON m.app_id = c.app_id AND m.id = c.parent_id
-     WHERE c.app_id = $1 AND c.parent_id = $2 ORDER BY c.meeting_id",
+     WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL ORDER BY c.meeting_id",
 );
 static HAS_NO_ROOMS: Statement = Statement::new(
     "connected_meetings.none",
     "SELECT m.id FROM meetings m WHERE m.app_id = $1 AND m.id = $2 AND NOT EXISTS
-     (SELECT 1 FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)",
+     (SELECT 1 FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)",
 );
 static HAS_SPACE: Statement = Statement::new(
     "connected_meetings.has_space",
     "SELECT m.id FROM meetings m WHERE m.app_id = $1 AND m.id = $2 AND $3 >=
-     (SELECT COUNT(*) FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)",
+     (SELECT COUNT(*) FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)",
 );
 
-pub(super) static STATEMENTS: [&Statement; 12] = [
+/// The rooms of a parent that one unit deletes. `$3` is the latest time of removal; 0 selects only those
+/// that were not removed.
+macro_rules! first_rooms {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " (SELECT meeting_id FROM connected_meetings WHERE app_id = $1 AND parent_id = $2
+             AND COALESCE(removed_at, 0) <= $3 ORDER BY meeting_id LIMIT 100) ",
+            $after
+        )
+    };
+}
+static DELETE: Statement = Statement::new(
+    "connected_meetings.delete_meetings",
+    first_rooms!(
+        "DELETE FROM meetings WHERE app_id = $1 AND id IN",
+        "RETURNING id"
+    ),
+);
+static PURGE: Statement = Statement::new(
+    "connected_meetings.purge",
+    first_rooms!(
+        "INSERT INTO purges (app_id, meeting_id, passes, due)
+         SELECT c.app_id, c.meeting_id, 0, $4 FROM connected_meetings c WHERE c.app_id = $1 AND c.meeting_id IN",
+        "ON CONFLICT (app_id, meeting_id) DO NOTHING"
+    ),
+);
+static DELETE_WORDS: Statement = Statement::new(
+    "connected_meetings.delete_words",
+    first_rooms!(
+        "DELETE FROM meeting_words WHERE app_id = $1 AND meeting_id IN",
+        ""
+    ),
+);
+static FORGET: Statement = Statement::new(
+    "connected_meetings.forget",
+    first_rooms!(
+        "DELETE FROM connected_meetings WHERE app_id = $1 AND meeting_id IN",
+        "RETURNING meeting_id"
+    ),
+);
+
+pub(super) static STATEMENTS: [&Statement; 18] = [
     &CONNECT,
     &ROOMS,
     &PARENT,
@@ -78,6 +136,12 @@ pub(super) static STATEMENTS: [&Statement; 12] = [
     &DISCONNECT,
     &CLOSE,
     &TOUCH,
+    &TOUCH_ROOMS,
+    &FREE,
+    &DELETE,
+    &PURGE,
+    &DELETE_WORDS,
+    &FORGET,
     &HOLD,
     &HOLD_ROOMS,
     &KNOWN,
@@ -95,14 +159,17 @@ pub(crate) struct Room {
     pub(crate) id: MeetingId,
     /// What people call it.
     pub(crate) title: String,
+    /// Its own status. Nobody joins a breakout room whose parent is inactive either.
+    pub(crate) active: bool,
 }
 
 impl FromRow for Room {
     fn from_row(mut row: Row) -> Result<Self, Error> {
-        let title: Option<String> = row.take(1)?;
+        let (title, status): (Option<String>, String) = (row.take(1)?, row.take(2)?);
         Ok(Self {
             id: MeetingId::from_uuid(row.take(0)?),
             title: title.unwrap_or_default(),
+            active: status == MeetingStatus::Active.as_str(),
         })
     }
 }
@@ -207,7 +274,11 @@ pub(crate) async fn make_rooms(
         unit = create::plan(unit, (app, id), Some(&title), &settings, now_ms);
         let row = values![app.uuid(), parent.uuid(), id.uuid(), now_ms];
         unit = unit.then(&CONNECT, row);
-        rooms.push(Room { id, title });
+        rooms.push(Room {
+            id,
+            title,
+            active: true,
+        });
     }
     match parlor.db.commit(unit).await {
         Ok(_) => Ok(Some(rooms)),
@@ -217,7 +288,8 @@ pub(crate) async fn make_rooms(
     }
 }
 
-/// Removes breakout rooms: their meetings stay in the records, and nobody joins them any more.
+/// Removes breakout rooms: their meetings stay in the records until the parent is deleted, and nobody
+/// joins them any more.
 ///
 /// # Errors
 /// When the database fails.
@@ -233,8 +305,51 @@ pub(crate) async fn disconnect(
         .then(&TOUCH, values![app.uuid(), parent.uuid()]);
     for room in rooms {
         unit = unit
-            .then(&DISCONNECT, values![app.uuid(), parent.uuid(), room.uuid()])
+            .then(
+                &DISCONNECT,
+                values![app.uuid(), parent.uuid(), room.uuid(), now_ms],
+            )
             .then(&CLOSE, values![app.uuid(), room.uuid(), now_ms]);
     }
     parlor.db.commit(unit).await.map(drop)
+}
+
+/// Adds what changes with the status of a meeting: whether people can join its breakout rooms, and
+/// whether it is a removed breakout room still.
+pub(super) fn status_changed(unit: Unit, app: AppId, id: MeetingId, status: MeetingStatus) -> Unit {
+    let ids = values![app.uuid(), id.uuid()];
+    let unit = unit.then(&TOUCH_ROOMS, ids.clone());
+    match status {
+        MeetingStatus::Active => unit.then(&FREE, ids),
+        MeetingStatus::Inactive => unit,
+    }
+}
+
+/// Which breakout rooms of a meeting are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those that were not removed: [`ROOMS_MAX`] at most.
+    Open,
+    /// Removed ones too, of which there may be any number: up to [`ROOMS_MAX`] of all.
+    Any,
+}
+
+/// Adds the steps that delete breakout rooms of a meeting, which is deleted in this unit or was before: no
+/// room is added to it any more. The first of them returns the ids of the meetings that it deletes, which
+/// the caller subtracts from the tally of the app. The last returns nothing when no room is left.
+pub(crate) fn delete_rooms(
+    unit: Unit,
+    (app, parent): (Uuid, Uuid),
+    which: Which,
+    now_ms: i64,
+) -> Unit {
+    let removed_ms = match which {
+        Which::Open => 0,
+        Which::Any => i64::MAX,
+    };
+    let rooms = values![app, parent, removed_ms];
+    unit.then(&DELETE, rooms.clone())
+        .then(&PURGE, values![app, parent, removed_ms, now_ms])
+        .then(&DELETE_WORDS, rooms.clone())
+        .then(&FORGET, rooms)
 }

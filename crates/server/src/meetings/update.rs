@@ -3,6 +3,7 @@
 use garde::Validate;
 use http::Method;
 use parlor_live::Command;
+use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::{MeetingSettings, MeetingStatus};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -11,13 +12,14 @@ use serde_json::{Map, Value, json};
 use super::{Meeting, OneMeeting, TITLE_MAX, rewrite, rooms};
 use crate::api::{ApiError, Call, Data, Endpoint, Patch, checked};
 use crate::live_records;
+use crate::parlor::Parlor;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(Method::PATCH, "/meetings/{meeting_id}", "updateMeeting", answer).describe(
         "Change a meeting",
         "Changes what is sent and nothing else, at any depth; null brings a field back to its default. With `status` \
-         INACTIVE nobody can join any more; those who are in the meeting stay, unless `kick` says \
-         otherwise.",
+         INACTIVE nobody can join the meeting and its breakout rooms any more; those who are inside stay, unless `kick` \
+         says otherwise.",
     )
 }
 
@@ -81,20 +83,31 @@ async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Mee
     };
     let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
     live_records::tell_changed(parlor, app, id).await;
-    if call.query.kick && patch.status == Some(MeetingStatus::Inactive) {
+    if let Some(status) = patch.status {
+        let kick = call.query.kick && status == MeetingStatus::Inactive;
+        tell_family(parlor, app, id, kick).await;
+    }
+    Ok(Data(meeting))
+}
+
+/// The status was set: whether people can join the breakout rooms depends on it as well, and whoever was
+/// moved to one is thrown out with everybody else. The change has been made, so a database that fails
+/// meanwhile is no failure of it.
+async fn tell_family(parlor: &Parlor, app: AppId, id: MeetingId, kick: bool) {
+    if kick {
         parlor.live.tell(app, id, Command::KickAll);
-        // Whoever was moved to a breakout room is thrown out as well. The change has been made, so a
-        // database that fails meanwhile is no failure of it.
-        match rooms(parlor, app, id).await {
-            Ok(found) => {
-                for room in found.rooms {
+    }
+    match rooms(parlor, app, id).await {
+        Ok(found) => {
+            for room in found.rooms {
+                live_records::tell_changed(parlor, app, room).await;
+                if kick {
                     parlor.live.tell(app, room, Command::KickAll);
                 }
             }
-            Err(error) => {
-                tracing::warn!(?error, meeting = %id, "nobody was thrown out of the breakout rooms");
-            }
+        }
+        Err(error) => {
+            tracing::warn!(?error, meeting = %id, "the breakout rooms could not be told of a change");
         }
     }
-    Ok(Data(meeting))
 }

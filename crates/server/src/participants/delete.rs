@@ -22,7 +22,8 @@ static DELETE: Statement = Statement::new(
 static DELETE_IN_ROOMS: Statement = Statement::new(
     "participants.delete_in_rooms",
     "DELETE FROM participants WHERE app_id = $1 AND custom_participant_id = $3 AND meeting_id IN
-     (SELECT c.meeting_id FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2)
+     (SELECT c.meeting_id FROM connected_meetings c
+      WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)
      RETURNING meeting_id, id",
 );
 

@@ -54,6 +54,7 @@ impl Answer {
     pub(crate) fn data(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.check_headers();
+        assert_eq!(self.header("cache-control"), Some("no-store"));
         let mut body = self.json();
         assert_eq!(body["success"], true, "{body}");
         let names: Vec<&String> = body.as_object().unwrap().keys().collect();

@@ -14,6 +14,7 @@ mod chat_quotas;
 mod coming_back;
 mod crash;
 mod crowding;
+mod ending;
 mod flooding;
 mod frames;
 mod joining;

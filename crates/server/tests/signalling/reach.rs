@@ -26,14 +26,14 @@ on_both_databases![
 ];
 
 /// A meeting with breakout rooms: a host inside, and where the rooms are.
-struct Divided {
-    meeting: Meeting,
-    host: Peer,
-    rooms: Vec<String>,
+pub(crate) struct Divided {
+    pub(crate) meeting: Meeting,
+    pub(crate) host: Peer,
+    pub(crate) rooms: Vec<String>,
 }
 
 impl Divided {
-    async fn of(server: &Server) -> Self {
+    pub(crate) async fn of(server: &Server) -> Self {
         let meeting = server.meeting().await;
         let host = meeting.host().await;
         let rooms = make(&host, &["Red", "Blue"]).await;
@@ -65,7 +65,7 @@ impl Divided {
     }
 
     /// Somebody of the meeting, in a breakout room; and who they are in the meeting.
-    async fn moved(&self, room: usize) -> (Peer, Identity) {
+    pub(crate) async fn moved(&self, room: usize) -> (Peer, Identity) {
         let bob = self.meeting.participant().await;
         let before = bob.identity().clone();
         let there = self.send(bob, &self.meeting.id, &self.rooms[room]).await;

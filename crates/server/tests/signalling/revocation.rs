@@ -75,7 +75,7 @@ async fn a_deleted_participant_is_dropped_when_asked(server: &Server) {
 }
 
 /// The socket is closed for good, or the join is refused, which the official client reports.
-async fn may_not_join(person: &Identity) {
+pub(crate) async fn may_not_join(person: &Identity) {
     let peer = Peer::open(person).await.unwrap();
     let Err(error) = peer.rejoin().await else {
         panic!("{} has joined", person.peer)

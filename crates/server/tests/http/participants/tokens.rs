@@ -18,6 +18,7 @@ on_both_databases![
     a_life_can_be_asked_for,
     a_refresh_issues_another_token,
     nobody_refreshes_the_token_of_nobody,
+    no_cache_keeps_a_token,
 ];
 
 fn decode(part: &str) -> Vec<u8> {
@@ -206,4 +207,28 @@ async fn nobody_refreshes_the_token_of_nobody(server: &Server) {
         .post("/participants/custom:gone/token", &json!({}))
         .await
         .refused(404);
+}
+
+async fn no_cache_keeps_a_token(server: &Server) {
+    let meeting = server.app().await.meeting().await;
+    let body = json!({ "participants": [person("bob")] });
+    let ada = "/participants/custom:ada";
+    let keyed = meeting.keyed(&format!("cached-{}", meeting.id()));
+    let answers = [
+        meeting.post("/participants", &person("ada")).await,
+        meeting.post("/participants/bulk", &body).await,
+        meeting.patch(ada, &json!({ "name": "Ada" })).await,
+        meeting.put(ada, &person("ada")).await,
+        meeting.post(&format!("{ada}/token"), &json!({})).await,
+        keyed.post("/participants", &person("eve")).await,
+        keyed.post("/participants", &person("eve")).await,
+    ];
+    assert_eq!(answers[6].header("idempotent-replayed"), Some("true"));
+    for answer in answers {
+        let text = answer.text();
+        let added = answer.data(answer.status);
+        let added = added.get(0).unwrap_or(&added);
+        assert_eq!(parts(added["token"].as_str().unwrap()).len(), 3, "{text}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{text}");
+    }
 }
