@@ -1,7 +1,6 @@
 //! What the repository says of the API is what the code does: the API description and the
 //! README's table of operations. `PARLOR_BLESS=1` writes both anew. `docs/security.md` names tests
 //! that exist, and every setting.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,5 @@
 //! What happens as time passes, on a clock that the test moves: expiry, revocation, rotation, and
 //! what the sweeper takes away. In process, on both databases.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 
@@ -18,7 +17,9 @@ use parlor_testkit::Postgres;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::owner;
+use crate::{on_both_databases, owner};
+
+mod clock;
 
 const SECRET: &str = "a secret that is long enough to be one";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -138,32 +139,15 @@ fn person(id: &str) -> Value {
     json!({"custom_participant_id": id, "preset_name": "group_call_host", "name": id})
 }
 
-/// One test for each database.
-macro_rules! on_both {
-    ($($name:ident)*) => {$(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread")]
-            async fn sqlite() {
-                super::$name(super::Server::sqlite().await).await;
-            }
-            #[tokio::test(flavor = "multi_thread")]
-            async fn postgres() {
-                super::$name(super::Server::postgres().await).await;
-            }
-        }
-    )*};
-}
-
-mod clock;
-
-on_both! {
-    a_remembered_answer_is_forgotten_after_a_day
-    a_token_lives_until_it_expires_or_its_participant_goes
-    a_rotated_key_still_verifies
-    the_sweeper_leaves_nothing_of_a_deleted_app
-    the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app
-    a_link_to_a_chat_works_for_a_week
-}
+on_both_databases![
+    #[tokio::test(flavor = "multi_thread")]
+    a_remembered_answer_is_forgotten_after_a_day,
+    a_token_lives_until_it_expires_or_its_participant_goes,
+    a_rotated_key_still_verifies,
+    the_sweeper_leaves_nothing_of_a_deleted_app,
+    the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app,
+    a_link_to_a_chat_works_for_a_week,
+];
 
 async fn a_remembered_answer_is_forgotten_after_a_day(server: Server) {
     let meeting = server.meeting().await;

@@ -13,3 +13,26 @@ mod prepare;
 mod signalling;
 mod traces;
 mod usage;
+
+/// Turns each `async fn name(server: …)` into the tests `name::sqlite` and `name::postgres`, which
+/// are given what the `Server` of its module makes. They are `#[tokio::test]`s unless another
+/// attribute stands before the names.
+macro_rules! on_both_databases {
+    (#[$attribute:meta] $($test:ident),* $(,)?) => {$(
+        mod $test {
+            #[$attribute]
+            async fn sqlite() {
+                super::$test(super::Server::sqlite().await).await;
+            }
+
+            #[$attribute]
+            async fn postgres() {
+                super::$test(super::Server::postgres().await).await;
+            }
+        }
+    )*};
+    ($($test:ident),* $(,)?) => {
+        $crate::on_both_databases![#[tokio::test] $($test),*];
+    };
+}
+use on_both_databases;

@@ -1,7 +1,5 @@
 //! Every statement of the server, prepared against the real schema on both engines.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,8 +4,6 @@
 //! One server for each database serves the tests of the process, each in an app of its own. Tests
 //! that kill a server or wait for one of its times start their own.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
 mod active_session;
 mod breakout;
 mod broadcasts;
@@ -32,21 +30,3 @@ mod stage;
 mod stores;
 mod tracks;
 mod waiting_room;
-
-/// Turns each `async fn name(server: &Server)` into the tests `name::sqlite` and `name::postgres`.
-macro_rules! on_both_databases {
-    ($($test:ident),* $(,)?) => {$(
-        mod $test {
-            #[tokio::test]
-            async fn sqlite() {
-                super::$test(crate::signalling::server::Server::sqlite().await).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                super::$test(crate::signalling::server::Server::postgres().await).await;
-            }
-        }
-    )*};
-}
-use on_both_databases;

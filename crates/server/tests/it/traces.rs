@@ -1,5 +1,4 @@
 //! With a collector set, requests arrive there as spans; a clean stop sends the last of them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

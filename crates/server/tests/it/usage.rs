@@ -1,6 +1,5 @@
 //! What is stored is counted, bounded and deleted: files of chats and messages, on a clock that the
 //! test moves. In process, on both databases.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::owner;
+use crate::{on_both_databases, owner};
 
 const SECRET: &str = "a secret that is long enough to be one";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -44,9 +43,9 @@ struct Person {
 }
 
 impl Server {
-    async fn on(place: Place, folder: tempfile::TempDir, limits: Limits) -> Self {
+    async fn on(place: Place, folder: tempfile::TempDir) -> Self {
         let folder = Arc::new(folder);
-        let parlor = opened(&place, &folder, limits).await;
+        let parlor = opened(&place, &folder, limits()).await;
         let (account, app) = owner::create(&parlor, SECRET).await;
         Self {
             router: api::router(&parlor),
@@ -85,16 +84,16 @@ impl Server {
         self.again(limits).await
     }
 
-    async fn sqlite(limits: Limits) -> Self {
+    async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(folder.path().join("parlor.db"));
-        Self::on(place, folder, limits).await
+        Self::on(place, folder).await
     }
 
-    async fn postgres(limits: Limits) -> Self {
+    async fn postgres() -> Self {
         let url = Postgres::shared().await.unwrap().database().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self::on(Place::Postgres(url), folder, limits).await
+        Self::on(Place::Postgres(url), folder).await
     }
 
     async fn ask(
@@ -203,41 +202,26 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// One test for each database.
-macro_rules! on_both {
-    ($($name:ident)*) => {$(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread")]
-            async fn sqlite() {
-                super::$name(super::Server::sqlite(super::limits()).await).await;
-            }
-            #[tokio::test(flavor = "multi_thread")]
-            async fn postgres() {
-                super::$name(super::Server::postgres(super::limits()).await).await;
-            }
-        }
-    )*};
-}
-
-on_both! {
-    files_go_with_their_meeting
-    files_go_with_their_app
-    files_go_when_they_are_old
-    a_clock_that_is_set_forward_deletes_no_files
-    files_of_an_app_that_the_database_does_not_know_stay
-    a_client_that_did_not_hear_the_answer_may_send_the_file_again
-    an_upload_whose_fate_is_not_known_is_answered_503
-    a_meeting_has_room_for_so_many_bytes_of_files
-    an_app_has_room_for_so_many_bytes_of_files
-    many_uploads_at_once_never_take_more_than_there_is_room_for
-    an_upload_that_fails_gives_back_what_was_reserved_for_it
-    what_a_crashed_server_left_behind_goes
-    an_upload_whose_row_another_has_taken_removes_nothing
-    a_file_that_comes_while_its_meeting_is_deleted_goes_with_it
-    what_older_versions_stored_is_counted
-    messages_are_counted_however_often_they_are_kept
-    the_disk_is_not_filled_up
-}
+on_both_databases![
+    #[tokio::test(flavor = "multi_thread")]
+    files_go_with_their_meeting,
+    files_go_with_their_app,
+    files_go_when_they_are_old,
+    a_clock_that_is_set_forward_deletes_no_files,
+    files_of_an_app_that_the_database_does_not_know_stay,
+    a_client_that_did_not_hear_the_answer_may_send_the_file_again,
+    an_upload_whose_fate_is_not_known_is_answered_503,
+    a_meeting_has_room_for_so_many_bytes_of_files,
+    an_app_has_room_for_so_many_bytes_of_files,
+    many_uploads_at_once_never_take_more_than_there_is_room_for,
+    an_upload_that_fails_gives_back_what_was_reserved_for_it,
+    what_a_crashed_server_left_behind_goes,
+    an_upload_whose_row_another_has_taken_removes_nothing,
+    a_file_that_comes_while_its_meeting_is_deleted_goes_with_it,
+    what_older_versions_stored_is_counted,
+    messages_are_counted_however_often_they_are_kept,
+    the_disk_is_not_filled_up,
+];
 
 const QUOTA: u64 = 5000;
 

@@ -4,8 +4,8 @@ use parlor_testkit::server::API_TOKEN;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client_api::on_both_databases;
 use crate::client_api::server::{Answer, Server};
+use crate::on_both_databases;
 
 on_both_databases![
     everybody_is_told_of_the_turn_here,

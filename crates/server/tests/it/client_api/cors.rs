@@ -4,8 +4,8 @@ use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::client_api::on_both_databases;
 use crate::client_api::server::{Answer, Server};
+use crate::on_both_databases;
 
 on_both_databases![
     a_preflight_allows_what_the_sdk_sends,

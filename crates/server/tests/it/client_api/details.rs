@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client_api::on_both_databases;
 use crate::client_api::server::{Answer, Server};
+use crate::on_both_databases;
 
 on_both_databases![
     everything_a_client_takes_for_granted_is_there,

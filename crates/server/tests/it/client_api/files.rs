@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::client_api::links::{get, links, put};
-use crate::client_api::on_both_databases;
 use crate::client_api::server::{Answer, FILE_BYTES, Server};
+use crate::on_both_databases;
 
 on_both_databases![
     a_file_comes_back_as_it_was,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client_api::on_both_databases;
 use crate::client_api::server::{Answer, Person, Server};
+use crate::on_both_databases;
 
 on_both_databases![
     links_lead_to_the_host_that_was_asked,

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::place::NOBODYS_ID;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_meeting_nobody_is_in_has_no_active_session,

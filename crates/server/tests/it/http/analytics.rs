@@ -4,9 +4,9 @@ use parlor_live::Record;
 use parlor_server::clock::{Clock, rfc3339};
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::server::Server;
 use crate::http::sessions::{MINUTE_MS, Rooms, assert_near};
+use crate::on_both_databases;
 
 on_both_databases![
     sessions_are_counted_by_the_day_they_started,

@@ -4,10 +4,10 @@ use parlor_testkit::server::ACCOUNT_ID;
 use serde_json::json;
 
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::participants::person;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_created_app_lies_one_level_down,

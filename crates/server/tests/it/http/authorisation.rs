@@ -10,9 +10,9 @@ use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 
 use self::target::Target;
-use crate::http::on_both_databases;
 use crate::http::place::{NOBODYS_ID, basic};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     nobody_gets_in_uninvited,

@@ -5,10 +5,10 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::http::answer::Answer;
-use crate::http::on_both_databases;
 use crate::http::participants::{person, person_with};
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_key_that_stands_there_twice_is_refused,

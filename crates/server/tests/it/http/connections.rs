@@ -4,10 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::http::on_both_databases;
 use crate::http::participants::person;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     pipelined_requests_are_answered_in_order,

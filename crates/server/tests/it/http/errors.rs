@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::participants::{person, person_with};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     every_kind_of_error_has_the_documented_shape,

@@ -8,10 +8,10 @@ use parlor_testkit::server::ACCOUNT_ID;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::participants::{person, person_with};
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     every_post_replays_its_first_answer,

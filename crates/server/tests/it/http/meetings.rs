@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::participants::person;
 use crate::http::place::{NOBODYS_ID, Place};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_meeting_needs_no_field_at_all,

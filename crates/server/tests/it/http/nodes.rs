@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::participants::person;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     servers_that_start_together_make_the_records_once,

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use parlor_server::api::{contract, endpoints};
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::participants::person;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     health_is_answered_to_anybody,

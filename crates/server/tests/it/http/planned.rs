@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use parlor_server::api::{Surface, contract, endpoints};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 
-use crate::http::on_both_databases;
 use crate::http::place::{NOBODYS_ID, basic};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     every_planned_operation_answers_501,

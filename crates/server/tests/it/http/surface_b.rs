@@ -3,10 +3,10 @@
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 
-use crate::http::on_both_databases;
 use crate::http::participants::{person, person_with};
 use crate::http::place::{NOBODYS_ID, basic};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     both_surfaces_show_the_same_records,

@@ -11,17 +11,19 @@ use parlor_testkit::signal::{Identity, Peer, new_peer_id};
 use serde_json::{Value, json};
 
 use super::{DAY_MS, Server, person};
+use crate::on_both_databases;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-on_both! {
-    nobody_in_a_meeting_is_silenced_though_the_clock_is_set
-    a_clock_that_is_set_forgets_no_answer
-    what_is_deleted_is_swept_twice_though_the_clock_is_set
-    a_token_that_was_revoked_stays_so_though_the_clock_is_set_back
-    pages_are_right_though_new_rows_come_before_older_ones
-    a_token_is_good_though_the_clock_was_set_back_behind_it
-}
+on_both_databases![
+    #[tokio::test(flavor = "multi_thread")]
+    nobody_in_a_meeting_is_silenced_though_the_clock_is_set,
+    a_clock_that_is_set_forgets_no_answer,
+    what_is_deleted_is_swept_twice_though_the_clock_is_set,
+    a_token_that_was_revoked_stays_so_though_the_clock_is_set_back,
+    pages_are_right_though_new_rows_come_before_older_ones,
+    a_token_is_good_though_the_clock_was_set_back_behind_it,
+];
 
 impl Server {
     /// Somebody in a meeting, on a socket.

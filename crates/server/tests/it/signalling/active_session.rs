@@ -6,8 +6,8 @@ use parlor_protocol::signal::socket::room::{PeerInfoResponse, RoomInfoResponse};
 use parlor_testkit::signal::Peer;
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

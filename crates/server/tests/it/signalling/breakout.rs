@@ -12,8 +12,8 @@ use parlor_protocol::signal::socket::room::{
 use parlor_testkit::signal::{self, Identity, Peer, Refused};
 use serde_json::{Value, json};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

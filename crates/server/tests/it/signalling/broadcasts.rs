@@ -3,8 +3,8 @@
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::settle;
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -11,8 +11,8 @@ use parlor_protocol::signal::socket::chat::{
 use parlor_testkit::signal::Peer;
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{said, say, settle, whisper, whispered};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

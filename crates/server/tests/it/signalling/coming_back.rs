@@ -7,8 +7,8 @@ use parlor_protocol::signal::socket::room::PeerInfoResponse;
 use parlor_testkit::signal::{Peer, wire};
 use serde_json::{Value, json};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, said, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

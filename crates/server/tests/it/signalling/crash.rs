@@ -18,8 +18,8 @@ use parlor_protocol::signal::socket::polls::NewPollRequest;
 use parlor_testkit::signal::{Identity, Peer};
 use serde_json::Value;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![a_kill_makes_no_lie_of_what_was_told];

@@ -15,9 +15,9 @@ use parlor_testkit::signal::wire::{self, Message, Socket};
 use parlor_testkit::signal::{Identity, new_peer_id};
 use tokio::task::JoinSet;
 
+use crate::on_both_databases;
 use crate::signalling::breakout::make;
 use crate::signalling::meeting::settle;
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

@@ -6,8 +6,8 @@ use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::{chat, plugin, polls, room};
 use parlor_testkit::signal::{Peer, Refused, wire};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -7,8 +7,8 @@ use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
 use parlor_testkit::signal::wire::Message;
 use parlor_testkit::signal::{Peer, odd_frame};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -10,8 +10,8 @@ use parlor_protocol::signal::socket::{chat, plugin, polls, room};
 use parlor_testkit::signal::{Identity, PLUGINS, Peer};
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{is_turned_away, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

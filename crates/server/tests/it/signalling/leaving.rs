@@ -5,8 +5,8 @@ use parlor_protocol::signal::media::edge::KickAllPeersRequest;
 use parlor_protocol::signal::socket::room::{PeerInfoResponse, RemoveParticipantsRequest};
 use parlor_testkit::signal::Peer;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::settle;
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

@@ -7,7 +7,7 @@ mod scene;
 
 use parlor_testkit::signal::Refused;
 
-use crate::signalling::on_both_databases;
+use crate::on_both_databases;
 use crate::signalling::server::Server;
 use cells::{Cell, Outcome};
 use scene::Scene;

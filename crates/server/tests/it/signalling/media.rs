@@ -14,8 +14,8 @@ use parlor_protocol::signal::media::{
 };
 use parlor_testkit::signal::Peer;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

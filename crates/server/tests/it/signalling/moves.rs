@@ -10,9 +10,9 @@ use parlor_protocol::signal::socket::room::{
 use parlor_testkit::signal::{Identity, Peer};
 use serde_json::{Value, json};
 
+use crate::on_both_databases;
 use crate::signalling::breakout::{make, movement, transferred};
 use crate::signalling::meeting::{Meeting, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

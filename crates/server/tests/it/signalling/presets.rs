@@ -10,8 +10,8 @@ use parlor_protocol::signal::socket::preset::{
 use parlor_testkit::signal::Peer;
 use serde_json::Value;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

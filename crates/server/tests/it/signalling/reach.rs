@@ -6,9 +6,9 @@ use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferP
 use parlor_testkit::signal::{Identity, Peer};
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::breakout::{make, movement, transferred};
 use crate::signalling::meeting::{Meeting, is_turned_away, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

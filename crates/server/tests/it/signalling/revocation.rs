@@ -8,8 +8,8 @@ use parlor_testkit::server::ACCOUNT_ID;
 use parlor_testkit::signal::{Identity, Peer, Refused};
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, is_turned_away, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::{Server, until};
 
 on_both_databases![

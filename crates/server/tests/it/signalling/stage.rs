@@ -10,8 +10,8 @@ use parlor_protocol::signal::socket::room::{
 };
 use parlor_testkit::signal::Peer;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::settle;
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -7,8 +7,8 @@ use parlor_protocol::signal::socket::plugin::{
 };
 use parlor_testkit::signal::{PLUGINS, Peer};
 
+use crate::on_both_databases;
 use crate::signalling::meeting::settle;
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

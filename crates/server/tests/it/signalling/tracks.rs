@@ -20,7 +20,7 @@ use parlor_protocol::signal::media::{
 use parlor_testkit::signal::Peer;
 use serde_json::json;
 
-use crate::signalling::on_both_databases;
+use crate::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -8,8 +8,8 @@ use parlor_protocol::signal::socket::{chat, polls};
 use parlor_testkit::signal::Peer;
 use serde_json::json;
 
+use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, say, settle};
-use crate::signalling::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![

@@ -3,9 +3,9 @@
 use parlor_server::api::paging::PAGE_NO_MAX;
 use serde_json::{Value, json};
 
-use crate::http::on_both_databases;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     meetings_are_listed_newest_first,

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{person, person_with};
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     an_added_participant_has_the_documented_shape,

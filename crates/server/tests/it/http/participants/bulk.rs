@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::{person, person_with};
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::participants::tokens::claims;
 use crate::http::place::{NOBODYS_ID, Place};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     the_answer_has_the_order_of_the_request,

@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::person;
-use crate::http::on_both_databases;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![the_count_is_right_after_everybody_came_and_went];
 

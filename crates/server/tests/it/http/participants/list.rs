@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{person, person_with};
 use crate::http::answer::assert_shape;
-use crate::http::on_both_databases;
 use crate::http::place::{NOBODYS_ID, Place};
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     participants_are_listed_newest_first_without_tokens,

@@ -4,9 +4,9 @@ use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 
 use super::{person, person_with};
-use crate::http::on_both_databases;
 use crate::http::place::NOBODYS_ID;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     the_path_is_checked_before_anything_is_looked_up,

@@ -3,9 +3,9 @@
 use parlor_live::Record;
 
 use super::Rooms;
-use crate::http::on_both_databases;
 use crate::http::place::Place;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_link_gives_the_chat_to_whoever_has_it,

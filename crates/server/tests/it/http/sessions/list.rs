@@ -4,8 +4,8 @@ use parlor_live::{Record, SessionRecord};
 use serde_json::{Value, json};
 
 use super::{Held, Rooms, assert_near, page_of};
-use crate::http::on_both_databases;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     sessions_are_listed_newest_first_in_both_places,

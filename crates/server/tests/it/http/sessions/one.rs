@@ -4,9 +4,9 @@ use parlor_live::Record;
 use serde_json::{Value, json};
 
 use super::{Rooms, assert_near};
-use crate::http::on_both_databases;
 use crate::http::place::NOBODYS_ID;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_session_is_shown_with_its_settings_and_once_more,

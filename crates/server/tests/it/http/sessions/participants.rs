@@ -4,9 +4,9 @@ use parlor_live::{PeerRecord, Record};
 use serde_json::{Value, json};
 
 use super::{Held, Rooms, assert_near, page_of};
-use crate::http::on_both_databases;
 use crate::http::place::NOBODYS_ID;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     peers_are_listed_in_every_order,

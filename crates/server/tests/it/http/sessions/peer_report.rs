@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use self::call::Call;
 use super::{Rooms, assert_near};
-use crate::http::on_both_databases;
 use crate::http::place::NOBODYS_ID;
 use crate::http::server::Server;
+use crate::on_both_databases;
 
 on_both_databases![
     a_peer_that_left_is_what_the_records_say,
