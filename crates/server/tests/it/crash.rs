@@ -18,6 +18,7 @@ use parlor_testkit::{Client, Parlor, Postgres};
 use serde_json::json;
 
 use crate::crash::ledger::Ledger;
+use crate::process::BINARY;
 
 const RUNS: u64 = 30;
 
@@ -27,14 +28,14 @@ const KILLED_STARTS: u64 = 3;
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_write_on_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let builder = Parlor::builder(env!("CARGO_BIN_EXE_parlor")).data_dir(folder.path());
+    let builder = Parlor::builder(BINARY).data_dir(folder.path());
     survive("SQLite", &builder).await
 }
 
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_write_on_postgresql() -> Result<()> {
     let url = Postgres::shared().await?.database().await?;
-    let builder = Parlor::builder(env!("CARGO_BIN_EXE_parlor")).database(&url);
+    let builder = Parlor::builder(BINARY).database(&url);
     survive("PostgreSQL", &builder).await
 }
 

@@ -13,10 +13,10 @@ use parlor_server::parlor::{Limits, Parlor};
 use parlor_server::participants::join_token::Refused;
 use parlor_server::{api, live_records, participants, signing_keys, sweeper};
 use parlor_store::{FromRow, Place, Row, Statement};
-use parlor_testkit::Postgres;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::process::new_database;
 use crate::{on_both_databases, owner};
 
 mod clock;
@@ -52,8 +52,7 @@ impl Server {
     }
 
     async fn postgres() -> Self {
-        let url = Postgres::shared().await.unwrap().database().await.unwrap();
-        Self::on(Place::Postgres(url), None).await
+        Self::on(Place::Postgres(new_database().await), None).await
     }
 
     async fn send(

@@ -10,6 +10,7 @@ mod http;
 mod later;
 mod owner;
 mod prepare;
+mod process;
 mod signalling;
 mod traces;
 mod usage;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use parlor_server::parlor::{MIGRATIONS, statements};
 use parlor_store::{Db, Options, Place};
-use parlor_testkit::Postgres;
+
+use crate::process::new_database;
 
 async fn prepare_all(place: &Place) {
     let db = Db::open(place, Options::default(), Arc::new(()))
@@ -31,8 +32,7 @@ async fn every_statement_prepares_on_sqlite() {
 
 #[tokio::test]
 async fn every_statement_prepares_on_postgresql() {
-    let url = Postgres::shared().await.unwrap().database().await.unwrap();
-    prepare_all(&Place::Postgres(url)).await;
+    prepare_all(&Place::Postgres(new_database().await)).await;
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use parlor_testkit::Parlor;
 
+use crate::process::BINARY;
+
 /// Takes whatever is posted to it, and answers 200.
 fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -36,7 +38,7 @@ fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
 async fn requests_arrive_at_the_collector_as_spans() {
     let (url, received) = collector();
     let dir = tempfile::tempdir().unwrap();
-    let mut server = Parlor::builder(env!("CARGO_BIN_EXE_parlor"))
+    let mut server = Parlor::builder(BINARY)
         .data_dir(dir.path())
         .environment("PARLOR_OTLP_ENDPOINT", &url)
         .start()

@@ -15,13 +15,13 @@ use parlor_server::parlor::{Edge, Limits, Parlor};
 use parlor_server::quotas::Quotas;
 use parlor_server::{api, live_records, sweeper};
 use parlor_store::{Place, Row, Statement, Unit, values};
-use parlor_testkit::Postgres;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::process::new_database;
 use crate::{on_both_databases, owner};
 
 const SECRET: &str = "a secret that is long enough to be one";
@@ -91,7 +91,7 @@ impl Server {
     }
 
     async fn postgres() -> Self {
-        let url = Postgres::shared().await.unwrap().database().await.unwrap();
+        let url = new_database().await;
         let folder = tempfile::tempdir().unwrap();
         Self::on(Place::Postgres(url), folder).await
     }

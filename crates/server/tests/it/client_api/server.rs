@@ -1,17 +1,16 @@
 //! The server under test, and people in its meetings.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use parlor_testkit::Parlor;
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
-use parlor_testkit::{Parlor, Postgres};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-/// The binary under test.
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_parlor");
+use crate::process::{Records, ServerProcess, new_database};
+
 /// Largest file that the servers of this process take.
 pub(crate) const FILE_BYTES: usize = 100_000;
 
@@ -22,9 +21,8 @@ thread_local! {
 
 /// A running server.
 pub(crate) struct Server {
-    parlor: Parlor,
+    process: ServerProcess,
     app: String,
-    _sweeper: Option<Child>,
 }
 
 /// A person in a meeting of their own, with the preset they were asked to have.
@@ -46,77 +44,48 @@ impl Server {
     /// The server of this process that keeps its records in SQLite.
     pub(crate) async fn sqlite() -> &'static Self {
         static SHARED: OnceCell<Server> = OnceCell::const_new();
-        SHARED.get_or_init(|| Self::shared(None)).await
+        let start = async || Self::start(Records::until_exit(None), &[]).await;
+        SHARED.get_or_init(start).await
     }
 
     /// The server of this process that keeps its records in PostgreSQL.
     pub(crate) async fn postgres() -> &'static Self {
         static SHARED: OnceCell<Server> = OnceCell::const_new();
         let start = async || {
-            let url = Postgres::shared().await.unwrap().database().await.unwrap();
-            Self::shared(Some(&url)).await
+            let records = Records::until_exit(Some(new_database().await));
+            Self::start(records, &[]).await
         };
         SHARED.get_or_init(start).await
     }
 
-    async fn shared(database: Option<&str>) -> Self {
-        // A `static` is never dropped, so its folder outlives the process unless somebody waits.
-        let folder = tempfile::tempdir().unwrap().keep();
-        let mut sweeper = Command::new("sh");
-        sweeper
-            .args(["-c", r#"read -r _; sleep 1; rm -rf "$0""#])
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let sweeper = sweeper.spawn().unwrap();
-        let builder = Parlor::builder(BINARY).data_dir(&folder);
-        let builder = match database {
-            Some(url) => builder.database(url),
-            None => builder,
-        };
-        Self {
-            _sweeper: Some(sweeper),
-            ..Self::start(builder).await
-        }
-    }
-
     /// A server of its own on a data directory.
     pub(crate) async fn on(folder: &Path, arguments: &[&str]) -> Self {
-        let builder = Parlor::builder(BINARY).data_dir(folder);
-        let builder = arguments
-            .iter()
-            .fold(builder, parlor_testkit::server::Builder::argument);
-        Self::start(builder).await
+        Self::start(Records::at(folder), arguments).await
     }
 
     /// A server of its own on a data directory, which takes files of so many bytes.
     pub(crate) async fn for_files_of(bytes: usize, folder: &Path) -> Self {
-        Self::taking(bytes, Parlor::builder(BINARY).data_dir(folder)).await
+        Self::taking(bytes, Records::at(folder), &[]).await
     }
 
-    async fn start(builder: parlor_testkit::server::Builder) -> Self {
-        Self::taking(FILE_BYTES, builder).await
+    async fn start(records: Records, arguments: &[&str]) -> Self {
+        Self::taking(FILE_BYTES, records, arguments).await
     }
 
-    async fn taking(file_bytes: usize, builder: parlor_testkit::server::Builder) -> Self {
+    async fn taking(file_bytes: usize, records: Records, arguments: &[&str]) -> Self {
         let bytes = file_bytes.to_string();
-        let parlor = builder.argument("--upload-bytes").argument(bytes);
-        let parlor = parlor.start().await.unwrap();
-        let app = parlor.first_app().await.unwrap();
-        Self {
-            parlor,
-            app,
-            _sweeper: None,
-        }
+        let arguments = [arguments, &["--upload-bytes", &bytes]].concat();
+        let process = ServerProcess::start(records, &arguments).await;
+        let app = process.parlor.first_app().await.unwrap();
+        Self { process, app }
     }
 
     pub(crate) fn parlor(&self) -> &Parlor {
-        &self.parlor
+        &self.process.parlor
     }
 
     pub(crate) async fn stop(mut self) {
-        assert!(self.parlor.terminate().await.unwrap().success());
+        assert!(self.process.parlor.terminate().await.unwrap().success());
     }
 
     pub(crate) fn app(&self) -> &str {
@@ -125,7 +94,7 @@ impl Server {
 
     /// A request to a path of this server.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        HTTP.with(|http| http.request(method, format!("{}{path}", self.parlor.url())))
+        HTTP.with(|http| http.request(method, format!("{}{path}", self.process.parlor.url())))
     }
 
     /// A `GET` with a participant's token.

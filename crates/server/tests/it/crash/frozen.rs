@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::crash::{create_meeting, kit_path};
+use crate::process::BINARY;
 
 /// Longer than any answer may take by the settings of these tests. An answer that takes longer is
 /// one that never comes.
@@ -26,7 +27,7 @@ struct Behind {
 async fn behind_a_proxy() -> Result<Behind> {
     let url = Postgres::shared().await?.database().await?;
     let (proxy, url) = Proxy::to_postgres(&url).await?;
-    let builder = Parlor::builder(env!("CARGO_BIN_EXE_parlor"))
+    let builder = Parlor::builder(BINARY)
         .database(&url)
         .argument("--database-timeout-secs=1");
     let server = builder.start().await?;

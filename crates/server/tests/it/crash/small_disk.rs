@@ -12,6 +12,7 @@ use parlor_testkit::{Client, Parlor};
 use serde_json::json;
 
 use crate::crash::{create_meeting, kit_path};
+use crate::process::BINARY;
 
 /// Enough for the schema, and full soon.
 const SIZE: &str = "6m";
@@ -23,7 +24,7 @@ fn starter(folder: &Path, data: &Path) -> Result<PathBuf> {
         "#!/bin/sh\nexec unshare --map-root-user --mount sh -c \
          'mount -t tmpfs -o size={SIZE} none \"$0\" && exec \"$@\"' {} {} \"$@\"\n",
         data.display(),
-        env!("CARGO_BIN_EXE_parlor"),
+        BINARY,
     );
     fs::write(&program, text)?;
     fs::set_permissions(&program, Permissions::from_mode(0o755))?;

@@ -92,8 +92,7 @@ async fn a_body_that_breaks_off_does_nothing(server: &Server) {
 }
 
 async fn a_body_that_never_ends_is_given_up(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &["--body-secs", "1"]).await;
+    let own = Server::beside(server, &["--body-secs", "1"]).await;
     let meeting = own.app().await.meeting().await;
     let mut stream = connect(&meeting);
     stream
@@ -106,8 +105,7 @@ async fn a_body_that_never_ends_is_given_up(server: &Server) {
 }
 
 async fn a_head_that_never_ends_is_given_up(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &["--header-secs", "1"]).await;
+    let own = Server::beside(server, &["--header-secs", "1"]).await;
     let place = own.app().await;
     let mut silent = connect(&place);
     let mut slow = connect(&place);
@@ -164,8 +162,7 @@ async fn a_head_has_64_kib_and_not_a_byte_more(server: &Server) {
 }
 
 async fn a_stop_finishes_what_was_accepted(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &[]).await;
+    let own = Server::beside(server, &[]).await;
     let meeting = own.app().await.meeting().await;
     let mut stream = connect(&meeting);
     stream

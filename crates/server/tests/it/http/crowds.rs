@@ -14,8 +14,8 @@ use crate::http::server::Server;
 const CROWD: &str = "127.0.0.2:0";
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: p\r\nconnection: close\r\n\r\n";
 
-async fn server(folder: &tempfile::TempDir, arguments: &[&str]) -> Server {
-    Server::beside(Server::sqlite().await, folder.path(), arguments).await
+async fn server(arguments: &[&str]) -> Server {
+    Server::beside(Server::sqlite().await, arguments).await
 }
 
 fn connect(from: &str, place: &Place) -> TcpStream {
@@ -58,8 +58,7 @@ fn busy(from: &str, meeting: &Place, header: &str) -> TcpStream {
 
 #[tokio::test]
 async fn an_address_has_its_share_of_connections() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(&folder, &["--connections-per-address", "3"]).await;
+    let server = server(&["--connections-per-address", "3"]).await;
     let meeting = server.app().await.meeting().await;
     let _busy = [(); 3].map(|()| busy(CROWD, &meeting, ""));
     assert_eq!(exchange(&connect(CROWD, &meeting), HEALTH.as_bytes()), "");
@@ -71,8 +70,7 @@ async fn an_address_has_its_share_of_connections() {
 
 #[tokio::test]
 async fn those_who_wait_for_nothing_make_room_for_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(&folder, &["--connections", "8"]).await;
+    let server = server(&["--connections", "8"]).await;
     let place = server.public();
     let silent: Vec<TcpStream> = (0..8).map(|_| connect(CROWD, &place)).collect();
     for _ in 0..3 {
@@ -86,8 +84,7 @@ async fn those_who_wait_for_nothing_make_room_for_others() {
 
 #[tokio::test]
 async fn a_request_that_is_served_makes_no_room() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(&folder, &["--connections", "8"]).await;
+    let server = server(&["--connections", "8"]).await;
     let meeting = server.app().await.meeting().await;
     let mut requests: Vec<TcpStream> = (0..8).map(|_| busy(CROWD, &meeting, "")).collect();
     let refused = "parlor_http_refused_total{reason=\"connections\"}";
@@ -103,14 +100,13 @@ async fn a_request_that_is_served_makes_no_room() {
 
 #[tokio::test]
 async fn behind_a_proxy_each_client_has_a_share() {
-    let folder = tempfile::tempdir().unwrap();
     let arguments = [
         "--trusted-proxies",
         "127.0.0.4/30",
         "--connections-per-address",
         "2",
     ];
-    let server = server(&folder, &arguments).await;
+    let server = server(&arguments).await;
     let meeting = server.app().await.meeting().await;
     let of = |client: &str| format!("x-forwarded-for: {client}\r\n");
     let ask = |from: &str, client: &str| {
@@ -134,14 +130,13 @@ async fn behind_a_proxy_each_client_has_a_share() {
 
 #[tokio::test]
 async fn a_socket_behind_a_proxy_counts_for_its_client_until_it_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
     let arguments = [
         "--trusted-proxies",
         "127.0.0.4/30",
         "--connections-per-address",
         "1",
     ];
-    let server = server(&folder, &arguments).await;
+    let server = server(&arguments).await;
     let meeting = server.app().await.meeting().await;
     let added = meeting
         .post("/participants", &person("ada"))
@@ -172,7 +167,6 @@ async fn a_socket_behind_a_proxy_counts_for_its_client_until_it_is_closed() {
 
 #[tokio::test]
 async fn a_proxy_may_announce_whose_a_connection_is() {
-    let folder = tempfile::tempdir().unwrap();
     let arguments = [
         "--trusted-proxies",
         "127.0.0.4/30",
@@ -180,7 +174,7 @@ async fn a_proxy_may_announce_whose_a_connection_is() {
         "--connections-per-address",
         "1",
     ];
-    let server = server(&folder, &arguments).await;
+    let server = server(&arguments).await;
     let meeting = server.app().await.meeting().await;
     let proxy = "127.0.0.5:0";
     let first = b"PROXY TCP4 203.0.113.1 192.0.2.1 5000 80\r\n".to_vec();

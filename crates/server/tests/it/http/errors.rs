@@ -161,8 +161,7 @@ async fn a_conflict_is_not_to_be_repeated(server: &Server) {
 }
 
 async fn the_strict_mode_of_a_server_can_be_overruled(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &["--reject-existing", "true"]).await;
+    let own = Server::beside(server, &["--reject-existing", "true"]).await;
     let meeting = own.app().await.meeting().await;
     meeting
         .post("/participants", &person("ada"))
@@ -180,8 +179,7 @@ async fn the_strict_mode_of_a_server_can_be_overruled(server: &Server) {
 }
 
 async fn a_limit_on_requests_says_when_to_come_back(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &["--requests-per-minute", "5"]).await;
+    let own = Server::beside(server, &["--requests-per-minute", "5"]).await;
     let account = own.account();
     let mut left = Vec::new();
     for _ in 0..5 {

@@ -239,8 +239,7 @@ async fn other_methods_ignore_the_key(server: &Server) {
 }
 
 async fn a_replay_survives_a_restart(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &[]).await;
+    let own = Server::beside(server, &[]).await;
     let app = own.app().await;
     let meeting = app.meeting().await;
     let body = person("one");
@@ -262,8 +261,7 @@ async fn a_replay_survives_a_restart(server: &Server) {
 async fn the_database_holds_no_token_in_the_clear(server: &Server) {
     static REPLIES: Statement =
         Statement::new("test.replies", "SELECT reply FROM idempotency_keys");
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &[]).await;
+    let own = Server::beside(server, &[]).await;
     let meeting = own.app().await.meeting().await;
     let added = meeting
         .keyed("sealed")

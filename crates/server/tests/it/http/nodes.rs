@@ -32,8 +32,7 @@ fn through_each(nodes: &[Server], place: &Place) -> Vec<Place> {
 }
 
 async fn servers_that_start_together_make_the_records_once(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let nodes = Server::together(server, folder.path(), NODES).await;
+    let nodes = Server::together(server, NODES).await;
     let mut seen = BTreeSet::new();
     for node in &nodes {
         let apps = node.account().get("/apps").await.page();
@@ -49,8 +48,7 @@ async fn servers_that_start_together_make_the_records_once(server: &Server) {
 }
 
 async fn what_one_server_wrote_the_others_know(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let nodes = Server::together(server, folder.path(), NODES).await;
+    let nodes = Server::together(server, NODES).await;
     let meeting = nodes[0].app().await.meeting().await;
     let places = through_each(&nodes, &meeting);
     for (turn, writer) in places.iter().enumerate() {
@@ -78,8 +76,7 @@ async fn what_one_server_wrote_the_others_know(server: &Server) {
 }
 
 async fn racing_adds_through_all_servers_make_one_participant(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let nodes = Server::together(server, folder.path(), NODES).await;
+    let nodes = Server::together(server, NODES).await;
     let meeting = nodes[0].app().await.meeting().await;
     let places = through_each(&nodes, &meeting);
     let body = person("raced");
@@ -98,8 +95,7 @@ async fn racing_adds_through_all_servers_make_one_participant(server: &Server) {
 }
 
 async fn one_key_through_all_servers_gets_one_answer(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let nodes = Server::together(server, folder.path(), NODES).await;
+    let nodes = Server::together(server, NODES).await;
     let app = nodes[0].app().await;
     let body = json!({ "title": "Raced" });
     for round in 0..5 {

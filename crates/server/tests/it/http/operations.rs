@@ -229,8 +229,7 @@ async fn the_page_of_the_description_loads_only_its_own(server: &Server) {
 }
 
 async fn a_rotated_key_keeps_its_tokens_verifiable(server: &Server) {
-    let folder = tempfile::tempdir().unwrap();
-    let own = Server::beside(server, folder.path(), &[]).await;
+    let own = Server::beside(server, &[]).await;
     let ids = async |own: &Server| -> BTreeSet<String> {
         let published = own.public().get("/.well-known/jwks.json").await.json();
         let keys = published["keys"].as_array().unwrap().iter();

@@ -36,9 +36,8 @@ fn pipelined(address: &str, request: &str, bytes: usize) -> TcpStream {
 
 #[tokio::test]
 async fn pipelined_answers_that_nobody_reads_are_not_made() {
-    let folder = tempfile::tempdir().unwrap();
     let server = Server::sqlite().await;
-    let server = Server::beside(server, folder.path(), &[]).await;
+    let server = Server::beside(server, &[]).await;
     let address = server.public().address().to_owned();
     let before = server.settled().await;
     let request = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n";
@@ -56,9 +55,8 @@ async fn pipelined_answers_that_nobody_reads_are_not_made() {
 
 #[tokio::test]
 async fn whoever_takes_nothing_is_disconnected() {
-    let folder = tempfile::tempdir().unwrap();
     let server = Server::sqlite().await;
-    let server = Server::beside(server, folder.path(), &["--header-secs", "1"]).await;
+    let server = Server::beside(server, &["--header-secs", "1"]).await;
     let request = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n";
     let _unread = pipelined(server.public().address(), request, 64 * 1024);
     server
@@ -83,8 +81,7 @@ async fn crowded(server: &Server) -> (Place, u64) {
 
 #[tokio::test]
 async fn of_answers_that_nobody_reads_each_connection_has_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::beside(Server::sqlite().await, folder.path(), &[]).await;
+    let server = Server::beside(Server::sqlite().await, &[]).await;
     let (meeting, length) = crowded(&server).await;
     assert!(length > 100_000, "{length}");
     let request = meeting.get_by_hand(PAGE);
@@ -103,9 +100,8 @@ async fn of_answers_that_nobody_reads_each_connection_has_one() {
 
 #[tokio::test]
 async fn whoever_does_not_read_makes_room_for_whoever_does() {
-    let folder = tempfile::tempdir().unwrap();
     let arguments = ["--unsent-bytes-per-address", "400000"];
-    let server = Server::beside(Server::sqlite().await, folder.path(), &arguments).await;
+    let server = Server::beside(Server::sqlite().await, &arguments).await;
     let (meeting, length) = crowded(&server).await;
     assert!((200_001..400_000).contains(&length), "{length}");
     let _unread = pipelined(meeting.address(), &meeting.get_by_hand(PAGE), 32 * 1024);
@@ -128,9 +124,8 @@ async fn whoever_does_not_read_makes_room_for_whoever_does() {
 
 #[tokio::test]
 async fn what_a_connection_may_not_hold_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
     let arguments = ["--unsent-bytes-per-connection", "100000"];
-    let server = Server::beside(Server::sqlite().await, folder.path(), &arguments).await;
+    let server = Server::beside(Server::sqlite().await, &arguments).await;
     let meeting = crowded(&server).await.0;
     let refused = "parlor_http_refused_total{reason=\"unsent_bytes_per_connection\"}";
     let before = server.counted(refused).await;
