@@ -34,7 +34,7 @@ async fn a_kill_loses_no_acknowledged_write_on_sqlite() -> Result<()> {
 
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_write_on_postgresql() -> Result<()> {
-    let url = Postgres::shared().await?.database().await?;
+    let url = Postgres::shared_durable().await?.database().await?;
     let builder = Parlor::builder(BINARY).database(&url);
     survive("PostgreSQL", &builder).await
 }

@@ -25,7 +25,7 @@ struct Behind {
 }
 
 async fn behind_a_proxy() -> Result<Behind> {
-    let url = Postgres::shared().await?.database().await?;
+    let url = Postgres::shared_durable().await?.database().await?;
     let (proxy, url) = Proxy::to_postgres(&url).await?;
     let builder = Parlor::builder(BINARY)
         .database(&url)
