@@ -1,7 +1,5 @@
 //! What a preset's JSON may look like, what becomes of it, and what is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 
 use garde::Validate;
@@ -12,13 +10,7 @@ use parlor_protocol::{
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::{Map, Value, json};
 
-fn stock_preset(name: &str) -> PresetBody {
-    let (_, body) = stock::presets()
-        .into_iter()
-        .find(|(stock, _)| *stock == name)
-        .unwrap();
-    body
-}
+use crate::stock_presets::stock_preset;
 
 fn read(json: Value) -> Result<PresetBody, serde_json::Error> {
     serde_json::from_value(json)

@@ -1,7 +1,5 @@
 //! What a meeting's settings may look like, what becomes of them, and what is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use garde::Validate;
 use parlor_protocol::{
     MeetingSettings, MeetingStatus,

@@ -1,14 +1,12 @@
 //! The seven presets of a new app, cell by cell.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use garde::Validate;
 use parlor_protocol::{
     PresetBody,
     preset::{MediaPermission, Quality, ViewType, WaitingRoomType, stock},
 };
 
-fn stock_preset(name: &str) -> PresetBody {
+pub(crate) fn stock_preset(name: &str) -> PresetBody {
     let (_, body) = stock::presets()
         .into_iter()
         .find(|(stock, _)| *stock == name)
