@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use parlor_testkit::Parlor;
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
+use parlor_testkit::{Parlor, plain_http};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(crate) const FILE_BYTES: usize = 100_000;
 
 thread_local! {
     /// One pool of connections for each test: a test is a thread and a runtime of its own.
-    static HTTP: reqwest::Client = reqwest::Client::new();
+    static HTTP: reqwest::Client = plain_http();
 }
 
 /// A running server.

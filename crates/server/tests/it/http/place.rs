@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use parlor_testkit::plain_http;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ pub(crate) const NOBODYS_ID: &str = "0190f3c0-a0b1-7c1d-8e2f-0123456789ab";
 
 thread_local! {
     /// One pool of connections for each test: a test is a thread and a runtime of its own.
-    static HTTP: reqwest::Client = reqwest::Client::new();
+    static HTTP: reqwest::Client = plain_http();
 }
 
 /// The value of an `Authorization: Basic` header.

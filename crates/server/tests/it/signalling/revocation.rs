@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::PeerInfoResponse;
+use parlor_testkit::plain_http;
 use parlor_testkit::server::ACCOUNT_ID;
 use parlor_testkit::signal::{Identity, Peer, Refused};
 use serde_json::json;
@@ -93,7 +94,7 @@ async fn may_not_join(person: &Identity) {
 async fn asks_for_links(server: &Server, person: &Identity) -> u16 {
     let url = format!("{}/v2/meetings/chat-upload", server.origin());
     let body = json!({ "roomUUID": person.meeting, "filename": "a.txt" });
-    let request = reqwest::Client::new().post(url).json(&body);
+    let request = plain_http().post(url).json(&body);
     let answer = request.bearer_auth(&person.token).send().await.unwrap();
     answer.status().as_u16()
 }
