@@ -4,6 +4,7 @@
 //! One server for each database serves the tests of the process, each in an app of its own. Tests
 //! that kill a server or wait for one of its times start their own.
 
+mod absence;
 mod active_session;
 mod breakout;
 mod broadcasts;

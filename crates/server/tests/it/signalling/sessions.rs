@@ -14,13 +14,12 @@ use crate::signalling::server::{Server, until};
 on_both_databases![
     every_peer_has_one_row_with_its_times,
     events_come_in_pairs,
-    a_session_outlives_its_last_peer_for_a_while,
     whoever_only_waits_is_not_in_the_session,
     what_was_said_is_downloaded,
 ];
 
 /// Milliseconds since 1970 of an RFC 3339 text.
-fn millis(time: &Value) -> i64 {
+pub(super) fn millis(time: &Value) -> i64 {
     let text = time.as_str().unwrap_or_else(|| panic!("no time: {time}"));
     let time: jiff::Timestamp = text.parse().unwrap();
     time.as_millisecond()
@@ -106,35 +105,6 @@ async fn events_come_in_pairs(server: &Server) {
             "{names:?}"
         );
     }
-}
-
-async fn a_session_outlives_its_last_peer_for_a_while(server: &Server) {
-    let meeting = server
-        .meeting_with(json!({ "title": "T", "session_keep_alive_time_in_secs": 60 }))
-        .await;
-    let ada = meeting.host().await;
-    let person = ada.identity().clone();
-    let id = meeting.active_session().await.unwrap()["id"].clone();
-    ada.leave().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let same = Peer::enter(&person).await.unwrap();
-    assert_eq!(
-        meeting.active_session().await.unwrap()["id"],
-        id,
-        "somebody came back in time"
-    );
-    same.leave().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(50)).await;
-    assert!(meeting.active_session().await.is_some());
-    until("it ends a minute after the last leave", async || {
-        meeting.active_session().await.is_none().then_some(())
-    })
-    .await;
-    let session = meeting.sessions().await.remove(0);
-    assert_eq!((&session["id"], &session["status"]), (&id, &json!("ENDED")));
-    let left = millis(&meeting.peers_of(id.as_str().unwrap()).await[0]["left_at"]);
-    let gap = millis(&session["ended_at"]) - left;
-    assert!((0..=61_500).contains(&gap), "{gap} ms");
 }
 
 async fn whoever_only_waits_is_not_in_the_session(server: &Server) {
