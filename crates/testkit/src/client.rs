@@ -24,11 +24,22 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// A client that speaks HTTP and trusts no certificate.
+///
+/// [`reqwest::Client::new`] reads all certificates that the machine trusts, which takes a debug build
+/// longer than most tests.
+pub fn plain_http() -> reqwest::Client {
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()
+        .expect("nothing is configured that could be wrong")
+}
+
 impl Client {
     /// A client of `origin`, for example `http://127.0.0.1:8787`, without credentials.
     pub fn new(origin: impl Into<String>) -> Self {
         Self {
-            http: reqwest::Client::new(),
+            http: plain_http(),
             origin: origin.into(),
             headers: HeaderMap::new(),
         }

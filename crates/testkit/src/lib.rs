@@ -14,7 +14,7 @@ pub mod server;
 pub mod signal;
 pub mod stage;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, plain_http};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::Proxy;

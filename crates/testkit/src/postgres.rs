@@ -1,4 +1,5 @@
-//! A private PostgreSQL server in a temporary directory, with the settings of production.
+//! A private PostgreSQL server in a temporary directory: one that keeps what it has committed, as in
+//! production, or one that is faster and need not.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,15 +14,22 @@ use tokio::sync::OnceCell;
 
 use crate::lifeline::Lifeline;
 
-/// Durability as in production, so that what a test proves about a commit is true there too.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 4] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
-    "fsync=on",
-    "synchronous_commit=on",
-    "full_page_writes=on",
     "shared_buffers=256MB",
     "max_connections=200",
+];
+
+/// As in production, so that what a test proves about a commit is true there too.
+const DURABLE: [&str; 3] = ["fsync=on", "synchronous_commit=on", "full_page_writes=on"];
+
+/// Nothing waits for the disk. What is committed is visible to every connection all the same, and
+/// is kept when a client is killed; only a crash of the machine or of PostgreSQL would lose it.
+const VOLATILE: [&str; 3] = [
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
 ];
 
 /// A free port can be taken by somebody else before the server binds it.
@@ -40,12 +48,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server on a free port of 127.0.0.1; every local user may connect.
+    /// Starts a server on a free port of 127.0.0.1; every local user may connect. It is as durable
+    /// as one in production.
     ///
     /// # Errors
     /// When PostgreSQL is not installed (the text says what to install) or does not start (the
     /// text has the end of its log).
     pub async fn start() -> Result<Self> {
+        Self::start_with(&DURABLE).await
+    }
+
+    async fn start_with(durability: &[&str]) -> Result<Self> {
         let programs = Programs::find()?;
         let home = tempfile::Builder::new()
             .prefix("parlor-postgres-")
@@ -67,7 +80,7 @@ impl Postgres {
             .args(["--username", USER, "--pgdata"])
             .arg(&cluster))
         .await?;
-        let port = launch(&programs, &home, &cluster).await?;
+        let port = launch(&programs, &home, &cluster, durability).await?;
         Ok(Self {
             programs,
             port,
@@ -76,11 +89,24 @@ impl Postgres {
         })
     }
 
-    /// The server that all tests of this process share. The first call starts it.
+    /// The server that the tests of this process share. The first call starts it.
+    ///
+    /// It does not wait for the disk (`fsync=off`). Whoever tests or measures durability takes
+    /// [`Postgres::shared_durable`] or [`Postgres::start`].
     ///
     /// # Errors
     /// As [`Postgres::start`]; the next call tries again.
     pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Postgres> = OnceCell::const_new();
+        SHARED.get_or_try_init(|| Self::start_with(&VOLATILE)).await
+    }
+
+    /// The server that the tests of this process share which are about what a commit promises: of
+    /// crashes, and of the store. The first call starts it.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`]; the next call tries again.
+    pub async fn shared_durable() -> Result<&'static Self> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::start).await
     }
@@ -123,12 +149,17 @@ impl Postgres {
 }
 
 /// Starts the server and answers its port.
-async fn launch(programs: &Programs, home: &Path, cluster: &Path) -> Result<u16> {
+async fn launch(
+    programs: &Programs,
+    home: &Path,
+    cluster: &Path,
+    durability: &[&str],
+) -> Result<u16> {
     let mut attempt = 1;
     loop {
         let port = free_port()?;
         let mut options = format!("-p {port}");
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().chain(durability) {
             options.push_str(" -c ");
             options.push_str(setting);
         }

@@ -24,7 +24,12 @@ impl Home {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let url = Postgres::shared().await.unwrap().database().await.unwrap();
+        let url = Postgres::shared_durable()
+            .await
+            .unwrap()
+            .database()
+            .await
+            .unwrap();
         Self {
             place: Place::Postgres(url),
             _directory: tempfile::tempdir().unwrap(),

@@ -41,7 +41,7 @@ async fn break_connections(home: &Home) {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE application_name = 'parlor' AND datname = '{name}'"
     );
-    let server = Postgres::shared().await.unwrap();
+    let server = Postgres::shared_durable().await.unwrap();
     server.execute(&kill).await.unwrap();
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::{polls, room};
-use parlor_testkit::Stage;
 use parlor_testkit::signal::{Identity, Peer, new_peer_id};
+use parlor_testkit::{Stage, plain_http};
 use serde_json::{Value, json};
 
 use crate::checks::{Ground, Report, add, claims, links};
@@ -196,7 +196,7 @@ pub(crate) async fn orphaned_links(ground: &Ground) -> Result<Report> {
     let owner = person(&stage, &meeting, "owner", HOST, None).await?;
     let [put, get] = links(&stage, &meeting, &owner.token).await?;
     let [unused, _] = links(&stage, &meeting, &owner.token).await?;
-    let http = reqwest::Client::new();
+    let http = plain_http();
     let url = |path: &str| format!("http://{}{path}", stage.address);
     let stored = http.put(url(&put)).body("a file").send().await?;
     report.must(stored.status().is_success(), "the file was not taken");

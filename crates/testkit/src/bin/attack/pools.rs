@@ -11,9 +11,9 @@ use parlor_protocol::signal::media::{
 use parlor_protocol::signal::socket::chat::{
     SendChatMessageToRoomRequest, SendChatMessageToRoomResponse,
 };
-use parlor_testkit::Proxy;
 use parlor_testkit::media::{Says, sdp};
 use parlor_testkit::signal::Peer;
+use parlor_testkit::{Proxy, plain_http};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -43,7 +43,7 @@ pub(crate) async fn uploads(ground: &Ground) -> Result<Report> {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let [put, get] = links(&stage, &meeting, &honest.token).await?;
-    let http = reqwest::Client::new();
+    let http = plain_http();
     let sent = http
         .put(format!("http://{}{put}", stage.address))
         .body(vec![7_u8; 100_000])
@@ -212,7 +212,7 @@ pub(crate) async fn quotas(ground: &Ground) -> Result<Report> {
     let stage = ground.start(&arguments).await?;
     let meeting = stage.meeting().await?;
     let people = stage.people(&meeting, "group_call_host", 1).await?;
-    let http = reqwest::Client::new();
+    let http = plain_http();
     let mut taken = 0;
     for _ in 0..4 {
         let [put, _] = links(&stage, &meeting, &people[0].token).await?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use parlor_testkit::Process;
+use parlor_testkit::{Process, plain_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -76,7 +76,7 @@ pub(crate) async fn files(ground: &Ground) -> Result<Report> {
     let meeting = stage.meeting().await?;
     let people = stage.people(&meeting, "group_call_host", 1).await?;
     let [put, get] = links(&stage, &meeting, &people[0].token).await?;
-    let stored = reqwest::Client::new()
+    let stored = plain_http()
         .put(format!("http://{}{put}", stage.address))
         .body(vec![1_u8; FILE])
         .send()

@@ -1,0 +1,223 @@
+//! What the repository says of the API is what the code does: the API description and the
+//! README's table of operations. `PARLOR_BLESS=1` writes both anew. `docs/security.md` names tests
+//! that exist, and every setting.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use parlor_server::api::contract::{self, OPERATIONS};
+use parlor_server::api::{endpoints, openapi};
+use parlor_server::parlor::Limits;
+use serde_json::Value;
+
+fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path)
+}
+
+fn compare(path: &str, current: &str) {
+    let path = in_repository(path);
+    if std::env::var_os("PARLOR_BLESS").is_some() {
+        fs::write(&path, current).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == current,
+        "{} is not what the code says; PARLOR_BLESS=1 cargo test -p parlor-server --test it description::",
+        path.display()
+    );
+}
+
+#[test]
+fn the_kept_description_is_the_generated_one() {
+    compare(
+        "docs/openapi.json",
+        &format!("{:#}\n", openapi::document(&Limits::default())),
+    );
+}
+
+#[test]
+fn the_readmes_table_is_the_contracts() {
+    const START: &str = "<!-- operations -->\n";
+    const END: &str = "<!-- /operations -->";
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let (before, rest) = readme.split_once(START).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    compare(
+        "README.md",
+        &format!("{before}{START}{}{END}{after}", table()),
+    );
+}
+
+fn table() -> String {
+    let planned: BTreeSet<u8> = contract::planned()
+        .iter()
+        .map(|operation| operation.number)
+        .collect();
+    let row = |number: &str, method: &str, path: &str, name: &str, on_v2: bool, works: bool| {
+        let on_v2 = if on_v2 { "yes" } else { "no" };
+        let status = if works { "works" } else { "501" };
+        format!("| {number} | {method} | `{path}` | {name} | {on_v2} | {status} |\n")
+    };
+    let mut table =
+        "| # | method | path | operation | surface B | status |\n|--|--|--|--|--|--|\n".to_owned();
+    for operation in &OPERATIONS {
+        let works = !planned.contains(&operation.number);
+        let (number, method) = (operation.number.to_string(), operation.method());
+        table += &row(
+            &number,
+            method.as_str(),
+            operation.path,
+            operation.name,
+            operation.is_on_v2(),
+            works,
+        );
+    }
+    for endpoint in endpoints() {
+        if OPERATIONS
+            .iter()
+            .all(|operation| operation.name != endpoint.id())
+        {
+            let on_v2 = endpoint.mounts().len() > 1;
+            table += &row(
+                "+",
+                endpoint.method().as_str(),
+                endpoint.path(),
+                endpoint.id(),
+                on_v2,
+                true,
+            );
+        }
+    }
+    table
+}
+
+#[test]
+fn every_route_and_nothing_else_is_described() {
+    let mut routes = BTreeSet::new();
+    for endpoint in endpoints() {
+        let method = endpoint.method().as_str().to_lowercase();
+        routes.extend(
+            endpoint
+                .mounts()
+                .into_iter()
+                .map(|(_, path)| (path, method.clone())),
+        );
+    }
+    for operation in contract::planned() {
+        let method = operation.method().as_str().to_lowercase();
+        routes.extend(
+            operation
+                .mounts()
+                .into_iter()
+                .map(|(_, path)| (path, method.clone())),
+        );
+    }
+    let document = openapi::document(&Limits::default());
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |(path, item): (&String, &Value)| {
+        item.as_object()
+            .unwrap()
+            .keys()
+            .map(|method| (path.clone(), method.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths.iter().flat_map(methods).collect::<BTreeSet<_>>(),
+        routes
+    );
+}
+
+#[test]
+fn every_built_operation_stands_where_the_contract_has_it() {
+    for endpoint in endpoints() {
+        if let Some(operation) = OPERATIONS
+            .iter()
+            .find(|operation| operation.name == endpoint.id())
+        {
+            assert_eq!(
+                (endpoint.mounts(), endpoint.method()),
+                (operation.mounts(), &operation.method())
+            );
+        }
+    }
+}
+
+#[test]
+fn every_reference_in_the_description_has_a_target() {
+    fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(key, value)| match value.as_str() {
+                Some(path) if key == "$ref" => found.push(path),
+                _ => references(value, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let document = openapi::document(&Limits::default());
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 100);
+    for path in found {
+        assert!(
+            document.pointer(path.trim_start_matches('#')).is_some(),
+            "{path}"
+        );
+    }
+}
+
+/// What stands between backticks, in order.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_tests_that_the_security_document_names_exist() {
+    let document = fs::read_to_string(in_repository("docs/security.md")).unwrap();
+    let (_, rest) = document.split_once("<!-- tests -->").unwrap();
+    let (guarantees, _) = rest.split_once("<!-- /tests -->").unwrap();
+    let (mut path, mut source) = ("", String::new());
+    let (mut found, mut missing) = (0, Vec::new());
+    for word in code(guarantees) {
+        // A path is the file of the names after it. Checks of `scripts/attack` are named in a table.
+        let is_there = if word.contains('/') {
+            let read = fs::read_to_string(in_repository(word));
+            let is_there = read.is_ok();
+            (path, source) = (word, read.unwrap_or_default());
+            is_there
+        } else {
+            let (function, check) = (format!("fn {word}("), format!("name: \"{word}\""));
+            source.contains(&function) || source.contains(&check)
+        };
+        if is_there {
+            found += 1;
+        } else {
+            missing.push(format!("{path}: {word}"));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    // Or else the marks or the backticks are not where they should be.
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn the_security_document_mentions_every_setting() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let (_, table) = readme.split_once("| flag | environment |").unwrap();
+    let rows = table.lines().skip(1).take_while(|row| row.starts_with('|'));
+    let flags: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(code)
+        .collect();
+    assert!(flags.len() > 50, "{flags:?}");
+    let document = fs::read_to_string(in_repository("docs/security.md")).unwrap();
+    let mentioned: BTreeSet<&str> = code(&document).collect();
+    let missing: Vec<_> = flags
+        .iter()
+        .filter(|flag| !mentioned.contains(**flag))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -1,0 +1,91 @@
+//! The operations that are not built: 501 in the shape of errors, until their time comes.
+
+use std::collections::HashSet;
+
+use parlor_server::api::{Surface, contract, endpoints};
+use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
+
+use crate::http::place::{NOBODYS_ID, basic};
+use crate::http::server::Server;
+use crate::on_both_databases;
+
+on_both_databases![
+    every_planned_operation_answers_501,
+    an_operation_is_either_built_or_planned
+];
+
+async fn every_planned_operation_answers_501(server: &Server) {
+    let app = server.app().await;
+    let mut asked = 0;
+    for operation in contract::planned() {
+        for (surface, path) in operation.mounts() {
+            let path = path
+                .replace("{account_id}", ACCOUNT_ID)
+                .replace("{app_id}", app.id());
+            let known = |part| {
+                if str::starts_with(part, '{') {
+                    NOBODYS_ID
+                } else {
+                    part
+                }
+            };
+            let path: Vec<&str> = path.split('/').map(known).collect();
+            let place = match surface {
+                Surface::A => server.public().bearing(API_TOKEN),
+                Surface::B => server
+                    .public()
+                    .with_header("authorization", &basic(app.id(), API_TOKEN)),
+            };
+            let answer = place.send(operation.method(), &path.join("/"), None).await;
+            let refusal = answer.refused(501);
+            assert!(refusal.message.contains(operation.name), "{refusal:?}");
+            asked += 1;
+        }
+    }
+    println!("{asked} routes of planned operations");
+    assert!(asked > 60, "{asked}");
+}
+
+async fn an_operation_is_either_built_or_planned(_: &Server) {
+    let planned: HashSet<&str> = contract::planned()
+        .iter()
+        .map(|operation| operation.name)
+        .collect();
+    let numbers: HashSet<u8> = contract::OPERATIONS
+        .iter()
+        .map(|operation| operation.number)
+        .collect();
+    assert_eq!(numbers.len(), contract::OPERATIONS.len());
+    let built: Vec<_> = endpoints();
+    for operation in &contract::OPERATIONS {
+        let endpoint = built
+            .iter()
+            .find(|endpoint| endpoint.id() == operation.name);
+        assert_eq!(
+            endpoint.is_none(),
+            planned.contains(operation.name),
+            "{}",
+            operation.name
+        );
+        let Some(endpoint) = endpoint else { continue };
+        assert_eq!(*endpoint.method(), operation.method(), "{}", operation.name);
+        let mounts: Vec<String> = endpoint
+            .mounts()
+            .into_iter()
+            .map(|(_, path)| path)
+            .collect();
+        let contracted: Vec<String> = operation
+            .mounts()
+            .into_iter()
+            .map(|(_, path)| path)
+            .collect();
+        assert_eq!(mounts, contracted, "{}", operation.name);
+    }
+    let mut built = (1..=27).chain(46..=51).chain([64]);
+    assert!(built.all(|number: u8| {
+        let operation = contract::OPERATIONS
+            .iter()
+            .find(|operation| operation.number == number);
+        operation.is_some_and(|operation| !planned.contains(operation.name))
+    }));
+}

@@ -1,0 +1,379 @@
+//! What happens as time passes, on a clock that the test moves: expiry, revocation, rotation, and
+//! what the sweeper takes away. In process, on both databases.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use parlor_live::{ChatMessage, EntryKind, PayloadType, PeerRecord, Record, SessionRecord};
+use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, PresetId, SessionId};
+use parlor_protocol::preset::ViewType;
+use parlor_server::parlor::{Limits, Parlor};
+use parlor_server::participants::join_token::Refused;
+use parlor_server::{api, live_records, participants, signing_keys, sweeper};
+use parlor_store::{FromRow, Place, Row, Statement};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::process::new_database;
+use crate::{on_both_databases, owner};
+
+mod clock;
+
+const SECRET: &str = "a secret that is long enough to be one";
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+struct Server {
+    parlor: Arc<Parlor>,
+    router: axum::Router,
+    account: AccountId,
+    app: String,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    async fn on(place: Place, dir: Option<tempfile::TempDir>) -> Self {
+        let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
+        let (account, app) = owner::create(&parlor, SECRET).await;
+        let router = api::router(&parlor);
+        Self {
+            parlor,
+            router,
+            account,
+            app,
+            _dir: dir,
+        }
+    }
+
+    async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::on(Place::Sqlite(dir.path().join("parlor.db")), Some(dir)).await
+    }
+
+    async fn postgres() -> Self {
+        Self::on(Place::Postgres(new_database().await), None).await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Value,
+        key: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let url = format!("/client/v4/accounts/{}/realtime/kit{path}", self.account);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header("authorization", format!("Bearer {SECRET}"));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    async fn meeting(&self) -> String {
+        let (status, body) = self
+            .send(
+                "POST",
+                &format!("/{}/meetings", self.app),
+                json!({"title": "One two"}),
+                None,
+            )
+            .await;
+        assert_eq!(status, StatusCode::CREATED);
+        body["data"]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn add(&self, meeting: &str, body: Value, key: Option<&str>) -> Value {
+        let path = format!("/{}/meetings/{meeting}/participants", self.app);
+        let (status, body) = self.send("POST", &path, body, key).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        body["data"].clone()
+    }
+
+    async fn admits(&self, added: &Value) -> Result<(), Refused> {
+        participants::joining(&self.parlor, added["token"].as_str().unwrap())
+            .await
+            .unwrap()
+            .map(drop)
+    }
+
+    /// Rows in every table that belongs to apps.
+    async fn rows(&self) -> [i64; 5] {
+        struct Counts([i64; 5]);
+        impl FromRow for Counts {
+            fn from_row(mut row: Row) -> Result<Self, parlor_store::Error> {
+                Ok(Self([
+                    row.take(0)?,
+                    row.take(1)?,
+                    row.take(2)?,
+                    row.take(3)?,
+                    row.take(4)?,
+                ]))
+            }
+        }
+        static COUNT: Statement = Statement::new(
+            "test.count",
+            "SELECT (SELECT COUNT(*) FROM participants), (SELECT COUNT(*) FROM meetings),
+                    (SELECT COUNT(*) FROM meeting_words), (SELECT COUNT(*) FROM presets), (SELECT COUNT(*) FROM tallies)",
+        );
+        self.parlor
+            .db
+            .scan::<Counts>(&COUNT, vec![])
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .0
+    }
+}
+
+fn person(id: &str) -> Value {
+    json!({"custom_participant_id": id, "preset_name": "group_call_host", "name": id})
+}
+
+on_both_databases![
+    #[tokio::test(flavor = "multi_thread")]
+    a_remembered_answer_is_forgotten_after_a_day,
+    a_token_lives_until_it_expires_or_its_participant_goes,
+    a_rotated_key_still_verifies,
+    the_sweeper_leaves_nothing_of_a_deleted_app,
+    the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app,
+    a_link_to_a_chat_works_for_a_week,
+];
+
+async fn a_remembered_answer_is_forgotten_after_a_day(server: Server) {
+    let meeting = server.meeting().await;
+    let first = server.add(&meeting, person("a"), Some("key")).await;
+    server.parlor.clock.advance_ms(DAY_MS - 60_000);
+    assert_eq!(server.add(&meeting, person("a"), Some("key")).await, first);
+    server.parlor.clock.advance_ms(120_000);
+    let again = server.add(&meeting, person("a"), Some("key")).await;
+    assert_eq!(again["id"], first["id"]);
+    assert_ne!(again["updated_at"], first["updated_at"]);
+    assert_eq!(server.add(&meeting, person("a"), Some("key")).await, again);
+}
+
+async fn a_token_lives_until_it_expires_or_its_participant_goes(server: Server) {
+    let meeting = server.meeting().await;
+    let short = server.add(&meeting, json!({"custom_participant_id": "a", "preset_name": "group_call_host", "expires_in": 60}), None).await;
+    let long = server.add(&meeting, person("a"), None).await;
+    assert_eq!(
+        (server.admits(&short).await, server.admits(&long).await),
+        (Ok(()), Ok(()))
+    );
+    server.parlor.clock.advance_ms(61_000);
+    assert_eq!(
+        (server.admits(&short).await, server.admits(&long).await),
+        (Err(Refused::Expired), Ok(()))
+    );
+    let path = format!("/{}/meetings/{meeting}/participants/custom:a", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(server.admits(&long).await, Err(Refused::Revoked));
+    let back = server.add(&meeting, person("a"), None).await;
+    assert_eq!(
+        (server.admits(&long).await, server.admits(&back).await),
+        (Err(Refused::Revoked), Ok(()))
+    );
+    let path = format!("/{}/meetings/{meeting}", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(server.admits(&back).await, Err(Refused::Revoked));
+}
+
+async fn a_rotated_key_still_verifies(server: Server) {
+    let meeting = server.meeting().await;
+    let before = server.add(&meeting, person("a"), None).await;
+    let old = server.parlor.keys.current().id.clone();
+    signing_keys::rotate(&server.parlor.db, server.parlor.clock.now_ms())
+        .await
+        .unwrap();
+    server.parlor.keys.refresh(&server.parlor.db).await.unwrap();
+    assert_ne!(server.parlor.keys.current().id, old);
+    let after = server.add(&meeting, person("b"), None).await;
+    assert_eq!(
+        (server.admits(&before).await, server.admits(&after).await),
+        (Ok(()), Ok(()))
+    );
+    assert_eq!(server.parlor.keys.jwks().len(), 2);
+}
+
+async fn the_sweeper_leaves_nothing_of_a_deleted_app(server: Server) {
+    let (kept, gone) = (server.meeting().await, server.meeting().await);
+    for index in 0..20 {
+        server.add(&kept, person(&format!("k{index}")), None).await;
+        server.add(&gone, person(&format!("g{index}")), None).await;
+    }
+    let path = format!("/{}/meetings/{gone}", server.app);
+    assert_eq!(
+        server.send("DELETE", &path, json!({}), None).await.0,
+        StatusCode::OK
+    );
+    sweeper::sweep(&server.parlor).await.unwrap();
+    let [participants, meetings, words, presets, tallies] = server.rows().await;
+    assert_eq!((participants, meetings, words, presets), (20, 1, 2, 7));
+    assert!(tallies > 0);
+    assert_eq!(
+        server
+            .send("DELETE", &format!("/apps/{}", server.app), json!({}), None)
+            .await
+            .0,
+        StatusCode::OK
+    );
+    sweeper::sweep(&server.parlor).await.unwrap();
+    server.parlor.clock.advance_ms(DAY_MS);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.rows().await, [0; 5]);
+}
+
+impl Server {
+    /// Keeps a live session of a meeting with everything that a session can have.
+    async fn hold(&self, meeting: &str, people: usize) -> SessionId {
+        let (clock, now_ms) = (&self.parlor.clock, self.parlor.clock.now_ms());
+        let id = || clock.new_id(now_ms);
+        let session = SessionId::from_uuid(id());
+        let mut records = vec![
+            Record::Session(SessionRecord {
+                id: session,
+                title: String::new(),
+                started_ms: now_ms,
+                ended_ms: None,
+                live: 1,
+                peak: 1,
+                total: 1,
+                consumed_ms: 0,
+            }),
+            Record::Entry {
+                session,
+                kind: EntryKind::Poll,
+                key: "poll".to_owned(),
+                value: Some(vec![1]),
+            },
+        ];
+        for _ in 0..people {
+            let (peer, participant) = (PeerId::from_uuid(id()), ParticipantId::from_uuid(id()));
+            records.push(Record::Peer(PeerRecord {
+                session,
+                peer,
+                participant,
+                custom_id: String::new(),
+                name: None,
+                picture: None,
+                preset: PresetId::from_uuid(id()),
+                preset_name: String::new(),
+                view: ViewType::GroupCall,
+                created_ms: now_ms,
+                joined_ms: now_ms,
+                entered_ms: now_ms,
+                left_ms: None,
+                consumed_ms: 0,
+            }));
+            records.push(Record::Chat(ChatMessage {
+                id: id(),
+                session,
+                peer,
+                participant,
+                name: String::new(),
+                kind: PayloadType::Text,
+                payload: "hello".to_owned(),
+                pinned: false,
+                edited: false,
+                targets: Vec::new(),
+                at_ms: now_ms,
+            }));
+        }
+        let (app, meeting) = (self.app.parse().unwrap(), meeting.parse().unwrap());
+        let unit = live_records::unit(app, meeting, now_ms, &records);
+        self.parlor.db.commit(unit).await.unwrap();
+        session
+    }
+
+    /// Sessions, peers, messages and entries that there are, and what the tallies add up to.
+    async fn session_rows(&self) -> [i64; 5] {
+        static COUNT: Statement = Statement::new(
+            "test.count_sessions",
+            "SELECT (SELECT COUNT(*) FROM sessions), (SELECT COUNT(*) FROM session_peers),
+                    (SELECT COUNT(*) FROM chat_messages), (SELECT COUNT(*) FROM session_entries),
+                    (SELECT CAST(COALESCE(SUM(added - removed), 0) AS BIGINT) FROM tallies)",
+        );
+        let rows = self.parlor.db.scan::<Row>(&COUNT, vec![]).await.unwrap();
+        std::array::from_fn(|column| rows[0].get(column).unwrap())
+    }
+}
+
+async fn the_sweeper_leaves_nothing_of_the_sessions_of_a_deleted_app(server: Server) {
+    let (kept, gone) = (server.meeting().await, server.meeting().await);
+    // More than one step of the sweeper takes.
+    server.hold(&gone, 700).await;
+    server.hold(&kept, 3).await;
+    // Both meetings, and each session in the app's tally and in its meeting's.
+    assert_eq!(server.session_rows().await, [2, 703, 703, 2, 2 + 4]);
+    let path = format!("/{}/meetings/{gone}", server.app);
+    let deleted = server.send("DELETE", &path, json!({}), None).await;
+    assert_eq!(deleted.0, StatusCode::OK);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.session_rows().await, [1, 3, 3, 1, 1 + 2]);
+    // What its room had still to say comes too late, and is swept in the second pass.
+    server.hold(&gone, 1).await;
+    server.parlor.clock.advance_ms(DAY_MS);
+    sweeper::sweep(&server.parlor).await.unwrap();
+    assert_eq!(server.session_rows().await, [1, 3, 3, 1, 1 + 2]);
+    let path = format!("/apps/{}", server.app);
+    let deleted = server.send("DELETE", &path, json!({}), None).await;
+    assert_eq!(deleted.0, StatusCode::OK);
+    for _ in 0..3 {
+        sweeper::sweep(&server.parlor).await.unwrap();
+        server.parlor.clock.advance_ms(DAY_MS);
+    }
+    assert_eq!(server.session_rows().await, [0; 5]);
+}
+
+async fn a_link_to_a_chat_works_for_a_week(server: Server) {
+    let meeting = server.meeting().await;
+    let session = server.hold(&meeting, 1).await;
+    let path = format!("/{}/sessions/{session}/chat", server.app);
+    // In process there is no connection that would say which host it is.
+    let url = format!("/client/v4/accounts/{}/realtime/kit{path}", server.account);
+    let ask = async |url: &str| {
+        let request = Request::builder()
+            .uri(url)
+            .header("host", "parlor.example")
+            .header("authorization", format!("Bearer {SECRET}"))
+            .body(Body::empty())
+            .unwrap();
+        let response = server.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        (
+            status,
+            response.into_body().collect().await.unwrap().to_bytes(),
+        )
+    };
+    let (status, body) = ask(&url).await;
+    assert_eq!(status, StatusCode::OK);
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let link = body["data"]["chat_download_url"].as_str().unwrap();
+    let link = link.strip_prefix("http://parlor.example").unwrap();
+    signing_keys::rotate(&server.parlor.db, server.parlor.clock.now_ms())
+        .await
+        .unwrap();
+    server.parlor.clock.advance_ms(7 * DAY_MS - 60_000);
+    let (status, csv) = ask(link).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(csv.ends_with(b"Z\r\n"), "{csv:?}");
+    server.parlor.clock.advance_ms(60_000);
+    let (status, body) = ask(link).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(String::from_utf8_lossy(&body).contains("has expired"));
+}

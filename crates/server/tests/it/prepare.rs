@@ -1,0 +1,77 @@
+//! Every statement of the server, prepared against the real schema on both engines.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use parlor_server::parlor::{MIGRATIONS, statements};
+use parlor_store::{Db, Options, Place};
+
+use crate::process::new_database;
+
+async fn prepare_all(place: &Place) {
+    let db = Db::open(place, Options::default(), Arc::new(()))
+        .await
+        .unwrap();
+    db.migrate(MIGRATIONS).await.unwrap();
+    let mut broken = Vec::new();
+    for statement in statements() {
+        if let Err(error) = db.prepare(statement).await {
+            broken.push(format!("{}: {error}", statement.name()));
+        }
+    }
+    db.close().await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare_all(&Place::Sqlite(folder.path().join("parlor.db"))).await;
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_postgresql() {
+    prepare_all(&Place::Postgres(new_database().await)).await;
+}
+
+#[test]
+fn every_statement_has_a_name_of_its_own() {
+    let names: HashSet<&str> = statements()
+        .iter()
+        .map(|statement| statement.name())
+        .collect();
+    assert_eq!(names.len(), statements().len());
+}
+
+#[test]
+fn no_statement_of_the_source_is_forgotten_here() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(declared_in(&source), statements().len());
+}
+
+/// How many statements the files of a folder declare.
+fn declared_in(folder: &Path) -> usize {
+    let entries = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let declared = |path: &Path| {
+        std::fs::read_to_string(path)
+            .unwrap()
+            .matches("Statement::new(")
+            .count()
+    };
+    entries
+        .map(|path| {
+            if path.is_dir() {
+                declared_in(&path)
+            } else if path.ends_with("tests.rs") {
+                // What only tests run is none of the server's.
+                0
+            } else {
+                declared(&path)
+            }
+        })
+        .sum()
+}
