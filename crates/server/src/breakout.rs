@@ -3,14 +3,13 @@
 
 mod moving;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{BoxFuture, try_join_all};
 use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::signal::event;
@@ -22,10 +21,10 @@ use parlor_protocol::signal::socket::room::{
 };
 use prost::Message;
 
-use crate::api::ApiError;
-use crate::live_records;
-use crate::meetings::{self, ROOMS_MAX, Room};
-use crate::parlor::Parlor;
+use crate::http::ApiError;
+use crate::rest::meetings::{self, ROOMS_MAX, Room};
+use crate::rooms::{Breakout, Done, records};
+use crate::state::Parlor;
 
 /// Characters of a room's title.
 const TITLE_MAX: usize = 256;
@@ -54,100 +53,49 @@ impl From<parlor_store::Error> for Failure {
     }
 }
 
-/// What came of it.
-#[derive(Default)]
-pub(crate) struct Done {
-    /// The frame for who asked.
-    pub(crate) reply: Option<Bytes>,
-    /// What to tell rooms after that.
-    pub(crate) then: Vec<(MeetingId, Command)>,
-}
+/// Breakout rooms as the rooms of meetings know them.
+struct Rooms(Weak<Parlor>);
 
-impl From<Bytes> for Done {
-    fn from(reply: Bytes) -> Self {
-        Self {
-            reply: Some(reply),
-            then: Vec::new(),
-        }
-    }
-}
-
-/// Meetings whose breakout rooms are being told who is where.
-///
-/// One task tells those of a meeting, so that what it has read later is also told later. Whether
-/// something has changed since it began is all that must be remembered for it.
-#[derive(Default)]
-pub(crate) struct Telling(Mutex<HashMap<(AppId, MeetingId), bool>>);
-
-impl Telling {
-    /// Something has changed. Whether nobody tells of it yet.
-    fn begin(&self, family: (AppId, MeetingId)) -> bool {
-        match self.families().entry(family) {
-            Entry::Occupied(mut changed) => {
-                changed.insert(true);
-                false
-            }
-            Entry::Vacant(new) => {
-                new.insert(false);
-                true
+impl Breakout for Rooms {
+    fn perform<'a>(
+        &'a self,
+        app: AppId,
+        meeting: MeetingId,
+        task: &'a Delegated,
+    ) -> BoxFuture<'a, Done> {
+        async move {
+            match self.0.upgrade() {
+                Some(parlor) => perform(&parlor, app, meeting, task).await,
+                // The server has stopped.
+                None => Done::default(),
             }
         }
+        .boxed()
     }
 
-    /// Tells a family until nothing has changed in it meanwhile. However this ends, the next change
-    /// begins anew.
-    async fn rounds<T: Future<Output = ()>>(
-        &self,
-        family: (AppId, MeetingId),
-        tell: impl Fn() -> T,
-    ) {
-        let mut unfinished = Unfinished(Some((self, family)));
-        loop {
-            tell().await;
-            if !self.again(family) {
-                // From here on another task may tell this family.
-                unfinished.0 = None;
-                return;
-            }
+    fn tell_family(&self, app: AppId, parent: MeetingId) {
+        if let Some(parlor) = self.0.upgrade() {
+            tell_family(&parlor, app, parent);
         }
-    }
-
-    /// A round of telling is over. Whether something has changed since it began.
-    fn again(&self, family: (AppId, MeetingId)) -> bool {
-        let mut families = self.families();
-        let again = families.get_mut(&family).is_some_and(std::mem::take);
-        if !again {
-            families.remove(&family);
-        }
-        again
-    }
-
-    fn families(&self) -> MutexGuard<'_, HashMap<(AppId, MeetingId), bool>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Removes the entry of a family when the task that tells it panics or is cancelled.
-struct Unfinished<'t>(Option<(&'t Telling, (AppId, MeetingId))>);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some((telling, family)) = self.0.take() {
-            telling.families().remove(&family);
-        }
-    }
+/// Has this server's rooms leave to it what is about breakout rooms.
+pub(crate) fn attach(parlor: &Arc<Parlor>) {
+    parlor.live.set_breakout(Rooms(Arc::downgrade(parlor)));
 }
 
 /// Tells everybody in a meeting and its breakout rooms who is where: soon, and as it is then.
-pub(crate) fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
-    if !parlor.telling.begin((app, parent)) {
+fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
+    if !parlor.live.notifier.begin((app, parent)) {
         return;
     }
     let telling = Arc::clone(parlor);
     parlor.live.spawn(async move {
         let family = (app, parent);
         let rounds = telling
-            .telling
+            .live
+            .notifier
             .rounds(family, || tell_once(&telling, family));
         if AssertUnwindSafe(rounds).catch_unwind().await.is_err() {
             tracing::error!(%parent, "telling breakout rooms who is where has panicked");
@@ -168,12 +116,7 @@ async fn tell_once(parlor: &Arc<Parlor>, (app, parent): (AppId, MeetingId)) {
 }
 
 /// Does it.
-pub(crate) async fn perform(
-    parlor: &Arc<Parlor>,
-    app: AppId,
-    meeting: MeetingId,
-    task: &Delegated,
-) -> Done {
+async fn perform(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId, task: &Delegated) -> Done {
     let done = async {
         let family = Family::of(parlor, app, meeting).await?;
         family.perform(task).await
@@ -295,7 +238,7 @@ impl<'p> Family<'p> {
 
     /// The parent's breakout rooms were changed, which cannot fail any more: everybody learns of it.
     async fn changed(&self) {
-        live_records::tell_changed(self.parlor, self.app, self.parent.id).await;
+        records::tell_changed(&self.parlor.live, self.app, self.parent.id).await;
         tell_family(self.parlor, self.app, self.parent.id);
     }
 
@@ -338,7 +281,7 @@ impl<'p> Family<'p> {
         let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
         meetings::disconnect(self.parlor, self.app, self.parent.id, &ids).await?;
         for id in ids {
-            live_records::tell_changed(self.parlor, self.app, id).await;
+            records::tell_changed(&self.parlor.live, self.app, id).await;
             // Clients move people out first; whoever is still there goes.
             self.parlor.live.tell(self.app, id, Command::KickAll);
         }
@@ -385,37 +328,4 @@ fn so_many_rooms() -> Refusal {
 
 fn reply(request: &Request, message: &impl Message) -> Bytes {
     frame(request.event, request.id.as_deref(), message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_changes_while_a_family_is_told_is_told_in_one_round_after_it() {
-        let id = uuid::Uuid::from_u128;
-        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
-        let other = (family.0, MeetingId::from_uuid(id(3)));
-        let telling = Telling::default();
-        assert!(telling.begin(family) && telling.begin(other));
-        // They are being told: nobody else begins to.
-        assert!(!telling.begin(family) && !telling.begin(family));
-        assert!(telling.again(family) && !telling.again(family));
-        // It is over, so the next change begins anew.
-        assert!(telling.begin(family));
-        assert!(!telling.again(other));
-    }
-
-    #[tokio::test]
-    async fn a_family_is_told_again_after_telling_it_has_panicked() {
-        let id = uuid::Uuid::from_u128;
-        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
-        let telling = Telling::default();
-        assert!(telling.begin(family));
-        let rounds = telling.rounds(family, || async { panic!("this is a test") });
-        assert!(AssertUnwindSafe(rounds).catch_unwind().await.is_err());
-        assert!(telling.begin(family));
-        telling.rounds(family, || async {}).await;
-        assert!(telling.begin(family));
-    }
 }

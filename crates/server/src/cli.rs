@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Settings;
-use crate::parlor::Parlor;
+use crate::state::Parlor;
 
 /// Meetings as a service that anybody can run: a drop-in for Cloudflare RealtimeKit.
 ///
@@ -100,12 +100,12 @@ fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()>
             Ok(())
         }
         Command::MintBench { seconds } => {
-            let rate = crate::participants::mint_for(std::time::Duration::from_secs(seconds));
+            let rate = crate::rest::participants::mint_for(std::time::Duration::from_secs(seconds));
             println!("{rate:.0} tokens/s");
             Ok(())
         }
         Command::Openapi => {
-            println!("{:#}", crate::api::openapi::document(&settings.limits()?));
+            println!("{:#}", crate::rest::openapi::document(&settings.limits()?));
             Ok(())
         }
     }

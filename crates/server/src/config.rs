@@ -11,12 +11,17 @@ use parlor_protocol::ids::AccountId;
 use parlor_store::Place;
 use serde::{Deserialize, Serialize};
 
-use crate::parlor::Limits;
-use crate::serve::Bounds;
+use crate::limits::Limits;
 
 mod database;
 mod edge;
+mod ice_server;
+mod secret;
 mod storage;
+
+pub use self::ice_server::IceServer;
+pub(crate) use self::ice_server::Urls;
+pub use self::secret::SecretText;
 
 use edge::MEDIA_TRANSPORTS;
 
@@ -187,7 +192,7 @@ pub struct Settings {
         value_name = "URL|JSON",
         hide_env_values = true
     )]
-    pub ice_server: Option<Vec<String>>,
+    pub ice_server: Option<Vec<SecretText>>,
     /// Directory of the embedded database [default: data]
     #[arg(long, global = true, env = "PARLOR_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -199,7 +204,7 @@ pub struct Settings {
         value_name = "URL",
         hide_env_values = true
     )]
-    pub database: Option<String>,
+    pub database: Option<SecretText>,
     /// Seconds that a commit or a read of the database may take [default: 5]
     #[arg(
         long,
@@ -243,7 +248,7 @@ pub struct Settings {
         value_name = "SECRET",
         hide_env_values = true
     )]
-    pub api_token: Option<String>,
+    pub api_token: Option<SecretText>,
     /// How log lines are written: pretty on a terminal, JSON otherwise, unless set
     #[arg(long, global = true, env = "PARLOR_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -252,7 +257,7 @@ pub struct Settings {
     pub log: Option<String>,
     /// Send traces to this OTLP/HTTP collector, e.g. `http://localhost:4318`
     #[arg(long, global = true, env = "PARLOR_OTLP_ENDPOINT", value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<SecretText>,
     /// Life of a join token in seconds when the caller does not say [default: 8640000, 100 days]
     #[arg(
         long,
@@ -636,7 +641,8 @@ impl Settings {
     /// # Errors
     /// When the database is named but is not PostgreSQL, or the directory cannot be made.
     pub fn place(&self) -> anyhow::Result<Place> {
-        if let Some(url) = self.database.as_deref().filter(|url| !url.is_empty()) {
+        let url = self.database.as_ref().map(SecretText::expose);
+        if let Some(url) = url.filter(|url| !url.is_empty()) {
             let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
             anyhow::ensure!(known, "--database takes a URL that starts with postgres://");
             return Ok(Place::Postgres(url.to_owned()));
@@ -665,7 +671,8 @@ impl Settings {
     /// Also when the embedded database does not exist.
     pub fn existing_place(&self) -> anyhow::Result<Place> {
         let file = self.data_dir().join("parlor.db");
-        let embedded = self.database.as_deref().is_none_or(str::is_empty);
+        let url = self.database.as_ref().map(SecretText::expose);
+        let embedded = url.is_none_or(str::is_empty);
         anyhow::ensure!(
             !embedded || file.exists(),
             "there is no database at {}: start the server first, or name its --data-dir",
@@ -731,7 +738,7 @@ impl Settings {
     pub fn first_account(&self) -> anyhow::Result<Option<(AccountId, String)>> {
         let (account, token) = match (&self.account_id, &self.api_token) {
             (None, None) => return Ok(None),
-            (Some(account), Some(token)) => (account, token),
+            (Some(account), Some(token)) => (account, token.expose()),
             _ => anyhow::bail!("PARLOR_ACCOUNT_ID and PARLOR_API_TOKEN go together"),
         };
         let account = account
@@ -743,7 +750,7 @@ impl Settings {
             long,
             "PARLOR_API_TOKEN takes at least 32 visible ASCII characters"
         );
-        Ok(Some((account, token.clone())))
+        Ok(Some((account, token.to_owned())))
     }
 
     /// The settings in force as TOML, defaults included, with secrets hidden.
@@ -751,9 +758,8 @@ impl Settings {
     /// # Errors
     /// When they contradict each other.
     pub fn shown(&self) -> anyhow::Result<String> {
-        let (limits, bounds) = (self.limits()?, Bounds::of(self));
+        let (limits, bounds) = (self.limits()?, self.connection_limits());
         let relay = self.relay()?;
-        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "(hidden)".to_owned());
         let shown = Self {
             listen: Some(self.listen().to_owned()),
             tls_listen: Some(self.tls_listen().unwrap_or_else(|| "off".to_owned())),
@@ -768,11 +774,6 @@ impl Settings {
             media_transports_per_app: Some(self.media_shares().app),
             media_tracks: Some(self.room_limits().consumers),
             media_threads: Some(self.media_threads()),
-            // It may carry a credential.
-            ice_server: self
-                .ice_server
-                .as_ref()
-                .map(|servers| vec!["(hidden)".to_owned(); servers.len()]),
             upload_bytes: Some(limits.upload_bytes),
             uploads_per_minute: Some(limits.uploads_per_minute),
             file_life_secs: Some(limits.file_life_secs),
@@ -794,16 +795,12 @@ impl Settings {
             socket_bytes: Some(limits.socket_bytes),
             socket_bytes_per_meeting: Some(limits.socket_bytes_per_meeting),
             data_dir: Some(self.data_dir()),
-            database: hidden(&self.database),
             database_timeout_secs: Some(limits.database.timeout.as_secs()),
             database_scan_secs: Some(limits.database.scan_timeout.as_secs()),
             database_queue: Some(limits.database.queue_units),
             database_queue_bytes: Some(limits.database.queue_bytes),
-            api_token: hidden(&self.api_token),
             log_format: Some(self.log_format.unwrap_or_default()),
             log: Some(self.log.clone().unwrap_or_else(|| "info".to_owned())),
-            // It may carry a password.
-            otlp_endpoint: hidden(&self.otlp_endpoint),
             token_life_secs: Some(limits.token_life_secs),
             token_life_max_secs: Some(limits.token_life_max_secs),
             reject_existing: Some(limits.reject_existing),
@@ -900,7 +897,7 @@ mod tests {
         };
         assert!(short.first_account().is_err());
         let good = Settings {
-            api_token: Some("x".repeat(32)),
+            api_token: Some("x".repeat(32).into()),
             ..half
         };
         assert!(good.first_account().unwrap().is_some());

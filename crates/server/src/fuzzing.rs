@@ -9,7 +9,8 @@ use parlor_protocol::preset::PresetBody;
 use parlor_protocol::{MeetingSettings, merge_patch};
 use serde_json::Value;
 
-use crate::api::{Endpoint, auth, checked, endpoints};
+use crate::http::{Endpoint, auth, checked};
+use crate::rest::endpoints;
 
 /// The JSON body of every operation.
 pub fn body(bytes: &[u8]) {
@@ -47,7 +48,7 @@ pub fn ids(bytes: &[u8]) {
 
 /// What a proxy puts before a connection.
 pub fn proxy_header(bytes: &[u8]) {
-    crate::serve::read_proxy_header(bytes);
+    crate::net::read_proxy_header(bytes);
 }
 
 /// Tokens that browsers bring.
@@ -55,7 +56,7 @@ pub fn join_token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let _ = crate::participants::join_token::parse(text);
+    let _ = crate::identity::join_token::parse(text);
 }
 
 /// A change to a preset and to a meeting's settings: what is accepted is within its limits.

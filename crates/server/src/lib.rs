@@ -1,38 +1,34 @@
 //! Parlor: meetings as a service that anybody can run.
 //!
-//! The binary is a thin shell over this library. [`parlor::Parlor`] is the running server,
-//! [`api`] its HTTP interface, [`serve`] the socket, [`cli`] the command line.
+//! The binary is a thin shell over this library. [`state::Parlor`] is the running server, [`rest`] the
+//! REST API, [`client`] what the client SDKs speak, [`net`] the listeners, [`cli`] the command line.
 
-pub mod accounts;
-mod active_session;
-mod analytics;
-pub mod api;
-pub mod api_tokens;
-pub mod apps;
 mod breakout;
 mod cache;
 pub mod cli;
-pub mod client_api;
+pub mod client;
 pub mod clock;
 pub mod config;
 mod disk;
+pub mod files;
 pub mod fuzzing;
-pub mod live_records;
-pub mod live_sessions;
-mod meeting_page;
-pub mod meetings;
+pub mod http;
+pub mod identity;
+pub mod limits;
 pub mod metrics;
-pub mod parlor;
-pub mod participants;
-pub mod presets;
-pub mod quotas;
-pub mod serve;
-mod sessions;
+pub mod net;
+pub mod ops;
+pub mod paging;
+mod preset_cache;
+mod purges;
+pub mod rates;
+pub mod rest;
+pub mod rooms;
+pub mod router;
+pub mod schema;
 mod shares;
-mod signalling;
-mod signed_links;
-pub mod signing_keys;
-pub mod sweeper;
-pub mod telemetry;
-pub mod tls;
+pub mod site;
+pub mod state;
+pub mod statements;
+pub mod tallies;
 mod usage;

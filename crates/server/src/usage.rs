@@ -3,10 +3,8 @@
 //! Whoever writes or deletes something stored adds the difference to the three counts, in the same
 //! transaction ([`count`]). Counts that many units add to are written once for a batch.
 
-use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use parlor_store::{Db, Error, FromRow, Row, Statement, Unit, values};
 use uuid::Uuid;
-
-use crate::parlor::Parlor;
 
 /// Stands for all apps, or all meetings of an app.
 pub(crate) const ALL: Uuid = Uuid::nil();
@@ -100,9 +98,9 @@ impl FromRow for Usage {
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn of(parlor: &Parlor, app: Uuid, meeting: Uuid) -> Result<Usage, Error> {
+pub(crate) async fn of(db: &Db, app: Uuid, meeting: Uuid) -> Result<Usage, Error> {
     let key = values![app, meeting, ALL];
-    let found = parlor.db.read::<Usage>(&OF, key).await?.pop();
+    let found = db.read::<Usage>(&OF, key).await?.pop();
     Ok(found.unwrap_or_default())
 }
 

@@ -7,8 +7,9 @@ use axum::body::Body;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parlor_faults::{Disk, Fault, Operation};
-use parlor_server::api;
-use parlor_server::parlor::{Limits, Parlor};
+use parlor_server::router;
+use parlor_server::limits::Limits;
+use parlor_server::state::Parlor;
 use parlor_store::{Options, Place};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -51,7 +52,7 @@ impl Server {
         let parlor = Arc::new(Parlor::open(&place, limits).await.unwrap());
         let (account, app) = owner::create(&parlor, SECRET).await;
         Self {
-            router: api::router(&parlor),
+            router: router::router(&parlor),
             kit: format!("/client/v4/accounts/{account}/realtime/kit/{app}"),
             parlor,
             disk,

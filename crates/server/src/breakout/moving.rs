@@ -11,7 +11,7 @@ use parlor_protocol::signal::socket::room::{
 };
 
 use super::{Done, Failure, Family, reply};
-use crate::participants::{self, MOVED_AT_ONCE, Passage, Route};
+use crate::rest::participants::{self, MOVED_AT_ONCE, Passage, Route};
 
 /// People who are moved in one go.
 const MOVED_MAX: usize = 1000;

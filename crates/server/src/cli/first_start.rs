@@ -4,10 +4,11 @@ use parlor_protocol::ids::{AccountId, AppId};
 use parlor_store::{Error, Unit};
 
 use super::manage::new_account_id;
-use crate::api_tokens::{self, NewToken};
 use crate::config::Settings;
-use crate::parlor::Parlor;
-use crate::{accounts, apps};
+use crate::identity::accounts;
+use crate::identity::api_tokens::{self, NewToken};
+use crate::rest::apps;
+use crate::state::Parlor;
 
 /// Makes what is missing. Everything is in one transaction, so a start that is killed leaves all
 /// of it or nothing. Several nodes that start at once on one empty database make it once if the
@@ -30,7 +31,7 @@ pub(super) async fn prepare(
             app,
         }));
     }
-    if !accounts::list(parlor).await?.is_empty() {
+    if !accounts::list(&parlor.db).await?.is_empty() {
         return Ok(None);
     }
     let (account, secret) = (
@@ -70,10 +71,10 @@ async fn make(parlor: &Parlor, account: AccountId, secret: &str) -> Result<Optio
 
 /// The token of an unattended install may be another one than last time: both work.
 async fn keep_token(parlor: &Parlor, account: AccountId, secret: &str) -> anyhow::Result<()> {
-    match api_tokens::create(parlor, first_token(account), secret).await {
+    match parlor.tokens.create(first_token(account), secret).await {
         Ok(_) => Ok(()),
         Err(Error::Conflict { .. }) => {
-            let token = api_tokens::by_secret_hash(parlor, crate::api::auth::hash(secret)).await?;
+            let token = parlor.tokens.by_secret(secret).await?;
             let ours = token.is_some_and(|token| token.account_id == account);
             anyhow::ensure!(ours, "PARLOR_API_TOKEN is a token of another account");
             Ok(())

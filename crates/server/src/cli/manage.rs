@@ -6,10 +6,11 @@ use parlor_store::Error;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::auth::PERMISSIONS;
-use crate::api_tokens::NewToken;
-use crate::parlor::Parlor;
-use crate::{accounts, api_tokens, apps, signing_keys};
+use crate::http::auth::PERMISSIONS;
+use crate::identity::api_tokens::NewToken;
+use crate::identity::{accounts, api_tokens, signing_keys};
+use crate::rest::apps;
+use crate::state::Parlor;
 
 /// `parlor token …`
 #[derive(Debug, Subcommand)]
@@ -170,14 +171,16 @@ impl Token {
                     );
                 }
                 let secret = api_tokens::new_secret();
-                let token = api_tokens::create(parlor, new, &secret)
+                let token = parlor
+                    .tokens
+                    .create(new, &secret)
                     .await
                     .map_err(named("account"))?;
                 let line = format!("{}  {secret}", token.id);
                 show(json, &Shown { token, secret }, &line)
             }
             Self::List { account, json } => {
-                let tokens = api_tokens::list(parlor, account).await?;
+                let tokens = parlor.tokens.list(account).await?;
                 let state =
                     |token: &api_tokens::ApiToken| match (&token.revoked_at, &token.expires_at) {
                         (Some(at), _) => format!("revoked {at}"),
@@ -196,7 +199,9 @@ impl Token {
                 show_all(json, &tokens, line)
             }
             Self::Revoke { id, account, json } => {
-                api_tokens::revoke(parlor, account, id)
+                parlor
+                    .tokens
+                    .revoke(account, id)
                     .await
                     .map_err(named("live token"))?;
                 show(
@@ -243,10 +248,11 @@ impl Account {
         match self {
             Self::Create { name, json } => {
                 let id = AccountId::from_uuid(new_account_id(parlor));
-                let account = accounts::create(parlor, id, &name).await?;
+                let account =
+                    accounts::create(&parlor.db, id, &name, parlor.clock.now_ms()).await?;
                 show(json, &account, &line(&account))
             }
-            Self::List { json } => show_all(json, &accounts::list(parlor).await?, line),
+            Self::List { json } => show_all(json, &accounts::list(&parlor.db).await?, line),
         }
     }
 }

@@ -12,11 +12,14 @@ use tokio_util::task::TaskTracker;
 
 use super::first_start;
 use crate::config::Settings;
+use crate::limits::ConnectionLimits;
 use crate::metrics::Metrics;
-use crate::parlor::{Edge, Parlor};
-use crate::serve::{Bounds, Door, TrustedProxies, bind, raise_open_files, serve};
-use crate::tls::Certificates;
-use crate::{api, sweeper, telemetry};
+use crate::net::tls::Certificates;
+use crate::net::{Door, TrustedProxies, bind, raise_open_files, serve};
+use crate::ops::{sweeper, telemetry};
+use crate::router;
+use crate::site;
+use crate::state::{Edge, Parlor};
 
 pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
     // Before the runtime, because the exporter's HTTP client has one of its own.
@@ -28,8 +31,8 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
-    let bounds = Bounds::of(settings);
-    raise_open_files(&bounds);
+    let limits = settings.connection_limits();
+    raise_open_files(&limits);
     let parlor = Parlor::open(&settings.place()?, settings.limits()?).await?;
     let mut edge = Edge::open(settings)?;
     let (media, media_thread) = Media::start(&settings.media(parlor.keys.media_secret())?)
@@ -43,9 +46,9 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         addresses(&plain),
         origin(settings.listen(), &addresses(&plain)),
     );
-    let (proxies, stop) = (settings.proxies()?, CancellationToken::new());
+    let (proxies, stop) = (TrustedProxies::of(settings)?, CancellationToken::new());
     let background = TaskTracker::new();
-    let router = api::router(&parlor);
+    let router = router::router(&parlor);
     let mut doors = vec![Door::new(plain, router.clone(), None)];
     if let Some(listen) = settings.tls_listen() {
         let certificates = Certificates::open(settings, &parlor)?;
@@ -59,7 +62,7 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         background.spawn(async move { stop.run_until_cancelled(certificates.upkeep).await });
     }
     let metrics_serving = metrics(settings, &parlor, &stop).await?;
-    parlor.live.resume(&parlor).await?;
+    parlor.live.resume().await?;
     background.spawn(sweeper::run(Arc::clone(&parlor), stop.clone()));
     if let Some(welcome) = welcome {
         // A closed stdout must not stop the server.
@@ -73,12 +76,12 @@ async fn until_stopped(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     let metrics = Arc::clone(&parlor.metrics);
-    let serving = tokio::spawn(serve(doors, bounds, proxies, metrics, stop.clone()));
+    let serving = tokio::spawn(serve(doors, limits, proxies, metrics, stop.clone()));
     stop_signal().await?;
     tracing::info!("stopping: no new connections, the open requests are finished");
     stop.cancel();
     // Before the sockets are waited for: this is what closes them.
-    parlor.live.suspend(&parlor).await;
+    parlor.live.suspend().await;
     serving.await?;
     metrics_serving.await?;
     media.stop();
@@ -109,16 +112,16 @@ async fn metrics(
     for addr in addresses(&listeners) {
         tracing::info!(addr, "metrics on http://{addr}/metrics");
     }
-    let bounds = Bounds {
+    let limits = ConnectionLimits {
         connections: METRICS_CONNECTIONS,
         per_address: 0,
-        ..Bounds::of(settings)
+        ..settings.connection_limits()
     };
-    let door = Door::new(listeners, api::metrics_router(parlor), None);
+    let door = Door::new(listeners, site::metrics_router(parlor), None);
     // Whoever looks at the connections is not to be one of them.
     let uncounted = Arc::new(Metrics::default());
     let proxies = TrustedProxies::default();
-    let serving = serve(vec![door], bounds, proxies, uncounted, stop.clone());
+    let serving = serve(vec![door], limits, proxies, uncounted, stop.clone());
     Ok(tokio::spawn(serving))
 }
 

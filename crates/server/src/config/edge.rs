@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use parlor_live::{Limits, Rate};
 use parlor_sfu::RelayConfig;
+use tokio::sync::Semaphore;
 
-use super::Settings;
-use crate::client_api::IceServer;
-use crate::serve::{TrustedProxies, UnsentLimits};
+use super::{IceServer, SecretText, Settings};
+use crate::limits::{ConnectionLimits, UnsentLimits};
 
+/// No wait is longer, whatever is set.
+const DAY_SECS: u64 = 24 * 60 * 60;
 /// Connections of media, when nobody says how many.
 pub(super) const MEDIA_TRANSPORTS: usize = 28_000;
 /// Of these, of one meeting, when nobody says how many: 10,000 clients may be in it, each with two.
@@ -42,35 +44,28 @@ impl Settings {
         }
     }
 
-    /// The trusted proxies.
-    ///
-    /// # Errors
-    /// When one is neither a network nor an address, or the PROXY protocol is asked of nobody.
-    pub fn proxies(&self) -> anyhow::Result<TrustedProxies> {
-        let proxy_protocol = self.proxy_protocol.unwrap_or_default();
-        let proxies = match &self.trusted_proxies {
-            Some(networks) => TrustedProxies::parse(networks.iter().map(String::as_str))?,
-            None if self.trust_forwarded.unwrap_or_default() => TrustedProxies::loopback(),
-            None => {
-                anyhow::ensure!(!proxy_protocol, "--proxy-protocol needs --trusted-proxies");
-                TrustedProxies::default()
-            }
-        };
-        Ok(proxies.with_proxy_protocol(proxy_protocol))
-    }
-
     /// Connections that one address may have; 0 is no limit.
-    pub(crate) fn connections_per_address(&self) -> usize {
+    fn connections_per_address(&self) -> usize {
         self.connections_per_address.unwrap_or(8192)
     }
 
-    /// How many bytes of responses may wait for their peers.
-    pub(crate) fn unsent(&self) -> UnsentLimits {
+    /// The limits on connections.
+    pub fn connection_limits(&self) -> ConnectionLimits {
         const MIB: usize = 1024 * 1024;
-        UnsentLimits {
+        let unsent = UnsentLimits {
             connection: self.unsent_bytes_per_connection.unwrap_or(64 * MIB),
             address: self.unsent_bytes_per_address.unwrap_or(128 * MIB),
             server: self.unsent_bytes.unwrap_or(512 * MIB),
+        };
+        ConnectionLimits {
+            header: Duration::from_secs(self.header_secs.unwrap_or(30).min(DAY_SECS)),
+            connections: self
+                .connections
+                .unwrap_or(65_536)
+                .min(Semaphore::MAX_PERMITS),
+            per_address: self.connections_per_address(),
+            unsent,
+            shutdown: Duration::from_secs(self.shutdown_secs.unwrap_or(30).min(DAY_SECS)),
         }
     }
 
@@ -180,7 +175,7 @@ impl Settings {
     /// When one is neither a URL of an ICE server nor JSON of one or several.
     pub fn ice_servers(&self) -> anyhow::Result<Vec<IceServer>> {
         let mut servers = Vec::new();
-        for text in self.ice_server.iter().flatten() {
+        for text in self.ice_server.iter().flatten().map(SecretText::expose) {
             let read = IceServer::read(text);
             // The text may hold a credential, so the error does not show it.
             let message = "--ice-server takes a URL such as stun:stun.example.com:3478, or JSON \
@@ -231,32 +226,6 @@ mod tests {
             ..Settings::default()
         };
         assert_eq!((off.tls_listen(), off.metrics_listen()), (None, None));
-    }
-
-    #[test]
-    fn proxies_are_trusted_when_they_are_named() {
-        let of = |trust: bool, networks: Option<&str>| {
-            let settings = Settings {
-                trust_forwarded: Some(trust),
-                trusted_proxies: networks.map(|networks| vec![networks.to_owned()]),
-                proxy_protocol: Some(networks.is_some()),
-                ..Settings::default()
-            };
-            let trusts = |proxies: TrustedProxies| {
-                ["127.0.0.1", "::1", "10.0.0.1"].map(|peer| proxies.trusts(peer.parse().unwrap()))
-            };
-            settings.proxies().map(trusts)
-        };
-        assert_eq!(of(false, None).unwrap(), [false; 3]);
-        assert_eq!(of(true, None).unwrap(), [true, true, false]);
-        assert_eq!(of(true, Some("10.0.0.0/8")).unwrap(), [false, false, true]);
-        assert_eq!(of(false, Some("10.0.0.0/8")).unwrap(), [false, false, true]);
-        assert!(of(false, Some("nowhere")).is_err());
-        let alone = Settings {
-            proxy_protocol: Some(true),
-            ..Settings::default()
-        };
-        assert!(alone.proxies().is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The settings of how much is stored.
 
 use super::Settings;
-use crate::quotas::Quotas;
+use crate::limits::Quotas;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;

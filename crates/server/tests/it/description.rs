@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use parlor_server::api::contract::{self, OPERATIONS};
-use parlor_server::api::{endpoints, openapi};
-use parlor_server::parlor::Limits;
+use parlor_server::limits::Limits;
+use parlor_server::rest::operations::{self, OPERATIONS};
+use parlor_server::rest::{endpoints, openapi};
 use serde_json::Value;
 
 fn in_repository(path: &str) -> PathBuf {
@@ -52,7 +52,7 @@ fn the_readmes_table_is_the_contracts() {
 }
 
 fn table() -> String {
-    let planned: BTreeSet<u8> = contract::planned()
+    let planned: BTreeSet<u8> = operations::planned()
         .iter()
         .map(|operation| operation.number)
         .collect();
@@ -106,7 +106,7 @@ fn every_route_and_nothing_else_is_described() {
                 .map(|(_, path)| (path, method.clone())),
         );
     }
-    for operation in contract::planned() {
+    for operation in operations::planned() {
         let method = operation.method().as_str().to_lowercase();
         routes.extend(
             operation

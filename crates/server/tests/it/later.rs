@@ -9,9 +9,14 @@ use http_body_util::BodyExt;
 use parlor_live::{ChatMessage, EntryKind, PayloadType, PeerRecord, Record, SessionRecord};
 use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
-use parlor_server::parlor::{Limits, Parlor};
-use parlor_server::participants::join_token::Refused;
-use parlor_server::{api, live_records, participants, signing_keys, sweeper};
+use parlor_server::identity::join_token::Refused;
+use parlor_server::identity::signing_keys;
+use parlor_server::limits::Limits;
+use parlor_server::ops::sweeper;
+use parlor_server::rest::participants;
+use parlor_server::rooms::records;
+use parlor_server::router;
+use parlor_server::state::Parlor;
 use parlor_store::{FromRow, Place, Row, Statement};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -36,7 +41,7 @@ impl Server {
     async fn on(place: Place, dir: Option<tempfile::TempDir>) -> Self {
         let parlor = Arc::new(Parlor::open(&place, Limits::default()).await.unwrap());
         let (account, app) = owner::create(&parlor, SECRET).await;
-        let router = api::router(&parlor);
+        let router = router::router(&parlor);
         Self {
             parlor,
             router,
@@ -295,7 +300,7 @@ impl Server {
             }));
         }
         let (app, meeting) = (self.app.parse().unwrap(), meeting.parse().unwrap());
-        let unit = live_records::unit(app, meeting, now_ms, &records);
+        let unit = records::unit(app, meeting, now_ms, &records);
         self.parlor.db.commit(unit).await.unwrap();
         session
     }

@@ -12,6 +12,7 @@ mod owner;
 mod prepare;
 mod process;
 mod signalling;
+mod source;
 mod traces;
 mod usage;
 

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use parlor_server::parlor::{MIGRATIONS, statements};
+use parlor_server::schema::MIGRATIONS;
+use parlor_server::statements::statements;
 use parlor_store::{Db, Options, Place};
 
 use crate::process::new_database;

@@ -11,9 +11,12 @@ use http_body_util::BodyExt;
 use parlor_live::{ChatMessage, PayloadType, Record};
 use parlor_protocol::ids::{AccountId, ParticipantId, PeerId, SessionId};
 use parlor_server::config::Settings;
-use parlor_server::parlor::{Edge, Limits, Parlor};
-use parlor_server::quotas::Quotas;
-use parlor_server::{api, live_records, sweeper};
+use parlor_server::limits::Limits;
+use parlor_server::limits::Quotas;
+use parlor_server::ops::sweeper;
+use parlor_server::rooms::records;
+use parlor_server::router;
+use parlor_server::state::{Edge, Parlor};
 use parlor_store::{Place, Row, Statement, Unit, values};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -48,7 +51,7 @@ impl Server {
         let parlor = opened(&place, &folder, limits()).await;
         let (account, app) = owner::create(&parlor, SECRET).await;
         Self {
-            router: api::router(&parlor),
+            router: router::router(&parlor),
             parlor,
             account,
             app,
@@ -61,7 +64,7 @@ impl Server {
     async fn again(&self, limits: Limits) -> Self {
         let parlor = opened(&self.place, &self.folder, limits).await;
         Self {
-            router: api::router(&parlor),
+            router: router::router(&parlor),
             parlor,
             account: self.account,
             app: self.app.clone(),
@@ -680,7 +683,7 @@ async fn messages_are_counted_however_often_they_are_kept(server: Server) {
         at_ms: now_ms,
     };
     let keep = async |records: &[Record]| {
-        let unit = live_records::unit(app, meeting, now_ms, records);
+        let unit = records::unit(app, meeting, now_ms, records);
         server.parlor.db.commit(unit).await.unwrap();
         let (app, meeting) = (Some(server.app.as_str()), Some(ada.meeting.as_str()));
         let mut bytes = [0; 3];

@@ -5,7 +5,8 @@ mod target;
 use std::io::Write as _;
 use std::time::Duration;
 
-use parlor_server::api::{Endpoint, Surface, endpoints};
+use parlor_server::http::{Endpoint, Surface};
+use parlor_server::rest::endpoints;
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Bodies that no client library would send, and some that only look odd.
 
-use parlor_server::parlor::Limits;
+use parlor_server::limits::Limits;
 use reqwest::Method;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! What goes wrong outside of any operation, and the body of every kind of error.
 
-use parlor_server::parlor::Limits;
+use parlor_server::limits::Limits;
 use reqwest::Method;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use parlor_server::api::{contract, endpoints};
+use parlor_server::rest::{endpoints, operations};
 use serde_json::{Value, json};
 
 use crate::http::participants::person;
@@ -129,7 +129,7 @@ async fn every_route_is_in_the_description(server: &Server) {
                 .map(|(_, path)| (path, method.clone())),
         );
     }
-    for operation in contract::planned() {
+    for operation in operations::planned() {
         let method = operation.method().as_str().to_lowercase();
         routes.extend(
             operation

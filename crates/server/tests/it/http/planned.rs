@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use parlor_server::api::{Surface, contract, endpoints};
+use parlor_server::http::Surface;
+use parlor_server::rest::{endpoints, operations};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 
 use crate::http::place::{NOBODYS_ID, basic};
@@ -17,7 +18,7 @@ on_both_databases![
 async fn every_planned_operation_answers_501(server: &Server) {
     let app = server.app().await;
     let mut asked = 0;
-    for operation in contract::planned() {
+    for operation in operations::planned() {
         for (surface, path) in operation.mounts() {
             let path = path
                 .replace("{account_id}", ACCOUNT_ID)
@@ -47,17 +48,17 @@ async fn every_planned_operation_answers_501(server: &Server) {
 }
 
 async fn an_operation_is_either_built_or_planned(_: &Server) {
-    let planned: HashSet<&str> = contract::planned()
+    let planned: HashSet<&str> = operations::planned()
         .iter()
         .map(|operation| operation.name)
         .collect();
-    let numbers: HashSet<u8> = contract::OPERATIONS
+    let numbers: HashSet<u8> = operations::OPERATIONS
         .iter()
         .map(|operation| operation.number)
         .collect();
-    assert_eq!(numbers.len(), contract::OPERATIONS.len());
+    assert_eq!(numbers.len(), operations::OPERATIONS.len());
     let built: Vec<_> = endpoints();
-    for operation in &contract::OPERATIONS {
+    for operation in &operations::OPERATIONS {
         let endpoint = built
             .iter()
             .find(|endpoint| endpoint.id() == operation.name);
@@ -83,7 +84,7 @@ async fn an_operation_is_either_built_or_planned(_: &Server) {
     }
     let mut built = (1..=27).chain(46..=51).chain([64]);
     assert!(built.all(|number: u8| {
-        let operation = contract::OPERATIONS
+        let operation = operations::OPERATIONS
             .iter()
             .find(|operation| operation.number == number);
         operation.is_some_and(|operation| !planned.contains(operation.name))

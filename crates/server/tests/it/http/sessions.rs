@@ -12,7 +12,7 @@ use parlor_live::{ChatMessage, PayloadType, PeerRecord, Record, SessionRecord};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId, PresetId, SessionId};
 use parlor_protocol::preset::ViewType;
 use parlor_server::clock::Clock;
-use parlor_server::live_records;
+use parlor_server::rooms::records;
 use parlor_store::{Db, Options};
 use serde_json::{Value, json};
 
@@ -154,7 +154,7 @@ impl Rooms {
     pub(crate) async fn keep(&self, held: &Held, records: &[Record]) {
         let app: AppId = self.app.id().parse().unwrap();
         let meeting: MeetingId = held.meeting.parse().unwrap();
-        let unit = live_records::unit(app, meeting, self.now_ms, records);
+        let unit = records::unit(app, meeting, self.now_ms, records);
         self.db.commit(unit).await.unwrap();
     }
 }

@@ -5,8 +5,8 @@ use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::{
     SendChatMessageToRoomRequest, SendChatMessageToRoomResponse,
 };
-use parlor_server::participants::join_token::Refused;
-use parlor_server::{api_tokens, sweeper};
+use parlor_server::identity::join_token::Refused;
+use parlor_server::ops::sweeper;
 use parlor_testkit::signal::{Identity, Peer, new_peer_id};
 use serde_json::{Value, json};
 
@@ -130,9 +130,12 @@ async fn a_token_that_was_revoked_stays_so_though_the_clock_is_set_back(server: 
     let path = format!("/{}/meetings", server.app);
     let list = async || server.send("GET", &path, json!({}), None).await.0;
     assert_eq!(list().await, StatusCode::OK);
-    let tokens = api_tokens::list(&server.parlor, server.account).await;
+    let tokens = server.parlor.tokens.list(server.account).await;
     let id = tokens.unwrap()[0].id;
-    api_tokens::revoke(&server.parlor, server.account, id)
+    server
+        .parlor
+        .tokens
+        .revoke(server.account, id)
         .await
         .unwrap();
     // The clock shows again what it showed when the token was believed.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use parlor_live::{ChatMessage, PayloadType, Record};
 use parlor_protocol::ids::{ParticipantId, PeerId, SessionId};
-use parlor_server::live_records;
+use parlor_server::rooms::records;
 use parlor_store::{Row, Statement, Unit, values};
 use serde_json::json;
 use uuid::Uuid;
@@ -59,7 +59,7 @@ impl Server {
             at_ms: now_ms,
         };
         let (app, meeting) = (self.app.parse().unwrap(), person.meeting.parse().unwrap());
-        let unit = live_records::unit(app, meeting, now_ms, &[Record::Chat(message)]);
+        let unit = records::unit(app, meeting, now_ms, &[Record::Chat(message)]);
         self.parlor.db.commit(unit).await.unwrap();
     }
 

@@ -1,7 +1,7 @@
 //! An app with one of everything, and a good request for each operation on it.
 
 use parlor_live::Record;
-use parlor_server::api::{Endpoint, Surface};
+use parlor_server::http::{Endpoint, Surface};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::{Value, json};
 

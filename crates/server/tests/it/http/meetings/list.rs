@@ -1,6 +1,6 @@
 //! `GET /meetings`: pages, search and filters.
 
-use parlor_server::api::paging::PAGE_NO_MAX;
+use parlor_server::paging::PAGE_NO_MAX;
 use serde_json::{Value, json};
 
 use crate::http::place::Place;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parlor_server::api::paging::PAGE_NO_MAX;
+use parlor_server::paging::PAGE_NO_MAX;
 use serde_json::{Value, json};
 
 use super::{person, person_with};

@@ -1,0 +1,14 @@
+//! What an app has used. Operation 64 of the contract.
+
+mod daily;
+
+use parlor_store::Statement;
+
+use crate::http::Endpoint;
+
+/// The operations on what was used.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![daily::endpoint()]
+}
+
+pub(crate) static STATEMENTS: [&Statement; 2] = [&daily::DAYS, &daily::RUNNING];

@@ -1,0 +1,74 @@
+//! Apps: the owners of meetings, presets and everything below. Operations 1–3 of the contract, and
+//! PATCH and DELETE, which `RealtimeKit` does not have.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod update;
+
+pub use create::create;
+pub(crate) use create::insert;
+pub(crate) use delete::delete;
+pub(crate) use list::all;
+
+use garde::Validate;
+use parlor_protocol::ids::AppId;
+use parlor_store::{Error, FromRow, Row, Statement};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::rfc3339;
+use crate::http::Endpoint;
+
+/// The operations on apps.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        list::endpoint(),
+        create::endpoint(),
+        get::endpoint(),
+        update::endpoint(),
+        delete::endpoint(),
+    ]
+}
+
+pub(crate) fn statements() -> Vec<&'static Statement> {
+    vec![
+        &create::INSERT,
+        &get::GET,
+        &list::LIST,
+        &update::RENAME,
+        &delete::DELETE,
+    ]
+}
+
+/// An app.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct App {
+    /// 32 lower-case hex digits.
+    pub id: AppId,
+    /// What people call it.
+    pub name: String,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub created_at: String,
+}
+
+impl FromRow for App {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let created_ms: i64 = row.take(2)?;
+        Ok(Self {
+            id: AppId::from_uuid(row.take(0)?),
+            name: row.take(1)?,
+            created_at: rfc3339(created_ms),
+        })
+    }
+}
+
+/// What can be set on an app.
+#[derive(Debug, Deserialize, Validate, JsonSchema)]
+pub struct AppName {
+    /// What people call the app.
+    #[garde(length(chars, min = 1, max = 256))]
+    name: String,
+}

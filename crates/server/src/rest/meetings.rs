@@ -1,0 +1,236 @@
+//! Meetings: reusable rooms. Operations 4–8 of the contract, and DELETE, which `RealtimeKit` does
+//! not have.
+
+mod breakout;
+mod create;
+mod delete;
+mod get;
+mod list;
+mod replace;
+mod update;
+mod words;
+
+pub(crate) use breakout::{
+    ROOMS_MAX, Room, Which, delete_rooms, disconnect, family, has_no_rooms, hold, hold_rooms,
+    make_rooms, rooms,
+};
+pub(crate) use words::fold;
+
+use garde::Validate;
+use parlor_protocol::ids::{AppId, MeetingId};
+use parlor_protocol::{MeetingSettings, MeetingStatus};
+use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::rfc3339;
+use crate::http::{ApiError, Endpoint, FromPath, PathParams, checked};
+use crate::state::Parlor;
+
+/// The operations on meetings.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        list::endpoint(),
+        create::endpoint(),
+        get::endpoint(),
+        update::endpoint(),
+        replace::endpoint(),
+        delete::endpoint(),
+    ]
+}
+
+static GET: Statement = Statement::new(
+    "meetings.get",
+    "SELECT id, title, status, version, created_at, updated_at, settings FROM meetings WHERE app_id = $1 AND id = $2",
+);
+static WRITE: Statement = Statement::new(
+    "meetings.write",
+    "UPDATE meetings SET title = $4, status = $5, settings = $6, updated_at = $7, version = version + 1
+     WHERE app_id = $1 AND id = $2 AND version = $3",
+);
+
+pub(crate) fn statements() -> Vec<&'static Statement> {
+    let mut all = vec![&GET, &WRITE, &create::INSERT, &delete::DELETE];
+    all.extend(breakout::STATEMENTS);
+    all.extend(words::STATEMENTS);
+    all.extend(list::STATEMENTS);
+    all
+}
+
+/// The longest title, in characters.
+pub const TITLE_MAX: usize = 1024;
+
+/// A meeting as callers see it: without the secrets of its storage.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Meeting {
+    /// Its id.
+    pub id: MeetingId,
+    /// What people call it. Left out when it has none: the official SDKs do not know null here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Whether people can join.
+    pub status: MeetingStatus,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub created_at: String,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub updated_at: String,
+    /// Everything else that can be set.
+    #[serde(flatten)]
+    pub settings: MeetingSettings,
+}
+
+/// A meeting with its secrets, as it is stored.
+#[derive(Debug, Clone)]
+struct StoredMeeting {
+    meeting: Meeting,
+    version: i64,
+}
+
+impl StoredMeeting {
+    fn public(mut self) -> Meeting {
+        self.meeting.settings = self.meeting.settings.public();
+        self.meeting
+    }
+}
+
+impl FromRow for StoredMeeting {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        let status: String = row.take(2)?;
+        let (created_ms, updated_ms): (i64, i64) = (row.take(4)?, row.take(5)?);
+        let settings: String = row.take(6)?;
+        let settings = serde_json::from_str(&settings)
+            .map_err(|error| Error::Broken(format!("meetings: {error}")))?;
+        let meeting = Meeting {
+            id: MeetingId::from_uuid(row.take(0)?),
+            title: row.take(1)?,
+            status: if status == "ACTIVE" {
+                MeetingStatus::Active
+            } else {
+                MeetingStatus::Inactive
+            },
+            created_at: rfc3339(created_ms),
+            updated_at: rfc3339(updated_ms),
+            settings,
+        };
+        Ok(Self {
+            meeting,
+            version: row.take(3)?,
+        })
+    }
+}
+
+/// A meeting to make or to put in another's place. Everything is optional.
+#[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+struct NewMeeting {
+    /// What people call it.
+    #[garde(length(chars, max = TITLE_MAX))]
+    #[serde(default)]
+    title: Option<String>,
+    /// Every other setting; absent ones get their defaults.
+    #[garde(skip)]
+    #[serde(flatten)]
+    #[schemars(with = "MeetingSettings")]
+    settings: Map<String, Value>,
+}
+
+impl NewMeeting {
+    /// The settings, typed in a second step: serde's flattening would lose the path of an error.
+    fn settings(&self) -> Result<MeetingSettings, ApiError> {
+        checked(Value::Object(self.settings.clone()))
+    }
+}
+
+/// The path of one meeting.
+#[derive(Debug, JsonSchema)]
+pub(crate) struct OneMeeting {
+    /// The meeting's id.
+    pub(crate) meeting_id: MeetingId,
+}
+
+impl FromPath for OneMeeting {
+    fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            meeting_id: params.id("meeting_id")?,
+        })
+    }
+}
+
+async fn find(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<StoredMeeting, ApiError> {
+    let found = parlor
+        .db
+        .read::<StoredMeeting>(&GET, values![app.uuid(), id.uuid()])
+        .await?
+        .pop();
+    found.ok_or_else(missing)
+}
+
+/// The 404 of a meeting.
+pub(crate) fn missing() -> ApiError {
+    ApiError::missing("meeting")
+}
+
+/// Whether a meeting exists.
+///
+/// # Errors
+/// 404 when it does not.
+pub(crate) async fn must_exist(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<(), ApiError> {
+    find(parlor, app, id).await.map(drop)
+}
+
+fn settings_json(settings: &MeetingSettings) -> String {
+    serde_json::to_string(settings).expect("settings are plain data with string keys")
+}
+
+/// Changes a meeting: reads it, lets `change` alter it, and writes it if nobody else wrote in
+/// between; otherwise starts over.
+async fn rewrite(
+    parlor: &Parlor,
+    app: AppId,
+    id: MeetingId,
+    now_ms: i64,
+    change: impl Fn(&mut Meeting) -> Result<(), ApiError>,
+) -> Result<Meeting, ApiError> {
+    for _ in 0..crate::state::WRITE_TRIES {
+        let mut stored = find(parlor, app, id).await?;
+        let (old_title, old_status) = (stored.meeting.title.clone(), stored.meeting.status);
+        change(&mut stored.meeting)?;
+        let Meeting {
+            title,
+            status,
+            settings,
+            ..
+        } = &stored.meeting;
+        let row = values![
+            app.uuid(),
+            id.uuid(),
+            stored.version,
+            title.as_deref(),
+            status.as_str(),
+            settings_json(settings),
+            now_ms
+        ];
+        let mut unit = Unit::default()
+            .keyed(id.uuid().as_u64_pair().1)
+            .exactly_one(&WRITE, row);
+        if *title != old_title {
+            unit = words::replace(unit, app, id, title.as_deref());
+        }
+        if *status != old_status {
+            unit = breakout::status_changed(unit, app, id, *status);
+        }
+        match parlor.db.commit(unit).await {
+            Ok(_) => {
+                stored.meeting.updated_at = rfc3339(now_ms);
+                return Ok(stored.public());
+            }
+            Err(Error::WrongCount { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::unavailable(
+        "a meeting is being changed by too many at once",
+    ))
+}

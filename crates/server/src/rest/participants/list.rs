@@ -1,0 +1,160 @@
+//! `GET …/participants`: a meeting's participants.
+
+use garde::Validate;
+use http::Method;
+use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
+use parlor_store::{Error, Statement, values};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Address, CUSTOM_ID_MAX, Participant, find, search_name};
+use crate::http::{ApiError, Call, Endpoint, Page, SEARCH_MAX, prefix_end};
+use crate::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
+use crate::rest::meetings::{self, OneMeeting};
+use crate::state::Parlor;
+
+static DESCENDING: Statement = Statement::new(
+    "participants.list_descending",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM (SELECT * FROM participants WHERE app_id = $1 AND meeting_id = $2 AND id <= $3
+           ORDER BY id DESC LIMIT $4 OFFSET $5) p
+     JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id ORDER BY p.id DESC",
+);
+static ASCENDING: Statement = Statement::new(
+    "participants.list_ascending",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM (SELECT * FROM participants WHERE app_id = $1 AND meeting_id = $2 AND id >= $3
+           ORDER BY id LIMIT $4 OFFSET $5) p
+     JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id ORDER BY p.id",
+);
+static BY_NAME: Statement = Statement::new(
+    "participants.search_name",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM (SELECT * FROM participants
+           WHERE app_id = $1 AND meeting_id = $2 AND search_name IS NOT NULL AND search_name >= $3 AND search_name < $4
+           ORDER BY search_name, id LIMIT $5) p
+     JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id",
+);
+static BY_CUSTOM_ID: Statement = Statement::new(
+    "participants.search_custom_id",
+    "SELECT p.id, p.custom_participant_id, p.preset_id, r.name, p.name, p.picture, p.created_at, p.updated_at
+     FROM (SELECT * FROM participants
+           WHERE app_id = $1 AND meeting_id = $2 AND custom_participant_id >= $3 AND custom_participant_id < $4
+           ORDER BY custom_participant_id LIMIT $5) p
+     JOIN presets r ON r.app_id = $1 AND r.id = p.preset_id",
+);
+
+pub(super) static STATEMENTS: [&Statement; 4] = [&DESCENDING, &ASCENDING, &BY_NAME, &BY_CUSTOM_ID];
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(Method::GET, "/meetings/{meeting_id}/participants", "listParticipants", answer).describe(
+        "List participants",
+        "A meeting's participants, newest first, without tokens. A search looks at the start of names and custom ids \
+         and at whole ids, and considers the first 1,000 matches of each.",
+    )
+}
+
+/// Which participants to list.
+#[derive(Debug, Deserialize, Validate, JsonSchema)]
+struct Filter {
+    /// The page; 0 and 1 are the first.
+    #[garde(range(max = PAGE_NO_MAX))]
+    #[serde(default)]
+    page_no: Option<u32>,
+    /// Items on a page; 20 when absent.
+    #[garde(range(max = PER_PAGE_MAX))]
+    #[serde(default)]
+    per_page: Option<u32>,
+    /// Only the participant with this custom id. Not in RealtimeKit.
+    #[garde(length(chars, min = 1, max = CUSTOM_ID_MAX))]
+    #[serde(default)]
+    custom_participant_id: Option<String>,
+    /// The start of a name or of a custom id, or an id. Not in RealtimeKit.
+    #[garde(length(chars, max = CUSTOM_ID_MAX))]
+    #[serde(default)]
+    search: Option<String>,
+    /// By creation time; newest first when absent.
+    #[garde(skip)]
+    #[serde(default)]
+    sort_order: SortOrder,
+}
+
+async fn answer(call: Call<OneMeeting, Filter>) -> Result<Page<Participant>, ApiError> {
+    let (parlor, filter, meeting) = (&call.parlor, &call.query, call.path.meeting_id);
+    meetings::must_exist(parlor, call.app, meeting).await?;
+    let window = Window::new(filter.page_no, filter.per_page);
+    let mut found = match (&filter.custom_participant_id, &filter.search) {
+        (None, None) => {
+            let listing = Listing {
+                app: call.app,
+                scope: meeting.uuid(),
+                ascending: &ASCENDING,
+                descending: &DESCENDING,
+            };
+            let id = |participant: &Participant| participant.id.uuid();
+            let key = values![call.app.uuid(), meeting.uuid()];
+            let shown = (window, filter.sort_order);
+            let page = call.parlor.pager.page(listing, key, shown, id).await?;
+            return Ok(page);
+        }
+        (Some(custom_id), search) => {
+            let who = Address::CustomId(custom_id.clone());
+            let mut found: Vec<Participant> = find(parlor, call.app, meeting, &who)
+                .await?
+                .into_iter()
+                .collect();
+            if let Some(search) = search {
+                found.retain(|participant| participant.matches(search));
+            }
+            found
+        }
+        (None, Some(search)) => searched(parlor, call.app, meeting, search).await?,
+    };
+    found.sort_by_key(|participant| participant.id);
+    Ok(window.cut(found, filter.sort_order))
+}
+
+impl Participant {
+    /// What a search looks at, for one participant.
+    fn matches(&self, search: &str) -> bool {
+        let name = self.name.as_deref().and_then(search_name);
+        let by_name = search_name(search)
+            .is_some_and(|search| name.is_some_and(|name| name.starts_with(&search)));
+        by_name
+            || self.custom_participant_id.starts_with(search)
+            || self.id.to_string() == search.to_lowercase()
+    }
+}
+
+async fn searched(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    search: &str,
+) -> Result<Vec<Participant>, Error> {
+    let range = |prefix: &str| -> Vec<parlor_store::Value> {
+        values![
+            app.uuid(),
+            meeting.uuid(),
+            prefix,
+            prefix_end(prefix),
+            SEARCH_MAX
+        ]
+    };
+    let mut found: Vec<Participant> = parlor.db.scan(&BY_CUSTOM_ID, range(search)).await?;
+    if let Some(name) = search_name(search) {
+        found.extend(
+            parlor
+                .db
+                .scan::<Participant>(&BY_NAME, range(&name))
+                .await?,
+        );
+    }
+    if let Ok(id) = search.parse::<ParticipantId>() {
+        found.extend(find(parlor, app, meeting, &Address::Id(id)).await?);
+    }
+    let mut seen = std::collections::HashSet::<Uuid>::new();
+    found.retain(|participant| seen.insert(participant.id.uuid()));
+    Ok(found)
+}

@@ -1,0 +1,289 @@
+//! Sessions: the live runs of meetings, and who was in them. Operations 22–27 of the
+//! contract.
+//!
+//! A session's minutes are the sum over its peers of the time they were inside, those who are
+//! inside now counted up to now.
+
+mod chat;
+mod get;
+mod list;
+mod participant;
+mod participants;
+mod peer;
+mod peer_report;
+
+pub(crate) use chat::download_router;
+
+use parlor_protocol::ids::{AppId, MeetingId, SessionId};
+use parlor_store::{Error, FromRow, Row, Statement, values};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::clock::rfc3339;
+use crate::http::{ApiError, Endpoint, FromPath, PathParams, Reply};
+use crate::paging::Paging;
+use crate::state::Parlor;
+
+/// The operations on sessions.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        list::endpoint(),
+        get::endpoint(),
+        participants::endpoint(),
+        participant::endpoint(),
+        peer_report::endpoint(),
+        chat::endpoint(),
+    ]
+}
+
+/// Sessions, with what those who are inside have used up to now, from a query for `sessions` and
+/// an order. The query's parameter 2 must be the time. A meeting may be ahead of a clock that was set
+/// back: then they have used nothing yet.
+macro_rules! sessions_from {
+    ($query:literal, $order:literal) => {
+        concat!(
+            "SELECT s.id, s.meeting_id, s.title, s.started_at, s.ended_at, s.live, s.peak, s.consumed_ms, s.updated_at,
+               CASE WHEN s.ended_at IS NULL THEN
+                 (SELECT CAST(COALESCE(SUM(CAST($2 AS BIGINT) - p.entered_at), 0) AS BIGINT) FROM session_peers p
+                  WHERE p.app_id = s.app_id AND p.session_id = s.id AND p.left_at IS NULL AND p.entered_at < CAST($2 AS BIGINT))
+               ELSE 0 END
+             FROM (",
+            $query,
+            ") s ORDER BY ",
+            $order
+        )
+    };
+}
+use sessions_from;
+
+static BY_ID: Statement = Statement::new(
+    "sessions.by_id",
+    sessions_from!(
+        "SELECT * FROM sessions WHERE app_id = $1 AND id = $3
+           AND EXISTS (SELECT 1 FROM meetings m WHERE m.app_id = $1 AND m.id = sessions.meeting_id)",
+        "s.id"
+    ),
+);
+static LIVE: Statement = Statement::new(
+    "sessions.live",
+    sessions_from!(
+        "SELECT * FROM sessions WHERE app_id = $1 AND meeting_id = $3 AND ended_at IS NULL
+           AND EXISTS (SELECT 1 FROM meetings m WHERE m.app_id = $1 AND m.id = $3)",
+        "s.id"
+    ),
+);
+
+pub(crate) fn statements() -> Vec<&'static Statement> {
+    let mut all = vec![&BY_ID, &LIVE, &get::BREAKOUT_ROOMS, &get::SETTINGS];
+    all.extend(list::STATEMENTS);
+    all.extend(peer::STATEMENTS);
+    all.extend(peer_report::STATEMENTS);
+    all.extend(participants::STATEMENTS);
+    all
+}
+
+/// Whether a session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum SessionStatus {
+    /// It goes on.
+    Live,
+    /// It is over.
+    Ended,
+}
+
+/// A session: one live run of a meeting.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Session {
+    /// Its id.
+    pub(crate) id: SessionId,
+    /// The meeting's id.
+    associated_id: MeetingId,
+    /// What the meeting was called; empty when it had no title.
+    meeting_display_name: String,
+    /// Always `meeting`.
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "meeting"))]
+    kind: &'static str,
+    /// Whether it goes on.
+    pub(crate) status: SessionStatus,
+    /// Peers inside now.
+    #[schemars(range(min = 0))]
+    live_participants: i64,
+    /// The most there were at once.
+    #[schemars(range(min = 0))]
+    max_concurrent_participants: i64,
+    /// Sum over all peers of the minutes inside, with fractions.
+    #[schemars(range(min = 0))]
+    minutes_consumed: f64,
+    /// The app's id.
+    organization_id: AppId,
+    /// When the first peer joined. RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    started_at: String,
+    /// When it ended; left out while it goes on. RFC 3339, UTC, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    ended_at: Option<String>,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    created_at: String,
+    /// RFC 3339, UTC, milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    updated_at: String,
+}
+
+/// A session as it is stored.
+#[derive(Debug, Clone)]
+struct StoredSession {
+    id: SessionId,
+    meeting: MeetingId,
+    title: String,
+    started_ms: i64,
+    ended_ms: Option<i64>,
+    live: i64,
+    peak: i64,
+    /// Of the stays that have ended.
+    consumed_ms: i64,
+    updated_ms: i64,
+    /// Of the stays that go on.
+    running_ms: i64,
+}
+
+impl StoredSession {
+    /// What lists are in the order of.
+    fn key(&self) -> Uuid {
+        self.id.uuid()
+    }
+
+    fn public(self, app: AppId) -> Session {
+        Session {
+            id: self.id,
+            associated_id: self.meeting,
+            meeting_display_name: self.title,
+            kind: "meeting",
+            status: if self.ended_ms.is_some() {
+                SessionStatus::Ended
+            } else {
+                SessionStatus::Live
+            },
+            live_participants: self.live,
+            max_concurrent_participants: self.peak,
+            minutes_consumed: minutes(self.consumed_ms + self.running_ms),
+            organization_id: app,
+            started_at: rfc3339(self.started_ms),
+            ended_at: self.ended_ms.map(rfc3339),
+            created_at: rfc3339(self.started_ms),
+            updated_at: rfc3339(self.updated_ms),
+        }
+    }
+}
+
+impl FromRow for StoredSession {
+    fn from_row(mut row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: SessionId::from_uuid(row.take(0)?),
+            meeting: MeetingId::from_uuid(row.take(1)?),
+            title: row.take(2)?,
+            started_ms: row.take(3)?,
+            ended_ms: row.take(4)?,
+            live: row.take(5)?,
+            peak: row.take(6)?,
+            consumed_ms: row.take(7)?,
+            updated_ms: row.take(8)?,
+            running_ms: row.take::<i64>(9)?.max(0),
+        })
+    }
+}
+
+/// Milliseconds as minutes with fractions.
+pub(crate) fn minutes(ms: i64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact below 285,000 years of milliseconds"
+    )]
+    let ms = ms.max(0) as f64;
+    ms / 60_000.0
+}
+
+/// The path of one session.
+#[derive(Debug, JsonSchema)]
+struct OneSession {
+    /// The session's id.
+    session_id: SessionId,
+}
+
+impl FromPath for OneSession {
+    fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            session_id: params.id("session_id")?,
+        })
+    }
+}
+
+/// Reads a session.
+///
+/// # Errors
+/// 404 when there is none.
+async fn find(
+    parlor: &Parlor,
+    app: AppId,
+    id: SessionId,
+    now_ms: i64,
+) -> Result<StoredSession, ApiError> {
+    let key = values![app.uuid(), now_ms, id.uuid()];
+    let found = parlor.db.scan::<StoredSession>(&BY_ID, key).await?.pop();
+    found.ok_or_else(|| ApiError::missing("session"))
+}
+
+/// The live session of a meeting, from the records: it is there before its room is open again.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn live(
+    parlor: &Parlor,
+    app: AppId,
+    meeting: MeetingId,
+    now_ms: i64,
+) -> Result<Option<Session>, ApiError> {
+    let key = values![app.uuid(), now_ms, meeting.uuid()];
+    let found = parlor.db.scan::<StoredSession>(&LIVE, key).await?.pop();
+    Ok(found.map(|session| session.public(app)))
+}
+
+/// A page whose place in the list is told twice: clients look for it beside and inside of `data`.
+#[derive(Serialize)]
+struct TwicePaged<T> {
+    success: bool,
+    data: T,
+    paging: Paging,
+}
+
+impl<T> TwicePaged<T> {
+    fn new(data: T, paging: Paging) -> Self {
+        Self {
+            success: true,
+            data,
+            paging,
+        }
+    }
+}
+
+impl<T: Serialize + JsonSchema + Send + 'static> Reply for TwicePaged<T> {
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("replies are plain data with string keys")
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let data = generator.subschema_for::<T>();
+        let paging = generator.subschema_for::<Paging>();
+        let success = json!({"type": "boolean", "const": true});
+        json_schema!({
+            "type": "object",
+            "required": ["success", "data", "paging"],
+            "properties": {"success": success, "data": data, "paging": paging},
+        })
+    }
+}
