@@ -1,4 +1,4 @@
-//! Breakout rooms (contract: signalling, 6.11). The room only decides who may; meetings are made
+//! Breakout rooms (docs/spec/signalling.md 6.11). The room only decides who may; meetings are made
 //! and people moved by the server, which knows the other rooms.
 
 use std::collections::btree_map::Entry;

@@ -1,4 +1,4 @@
-//! Messages of the app, passed on as they are (contract: signalling, 6.9).
+//! Messages of the app, passed on as they are (docs/spec/signalling.md 6.9).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Chat (contract: signalling, section 6.6).
+//! Chat (docs/spec/signalling.md 6.6).
 
 mod quota;
 mod read;

@@ -1,4 +1,4 @@
-//! Frames in and out. A frame is one `message.v1.SocketMessage` (contract: signalling, section 4).
+//! Frames in and out. A frame is one `message.v1.SocketMessage` (docs/spec/signalling.md 4).
 
 use std::collections::BTreeSet;
 

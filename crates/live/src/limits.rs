@@ -57,7 +57,7 @@ pub(crate) mod frames {
 }
 
 /// The bounds of a room. Rates are for each person, with all their peers and for as long as the room
-/// lives, and those of the official client (contract: signalling, 6.6).
+/// lives, and those of the official client (docs/spec/signalling.md 6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// A peer whose socket broke is kept for so long, in milliseconds.

@@ -1,5 +1,5 @@
 //! What the room decides about media: who may have transports, publish and receive, who is told of
-//! whom, pins, names. The bytes are the media plane's (contract: media, sections 0 to 5).
+//! whom, pins, names. The bytes are the media plane's (docs/spec/media.md 0 to 5).
 //!
 //! | where | what |
 //! |---|---|
@@ -37,7 +37,7 @@ use crate::peer::{MediaState, Peer, Seat, sees};
 use crate::room::{Asked, Outcome, Room, Turn};
 
 /// The error reply of the media plane. Clients read it as JSON, and make their transport anew when
-/// it says one of two things (contract: media 3).
+/// it says one of two things (docs/spec/media.md 0.3).
 pub(crate) fn media_error(asked_event: u32, id: Option<&str>, refusal: &Refusal) -> bytes::Bytes {
     let (code, description) = match refusal.code {
         // Clients try a transport that was not made again by themselves.
@@ -77,7 +77,7 @@ impl Room {
         let ready = peer.is_inside() && peer.media == MediaState::Complete;
         if request.prejoined && ready {
             // After a reconnect it goes on with the transports that it has, and publishes anew
-            // (contract: media 5).
+            // (docs/spec/media.md 5.1).
             self.end_producers(turn, seat, |_| true);
         } else {
             self.stop_media(turn, seat);
@@ -149,7 +149,7 @@ impl Room {
     }
 
     /// The peer publishes nothing any more; those who could subscribe to it are told. Clients keep
-    /// the tracks of somebody who stays in the room until they are told of each (contract: media 2).
+    /// the tracks of somebody who stays in the room until they are told of each (docs/spec/media.md 2.5).
     fn stop_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
         self.end_producers(turn, seat, |_| true);
         let watching = self.media_watching(seat);

@@ -1,5 +1,5 @@
-//! Removing and silencing people, by those inside and by the REST API (contract: signalling, 6.4;
-//! REST, 2.6).
+//! Removing and silencing people, by those inside and by the REST API (docs/spec/signalling.md 6.4;
+//! docs/spec/rest.md 2.6).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -174,13 +174,13 @@ impl Peer {
         self.place == Place::Inside
     }
 
-    /// The call has a stage for this peer (contract: signalling, 3.3).
+    /// The call has a stage for this peer (docs/spec/signalling.md 3.3).
     pub(crate) fn has_stage(&self) -> bool {
         let staged = matches!(self.who.view, ViewType::Webinar | ViewType::Livestream);
         staged || self.permissions.stage_enabled
     }
 
-    /// Whether it may go on the stage (contract: signalling, 3.3).
+    /// Whether it may go on the stage (docs/spec/signalling.md 3.3).
     pub(crate) fn stage_access(&self) -> MediaPermission {
         let media = &self.permissions.media;
         let produce = [&media.audio, &media.video, &media.screenshare].map(|kind| kind.can_produce);

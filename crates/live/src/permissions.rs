@@ -1,4 +1,4 @@
-//! What people may do, read and changed while the call runs (contract: signalling, 6.10).
+//! What people may do, read and changed while the call runs (docs/spec/signalling.md 6.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Polls (contract: signalling, section 6.7).
+//! Polls (docs/spec/signalling.md 6.7).
 
 use std::collections::{BTreeMap, BTreeSet};
 

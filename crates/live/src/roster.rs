@@ -1,4 +1,4 @@
-//! Who is there: sockets, joining, leaving, coming back (contract: signalling, 1.5, 6.2–6.4).
+//! Who is there: sockets, joining, leaving, coming back (docs/spec/signalling.md 1.5, 6.2 to 6.4).
 
 mod sight;
 
@@ -462,7 +462,7 @@ impl Room {
     }
 }
 
-/// Where a peer stands with the stage when it joins (contract: signalling, 6.8).
+/// Where a peer stands with the stage when it joins (docs/spec/signalling.md 6.8).
 pub(crate) fn first_stage(peer: &Peer) -> StageType {
     if !peer.has_stage() {
         return StageType::OnStage;

@@ -1,4 +1,4 @@
-//! The stage of webinars and livestreams (contract: signalling, 6.8).
+//! The stage of webinars and livestreams (docs/spec/signalling.md 6.8).
 
 use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::MediaPermission;

@@ -1,4 +1,4 @@
-//! Key-value stores that the people in a meeting share (contract: signalling, section 6.9).
+//! Key-value stores that the people in a meeting share (docs/spec/signalling.md 6.9).
 
 use std::collections::{BTreeMap, BTreeSet};
 

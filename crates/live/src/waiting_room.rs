@@ -1,4 +1,4 @@
-//! The waiting room (contract: signalling, 6.5).
+//! The waiting room (docs/spec/signalling.md 6.5).
 
 use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::WaitingRoomType;

@@ -1,5 +1,5 @@
 //! Breakout rooms: what a room has found to be allowed, and what needs the records and other rooms
-//! (contract: signalling, 6.11).
+//! (docs/spec/signalling.md 6.11).
 
 mod moving;
 

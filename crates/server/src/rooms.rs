@@ -64,7 +64,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long a browser takes to notice that its media connections are no more: it checks them every
 /// 2.5 s, and is told; the SDK lets another two seconds pass, and what it does then must not meet
 /// what it does on its new socket. If its socket comes back before, it believes in them, publishes
-/// on them, is refused, and leaves camera and microphone off (contract: media 5).
+/// on them, is refused, and leaves camera and microphone off (docs/spec/media.md 5.5).
 pub(crate) const NOTICE: Duration = Duration::from_secs(5);
 /// Firefox checks every five seconds, give or take a fifth.
 pub(crate) const LONGEST_NOTICE: Duration = Duration::from_millis(8500);

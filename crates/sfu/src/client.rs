@@ -168,7 +168,7 @@ impl Client {
         self.drain();
     }
 
-    /// Asks for audio again too, as the SDK does (contract: media 1.6).
+    /// Asks for audio again too, as the SDK does (docs/spec/media.md 1.6).
     pub(crate) fn ask_again_for(&mut self, ssrc: u32) {
         let mut direct = self.rtc.direct_api();
         direct

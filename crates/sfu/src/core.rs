@@ -80,7 +80,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 /// How long the client of a new transport may keep away. Clients give a transport up themselves that is
-/// not connected 30 seconds after they began (contract: media 1.1).
+/// not connected 30 seconds after they began (docs/spec/media.md 1.1).
 const FIRST_CHECK: Duration = Duration::from_secs(30);
 
 /// What is believed of the path to a client before anything is known of it: enough for voices and the

@@ -5,7 +5,7 @@
 //! ([`Media::produce`]), and asks on the second for what others publish ([`Media::consume`]). The
 //! rest happens on one port for everybody: the client finds the way here with ICE, both agree on
 //! keys with DTLS, and its packets are decrypted once and encrypted for each who receives them
-//! (contract: media 1 to 3).
+//! (docs/spec/media.md 1 to 3).
 //!
 //! | where | what |
 //! |---|---|
@@ -171,7 +171,7 @@ pub struct Config {
     /// How many tracks one client may receive at a time.
     pub max_consumers: usize,
     /// How long a transport may be without a connection, at first and whenever it has lost it,
-    /// before it is freed. The contract suggests 60 seconds (contract: media 5).
+    /// before it is freed. 60 seconds suit the SDK (docs/spec/media.md 5.7).
     pub connect_timeout: Duration,
     /// What the passwords of ICE and TURN follow from.
     pub secret: Secret,

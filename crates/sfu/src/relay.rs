@@ -1,5 +1,5 @@
 //! Ways to the media plane for clients that UDP cannot bring there: ICE over TCP, and TURN
-//! over TCP and TLS (contract: media 9).
+//! over TCP and TLS (docs/spec/media.md 9.4).
 //!
 //! All of them end in a *link*, on which datagrams go to and from the engine as they do on a UDP
 //! socket. TURN relays to nowhere else: see `turn`.

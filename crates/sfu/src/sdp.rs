@@ -2,9 +2,9 @@
 //!
 //! A client has a connection to publish on, where it offers ([`Publishing`]), and one to receive
 //! on, where we offer and it offers too, to close ([`Receiving`]). Both are bundled onto one ICE
-//! transport each, with all of our candidates in the text and none of the client's (contract:
-//! media 1.3). What a client wrote is read once, into a [`Description`]; whatever is said about it
-//! after that is decided by the two, which remember each media line there ever was (RFC 8829).
+//! transport each, with all of our candidates in the text and none of the client's
+//! (docs/spec/media.md 1.3). What a client wrote is read once, into a [`Description`]; whatever is said
+//! about it after that is decided by the two, which remember each media line there ever was (RFC 8829).
 //!
 //! Nothing here knows sockets, time or chance.
 
@@ -28,7 +28,7 @@ pub use self::publishing::{Opus, Publishing, Uplink};
 pub use self::receiving::{Closed, Downlink, Receiving};
 
 /// How many bytes a description may have. Fifty tracks that a browser receives, each with every
-/// codec it knows, take some 150,000 (contract: media 1.6).
+/// codec it knows, take some 150,000 (docs/spec/media.md 1.6).
 pub const MAX_BYTES: usize = 512 * 1024;
 
 /// How many lines a description may have. Each media line of a browser's offer has up to 130.
@@ -126,7 +126,7 @@ fn is_token(text: &str, longest: usize) -> bool {
 }
 
 /// What a transport of a client is known by. It cannot change: a client that wants another makes a
-/// new transport (contract: media 1.3).
+/// new transport (docs/spec/media.md 1.3).
 struct Client {
     ufrag: String,
     pwd: String,

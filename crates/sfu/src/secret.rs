@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 
 /// Bytes that nobody else knows. A server that starts again with the same ones knows whose
-/// transport a client still believes in (contract: media 5), and the TURN passwords that are out
+/// transport a client still believes in (docs/spec/media.md 5.4), and the TURN passwords that are out
 /// stay good. Its `Debug` form hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);

@@ -50,7 +50,7 @@ impl Identity {
         }
     }
 
-    /// The path and query of the socket (contract: signalling 1.3).
+    /// The path and query of the socket (docs/spec/signalling.md 1.3).
     pub fn path(&self) -> String {
         format!(
             "/ws?roomID={}&peerID={}&authToken={}&useMediaV2=true&ping=true&capabilities=2\

@@ -1,5 +1,5 @@
 //! Receiving: nobody receives what they may not see, from the moment on at which that changes
-//! (contract: media 3).
+//! (docs/spec/media.md 3).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Silencing others, by those inside and by the REST API (contract: media 4; REST, 2.6).
+//! Silencing others, by those inside and by the REST API (docs/spec/media.md 4.8; docs/spec/rest.md 2.6).
 
 use std::sync::Arc;
 

@@ -205,7 +205,7 @@ impl Room {
                 id: transport.clone(),
             });
             if publishes {
-                // What was published on the older one is gone with it (contract: media 2).
+                // What was published on the older one is gone with it (docs/spec/media.md 2.5).
                 self.end_producers(turn, seat, |producer| producer.transport != transport);
             } else {
                 own.consumes.clear();

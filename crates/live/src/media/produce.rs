@@ -1,5 +1,5 @@
 //! Publishing: which tracks a peer has, who is told of them, and what becomes of them when it may
-//! not publish any more (contract: media 2 and 5).
+//! not publish any more (docs/spec/media.md 2 and 5).
 
 use parlor_protocol::ids::{PeerId, ProducerId};
 use parlor_protocol::preset::MediaPermission;
@@ -196,7 +196,7 @@ impl Room {
     }
 
     /// Pauses a track or goes on with it, and tells everybody. Whoever is paused by somebody else is
-    /// told as well: its client mutes itself then (contract: media 3 and 4).
+    /// told as well: its client mutes itself then (docs/spec/media.md 3.8).
     pub(super) fn set_paused(
         &mut self,
         turn: &mut Turn<'_>,

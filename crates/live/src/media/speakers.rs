@@ -1,5 +1,5 @@
 //! Who speaks. A client shows and plays those at the head of a list of its own, and in a large room
-//! nobody else: the list is the server's to keep (contract: media 4).
+//! nobody else: the list is the server's to keep (docs/spec/media.md 4.5).
 
 use std::collections::BTreeMap;
 

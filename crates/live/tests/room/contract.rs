@@ -1,4 +1,4 @@
-//! Single rules that would be costly to break (contract: signalling, sections 1.5 and 6).
+//! Single rules that would be costly to break (docs/spec/signalling.md 1.5 and 6).
 
 use bytes::Bytes;
 use parlor_live::{Answer, Command, Limits, NewPoll, Person, Rate};

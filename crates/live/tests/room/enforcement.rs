@@ -1,4 +1,5 @@
-//! Who may publish and receive, at every moment (contract: media 2 to 4; signalling, 3.3 and 6.8).
+//! Who may publish and receive, at every moment (docs/spec/media.md 2 to 4;
+//! docs/spec/signalling.md 3.3 and 6.8).
 
 use parlor_live::{
     Answer, Command, ConnectionId, Input, Limits, MediaOrder, Newcomer, Person, Source,

@@ -1,5 +1,5 @@
 //! What a room learns of its meeting from outside: that it was changed, that it is gone, and whether
-//! it has breakout rooms (contract: signalling, 6.11).
+//! it has breakout rooms (docs/spec/signalling.md 6.11).
 
 use parlor_live::{Answer, Closing, Command, Limits, Meeting, Rate};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};

@@ -1,5 +1,5 @@
-//! Lines that break: what stays, what changed meanwhile, and when somebody has left (contract:
-//! signalling, 1.5; media, 5).
+//! Lines that break: what stays, what changed meanwhile, and when somebody has left
+//! (docs/spec/signalling.md 1.5; docs/spec/media.md 5).
 
 use parlor_live::Limits;
 use parlor_protocol::preset::{MediaPermission, ViewType, WaitingRoomType};

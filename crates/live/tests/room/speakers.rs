@@ -1,4 +1,4 @@
-//! Who is told who speaks (contract: media 4).
+//! Who is told who speaks (docs/spec/media.md 4).
 
 use parlor_live::{ConnectionId, Input, Limits};
 use parlor_protocol::ids::PeerId;

@@ -1,4 +1,4 @@
-//! What people publish and receive, and who is told (contract: media 2 and 3).
+//! What people publish and receive, and who is told (docs/spec/media.md 2 and 3).
 
 use parlor_live::{ConnectionId, Limits, Rate, Source};
 use parlor_protocol::signal::event;

@@ -1,4 +1,4 @@
-//! What becomes of tracks when transports, sockets and peers come and go (contract: media 2 and 5).
+//! What becomes of tracks when transports, sockets and peers come and go (docs/spec/media.md 2 and 5).
 
 use parlor_live::{Input, Limits, MediaAnswer, MediaOrder, Source};
 use parlor_protocol::preset::WaitingRoomType;

@@ -1,6 +1,6 @@
 //! Event numbers: `domain << 16 | number` for the room (0), chat (1), stores (2), polls (3) and
-//! presets (5), `0x0300_0000 | number` for media. Contract: signalling, the event table, and media,
-//! section 0.
+//! presets (5), `0x0300_0000 | number` for media. The tables are docs/spec/signalling.md 5
+//! and docs/spec/media.md 0.1.
 
 macro_rules! events {
     ($($(#[$doc:meta])* $NAME:ident = $number:expr;)*) => {

@@ -1,4 +1,4 @@
-//! What the official client SDKs call over HTTP, next to their socket (contract: signalling 3).
+//! What the official client SDKs call over HTTP, next to their socket (docs/spec/signalling.md 3).
 //!
 //! Browsers call from pages of any origin, with the participant's join token as Bearer. Several
 //! paths are those of RealtimeKit's REST API: there the scheme of the credentials says who calls,
@@ -220,7 +220,7 @@ fn json(body: &impl Serialize) -> Response {
         .into_response()
 }
 
-/// What is in the contract and not in this version.
+/// What RealtimeKit has and this version does not.
 async fn not_built(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
     visitor(parlor, request.headers()).await?;
     Err(ApiError::not_built(

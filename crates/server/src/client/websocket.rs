@@ -1,4 +1,4 @@
-//! The socket of a client: `/ws` (contract: signalling, 1.3–1.5).
+//! The socket of a client: `/ws` (docs/spec/signalling.md 1.3 to 1.5).
 //!
 //! A client that is refused at the HTTP level tries again fifty times. So every socket is accepted,
 //! and one that must not come back is closed with 1000.

@@ -34,7 +34,7 @@ pub(crate) static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("ide
 pub enum Scope {
     /// Under the account, surface A only.
     Account,
-    /// Under the app on surface A, and on surface B where the contract says so.
+    /// Under the app on surface A, and on surface B where RealtimeKit has it there.
     App {
         /// Whether surface B has it.
         on_v2: bool,
@@ -103,7 +103,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// An operation on an app, on both surfaces, that answers 200.
     ///
-    /// `path` is what follows the app; `id` is the operation's name in the contract.
+    /// `path` is what follows the app; `id` is the operation's name in RealtimeKit's description.
     pub fn new<P, Q, B, R, F>(
         method: Method,
         path: &'static str,

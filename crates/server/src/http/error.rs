@@ -172,7 +172,7 @@ impl ApiError {
         error
     }
 
-    /// 501: in the contract, not in this version.
+    /// 501: RealtimeKit has it, this version does not.
     pub fn not_built(operation: &str) -> Self {
         let message = format!(
             "Parlor does not have this operation yet ({operation}); the README lists what works"

@@ -20,8 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::Settings;
 use crate::state::Parlor;
 
-/// What the official SDKs put before the base they are given, each with a dot (contract:
-/// signalling 1.1).
+/// What the official SDKs put before the base they are given, each with a dot
+/// (docs/spec/signalling.md 1.1).
 pub const PREFIXES: [&str; 6] = [
     "api",
     "socket-edge",

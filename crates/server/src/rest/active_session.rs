@@ -1,5 +1,5 @@
-//! The session that a meeting has now: who is told what while it runs. Operations 46–51 of the
-//! contract.
+//! The session that a meeting has now: who is told what while it runs. Operations 46–51
+//! (docs/spec/rest.md 1.8).
 
 mod family;
 mod get;

@@ -1,4 +1,4 @@
-//! What an app has used. Operation 64 of the contract.
+//! What an app has used. Operation 64 (docs/spec/rest.md 1.10).
 
 mod daily;
 

@@ -1,5 +1,5 @@
-//! Apps: the owners of meetings, presets and everything below. Operations 1–3 of the contract, and
-//! PATCH and DELETE, which `RealtimeKit` does not have.
+//! Apps: the owners of meetings, presets and everything below. Operations 1–3 (docs/spec/rest.md 1.2),
+//! and PATCH and DELETE, which `RealtimeKit` does not have.
 
 mod create;
 mod delete;

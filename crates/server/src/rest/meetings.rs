@@ -1,5 +1,5 @@
-//! Meetings: reusable rooms. Operations 4–8 of the contract, and DELETE, which `RealtimeKit` does
-//! not have.
+//! Meetings: reusable rooms. Operations 4–8 (docs/spec/rest.md 1.3), and DELETE, which
+//! `RealtimeKit` does not have.
 
 mod breakout;
 mod create;

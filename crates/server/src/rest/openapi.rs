@@ -83,7 +83,7 @@ fn tags() -> Vec<Value> {
         .collect()
 }
 
-/// The tag of an operation: the contract's, or that of what its path is about.
+/// The tag of an operation: RealtimeKit's, or that of what its path is about.
 fn tag(endpoint: &Endpoint) -> &'static str {
     let known = OPERATIONS
         .iter()

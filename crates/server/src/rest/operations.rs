@@ -1,5 +1,5 @@
-//! Every operation of `RealtimeKit`'s REST API, as the contract numbers them. Those that no
-//! [`Endpoint`](crate::http::Endpoint) answers say 501; the table in the README comes from here.
+//! Every operation of `RealtimeKit`'s REST API, with the numbers of docs/spec/rest.md 1.
+//! Those that no [`Endpoint`](crate::http::Endpoint) answers say 501; the table in the README comes from here.
 
 use std::collections::HashSet;
 
@@ -22,10 +22,10 @@ enum Mount {
     V2,
 }
 
-/// An operation of the contract.
+/// An operation of the REST API.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
-    /// Its number in the contract's tables.
+    /// Its number in the tables of docs/spec/rest.md 1.
     pub number: u8,
     method: &'static str,
     mount: Mount,
@@ -78,7 +78,7 @@ const fn operation(
     }
 }
 
-/// The contract's table.
+/// All of them, in the order of their numbers.
 #[rustfmt::skip]
 pub static OPERATIONS: [Operation; 70] = [
     operation(1, "GET", Mount::Account, "/apps", "listApps", "Apps"),

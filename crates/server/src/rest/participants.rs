@@ -1,5 +1,5 @@
-//! Participants: people who may join a meeting. Operations 9–15 of the contract, and adding many
-//! at once.
+//! Participants: people who may join a meeting. Operations 9–15 (docs/spec/rest.md 1.3), and
+//! adding many at once.
 //!
 //! A participant is addressed by its id, or as `custom:<custom_participant_id>`.
 

@@ -1,4 +1,5 @@
-//! Presets: what a kind of participant may do, and how the call looks to them. Operations 16–21.
+//! Presets: what a kind of participant may do, and how the call looks to them. Operations 16–21
+//! (docs/spec/rest.md 1.4).
 //!
 //! Deleting a preset retires it: nobody can be added with it and its name is free, but those who
 //! were added keep what it gave them.

@@ -1,5 +1,5 @@
-//! Sessions: the live runs of meetings, and who was in them. Operations 22–27 of the
-//! contract.
+//! Sessions: the live runs of meetings, and who was in them. Operations 22–27
+//! (docs/spec/rest.md 1.5).
 //!
 //! A session's minutes are the sum over its peers of the time they were inside, those who are
 //! inside now counted up to now.

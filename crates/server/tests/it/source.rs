@@ -201,3 +201,103 @@ fn a_circle_is_found() {
     assert!(all.iter().all(|path| found.contains(*path)), "{found:?}");
     assert!(found.iter().all(|path| !path.contains("no")), "{found:?}");
 }
+
+/// The numbers of the headings of a page: `### 1.4 First offers` has 1.4.
+fn headings(page: &str) -> BTreeSet<String> {
+    let titles = page.lines().filter(|line| line.starts_with('#'));
+    let numbers = titles.filter_map(|line| {
+        let number = line.trim_start_matches('#').split_whitespace().next()?;
+        Some(number.trim_end_matches('.').to_owned())
+    });
+    let is_number = |text: &String| text.chars().all(|is| is.is_ascii_digit() || is == '.');
+    numbers.filter(is_number).collect()
+}
+
+/// What a text cites of the specification: `docs/spec/media.md 1.4 and 2` are two sections of a page.
+fn citations(text: &str) -> Vec<(String, Vec<String>)> {
+    let flat: Vec<&str> = text
+        .split_whitespace()
+        .filter(|word| !["//", "///", "//!", "*"].contains(word))
+        .collect();
+    let mut found = Vec::new();
+    for (at, word) in flat.iter().enumerate() {
+        let Some((_, page)) = word.split_once("docs/spec/") else {
+            continue;
+        };
+        let Some((page, _)) = page.split_once(".md") else {
+            continue;
+        };
+        let mut sections = Vec::new();
+        for next in &flat[at + 1..] {
+            let number: String = next
+                .chars()
+                .take_while(|is| is.is_ascii_digit() || *is == '.')
+                .collect();
+            let number = number.trim_end_matches('.').to_owned();
+            if !number.is_empty() {
+                sections.push(number);
+            } else if !["and", "to"].contains(next) {
+                break;
+            }
+            // The end of a sentence or of a parenthesis.
+            if next.ends_with(['.', ')', ';', '"']) || next.contains(')') {
+                break;
+            }
+        }
+        found.push((page.to_owned(), sections));
+    }
+    found
+}
+
+#[test]
+fn what_comments_cite_exists() {
+    let root = workspace();
+    let pages: BTreeMap<String, BTreeSet<String>> = files(&root.join("docs/spec"), "md")
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, headings(&fs::read_to_string(path).unwrap()))
+        })
+        .collect();
+    let (mut count, mut dead) = (0, Vec::new());
+    for path in files(&root.join("crates"), "rs") {
+        // This file has citations that are none.
+        if path.ends_with(file!()) {
+            continue;
+        }
+        for (page, sections) in citations(&fs::read_to_string(&path).unwrap()) {
+            count += 1;
+            let known = pages.get(&page);
+            let is_there = |section| known.is_some_and(|known| known.contains(section));
+            if sections.is_empty() || !sections.iter().all(is_there) {
+                dead.push(format!("{}: {page} {sections:?}", path.display()));
+            }
+        }
+    }
+    assert!(count > 50, "{count} citations were found");
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn a_dead_citation_is_found() {
+    let cited = citations(
+        "(docs/spec/media.md 1.4, 2 and\n/// 3.1), `docs/spec/rest.md` docs/spec/a.md 9.",
+    );
+    let sections = |list: &[&str]| {
+        list.iter()
+            .map(|text| (*text).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        cited,
+        [
+            ("media".to_owned(), sections(&["1.4", "2", "3.1"])),
+            ("rest".to_owned(), sections(&[])),
+            ("a".to_owned(), sections(&["9"])),
+        ]
+    );
+    assert_eq!(
+        headings("# Page\n## 2. Two\n### 2.1 One\ntext"),
+        ["2", "2.1"].map(str::to_owned).into()
+    );
+}

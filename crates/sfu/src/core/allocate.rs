@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-/// How many simulcast layers a video can have (contract: media 2).
+/// How many simulcast layers a video can have (docs/spec/media.md 2.2).
 pub(crate) const LAYERS: usize = 3;
 
 /// How much a video matters to the subscriber, the most important first.

@@ -1,7 +1,7 @@
 //! How much a subscriber's network carries, told from the feedback to what we send it.
 //!
 //! Google congestion control in outline (draft-ietf-rmcat-gcc-02) over transport-wide feedback
-//! (draft-holmer-rmcat-transport-wide-cc-extensions-01; contract: media 10.2). Packets that take
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01; docs/spec/media.md 8.4). Packets that take
 //! longer and longer mean a queue that fills ([`delay`]), packets that are missing mean one that
 //! is full ([`loss`]), and what arrives is what the network carries for certain ([`throughput`]).
 //! These three move one number ([`rate`]). A forwarder rarely sends as much as it may, since layers

@@ -50,7 +50,7 @@ pub(super) fn password(key: &hmac::Key, ufrag: &str) -> String {
 
 /// What tells a client that the transport which it checks is no more, be it freed or lost with an
 /// earlier process: a client that is not told believes in it for seconds, and in the meantime
-/// offers on it (contract: media 5).
+/// offers on it (docs/spec/media.md 5.4).
 pub(super) fn refusal(message: &StunMessage<'_>, password: &str) -> Option<Vec<u8>> {
     // Firefox gives a way up after a 403 only (RFC 7675, 5.1); libwebrtc after any error but 401, 420,
     // 487 and 500.

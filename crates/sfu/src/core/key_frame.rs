@@ -1,6 +1,5 @@
 //! Where decoding can begin: the first packet of a key frame, by what each codec puts before its
-//! frames. None of it is encrypted end to end, since decoders' packetisers need it (contract: media
-//! 6).
+//! frames. None of it is encrypted end to end, since decoders' packetisers need it (docs/spec/media.md 6.1).
 
 use crate::sdp::Codec;
 use crate::wire::vp8;

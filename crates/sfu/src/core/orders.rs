@@ -17,14 +17,14 @@ use crate::sdp::{Description, Downlink, Local, Opus, Publishing, Receiving, Upli
 use crate::{Consumed, Direction, Error, Member, Opened, Owner, Produce, Source, Want};
 
 /// What a microphone may send if its preset says nothing, in bits per second; and silence costs
-/// next to nothing (contract: media 1.5).
+/// next to nothing (docs/spec/media.md 1.5).
 const OPUS: Opus = Opus {
     dtx: true,
     bitrate: 32_000,
 };
 
 /// Lines that a client may have besides those of the tracks that it receives: those of its first
-/// offers (contract: media 1.4).
+/// offers (docs/spec/media.md 1.4).
 const SPARE_LINES: usize = 64;
 
 /// The characters of ICE user names and passwords that need no thought (RFC 8839, 5.4).

@@ -247,7 +247,7 @@ impl<Id: Copy + Eq + Ord + Hash> Speaking<Id> {
         if let Some(id) = outdoing {
             self.place(0, id, slot);
         }
-        // Somebody who is not ranked may be heard by nobody (contract: media 4), so whoever insists
+        // Somebody who is not ranked may be heard by nobody (docs/spec/media.md 4.4), so whoever insists
         // gets a place even if another speaks more. Those who have one keep it, or two who argue
         // would change places forever.
         while let Some(id) = self.loudest(slot, |id, talker| {

@@ -26,7 +26,7 @@ const GONE: Duration = Duration::from_secs(1);
 /// How long it takes until it can be measured what a layer takes.
 const UNMEASURED: Duration = Duration::from_millis(500);
 
-/// What the layers of a camera take, about, in bits per second: the worst first (contract: media 2).
+/// What the layers of a camera take, about, in bits per second: the worst first (docs/spec/media.md 2.2).
 const USUAL: [u64; LAYERS] = [150_000, 500_000, 1_500_000];
 
 /// Packets of a video layer that are kept, at most: a power of two.
@@ -94,7 +94,7 @@ impl Track {
         uplink: Uplink,
     ) -> Self {
         let mut rids = uplink.rids.clone();
-        // Alphabetical order is the order of quality (contract: media 3).
+        // Alphabetical order is the order of quality (docs/spec/media.md 2.2).
         rids.sort();
         let layer = |rid: Option<String>| Layer {
             rid,

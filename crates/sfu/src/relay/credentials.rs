@@ -16,7 +16,7 @@ use crate::secret::Secret;
 pub(super) const REALM: &str = "parlor";
 
 /// A client fetches its credentials once and makes new connections with them until its session
-/// ends (contract: media 1.1), so they last longer than any meeting. They are worth little to a
+/// ends (docs/spec/media.md 1.1), so they last longer than any meeting. They are worth little to a
 /// thief: they lead to the media port, which is open to anybody without them.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -19,7 +19,7 @@ impl Kind {
     }
 }
 
-/// A codec that is forwarded. The SDK uses Opus and VP8 only (contract: media 2).
+/// A codec that is forwarded. The SDK uses Opus and VP8 only (docs/spec/media.md 2.2).
 ///
 /// Another one is a variant, a place in [`Codec::ALL`] and its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -41,7 +41,7 @@ pub struct Uplink {
     /// The payload type of the codec.
     pub payload_type: u8,
     /// The payload type of retransmissions, RFC 4588. A browser retransmits without it too, as if
-    /// the packet were new (contract: media 1.5).
+    /// the packet were new (docs/spec/media.md 1.5).
     pub rtx: Option<u8>,
     /// How fast the timestamps go, in Hz.
     pub clock_rate: u32,
@@ -61,7 +61,7 @@ pub struct Uplink {
 impl Publishing {
     /// Takes the first offer of a transport; with the answer. Usually it has two media lines on
     /// which nothing is ever sent, and two more for each time that the client tried before
-    /// (contract: media 1.4).
+    /// (docs/spec/media.md 1.4).
     pub fn accept(offer: &Description, local: &Local<'_>) -> Result<(Self, String), SdpError> {
         let mut publishing = Self {
             client: Client::of(offer)?,
@@ -124,7 +124,7 @@ impl Publishing {
 
     /// What we ask of Opus. It is the same on all lines, since one payload type has one meaning in
     /// a bundle (RFC 9143 section 9.1); the SDK says what it wants on the first, whichever it is
-    /// about (contract: media 1.5).
+    /// about (docs/spec/media.md 1.5).
     fn parameters(&self, opus: Opus) -> Vec<String> {
         let (bitrate, stereo) = self.preset.unwrap_or((opus.bitrate, false));
         let bitrate = bitrate.clamp(BITRATES.0, BITRATES.1);

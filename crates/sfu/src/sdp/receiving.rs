@@ -56,7 +56,7 @@ enum State {
 pub struct Downlink {
     /// The codec, one that the client can decode.
     pub codec: Codec,
-    /// What the client calls the stream. It plays what has the same one in step (contract: media
+    /// What the client calls the stream. It plays what has the same one in step (docs/spec/media.md
     /// 1.6). It is the CNAME too. A token of at most 64 characters.
     pub stream: String,
     /// What the client calls the track. A token of at most 64 characters.
@@ -126,7 +126,7 @@ impl Receiving {
         let formats = offer.media.iter().flat_map(|line| &line.formats);
         let mut formats = formats.filter(|format| format.codec == Some(codec));
         let mut agreed = Agreed::to(formats.next()?);
-        // Browsers do not offer it, and the SDK makes them do it (contract: media 1.6).
+        // Browsers do not offer it, and the SDK makes them do it (docs/spec/media.md 1.6).
         if codec.kind() == Kind::Audio && !agreed.feedback.contains(&"nack") {
             agreed.feedback.push("nack");
         }
@@ -238,7 +238,7 @@ impl Receiving {
 
     /// Stops sending on a line, without the client having asked. The next offer rejects it, as
     /// RFC 8829 section 5.2.2 has it, and once that is answered its place is free. Not `inactive`:
-    /// the SDK never closes what it has dropped by itself (contract: media 3), so that the place
+    /// the SDK never closes what it has dropped by itself (docs/spec/media.md 3.6), so that the place
     /// would be lost. The client may close it before as if nothing were, and after too, when its
     /// offer no longer has the line.
     pub fn withdraw(&mut self, mid: &str) {

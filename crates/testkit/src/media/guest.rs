@@ -1,4 +1,4 @@
-//! A client of Parlor with its media, which speaks as the official SDK does (contract: media 1 to 3).
+//! A client of Parlor with its media, which speaks as the official SDK does (docs/spec/media.md 1 to 3).
 
 use std::time::{Duration, Instant};
 
@@ -332,7 +332,7 @@ impl Guest {
     }
 
     /// Loses its socket and comes back on another, with the same transports. It publishes nothing
-    /// until it does so anew (contract: media 5).
+    /// until it does so anew (docs/spec/media.md 5.1).
     ///
     /// # Errors
     /// When it is not taken back.

@@ -1,7 +1,7 @@
 //! Offers and answers, as small as servers take them, and the few facts that the other side's hold.
 //!
 //! The payload types are the same everywhere, so that nothing has to be mapped: those that the
-//! official SDK's browsers use (contract: media 1.4).
+//! official SDK's browsers use (docs/spec/media.md 1.4).
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -77,8 +77,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// An m-line that will never carry anything, as the SDK offers two of at first (contract: media
-    /// 1.4).
+    /// An m-line that will never carry anything, as the SDK offers two of at first (docs/spec/media.md 1.4).
     pub fn warm_up(mid: &str, kind: Kind) -> Self {
         Self {
             mid: mid.to_owned(),
@@ -128,8 +127,7 @@ pub fn answer(own: &Says, offer: &Session) -> String {
     receive(own, offer, "active")
 }
 
-/// Offers to go on with what was offered, but for the lines that are stopped by now (contract: media
-/// 1.6).
+/// Offers to go on with what was offered, but for the lines that are stopped by now (docs/spec/media.md 1.6).
 pub fn offer_to_receive(own: &Says, offered: &Session) -> String {
     receive(own, offered, "actpass")
 }

@@ -85,7 +85,7 @@ impl Received {
         M::decode(payload).map_err(|error| anyhow::anyhow!("event {name}: {error}"))
     }
 
-    /// What an error reply says, in the order in which the SDK tries (contract: signalling 4).
+    /// What an error reply says, in the order in which the SDK tries (docs/spec/signalling.md 4).
     pub fn refusal(&self) -> Option<Refused> {
         if self.event != event::ERROR && self.event != event::MEDIA_ERROR {
             return None;
@@ -156,7 +156,7 @@ impl Inbox {
     }
 }
 
-/// The text of a media error: JSON in some of them (contract: media 0).
+/// The text of a media error: JSON in some of them (docs/spec/media.md 0.3).
 fn media_error(payload: Bytes) -> String {
     let text = match ErrorResponse::decode(payload) {
         Ok(error) => error.error_message,

@@ -179,7 +179,7 @@ impl Peer {
         self.ask_on(event, event, message).await?.message()
     }
 
-    /// As [`Peer::ask`], with the reply on another event (contract: signalling 4).
+    /// As [`Peer::ask`], with the reply on another event (docs/spec/signalling.md 4).
     ///
     /// # Errors
     /// As [`Peer::ask`].
@@ -349,7 +349,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Joins as the SDK does (contract: signalling 6.1, 6.2 and 7).
+    /// Joins as the SDK does (docs/spec/signalling.md 6.1, 6.2 and 7).
     ///
     /// # Errors
     /// When anything of it fails that makes the SDK fail, or that the SDK waits for in vain.
@@ -450,7 +450,7 @@ impl Peer {
         self.inbox.lock().closed.is_none()
     }
 
-    /// Leaves as the SDK does (contract: signalling 6.4), and waits for the end of the socket.
+    /// Leaves as the SDK does (docs/spec/signalling.md 6.4), and waits for the end of the socket.
     ///
     /// # Errors
     /// When the socket is closed already.

@@ -65,7 +65,7 @@ pub fn config() -> WebSocketConfig {
 }
 
 /// A frame as the SDK sends it: with an id and the trace that the server may ignore
-/// (contract: signalling 4).
+/// (docs/spec/signalling.md 4).
 pub fn frame(event: u32, id: &str, message: &impl prost::Message) -> Message {
     let envelope = Envelope {
         event,

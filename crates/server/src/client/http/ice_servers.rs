@@ -45,7 +45,7 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
 }
 
 /// This server's own TURN, for networks that let nothing else through. There is no STUN: clients
-/// need not know their own address, for the server learns it (contract: media 9). TURN over UDP is
+/// need not know their own address, for the server learns it (docs/spec/media.md 9.4). TURN over UDP is
 /// not told: whoever can reach it can reach the media port directly, which is the same one, and
 /// Chromium hears nothing but TURN from an address that it was told is a TURN server.
 fn own(relay: &Relay, who: &str, tls_host: Option<String>) -> Option<IceServer> {

@@ -1,5 +1,5 @@
 //! GET /v2/internals/participant-details: the first call of a client, and what it takes for granted
-//! afterwards (contract: signalling 3.3).
+//! afterwards (docs/spec/signalling.md 3.3).
 
 use axum::extract::Request;
 use axum::response::Response;

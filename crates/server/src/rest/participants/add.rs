@@ -226,7 +226,7 @@ pub(super) fn rejects(parlor: &Parlor, headers: &HeaderMap) -> Result<bool, ApiE
     }
 }
 
-/// Why a person could not be added, in the order in which the contract checks.
+/// Why a person could not be added, in the order of the checks in docs/spec/rest.md 2.3.4.
 pub(super) async fn why_not(
     parlor: &Parlor,
     app: AppId,

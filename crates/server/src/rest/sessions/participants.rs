@@ -16,7 +16,7 @@ use crate::http::{ApiError, Call, Endpoint, Page, SEARCH_MAX};
 use crate::paging::{PAGE_NO_MAX, Paging, SortOrder, Window};
 use crate::state::Parlor;
 
-/// The largest page, as in the contract.
+/// The largest page (docs/spec/rest.md 2.5).
 const PER_PAGE_MAX: u32 = 200;
 /// Rows that a search reads at once.
 const CHUNK: i64 = 1000;

@@ -1,4 +1,4 @@
-//! The chat of a session as CSV (RFC 4180; contract: rest, 6).
+//! The chat of a session as CSV (RFC 4180; docs/spec/rest.md 6).
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -63,7 +63,7 @@ async fn a_peer_that_answers_no_ping_is_let_go(server: &Server) {
 async fn the_server_asks_whether_one_is_there(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    // The client hangs up after 30 seconds without a frame (contract: signalling 1.4).
+    // The client hangs up after 30 seconds without a frame (docs/spec/signalling.md 1.4).
     tokio::time::sleep(Duration::from_secs(21)).await;
     assert!(ada.pings() >= 1, "at least one every 20 seconds");
     assert!(ada.is_open());

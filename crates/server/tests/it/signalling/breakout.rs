@@ -1,4 +1,4 @@
-//! Breakout rooms: connected meetings (contract: signalling 6.11).
+//! Breakout rooms: connected meetings (docs/spec/signalling.md 6.11).
 
 use std::time::Duration;
 
@@ -232,7 +232,7 @@ async fn nobody_is_moved_out_of_a_strange_meeting(server: &Server) {
         let moved = ada
             .ask_on(event::MOVE_PEERS, event::MOVE_PEERS, &request)
             .await;
-        // Success is that the reply does not say "error" (contract: signalling, the event table).
+        // Success is that the reply does not say "error" (docs/spec/signalling.md 5).
         let said = moved
             .ok()
             .and_then(|reply| reply.payload)

@@ -1,4 +1,4 @@
-//! Messages of the app (contract: signalling 6.9).
+//! Messages of the app (docs/spec/signalling.md 6.9).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};

@@ -1,4 +1,4 @@
-//! Chat (contract: signalling 6.6).
+//! Chat (docs/spec/signalling.md 6.6).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::get_paginated_chat_message_filters::Filters;
@@ -92,7 +92,7 @@ async fn a_private_message_reaches_only_those_it_is_for(server: &Server) {
         let found = page(peer, u64::MAX >> 12, 50, true, None).await;
         assert!(found.iter().any(|message| message.chat_id == mine.chat_id) <= may);
     }
-    // The private conversation with somebody (contract: signalling 6.6, filters.user_id).
+    // The private conversation with somebody (docs/spec/signalling.md 6.6, filters.user_id).
     let with_bob = page(
         &ada,
         u64::MAX >> 12,

@@ -1,4 +1,4 @@
-//! Sockets that break, and the same client on a new one (contract: signalling 1.5).
+//! Sockets that break, and the same client on a new one (docs/spec/signalling.md 1.5).
 
 use std::time::Duration;
 

@@ -207,7 +207,7 @@ async fn text_frames_are_pings_or_nothing(server: &Server) {
     assert_eq!(
         mallory.pongs(),
         1,
-        "a client without the capability asks by itself (contract: signalling 1.4)"
+        "a client without the capability asks by itself (docs/spec/signalling.md 1.4)"
     );
 }
 

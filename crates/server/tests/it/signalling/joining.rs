@@ -1,4 +1,4 @@
-//! Joining, and what others see of it (contract: signalling 6.1 to 6.3 and 7).
+//! Joining, and what others see of it (docs/spec/signalling.md 6.1 to 6.3 and 7).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge;
@@ -63,7 +63,7 @@ async fn a_join_is_answered_step_by_step(server: &Server) {
     peer.settle().await.unwrap();
 }
 
-/// The two traps that hide a peer (contract: signalling 6.3).
+/// The two traps that hide a peer (docs/spec/signalling.md 6.3).
 #[track_caller]
 fn is_visible(peer: &RoomPeer) {
     assert_eq!(peer.stage_type(), StageType::OnStage, "{peer:?}");
@@ -126,7 +126,7 @@ async fn what_may_be_asked_before_joining_is_answered(server: &Server) {
     let bob = Peer::open(&meeting.person("group_call_participant").await)
         .await
         .unwrap();
-    // Pre-join roster (contract: signalling 6.3).
+    // Pre-join roster (docs/spec/signalling.md 6.3).
     assert_eq!(bob.roster().await.unwrap(), [ada.id()]);
     let request = bob.identity().store_request(PLUGINS);
     let store: plugin::PluginStoreResponse =
@@ -135,7 +135,7 @@ async fn what_may_be_asked_before_joining_is_answered(server: &Server) {
         (&*store.plugin_id, &*store.store_name),
         (&*meeting.id, PLUGINS)
     );
-    // As often as the client likes: it tries fifteen times (contract: media 1.1).
+    // As often as the client likes: it tries fifteen times (docs/spec/media.md 1.1).
     for _ in 0..3 {
         let request = edge::PeerJoinRequest::default();
         bob.ask::<edge::PeerJoinResponse>(event::MEDIA_JOIN, &request)
@@ -437,7 +437,7 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
         let person = json!({ "preset_name": "group_call_participant", "name": name });
         peers.push(Peer::enter(&meeting.add(person).await).await.unwrap());
     }
-    // The reply may leave out who asks (contract: signalling 6.3).
+    // The reply may leave out who asks (docs/spec/signalling.md 6.3).
     let watcher = meeting.host().await;
     let page = async |query: &str, limit, offset| {
         let request = RoomPeersInfoRequest {

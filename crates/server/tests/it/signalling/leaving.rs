@@ -1,4 +1,4 @@
-//! Leaving, being removed, and the end for everybody (contract: signalling 6.4).
+//! Leaving, being removed, and the end for everybody (docs/spec/signalling.md 6.4).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::KickAllPeersRequest;

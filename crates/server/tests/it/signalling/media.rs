@@ -1,4 +1,4 @@
-//! The media plane's messages, as far as they need no media (contract: media 1 and 4).
+//! The media plane's messages, as far as they need no media (docs/spec/media.md 1 and 4).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{

@@ -226,7 +226,7 @@ pub(crate) async fn settle(peers: &[&Peer]) {
 }
 
 /// Checks that a socket is accepted, gets nothing, and is closed so that no client comes back
-/// (contract: signalling 1.5).
+/// (docs/spec/signalling.md 1.5).
 pub(crate) async fn is_turned_away(identity: &Identity) -> Closed {
     let peer = Peer::open(identity).await.unwrap();
     let closed = peer.closed().await.unwrap();

@@ -1,4 +1,4 @@
-//! Polls (contract: signalling 6.7).
+//! Polls (docs/spec/signalling.md 6.7).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::{

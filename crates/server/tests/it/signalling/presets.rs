@@ -1,4 +1,4 @@
-//! Permissions that are read and changed while the call runs (contract: signalling 6.10).
+//! Permissions that are read and changed while the call runs (docs/spec/signalling.md 6.10).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;

@@ -1,4 +1,4 @@
-//! The stage (contract: signalling 6.8).
+//! The stage (docs/spec/signalling.md 6.8).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::livestreaming::{

@@ -1,4 +1,4 @@
-//! Key-value stores (contract: signalling 6.9).
+//! Key-value stores (docs/spec/signalling.md 6.9).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::plugin::{

@@ -1,5 +1,5 @@
 //! Tracks over the wire: published, received, muted and ended, as the official client asks for it
-//! (contract: media 1 to 4). No packet flows: that is tested where packets are.
+//! (docs/spec/media.md 1 to 4). No packet flows: that is tested where packets are.
 
 use std::fmt::Write;
 

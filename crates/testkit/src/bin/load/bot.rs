@@ -95,7 +95,7 @@ impl Bot {
         Ok(id)
     }
 
-    /// Joins as the official client does, without media (contract: signalling 6.1 and 6.2).
+    /// Joins as the official client does, without media (docs/spec/signalling.md 6.1 and 6.2).
     pub(crate) async fn join(&mut self) -> Result<Entered> {
         let store = self.who.store_request(PLUGINS);
         let before = [
