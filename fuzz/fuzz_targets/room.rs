@@ -3,6 +3,8 @@
 //! The input is a script: a byte that says what happens, a byte that says to whom, and what it needs.
 #![no_main]
 
+#[path = "room/fixture.rs"]
+mod fixture;
 #[path = "room/requests.rs"]
 mod requests;
 
@@ -11,14 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use parlor_live::{
     At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaAnswer, MediaOrder,
-    Meeting, Monotonic, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record,
-    Refusal, Room, SessionRecord, Ticket,
+    Monotonic, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record, Refusal, Room,
+    SessionRecord, Ticket,
 };
-use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
+use parlor_protocol::ids::{MeetingId, PeerId};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
+
+use fixture::{START_MS, draw, meeting, user};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut world = World::new();
@@ -87,7 +91,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (mut next_id, now_ms) = (1, 1_700_000_000_000);
+        let (mut next_id, now_ms) = (1, START_MS);
         let room = open(Past::default(), now_ms, &mut next_id);
         let (open, kept) = (BTreeMap::new(), Kept::default());
         Self {
@@ -155,13 +159,7 @@ impl World {
     }
 
     fn request(&mut self, connection: ConnectionId, number: u32, payload: Bytes) {
-        let envelope = Envelope {
-            event: number,
-            id: Some("id".to_owned()),
-            payload: Some(payload),
-            metadata: None,
-        };
-        self.frame(connection, envelope.encode_to_vec().into());
+        self.frame(connection, fixture::frame(number, payload));
     }
 
     fn frame(&mut self, connection: ConnectionId, bytes: Bytes) {
@@ -416,7 +414,7 @@ impl World {
                 value: Some(value),
                 ..
             } => {
-                self.kept.entries.insert((kind, key), value);
+                self.kept.entries.insert((kind, key), value.to_vec());
             }
             Record::Entry {
                 kind,
@@ -441,51 +439,14 @@ fn replied_to(output: &Output) -> Option<ConnectionId> {
     to.first().copied()
 }
 
-fn draw(next_id: &mut u128) -> Uuid {
-    *next_id += 1;
-    Uuid::from_u128(*next_id)
-}
-
 fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
-    let mut ids = |_: i64| draw(next_id);
     let limits = Limits {
         peers: 10,
         chat_held: 8,
         polls: 4,
         ..Limits::default()
     };
-    Room::open(
-        meeting(),
-        limits,
-        past,
-        &mut At {
-            now_ms,
-            monotonic: Monotonic::from_ms(now_ms),
-            ids: &mut ids,
-        },
-    )
-}
-
-fn meeting() -> Meeting {
-    Meeting {
-        id: MeetingId::from_uuid(Uuid::from_u128(1 << 100)),
-        title: "T".to_owned(),
-        active: true,
-        persist_chat: false,
-        keep_alive_ms: 60_000,
-        parent: None,
-        has_rooms: false,
-        version: 0,
-    }
-}
-
-fn user(person: u8) -> ParticipantId {
-    ParticipantId::from_uuid(Uuid::from_u128((1 << 101) | u128::from(person)))
-}
-
-fn client(person: u8, number: u8) -> PeerId {
-    let id = (1 << 102) | (u128::from(person) << 8) | u128::from(number);
-    PeerId::from_uuid(Uuid::from_u128(id))
+    fixture::open(meeting(), limits, past, now_ms, next_id)
 }
 
 fn newcomer(person: u8, number: u8) -> Newcomer {
@@ -522,16 +483,5 @@ fn newcomer(person: u8, number: u8) -> Newcomer {
             },
         ),
     };
-    Newcomer {
-        peer: client(person, number),
-        participant: user(person),
-        custom_id: format!("c{person}"),
-        name: Some(format!("P{person}")),
-        picture: None,
-        preset: PresetId::from_uuid(Uuid::from_u128(9)),
-        preset_name: "p".to_owned(),
-        view,
-        permissions,
-        token_expires: 0,
-    }
+    fixture::newcomer(person, number, view, permissions)
 }

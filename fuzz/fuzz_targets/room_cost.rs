@@ -4,15 +4,17 @@
 //! in it: a few bytes of the input become a frame of up to a megabyte.
 #![no_main]
 
+#[path = "room/fixture.rs"]
+mod fixture;
+
 use bytes::Bytes;
 use parlor_live::{
     At, ConnectionId, Input, Limits, Meeting, Monotonic, Newcomer, Output, Past, Rate, Room,
 };
-use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{Permissions, ViewType};
-use parlor_protocol::signal::{Envelope, event};
-use prost::Message;
-use uuid::Uuid;
+use parlor_protocol::signal::event;
+
+use fixture::{START_MS, client, draw, user};
 
 /// People, each with one client.
 const PEOPLE: u8 = 40;
@@ -60,19 +62,14 @@ impl World {
             ..Limits::default()
         };
         let mut next_id = 1 << 64;
-        let room = Room::open(
-            meeting(),
-            limits,
-            Past::default(),
-            &mut At {
-                now_ms: 1_700_000_000_000,
-                monotonic: Monotonic::from_ms(1_700_000_000_000),
-                ids: &mut |_| draw(&mut next_id),
-            },
-        );
+        let meeting = Meeting {
+            has_rooms: true,
+            ..fixture::meeting()
+        };
+        let room = fixture::open(meeting, limits, Past::default(), START_MS, &mut next_id);
         let mut world = Self {
             room,
-            now_ms: 1_700_000_000_000,
+            now_ms: START_MS,
             next_id,
         };
         for person in 0..PEOPLE {
@@ -100,7 +97,7 @@ impl World {
             let person = u8::try_from(n % usize::from(PEOPLE)).unwrap_or_default();
             let id = match byte(5) >> 5 {
                 0 => user(person).to_string().into_bytes(),
-                1 => client(person).to_string().into_bytes(),
+                1 => client(person, 0).to_string().into_bytes(),
                 2 => n.to_string().into_bytes(),
                 3 => [&[0x0A, 36], user(person).to_string().as_bytes()].concat(),
                 4 => Vec::new(),
@@ -122,13 +119,7 @@ impl World {
     }
 
     fn request(&mut self, connection: ConnectionId, number: u32, payload: Bytes) {
-        let envelope = Envelope {
-            event: number,
-            id: Some("id".to_owned()),
-            payload: Some(payload),
-            metadata: None,
-        };
-        let bytes = envelope.encode_to_vec().into();
+        let bytes = fixture::frame(number, payload);
         self.tell(Input::Frame { connection, bytes });
     }
 
@@ -147,32 +138,6 @@ impl World {
     }
 }
 
-fn draw(next_id: &mut u128) -> Uuid {
-    *next_id += 1;
-    Uuid::from_u128(*next_id)
-}
-
-fn meeting() -> Meeting {
-    Meeting {
-        id: MeetingId::from_uuid(Uuid::from_u128(1 << 100)),
-        title: "T".to_owned(),
-        active: true,
-        persist_chat: false,
-        keep_alive_ms: 60_000,
-        parent: None,
-        has_rooms: true,
-        version: 0,
-    }
-}
-
-fn user(person: u8) -> ParticipantId {
-    ParticipantId::from_uuid(Uuid::from_u128((1 << 101) | u128::from(person)))
-}
-
-fn client(person: u8) -> PeerId {
-    PeerId::from_uuid(Uuid::from_u128((1 << 102) | u128::from(person)))
-}
-
 /// Everybody may do everything that matters here; some watch a livestream.
 fn newcomer(person: u8) -> Newcomer {
     let mut permissions = Permissions {
@@ -186,16 +151,6 @@ fn newcomer(person: u8) -> Newcomer {
     permissions.polls.can_create = true;
     permissions.connected_meetings.can_alter_connected_meetings = true;
     let views = [ViewType::GroupCall, ViewType::Webinar, ViewType::Livestream];
-    Newcomer {
-        peer: client(person),
-        participant: user(person),
-        custom_id: format!("c{person}"),
-        name: Some(format!("P{person}")),
-        picture: None,
-        preset: PresetId::from_uuid(Uuid::from_u128(9)),
-        preset_name: "p".to_owned(),
-        view: views[usize::from(person % 3)],
-        permissions,
-        token_expires: 0,
-    }
+    let view = views[usize::from(person % 3)];
+    fixture::newcomer(person, 0, view, permissions)
 }

@@ -25,8 +25,7 @@ impl Room {
         let others = self
             .peers
             .sockets(|peer| peer.is_inside() && peer.id() != me);
-        turn.push(others, event::BROADCAST_MESSAGE, &message);
-        asked.reply(turn, &message);
+        asked.tell(turn, others, &message);
         Ok(())
     }
 

@@ -2,11 +2,11 @@
 
 mod quota;
 mod read;
+mod reading;
 mod say;
-mod search;
 mod wire;
 
-pub(crate) use search::Search;
+pub(crate) use reading::Reading;
 
 pub use quota::ChatFull;
 use quota::Stored;

@@ -217,6 +217,8 @@ use Work::{Delegated, Everybody, Media, Own, People};
 
 /// Everybody who may be in a meeting.
 const ALL: usize = usize::MAX;
+/// Fields of a request that changes what 1,000 people may do: all of their media, or as much else.
+pub(crate) const MOST_FIELDS: usize = 12_000;
 /// Fields of a request that names one thing, with room for those of newer clients.
 const FEW: Elements = Fixed(16);
 
@@ -260,7 +262,7 @@ pub(crate) static RULES: &[EventRule] = rules![
     GET_POLLS: Room::list_polls, Reads, SMALL, FEW, Own;
     VOTE_POLL: Room::vote, Changes, SMALL, FEW, Everybody;
     GET_USER_PRESETS: Room::read_permissions, Reads, PERSON, Fixed(256), Own;
-    UPDATE_USER_PRESET: Room::update_permissions, Permissions, PEOPLE, Fixed(24_000), People(1_000);
+    UPDATE_USER_PRESET: Room::update_permissions, Permissions, PEOPLE, Fixed(MOST_FIELDS), People(1_000);
     CREATE_TRANSPORT: Room::create_transport, Changes, TRANSPORT, Fixed(256), Media(1);
     PRODUCE: Room::produce, Changes, DESCRIPTION, Fixed(32), Media(4);
     CONSUME: Room::consume, Media, MOVES, Fixed(4_200), Media(1);

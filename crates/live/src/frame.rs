@@ -7,20 +7,25 @@ use parlor_protocol::signal::scan::{self, Uncounted};
 use parlor_protocol::signal::socket::api::ErrorMessage;
 use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::input::Request;
 use crate::output::Refusal;
 
 /// A frame to send. The payload is always present: clients fail on messages without one.
 pub fn frame(event: u32, id: Option<&str>, message: &impl Message) -> Bytes {
-    let write = |frame: &mut Vec<u8>| {
-        message.encode(frame).expect("a Vec takes everything");
-    };
-    frame_with(event, id, message.encoded_len(), write)
+    frame_with(event, id, message.encoded_len(), |frame| {
+        put(message, frame);
+    })
 }
 
-/// A frame whose payload has so many bytes, which `write` appends: large ones are copied once.
+/// Appends a message.
+pub(crate) fn put(message: &impl Message, to: &mut Vec<u8>) {
+    message.encode(to).expect("a Vec takes everything");
+}
+
+/// A frame whose payload has so many bytes, which `write` appends: large ones are copied once. The id
+/// comes last, so that a push of the same message is the frame [`without_id`].
 pub(crate) fn frame_with(
     event: u32,
     id: Option<&str>,
@@ -32,12 +37,27 @@ pub(crate) fn frame_with(
         encode_key(1, WireType::Varint, &mut frame);
         encode_varint(event.into(), &mut frame);
     }
+    put_length(3, length, &mut frame);
+    write(&mut frame);
     if let Some(id) = id {
         put_text(2, id, &mut frame);
     }
-    put_length(3, length, &mut frame);
-    write(&mut frame);
     frame.into()
+}
+
+/// The push of the message that a frame with this id carries: the same bytes, which are not copied.
+pub(crate) fn without_id(frame: &Bytes, id: Option<&str>) -> Bytes {
+    frame.slice(..frame.len() - id.map_or(0, text_len))
+}
+
+/// The bytes of a message in a field with one of the first 15 tags, beside its own.
+pub(crate) fn head_len(length: usize) -> usize {
+    1 + encoded_len_varint(length as u64)
+}
+
+/// The bytes of a text in a field with one of the first 15 tags.
+pub(crate) fn text_len(text: &str) -> usize {
+    head_len(text.len()) + text.len()
 }
 
 /// The head of a field whose value has so many bytes.

@@ -93,7 +93,8 @@ pub struct Limits {
     /// So many peers come into somebody's sight, or go out of it, are told one by one.
     pub one_by_one: usize,
     /// Bytes of what is read at once of the chat, where the rest is in the pages behind it, and of
-    /// one store and of all polls, which are always read as a whole.
+    /// one store and of all polls, which are always read as a whole. New polls take half of it, so
+    /// that there is room for votes.
     pub reply_bytes: usize,
     /// Messages.
     pub chat: Rate,
@@ -116,7 +117,8 @@ pub struct Limits {
     pub chat_history: usize,
     /// Messages of a page.
     pub chat_page: usize,
-    /// Bytes that one slice of a search looks at.
+    /// Bytes that one slice of a reading of the chat looks at: those of texts that are searched, and 128
+    /// for each message.
     pub search_bytes: usize,
     /// What one slice of a long request may look at: people, messages, keys.
     pub slice_steps: usize,
@@ -192,13 +194,13 @@ impl Default for Limits {
             },
             media_orders: 32,
             consumers: 100,
-            track_bytes: 4 * 1024,
+            track_bytes: 1024,
             reads: Rate {
                 count: 100,
                 per_ms: 10_000,
             },
             one_by_one: 200,
-            reply_bytes: 4 << 20,
+            reply_bytes: 2 << 20,
             chat: Rate::per_minute(180),
             chat_files: Rate::per_minute(20),
             chat_text: 2000,
@@ -210,7 +212,7 @@ impl Default for Limits {
             chat_history: 1000,
             chat_page: 500,
             search_bytes: 256 * 1024,
-            slice_steps: 10_000,
+            slice_steps: 5_000,
             chat_reads: Rate::per_second(10),
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,

@@ -45,14 +45,23 @@ pub enum Output {
 }
 
 impl Output {
-    /// What it costs to hand it out.
+    /// What it costs to make it and to hand it out.
     pub(crate) fn steps(&self) -> usize {
         match self {
-            Self::Send { to, frame, .. } => 1 + to.len() + frame.len() / 256,
+            Self::Send { to, frame, .. } => 1 + to.len() + frame.len() / STEP_BYTES,
+            Self::Keep(Record::Chat(message)) => 1 + message.payload.len() / STEP_BYTES,
+            Self::Keep(Record::Entry { key, value, .. }) => {
+                let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
+                1 + bytes / STEP_BYTES
+            }
+            Self::Delegate(task) => 1 + task.request.payload.len() / STEP_BYTES,
             _ => 1,
         }
     }
 }
+
+/// So many bytes that are copied are a step.
+pub(crate) const STEP_BYTES: usize = 256;
 
 /// How soon a frame must be on its way. Frames to one socket keep their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +119,7 @@ pub enum Record {
         /// Which of its kind.
         key: String,
         /// Its content.
-        value: Option<Vec<u8>>,
+        value: Option<Bytes>,
     },
 }
 

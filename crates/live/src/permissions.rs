@@ -208,6 +208,7 @@ impl Room {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
         let request: UpdatePeersPresetRequest = asked.message()?;
+        at_most(asked, request.update_peers_presets.len(), "changes")?;
         let (mut people, mut patches) = (Vec::new(), BTreeMap::new());
         for update in &request.update_peers_presets {
             let person = update.user_ids.parse::<ParticipantId>();
@@ -223,7 +224,6 @@ impl Room {
                 return Err(Refusal::new(404, "there is no such user here"));
             }
         }
-        at_most(asked, people.len(), "changes")?;
         self.may_add(asked.seat, people.len())?;
         // The first one was counted before.
         let (more, rate) = (
@@ -268,7 +268,7 @@ impl Room {
             return;
         }
         let whole = standing.patch;
-        let kept = Some(whole.encode_to_vec());
+        let kept = Some(whole.encode_to_vec().into());
         self.keep_entry(turn, EntryKind::Permissions, person.to_string(), kept);
         let update = UpdatePeersPresetResponse {
             update_peers_presets: vec![UpdatePeerPreset {

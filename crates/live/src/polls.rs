@@ -1,11 +1,12 @@
 //! Polls (docs/spec/signalling.md 6.7).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod view;
 
-use bytes::Bytes;
+use std::collections::BTreeSet;
+
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::{
-    NewPollRequest, Poll, PollOption, PollVote, UpdatePollResponse, VotePollRequest,
+    NewPollRequest, Poll, PollOption, PollVote, VotePollRequest,
 };
 use prost::Message;
 use uuid::Uuid;
@@ -13,54 +14,15 @@ use uuid::Uuid;
 use crate::input::{ConnectionId, NewPoll};
 use crate::limits::Limits;
 use crate::output::{Answer, EntryKind, Refusal};
-use crate::peer::Peer;
+use crate::peer::{Peer, Seat};
 use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+use view::{Held, View, Visibility};
 
 /// Votes are told at most so often: each change of a poll is the whole of it, to everybody. In large
 /// meetings, where everybody who has voted has a frame of their own, more seldom.
 const VOTES_MS: i64 = 300;
 /// So many clients make it as long again.
 const VOTES_PEERS: usize = 1_000;
-/// Those who have voted and are not named are counted up to here.
-const MAX_ANONYMOUS_ENTRIES: usize = 1_000;
-
-/// A poll, and what is written of it.
-#[derive(Debug)]
-struct Held {
-    /// With every vote; of an anonymous one who has voted, in the order of their ids, and not for what.
-    poll: Poll,
-    /// The same, encoded.
-    whole: Bytes,
-    /// Who has voted, where that decides what somebody sees.
-    voters: BTreeSet<String>,
-}
-
-impl From<Poll> for Held {
-    fn from(poll: Poll) -> Self {
-        let decides = poll.hide_votes && !poll.anonymous;
-        let voters = poll.votes.iter().filter(|_| decides);
-        Self {
-            whole: poll.encode_to_vec().into(),
-            voters: voters.cloned().collect(),
-            poll,
-        }
-    }
-}
-
-impl Held {
-    fn has_voted(&self, user: &str) -> bool {
-        let votes = &self.poll.votes;
-        if self.poll.anonymous {
-            votes
-                .binary_search_by(|voter| voter.as_str().cmp(user))
-                .is_ok()
-        } else if self.poll.hide_votes {
-            self.voters.contains(user)
-        } else {
-            votes.iter().any(|voter| voter == user)
-        }
-    }
-}
 
 /// The polls of a session, oldest first, with every vote.
 #[derive(Debug, Default)]
@@ -70,6 +32,10 @@ pub(crate) struct Polls {
     bytes: usize,
     /// The places of those with votes that only the voters were told of.
     voted: BTreeSet<usize>,
+    /// Of these everybody is being told.
+    due: BTreeSet<usize>,
+    /// Those who are still to be told of one of them, each in a frame of their own, and which.
+    personal: Vec<(Seat, usize)>,
 }
 
 impl Polls {
@@ -90,20 +56,32 @@ impl Polls {
         id
     }
 
-    /// Puts a poll in the place of one that was there, or of none.
+    /// Adds a poll, as long as half of what clients read in one reply is left for votes.
+    fn add(&mut self, poll: Poll, limits: &Limits) -> Outcome {
+        let held = Held::from(poll);
+        if self.bytes + held.whole.len() > limits.reply_bytes / 2 {
+            return Err(Refusal::new(409, "the polls of this session are full"));
+        }
+        self.bytes += held.whole.len();
+        self.all.push(held);
+        Ok(())
+    }
+
+    /// Puts a poll in the place of one that was there, with one vote less.
     fn put(&mut self, at: usize, poll: Poll, limits: &Limits) -> Outcome {
         let held = Held::from(poll);
-        let old = self.all.get(at).map_or(0, |old| old.whole.len());
-        let bytes = self.bytes - old + held.whole.len();
+        let bytes = self.bytes - self.all[at].whole.len() + held.whole.len();
         if bytes > limits.reply_bytes {
             return Err(Refusal::new(409, "the polls of this session are full"));
         }
         self.bytes = bytes;
-        match self.all.get_mut(at) {
-            Some(place) => *place = held,
-            None => self.all.push(held),
-        }
+        self.all[at] = held;
         Ok(())
+    }
+
+    /// Everybody is being told how polls stand.
+    fn is_telling(&self) -> bool {
+        !self.due.is_empty() || !self.personal.is_empty()
     }
 }
 
@@ -114,73 +92,6 @@ fn forget_voters(poll: &mut Poll) {
         option.votes.clear();
     }
     poll.votes.sort_unstable();
-}
-
-/// What somebody may see of a poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Visibility {
-    /// Who voted for what.
-    Whole,
-    /// How many voted for what, and whether oneself has voted.
-    Counts { voted: bool },
-    /// How many have voted, as long as one has not.
-    Hidden,
-}
-
-impl Visibility {
-    /// Polls of the REST API have no creator.
-    fn of(held: &Held, user: &str) -> Self {
-        let poll = &held.poll;
-        if !poll.anonymous && !poll.hide_votes {
-            return Self::Whole;
-        }
-        let voted = held.has_voted(user);
-        let creator = !user.is_empty() && poll.created_by_user_id == user;
-        match (poll.anonymous, poll.hide_votes && !voted && !creator) {
-            (_, true) => Self::Hidden,
-            (true, false) => Self::Counts { voted },
-            (false, false) => Self::Whole,
-        }
-    }
-}
-
-/// A poll as a person may see it. Clients show how long the list of those who have voted is, and look
-/// whether they are on it: others have a place on it without a name.
-fn visible_to(poll: &Poll, visibility: Visibility, user: &str) -> Poll {
-    if visibility == Visibility::Whole {
-        return poll.clone();
-    }
-    let own = visibility == Visibility::Counts { voted: true };
-    let others = (poll.votes.len() - usize::from(own)).min(MAX_ANONYMOUS_ENTRIES);
-    let option = |option: &PollOption| PollOption {
-        text: option.text.clone(),
-        count: option
-            .count
-            .filter(|_| visibility != Visibility::Hidden)
-            .or(Some(0)),
-        votes: Vec::new(),
-    };
-    Poll {
-        options: poll.options.iter().map(option).collect(),
-        votes: own
-            .then(|| user.to_owned())
-            .into_iter()
-            .chain(std::iter::repeat_n(String::new(), others))
-            .collect(),
-        poll_id: poll.poll_id.clone(),
-        created_by: poll.created_by.clone(),
-        created_by_user_id: poll.created_by_user_id.clone(),
-        question: poll.question.clone(),
-        hide_votes: poll.hide_votes,
-        anonymous: poll.anonymous,
-    }
-}
-
-/// `GetPollsResponse` of polls that are encoded already: the same on the wire.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Listed {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    polls: Vec<Bytes>,
 }
 
 fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
@@ -248,19 +159,13 @@ impl Room {
         }
         let user = me.user().to_string();
         let polls = if me.is_inside() {
-            self.steps.add(self.polls.all.len());
-            let polls = self.polls.all.iter();
-            let seen = polls.map(|held| match Visibility::of(held, &user) {
-                Visibility::Whole => held.whole.clone(),
-                visibility => visible_to(&held.poll, visibility, &user)
-                    .encode_to_vec()
-                    .into(),
-            });
-            seen.collect()
+            &*self.polls.all
         } else {
-            Vec::new()
+            &[]
         };
-        asked.reply(turn, &Listed { polls });
+        self.steps.add(polls.len());
+        let views = polls.iter().map(|held| View::of(held, &user));
+        view::reply(turn, asked, &views.collect::<Vec<_>>());
         Ok(())
     }
 
@@ -301,23 +206,48 @@ impl Room {
         self.polls.put(at, poll, &self.limits)?;
         self.keep_poll(turn, at);
         self.reply_poll(turn, asked, at);
-        if self.polls.voted.is_empty() {
-            let times = 1 + self.peers.len() / VOTES_PEERS;
-            let in_ms = VOTES_MS.saturating_mul(i64::try_from(times).unwrap_or(i64::MAX));
-            self.at(turn.monotonic.after(in_ms), Deadline::Votes);
+        if self.polls.voted.is_empty() && !self.polls.is_telling() {
+            self.tell_votes_soon(turn);
         }
         self.polls.voted.insert(at);
         Ok(())
     }
 
+    fn tell_votes_soon(&mut self, turn: &Turn<'_>) {
+        let times = 1 + self.peers.len() / VOTES_PEERS;
+        let in_ms = VOTES_MS.saturating_mul(i64::try_from(times).unwrap_or(i64::MAX));
+        self.at(turn.monotonic.after(in_ms), Deadline::Votes);
+    }
+
     /// Everybody learns how polls stand that were voted on.
     pub(crate) fn tell_votes(&mut self, turn: &mut Turn<'_>) {
-        if let Some(at) = self.polls.voted.pop_first() {
-            self.tell_poll(turn, event::VOTE_POLL, at, None);
+        if let Some((seat, at)) = self.polls.personal.pop() {
+            self.tell_voter(turn, seat, at);
+        } else {
+            if self.polls.due.is_empty() {
+                self.polls.due = std::mem::take(&mut self.polls.voted);
+            }
+            if let Some(at) = self.polls.due.pop_first() {
+                self.polls.personal = self.tell_poll(turn, event::VOTE_POLL, at, None);
+            }
         }
-        // One poll at a time: the next one is told at once, or in the next slice.
-        if !self.polls.voted.is_empty() {
+        // One poll, or one of those with frames of their own, at a time: the next one is told at
+        // once, or in the next slice.
+        if self.polls.is_telling() {
             self.at(turn.monotonic, Deadline::Votes);
+        } else if !self.polls.voted.is_empty() {
+            self.tell_votes_soon(turn);
+        }
+    }
+
+    /// Somebody who has voted in an anonymous poll learns how it stands.
+    fn tell_voter(&self, turn: &mut Turn<'_>, seat: Seat, at: usize) {
+        let peer = self.peers.get(seat).filter(|peer| views_polls(peer));
+        let socket = peer.and_then(|peer| peer.connection);
+        if let (Some(peer), Some(socket)) = (peer, socket) {
+            let (held, user) = (&self.polls.all[at], peer.user().to_string());
+            let view = View::of(held, &user);
+            view::push(turn, vec![socket], event::VOTE_POLL, view);
         }
     }
 
@@ -348,52 +278,59 @@ impl Room {
             anonymous: new.anonymous,
             votes: Vec::new(),
         };
-        self.polls.put(count, poll.clone(), &self.limits)?;
+        self.polls.add(poll.clone(), &self.limits)?;
         self.keep_poll(turn, count);
         Ok(poll)
     }
 
     fn keep_poll(&self, turn: &mut Turn<'_>, at: usize) {
         let held = &self.polls.all[at];
-        let kept = Some(held.whole.to_vec());
+        let kept = Some(held.whole.clone());
         self.keep_entry(turn, EntryKind::Poll, held.poll.poll_id.clone(), kept);
     }
 
     /// Who changed a poll gets it as a reply.
     fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, at: usize) {
         let user = self.peers[asked.seat].user().to_string();
-        let held = &self.polls.all[at];
-        let poll = Some(visible_to(&held.poll, Visibility::of(held, &user), &user));
-        asked.reply(turn, &UpdatePollResponse { poll });
+        let view = View::of(&self.polls.all[at], &user);
+        view::reply(turn, asked, &[view]);
     }
 
-    /// Everybody who may see polls learns of a change, but who has it from a reply: each what they
-    /// may see. Who has voted in an anonymous poll has a frame of their own.
-    fn tell_poll(&self, turn: &mut Turn<'_>, event: u32, at: usize, but: Option<ConnectionId>) {
+    /// Everybody who may see polls learns of a change, but who has it from a reply, and those who need
+    /// a frame of their own because they have voted in an anonymous poll: these are returned.
+    fn tell_poll(
+        &self,
+        turn: &mut Turn<'_>,
+        event: u32,
+        at: usize,
+        but: Option<ConnectionId>,
+    ) -> Vec<(Seat, usize)> {
         let held = &self.polls.all[at];
-        let views = |peer: &&Peer| {
-            let here = peer.is_inside() && peer.permissions.polls.can_view;
-            here && (but.is_none() || peer.connection != but)
-        };
-        let mut told = BTreeMap::<(u8, String), (Visibility, Vec<ConnectionId>)>::new();
-        for peer in self.peers.iter().map(|(_, peer)| peer).filter(views) {
-            let Some(socket) = peer.connection else {
+        let (mut whole, mut counts, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        let mut personal = Vec::new();
+        for (seat, peer) in self.peers.iter().filter(|(_, peer)| views_polls(peer)) {
+            let Some(socket) = peer.connection.filter(|socket| but != Some(*socket)) else {
                 continue;
             };
-            let user = peer.user().to_string();
-            let visibility = Visibility::of(held, &user);
-            let group = match visibility {
-                Visibility::Whole => (0, String::new()),
-                Visibility::Hidden => (1, String::new()),
-                Visibility::Counts { voted: false } => (2, String::new()),
-                Visibility::Counts { voted: true } => (3, user),
-            };
-            let (_, sockets) = told.entry(group).or_insert((visibility, Vec::new()));
-            sockets.push(socket);
+            match Visibility::of(held, &peer.user().to_string()) {
+                Visibility::Whole => whole.push(socket),
+                Visibility::Hidden => hidden.push(socket),
+                Visibility::Counts { voted: false } => counts.push(socket),
+                Visibility::Counts { voted: true } => personal.push((seat, at)),
+            }
         }
-        for ((_, user), (visibility, to)) in told {
-            let poll = Some(visible_to(&held.poll, visibility, &user));
-            turn.push(to, event, &UpdatePollResponse { poll });
+        for (to, visibility) in [
+            (whole, Visibility::Whole),
+            (hidden, Visibility::Hidden),
+            (counts, Visibility::Counts { voted: false }),
+        ] {
+            view::push(turn, to, event, View::with(held, visibility, ""));
         }
+        personal
     }
+}
+
+/// Whether somebody is told of polls.
+fn views_polls(peer: &Peer) -> bool {
+    peer.is_inside() && peer.permissions.polls.can_view
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::plugin::{
     PluginStoreDeleteKeysRequest, PluginStoreGetKeysRequest, PluginStoreInsertKeysRequest,
     PluginStoreItem, StoreKeys,
 };
 use prost::Message;
 
+use crate::frame::{head_len, put_length, put_text, text_len};
 use crate::output::{EntryKind, Refusal};
 use crate::room::{Asked, Outcome, Room, Turn};
 
@@ -17,6 +17,7 @@ use crate::room::{Asked, Outcome, Room, Turn};
 const PLUGINS: &str = "__rtk_plugins__";
 /// Between the parts of a key in the records; names that hold it are refused.
 const SEPARATOR: char = '\u{1F}';
+const SEPARATOR_BYTE: u8 = SEPARATOR as u8;
 /// The longest name of a store or key, in bytes.
 const NAME_BYTES: usize = 256;
 
@@ -29,17 +30,6 @@ struct Store {
     /// Encoded, as they are kept and sent.
     items: BTreeMap<String, Bytes>,
     bytes: usize,
-}
-
-/// `PluginStoreResponse` with items that are encoded already: the same on the wire.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Items {
-    #[prost(string, tag = "1")]
-    plugin_id: String,
-    #[prost(string, tag = "2")]
-    store_name: String,
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    encoded: Vec<Bytes>,
 }
 
 /// Every store of a session. Sizes are those on the wire, names and authors included.
@@ -57,42 +47,77 @@ impl Stores {
         let (plugin, store) = (parts.next()?, parts.next()?);
         let item = PluginStoreItem::decode(encoded).ok()?;
         let name = (plugin.to_owned(), store.to_owned());
-        self.set(&name, item.store_key, Bytes::copy_from_slice(encoded));
+        let encoded = Bytes::copy_from_slice(encoded);
+        self.set(name, vec![(item.store_key, encoded)]);
         item.timestamp.parse().ok()
     }
 
-    fn set(&mut self, name: &StoreName, key: String, item: Bytes) {
-        let store = self.by_name.entry(name.clone()).or_default();
-        let size = item.len();
-        (self.bytes, store.bytes) = (self.bytes + size, store.bytes + size);
-        match store.items.insert(key, item) {
-            Some(old) => {
-                let size = old.len();
-                (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
-            }
-            None => self.keys += 1,
+    fn set(&mut self, name: StoreName, items: Vec<(String, Bytes)>) {
+        if items.is_empty() {
+            return;
+        }
+        let store = self.by_name.entry(name).or_default();
+        for (key, item) in items {
+            let new = item.len();
+            let old = store.items.insert(key, item);
+            self.keys += usize::from(old.is_none());
+            let old = old.map_or(0, |old| old.len());
+            self.bytes = self.bytes + new - old;
+            store.bytes = store.bytes + new - old;
         }
     }
 
-    fn remove(&mut self, name: &StoreName, key: &str) -> Option<PluginStoreItem> {
-        let store = self.by_name.get_mut(name)?;
-        let item = store.items.remove(key)?;
-        let size = item.len();
-        (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
-        self.keys -= 1;
+    /// Removes keys. Those that were there are left in the list.
+    fn remove(&mut self, name: &StoreName, keys: &mut Vec<StoreKeys>) {
+        let Some(store) = self.by_name.get_mut(name) else {
+            return keys.clear();
+        };
+        keys.retain(|key| {
+            let item = store.items.remove(&key.store_key);
+            let size = item.as_ref().map_or(0, Bytes::len);
+            (self.bytes, store.bytes) = (self.bytes - size, store.bytes - size);
+            item.is_some()
+        });
+        self.keys -= keys.len();
         if store.items.is_empty() {
             self.by_name.remove(name);
         }
-        PluginStoreItem::decode(item).ok()
     }
 }
 
-fn kept_key(name: &StoreName, key: &str) -> String {
-    format!("{}{SEPARATOR}{}{SEPARATOR}{key}", name.0, name.1)
+/// `PluginStoreResponse` of items that are encoded already.
+struct Items<'s, I> {
+    name: &'s StoreName,
+    items: &'s [I],
+}
+
+impl<I: AsRef<[u8]>> Items<'_, I> {
+    fn encoded_len(&self) -> usize {
+        let (plugin, store) = self.name;
+        let items = self.items.iter().map(|item| item.as_ref().len());
+        let items = items.map(|length| head_len(length) + length);
+        text_len(plugin) + text_len(store) + items.sum::<usize>()
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        put_text(1, &self.name.0, to);
+        put_text(2, &self.name.1, to);
+        for item in self.items {
+            put_length(3, item.as_ref().len(), to);
+            to.extend_from_slice(item.as_ref());
+        }
+    }
+}
+
+/// What is before the key in the records.
+fn kept_prefix(name: &StoreName) -> String {
+    format!("{}{SEPARATOR}{}{SEPARATOR}", name.0, name.1)
 }
 
 fn good_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES && !name.contains([SEPARATOR, '\0'])
+    let bytes = name.as_bytes();
+    // One byte at a time: a frame holds 400 KiB of names.
+    bytes.len() <= NAME_BYTES && !bytes.contains(&SEPARATOR_BYTE) && !bytes.contains(&0)
 }
 
 impl Room {
@@ -105,21 +130,20 @@ impl Room {
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
         let wanted: BTreeSet<&str> = request.get_keys.iter().map(|key| &*key.store_key).collect();
-        let store_items: Vec<Bytes> = match store {
+        let items: Vec<&Bytes> = match store {
             None => Vec::new(),
-            Some(store) if wanted.is_empty() => store.items.values().cloned().collect(),
+            Some(store) if wanted.is_empty() => store.items.values().collect(),
             Some(store) => {
                 let found = wanted.iter().filter_map(|key| store.items.get(*key));
-                found.cloned().collect()
+                found.collect()
             }
         };
-        self.steps.add(store_items.len());
-        let response = Items {
-            encoded: store_items,
-            plugin_id: name.0,
-            store_name: name.1,
+        self.steps.add(items.len());
+        let items = Items {
+            name: &name,
+            items: &items,
         };
-        asked.reply(turn, &response);
+        asked.reply_with(turn, items.encoded_len(), |reply| items.write(reply));
         Ok(())
     }
 
@@ -129,53 +153,73 @@ impl Room {
         let request: PluginStoreInsertKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
         self.may_write(asked, &name, &request.insert_keys, true)?;
-        let peer_id = self.peers[asked.seat].id().to_string();
-        let items = request.insert_keys.into_iter().map(|key| {
-            let item = PluginStoreItem {
-                timestamp: turn.now_ms.to_string(),
-                peer_id: peer_id.clone(),
-                store_key: key.store_key.clone(),
-                payload: key.payload.unwrap_or_else(|| Bytes::from_static(b"{}")),
-            };
-            (key.store_key, item)
-        });
-        // A key that is named twice is set once: a small request must not become a large push.
-        let items: BTreeMap<String, PluginStoreItem> = items.collect();
-        let encoded = |(key, item): (String, PluginStoreItem)| (key, item.encode_to_vec().into());
-        let items: BTreeMap<String, Bytes> = items.into_iter().map(encoded).collect();
+        let items = self.items_of(turn, asked, request.insert_keys);
         self.has_room_for(&name, &items)?;
-        let store_items = items.values().cloned().collect();
-        for (key, item) in items {
-            let kept = kept_key(&name, &key);
-            self.keep_entry(turn, EntryKind::Store, kept, Some(item.to_vec()));
-            self.stores.set(&name, key, item);
+        let prefix = kept_prefix(&name);
+        for (key, item) in &items {
+            let kept = [&*prefix, key].concat();
+            self.keep_entry(turn, EntryKind::Store, kept, Some(item.clone()));
         }
-        self.tell_store(turn, asked, event::STORE_INSERT_KEYS, name, store_items);
+        let encoded: Vec<&Bytes> = items.iter().map(|(_, item)| item).collect();
+        self.tell_store(turn, asked, &name, &encoded);
+        self.stores.set(name, items);
         Ok(())
     }
 
-    /// `storeDeleteKeys`.
+    /// What is set by a request, encoded. A key that is named twice is set once, to what is said last:
+    /// a small request must not become a large push.
+    fn items_of(
+        &self,
+        turn: &Turn<'_>,
+        asked: &Asked<'_>,
+        mut keys: Vec<StoreKeys>,
+    ) -> Vec<(String, Bytes)> {
+        keys.sort_by(|one, other| one.store_key.cmp(&other.store_key));
+        keys.dedup_by(|later, kept| {
+            let same = later.store_key == kept.store_key;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        let mut item = self.item_by(turn, asked);
+        let encoded = keys.into_iter().map(|key| {
+            item.store_key = key.store_key;
+            item.payload = key.payload.unwrap_or_else(|| Bytes::from_static(b"{}"));
+            let encoded = item.encode_to_vec().into();
+            (std::mem::take(&mut item.store_key), encoded)
+        });
+        encoded.collect()
+    }
+
+    /// An item that whoever asks changes now, without its key and content.
+    fn item_by(&self, turn: &Turn<'_>, asked: &Asked<'_>) -> PluginStoreItem {
+        PluginStoreItem {
+            timestamp: turn.now_ms.to_string(),
+            peer_id: self.peers[asked.seat].id().to_string(),
+            ..PluginStoreItem::default()
+        }
+    }
+
+    /// `storeDeleteKeys`. What was removed is told without its content, which no client reads, and
+    /// with who removed it: clients take no notice of what they did themselves.
     pub(crate) fn store_delete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
         self.inside(asked.seat)?;
         let request: PluginStoreDeleteKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
-        self.may_write(asked, &name, &request.delete_keys, false)?;
-        let peer_id = self.peers[asked.seat].id().to_string();
-        let mut store_items = Vec::new();
-        for key in request.delete_keys {
-            if let Some(item) = self.stores.remove(&name, &key.store_key) {
-                let kept = kept_key(&name, &key.store_key);
-                self.keep_entry(turn, EntryKind::Store, kept, None);
-                let removed = PluginStoreItem {
-                    timestamp: turn.now_ms.to_string(),
-                    // Who removed it: clients take no notice of what they did themselves.
-                    peer_id: peer_id.clone(),
-                    ..item
-                };
-                store_items.push(removed.encode_to_vec().into());
-            }
+        let mut keys = request.delete_keys;
+        self.may_write(asked, &name, &keys, false)?;
+        self.stores.remove(&name, &mut keys);
+        let prefix = kept_prefix(&name);
+        let mut item = self.item_by(turn, asked);
+        let mut items = Vec::with_capacity(keys.len());
+        for key in keys {
+            let kept = [&*prefix, &*key.store_key].concat();
+            self.keep_entry(turn, EntryKind::Store, kept, None);
+            item.store_key = key.store_key;
+            items.push(item.encode_to_vec());
         }
-        self.tell_store(turn, asked, event::STORE_DELETE_KEYS, name, store_items);
+        self.tell_store(turn, asked, &name, &items);
         Ok(())
     }
 
@@ -224,20 +268,23 @@ impl Room {
         Ok(())
     }
 
-    fn has_room_for(&self, name: &StoreName, items: &BTreeMap<String, Bytes>) -> Outcome {
+    fn has_room_for(&self, name: &StoreName, items: &[(String, Bytes)]) -> Outcome {
         let (stores, limits) = (&self.stores, &self.limits);
         let store = stores.by_name.get(name);
         if store.is_none() && stores.by_name.len() >= limits.store_count {
             return Err(Refusal::new(409, "this session has too many stores"));
         }
-        let replaced = |key: &String| store.and_then(|store| store.items.get(key));
-        let old: Vec<&Bytes> = items.keys().filter_map(replaced).collect();
-        if stores.keys + items.len() - old.len() > limits.store_keys {
+        let (mut old_keys, mut old, mut new) = (0, 0, 0);
+        for (key, item) in items {
+            new += item.len();
+            if let Some(replaced) = store.and_then(|store| store.items.get(key)) {
+                (old_keys, old) = (old_keys + 1, old + replaced.len());
+            }
+        }
+        if stores.keys + items.len() - old_keys > limits.store_keys {
             let message = "the stores of this session hold too many keys";
             return Err(Refusal::new(409, message));
         }
-        let old: usize = old.iter().map(|item| item.len()).sum();
-        let new: usize = items.values().map(Bytes::len).sum();
         if stores.bytes - old + new > limits.store_bytes {
             return Err(Refusal::new(409, "the stores of this session are full"));
         }
@@ -253,18 +300,14 @@ impl Room {
         &self,
         turn: &mut Turn<'_>,
         asked: &Asked<'_>,
-        event: u32,
-        (plugin_id, store_name): StoreName,
-        store_items: Vec<Bytes>,
+        name: &StoreName,
+        items: &[impl AsRef<[u8]>],
     ) {
-        let change = Items {
-            plugin_id,
-            store_name,
-            encoded: store_items,
-        };
         let mut others = self.peers.sockets(crate::peer::Peer::is_inside);
         others.retain(|socket| *socket != asked.connection);
-        turn.push(others, event, &change);
-        asked.reply(turn, &change);
+        let change = Items { name, items };
+        asked.tell_with(turn, others, change.encoded_len(), |frame| {
+            change.write(frame);
+        });
     }
 }

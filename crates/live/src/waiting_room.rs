@@ -1,5 +1,6 @@
 //! The waiting room (docs/spec/signalling.md 6.5).
 
+use bytes::Bytes;
 use parlor_protocol::ids::ParticipantId;
 use parlor_protocol::preset::WaitingRoomType;
 use parlor_protocol::signal::event;
@@ -147,7 +148,7 @@ impl Room {
         if self.session.live {
             let user = self.peers[seat].user();
             self.people.entry(user).or_default().admitted = true;
-            let kept = Some(Vec::new());
+            let kept = Some(Bytes::new());
             self.keep_entry(turn, EntryKind::Admitted, user.to_string(), kept);
         }
         self.peers.put(seat, Place::Invited);

@@ -13,7 +13,7 @@ use aws_lc_rs::rand;
 use crate::core::{Engine, Identity, Route, Settings};
 use crate::sdp::{Candidate, Description};
 use crate::secret::Secret;
-use crate::{Consumed, Direction, Error, Member, Opened, Produce, Want};
+use crate::{Consumed, Direction, Error, Member, Opened, Owner, Produce, Want};
 
 /// Where clients are told to come to. Nobody listens there.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
@@ -96,7 +96,9 @@ impl Bench {
         direction: Direction,
         offer: &str,
     ) -> Result<Opened, Error> {
-        self.0.open(now, member, direction, &read(offer)?)
+        let offer = read(offer)?;
+        self.0
+            .open(Owner::alone(member), now, member, direction, &offer)
     }
 
     /// As [`Media::produce`](crate::Media::produce).

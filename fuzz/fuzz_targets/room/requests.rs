@@ -7,7 +7,8 @@ use parlor_protocol::signal::socket::{chat, livestreaming, plugin, polls, preset
 use prost::Message;
 use uuid::Uuid;
 
-use super::{CLIENTS, Kept, PEOPLE, Script, client, meeting, user};
+use super::fixture::{client, meeting, user};
+use super::{CLIENTS, Kept, PEOPLE, Script};
 
 /// The event and the payload of one.
 pub(super) fn sensible(kept: &Kept, script: &mut Script<'_>) -> (u32, Vec<u8>) {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use parlor_protocol::ids::ParticipantId;
-use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::{
     DeleteChatMessageRequest, DeleteChatMessageResponse, EditChatMessageRequest,
     EditChatMessageResponse, PinChatMessageRequest, PinChatMessageResponse,
@@ -89,8 +88,7 @@ impl Room {
         let edited = EditChatMessageResponse {
             message: Some(message.wire()),
         };
-        turn.push(self.readers(&message, asked), event::EDIT_MESSAGE, &edited);
-        asked.reply(turn, &edited);
+        asked.tell(turn, self.readers(&message, asked), &edited);
         Ok(())
     }
 
@@ -107,12 +105,7 @@ impl Room {
             chat_id: message.id.to_string(),
             channel_id: None,
         };
-        turn.push(
-            self.readers(&message, asked),
-            event::DELETE_MESSAGE,
-            &deleted,
-        );
-        asked.reply(turn, &deleted);
+        asked.tell(turn, self.readers(&message, asked), &deleted);
         Ok(())
     }
 
@@ -144,8 +137,7 @@ impl Room {
             channel_id: None,
             message: Some(message.wire()),
         };
-        turn.push(self.readers(&message, asked), event::PIN_MESSAGE, &pinned);
-        asked.reply(turn, &pinned);
+        asked.tell(turn, self.readers(&message, asked), &pinned);
         Ok(())
     }
 
@@ -154,13 +146,17 @@ impl Room {
         let others = self.readers(message, asked);
         let wire = Some(message.wire());
         if message.targets.is_empty() {
-            let said = SendChatMessageToRoomResponse { message: wire };
-            turn.push(others, event::SEND_MESSAGE_TO_ROOM, &said);
-            asked.reply(turn, &said);
+            asked.tell(
+                turn,
+                others,
+                &SendChatMessageToRoomResponse { message: wire },
+            );
         } else {
-            let said = SendChatMessageToPeersResponse { message: wire };
-            turn.push(others, event::SEND_MESSAGE_TO_PEERS, &said);
-            asked.reply(turn, &said);
+            asked.tell(
+                turn,
+                others,
+                &SendChatMessageToPeersResponse { message: wire },
+            );
         }
     }
 

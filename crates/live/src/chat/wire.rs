@@ -2,19 +2,16 @@
 //! and a copy of each message on the way would cost more than all the rest.
 
 use prost::encoding::{encode_varint, encoded_len_varint};
+use uuid::Uuid;
 
 use super::ChatMessage;
-use crate::frame::{put_length, put_text};
+use crate::frame::{head_len, put_length, put_text, text_len};
 
 /// A field with an id: its head, and a UUID as text.
 const ID: usize = 2 + 36;
 
 fn length_of_text(text: &str) -> usize {
-    if text.is_empty() {
-        0
-    } else {
-        1 + encoded_len_varint(text.len() as u64) + text.len()
-    }
+    if text.is_empty() { 0 } else { text_len(text) }
 }
 
 impl ChatMessage {
@@ -51,14 +48,9 @@ impl ChatMessage {
 
     /// Appends `socket.chat.ChatMessage`, as `wire` is encoded.
     fn write(&self, to: &mut Vec<u8>) {
-        let mut text = [0; 36];
-        for (tag, id) in [
-            (1, self.id),
-            (2, self.peer.uuid()),
-            (3, self.participant.uuid()),
-        ] {
-            put_text(tag, id.hyphenated().encode_lower(&mut text), to);
-        }
+        put_id(1, self.id, to);
+        put_id(2, self.peer.uuid(), to);
+        put_id(3, self.participant.uuid(), to);
         if !self.name.is_empty() {
             put_text(4, &self.name, to);
         }
@@ -74,12 +66,20 @@ impl ChatMessage {
             put_text(8, &self.payload, to);
         }
         for target in &self.targets {
-            put_text(10, target.uuid().hyphenated().encode_lower(&mut text), to);
+            put_id(10, target.uuid(), to);
         }
         put_number(11, self.seconds(), to);
         to.push(12 << 3);
         encode_varint(self.milliseconds(), to);
     }
+}
+
+/// A field with an id, in one piece: a private message may be for thousands.
+fn put_id(tag: u8, id: Uuid, to: &mut Vec<u8>) {
+    let mut field = [0; ID];
+    (field[0], field[1]) = (tag << 3 | 2, 36);
+    id.hyphenated().encode_lower(&mut field[2..]);
+    to.extend_from_slice(&field);
 }
 
 /// A field with a number; nothing when it is nought.
@@ -94,7 +94,7 @@ fn put_number(tag: u8, number: u64, to: &mut Vec<u8>) {
 pub(super) fn length(messages: &[&ChatMessage]) -> usize {
     let one = |message: &&ChatMessage| {
         let length = message.wire_len();
-        1 + encoded_len_varint(length as u64) + length
+        head_len(length) + length
     };
     messages.iter().map(one).sum()
 }
@@ -113,7 +113,6 @@ mod tests {
     use parlor_protocol::signal::socket::chat::GetChatMessagesResponse;
     use proptest::prelude::*;
     use prost::Message;
-    use uuid::Uuid;
 
     use super::*;
     use crate::chat::PayloadType;

@@ -4,7 +4,7 @@ use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::RoomPeerCountResponse;
 
-use super::work::SLICE_MS;
+use super::work::{SLICE_MS, Slice};
 use super::{Door, Monotonic, REMOVED, Room, Turn};
 use crate::input::ConnectionId;
 use crate::output::Output;
@@ -49,19 +49,19 @@ impl Room {
         self.deadlines.insert((at, deadline));
     }
 
-    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+    /// What is due, in what is left of the slice of this input.
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>, slice: &mut Slice) {
         let paused = self.work.paused_until;
         if paused.is_some_and(|until| until > turn.monotonic) {
             return;
         }
         self.work.paused_until = None;
-        let mut slice = self.slice(turn);
         while let Some((at, deadline)) = self.deadlines.first().copied() {
             if at > turn.monotonic || self.door == Door::Suspended {
                 break;
             }
             // Many may be due at once, after the line of many broke at once.
-            if self.is_over_after(turn, &mut slice) {
+            if self.is_over_after(turn, slice) {
                 self.work.paused_until = Some(turn.monotonic.after(SLICE_MS));
                 break;
             }

@@ -1,5 +1,6 @@
 //! The life of a session, and what is kept of it.
 
+use bytes::Bytes;
 use parlor_protocol::ids::{ParticipantId, SessionId};
 use parlor_protocol::signal::socket::preset::PresetUpdates;
 use uuid::Uuid;
@@ -63,7 +64,7 @@ impl Room {
         turn: &mut Turn<'_>,
         kind: EntryKind,
         key: String,
-        value: Option<Vec<u8>>,
+        value: Option<Bytes>,
     ) {
         let session = self.session.record.id;
         turn.keep(Record::Entry {

@@ -8,7 +8,7 @@ use parlor_protocol::ids::{ParticipantId, SessionId};
 use parlor_protocol::signal::socket::preset::{PresetUpdates, UpdatePeersPresetResponse};
 
 use super::{Deadline, Monotonic, Room, Turn};
-use crate::chat::Search;
+use crate::chat::Reading;
 use crate::frame;
 use crate::input::ConnectionId;
 use crate::media::Silencer;
@@ -103,7 +103,7 @@ pub(crate) struct Work {
     /// Served in turn, one act each. None is empty.
     queues: VecDeque<Queue>,
     /// Each gets a slice in turn.
-    pub(crate) searches: VecDeque<Search>,
+    pub(crate) readings: VecDeque<Reading>,
     due: bool,
     /// [`Act::AdmitWaiting`] is among the acts.
     pub(crate) admit_due: bool,
@@ -219,10 +219,10 @@ impl Room {
     pub(super) fn work_on(&mut self, turn: &mut Turn<'_>) {
         self.work.due = false;
         self.act_for_a_slice(turn);
-        if let Some(search) = self.work.searches.pop_front() {
-            self.go_on_searching(turn, search);
+        if let Some(reading) = self.work.readings.pop_front() {
+            self.go_on_reading(turn, reading);
         }
-        if !self.work.searches.is_empty() {
+        if !self.work.readings.is_empty() {
             self.work_soon(turn);
         }
     }

@@ -1,5 +1,6 @@
 //! Who sees whom, and who is told when that changes.
 
+use bytes::Bytes;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{PeerInfoResponse, PeerStatusUpdate};
 
@@ -7,6 +8,14 @@ use crate::input::ConnectionId;
 use crate::output::EntryKind;
 use crate::peer::{MediaState, Peer, Seat, sees};
 use crate::room::{Room, Turn};
+
+/// `PeerInfoResponse` of a peer that is encoded already: the same on the wire. An audience is told of
+/// the same people, each of it one by one.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Told {
+    #[prost(bytes = "bytes", tag = "1")]
+    peer: Bytes,
+}
 
 impl Room {
     /// Changes a peer, and tells those for whom it comes into sight or goes out of it, or who see it
@@ -103,8 +112,8 @@ impl Room {
             return;
         };
         for seat in &those {
-            let peer = Some(self.peers[**seat].info());
-            turn.push(vec![socket], event::JOIN_ROOM, &PeerInfoResponse { peer });
+            let peer = self.peers[**seat].card();
+            turn.push(vec![socket], event::JOIN_ROOM, &Told { peer });
         }
         let with_media = those
             .into_iter()
@@ -128,8 +137,8 @@ impl Room {
             return;
         };
         for seat in those {
-            let peer = Some(self.peers[**seat].info());
-            turn.push(vec![socket], event::LEAVE_ROOM, &PeerInfoResponse { peer });
+            let peer = self.peers[**seat].card();
+            turn.push(vec![socket], event::LEAVE_ROOM, &Told { peer });
         }
         let with_media = those.iter().filter(|seat| has_media(&self.peers[***seat]));
         for seat in with_media.filter(|_| has_media(viewer)) {
@@ -171,7 +180,7 @@ impl Room {
     pub(super) fn keep_stage(&self, turn: &mut Turn<'_>, seat: Seat) {
         let peer = &self.peers[seat];
         let stage = u8::try_from(i32::from(peer.stage)).unwrap_or_default();
-        let kept = peer.has_stage().then(|| vec![stage]);
+        let kept = peer.has_stage().then(|| vec![stage].into());
         self.keep_entry(turn, EntryKind::Stage, peer.id().to_string(), kept);
     }
 }

@@ -33,21 +33,28 @@ fn question() -> NewPollRequest {
 }
 
 #[test]
-fn all_polls_together_fit_in_one_reply() {
+fn new_polls_leave_room_for_votes_and_all_together_fit_in_one_reply() {
+    let most = 4_600;
     let limits = Limits {
-        reply_bytes: 2_300,
+        reply_bytes: most,
+        poll_rate: Rate::per_minute(0),
         ..Limits::default()
     };
     let mut world = World::new(limits);
-    let (one, two) = (join(&mut world, &host(0)), join(&mut world, &host(1)));
-    let first: UpdatePollResponse = world
-        .ask(one, event::CREATE_POLL, &question())
-        .reply(event::CREATE_POLL);
-    for _ in 0..2 {
-        assert!(!world.ask(one, event::CREATE_POLL, &question()).refused());
-    }
-    let refused = world.ask(one, event::CREATE_POLL, &question());
+    let sockets: Vec<_> = (0..6).map(|n| join(&mut world, &host(n))).collect();
+    let one = sockets[0];
+    let mut polls = Vec::new();
+    let refused = loop {
+        let made = world.ask(one, event::CREATE_POLL, &question());
+        if made.refused() {
+            break made;
+        }
+        let made: UpdatePollResponse = made.reply(event::CREATE_POLL);
+        polls.push(made.poll.expect("a poll").poll_id);
+        assert!(polls.len() < 10, "there is no bound");
+    };
     assert_eq!((refused.code(), refused.done.kept.len()), (409, 0));
+    assert_eq!(polls.len(), 3);
     let outside = NewPoll {
         question: question().question,
         options: vec!["a".repeat(100), "b".to_owned()],
@@ -56,26 +63,38 @@ fn all_polls_together_fit_in_one_reply() {
     };
     let (answer, _) = world.command(Command::Poll(outside));
     assert!(matches!(answer, Answer::Refused(no) if no.code == 409));
-    // One vote fits, and the next does not.
-    let vote = VotePollRequest {
-        poll_id: first.poll.expect("a poll").poll_id,
-        index: 0,
-    };
-    assert!(!world.ask(one, event::VOTE_POLL, &vote).refused());
-    let polls = |world: &mut World| {
-        let asked = world.ask(two, event::GET_POLLS, &());
+    // Everybody can vote on each of them.
+    for poll in &polls {
+        let vote = VotePollRequest {
+            poll_id: poll.clone(),
+            index: 0,
+        };
+        for socket in &sockets {
+            assert!(!world.ask(*socket, event::VOTE_POLL, &vote).refused());
+        }
+    }
+    let listed = |world: &mut World, socket| {
+        let asked = world.ask(socket, event::GET_POLLS, &());
         asked.reply::<GetPollsResponse>(event::GET_POLLS)
     };
-    let before = polls(&mut world);
-    let small = NewPollRequest {
-        question: "?".repeat(2_300 - before.encoded_len() - 160),
-        ..question()
-    };
-    assert!(!world.ask(one, event::CREATE_POLL, &small).refused());
-    let before = polls(&mut world);
-    let refused = world.ask(two, event::VOTE_POLL, &vote);
+    assert!(listed(&mut world, one).encoded_len() > most / 2);
+    // Nor do votes make more of it than one reply.
+    let mut who = host(0);
+    let refused = (10..200).find_map(|n| {
+        (who.peer, who.participant) = (peer(n, 0), user(n));
+        let socket = join(&mut world, &who);
+        let vote = VotePollRequest {
+            poll_id: polls[0].clone(),
+            index: 0,
+        };
+        let before = listed(&mut world, one);
+        let asked = world.ask(socket, event::VOTE_POLL, &vote);
+        asked.refused().then_some((asked, before))
+    });
+    let (refused, before) = refused.expect("there is a bound");
     assert_eq!((refused.code(), refused.done.kept.len()), (409, 0));
-    assert_eq!(polls(&mut world), before);
+    assert_eq!(listed(&mut world, one), before);
+    assert!(before.encoded_len() <= most + 3 * polls.len());
     // Polls that are read again after a crash count as well.
     world.crash(world.now_ms);
     let one = join(&mut world, &host(0));

@@ -10,7 +10,9 @@ use parlor_protocol::signal::socket::chat::{
     SendChatMessageToRoomRequest, SendChatMessageToRoomResponse,
 };
 use parlor_protocol::signal::socket::livestreaming::LeaveStageRequest;
-use parlor_protocol::signal::socket::plugin::{PluginStoreInsertKeysRequest, StoreKeys};
+use parlor_protocol::signal::socket::plugin::{
+    PluginStoreDeleteKeysRequest, PluginStoreInsertKeysRequest, PluginStoreResponse, StoreKeys,
+};
 use parlor_protocol::signal::socket::polls::{UpdatePollResponse, VotePollRequest};
 use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, PeerInfoResponse, PeerStatusUpdate, RemoveParticipantsRequest,
@@ -305,6 +307,40 @@ fn pages_of_the_chat_hold_the_time_they_start_at_in_both_directions() {
     assert_eq!(page(true, 9), ("ba".to_owned(), false));
     assert_eq!(page(false, 9), ("bcd".to_owned(), false));
     assert_eq!(page(false, 2), ("bc".to_owned(), true));
+}
+
+#[test]
+fn what_is_removed_from_a_store_is_told_with_who_removed_it_and_without_its_content() {
+    let mut world = World::new(Limits::default());
+    let [one, two] = [1, 2].map(|n| join(&mut world, &guest(n)));
+    let key = |key: &str| StoreKeys {
+        store_key: key.to_owned(),
+        payload: Some(Bytes::from_static(b"[1]")),
+    };
+    let (plugin_id, store_name) = ("p".to_owned(), "s".to_owned());
+    let set = PluginStoreInsertKeysRequest {
+        plugin_id: plugin_id.clone(),
+        store_name: store_name.clone(),
+        insert_keys: vec![key("b"), key("a")],
+    };
+    assert!(!world.ask(one, event::STORE_INSERT_KEYS, &set).refused());
+    let remove = PluginStoreDeleteKeysRequest {
+        plugin_id,
+        store_name,
+        delete_keys: vec![key("a"), key("a"), key("nothing")],
+    };
+    let asked = world.ask(two, event::STORE_DELETE_KEYS, &remove);
+    let told: PluginStoreResponse = asked.done.one(one, event::STORE_DELETE_KEYS);
+    let [item] = told.store_items.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((&*item.store_key, item.payload.len()), ("a", 0));
+    assert_eq!(item.peer_id, peer(2, 0).to_string());
+    assert_eq!(
+        asked.reply::<PluginStoreResponse>(event::STORE_DELETE_KEYS),
+        told
+    );
+    assert_eq!(asked.done.kept.len(), 1);
 }
 
 #[test]

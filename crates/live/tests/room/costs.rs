@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use parlor_live::{ConnectionId, Input, Limits, Newcomer};
+use parlor_live::{ConnectionId, Input, Limits, Newcomer, Output};
 use parlor_protocol::ids::{ParticipantId, PeerId};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
 use parlor_protocol::signal::media::edge::ErrorResponse;
 use parlor_protocol::signal::socket::api::ErrorMessage;
+use parlor_protocol::signal::socket::plugin::{PluginStoreInsertKeysRequest, StoreKeys};
 use parlor_protocol::signal::socket::polls::{
     GetPollsResponse, NewPollRequest, Poll, PollOption, UpdatePollResponse, VotePollRequest,
 };
@@ -346,6 +347,11 @@ fn whoever_is_named_twice_is_told_once() {
     };
     let done = world.ask(boss, event::UPDATE_USER_PRESET, &twice).done;
     assert_eq!(done.of(other, event::UPDATE_USER_PRESET).len(), 1);
+    let too_often = UpdatePeersPresetRequest {
+        update_peers_presets: vec![twice.update_peers_presets[0].clone(); 1_001],
+    };
+    let refused = world.ask(boss, event::UPDATE_USER_PRESET, &too_often);
+    assert_eq!(refused.code(), 400);
     message.ids = vec!["0197f3a0-0000-7000-8000-00000000000b".to_owned(); 50];
     message.set_broadcast_type(BroadcastType::Rooms);
     let done = world.ask(boss, event::BROADCAST_TO_ENTITY, &message).done;
@@ -388,4 +394,36 @@ fn a_person_leaves_so_many_peers_behind_and_not_more() {
     assert!(done.closed.is_empty());
     join(&mut world, &guest(2));
     world.close(keeper, true);
+}
+
+#[test]
+fn whoever_changes_something_and_the_others_get_the_same_bytes() {
+    let mut world = World::new(Limits::default());
+    let boss = join(&mut world, &host(0));
+    join(&mut world, &host(1));
+    let key = StoreKeys {
+        store_key: "k".to_owned(),
+        payload: Some(vec![b'0'; 1_000].into()),
+    };
+    let set = PluginStoreInsertKeysRequest {
+        plugin_id: "p".to_owned(),
+        store_name: "s".to_owned(),
+        insert_keys: vec![key],
+    };
+    let outputs = world.untaken(boss, event::STORE_INSERT_KEYS, &set);
+    let frames = outputs.iter().filter_map(|output| match output {
+        Output::Send { frame, .. } => Some(frame.clone()),
+        _ => None,
+    });
+    let frames: Vec<_> = frames.collect();
+    let buffers: BTreeSet<_> = frames.iter().map(|frame| frame.as_ptr()).collect();
+    assert_eq!((frames.len(), buffers.len()), (2, 1));
+    let done = world.see_all(outputs);
+    assert_eq!(done.frames[0].payload, done.frames[1].payload);
+    let ids: Vec<_> = done
+        .frames
+        .iter()
+        .map(|frame| frame.id.as_deref())
+        .collect();
+    assert_eq!(ids, [None, Some("id")]);
 }

@@ -5,7 +5,8 @@
 //! | `contract` | single rules of the protocol that would be costly to break |
 //! | `outside` | what a room is told of its meeting: changed, gone, with breakout rooms or without |
 //! | `costs` | what one client can make a room, the server and others bear |
-//! | `slices` | long work, which is done in slices; and, by hand, how long the worst frames take |
+//! | `slices`, `readings` | long work and reads of the chat, which are done in slices |
+//! | `largest` | what the largest frame of each event costs in a meeting of 200 people, and how long it takes |
 //! | `bounds` | how much a room takes, and how much it sends at once |
 //! | `reconnects` | what becomes of a peer whose line breaks |
 //! | `clock` | what becomes of a meeting when the clock is set |
@@ -23,10 +24,12 @@ mod clock;
 mod contract;
 mod costs;
 mod enforcement;
+mod largest;
 mod outside;
 mod people;
 mod permissions;
 mod plane;
+mod readings;
 mod reconnects;
 mod refusals;
 mod simulation;

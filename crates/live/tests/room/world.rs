@@ -158,10 +158,12 @@ impl Kept {
         let polls = self.entries.keys();
         let polls = polls.filter(|(_, kind, _)| *kind == EntryKind::Poll);
         let polls = polls.map(|(_, _, key)| key.parse().expect("an id"));
-        let ids = sessions.chain(self.chat.keys().copied()).chain(polls);
+        // Of the messages the last one is the latest: so it was when each of them came.
+        let last = self.chat.last_key_value();
+        let ids = sessions.chain(last.map(|(id, _)| *id)).chain(polls);
         assert!(ids.max() < Some(new), "{record:?}");
-        let times = self.chat.values().map(|message| message.at_ms);
-        assert!(said_ms.is_none() || times.max() < said_ms, "{record:?}");
+        let latest_ms = last.map(|(_, message)| message.at_ms);
+        assert!(said_ms.is_none() || latest_ms < said_ms, "{record:?}");
     }
 
     fn has_poll(&self, session: SessionId, id: &str) -> bool {
@@ -227,7 +229,7 @@ impl Kept {
                 );
                 let place = (*session, *kind, key.clone());
                 match value {
-                    Some(value) => self.entries.insert(place, value.clone()),
+                    Some(value) => self.entries.insert(place, value.to_vec()),
                     None => self.entries.remove(&place),
                 };
             }
@@ -535,6 +537,23 @@ impl World {
         }
         assert!(replies.len() < 2, "two replies: {replies:?}");
         Asked { id, replies, done }
+    }
+
+    /// A request whose outputs are not done yet.
+    pub(crate) fn untaken(
+        &mut self,
+        connection: ConnectionId,
+        event: u32,
+        message: &impl Message,
+    ) -> Vec<Output> {
+        let envelope = Envelope {
+            event,
+            id: Some("id".to_owned()),
+            payload: Some(message.encode_to_vec().into()),
+            metadata: None,
+        };
+        let bytes = envelope.encode_to_vec().into();
+        self.handle_untaken(Input::Frame { connection, bytes })
     }
 
     pub(crate) fn raw(

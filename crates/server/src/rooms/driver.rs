@@ -39,6 +39,8 @@ const BACKLOG: usize = 512;
 const BACKLOG_BYTES: usize = 16 << 20;
 /// How long a commit is tried again before the room gives up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Records that are a slice of their own when they are put together for the database.
+const MANY: usize = 256;
 /// Between two looks whether a room that is over may go.
 const LINGER: Duration = Duration::from_millis(50);
 
@@ -427,6 +429,9 @@ pub(super) async fn keep(
 ) -> Result<(), Error> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(20);
+    if records.len() > MANY {
+        tokio::task::yield_now().await;
+    }
     loop {
         // A row was not written before what it tells of, though the clock was set back.
         let now_ms = live.clock.now_ms().max(latest_ms);

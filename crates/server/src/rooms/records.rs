@@ -14,7 +14,7 @@ pub(crate) use chat_bytes::count_old_messages;
 pub(crate) use chat_dump::{CHAT_PIECE_BYTES, chat_csv, has_chat};
 pub(crate) use past::past;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parlor_live::{ChatMessage, Command, EntryKind, Meeting, PeerRecord, Record, SessionRecord};
@@ -174,10 +174,12 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
             _ => None,
         })
         .collect();
-    let last: HashMap<Key<'_>, usize> = records
+    // A key is long, and one frame may set a thousand: each is hashed once, from the last one on.
+    let mut seen = HashSet::with_capacity(records.len());
+    let last: Vec<bool> = records
         .iter()
-        .enumerate()
-        .map(|(index, record)| (Key::of(record), index))
+        .rev()
+        .map(|record| seen.insert(Key::of(record)))
         .collect();
     let mut keeper = Keeper {
         app,
@@ -187,8 +189,8 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
         steps: 0,
         messages: Vec::new(),
     };
-    for (index, record) in records.iter().enumerate() {
-        if last.get(&Key::of(record)) == Some(&index) {
+    for (record, is_last) in records.iter().zip(last.into_iter().rev()) {
+        if is_last {
             keeper = keeper.keep(record, &ended);
         }
     }
@@ -268,7 +270,7 @@ impl Keeper {
                 match value {
                     None => self.then(&DELETE_ENTRY, row),
                     Some(value) => {
-                        row.push(value.as_slice().into());
+                        row.push((&**value).into());
                         self.then(&KEEP_ENTRY, row)
                     }
                 }

@@ -264,7 +264,7 @@ impl Server {
                 session,
                 kind: EntryKind::Poll,
                 key: "poll".to_owned(),
-                value: Some(vec![1]),
+                value: Some(vec![1].into()),
             },
         ];
         for _ in 0..people {

@@ -47,36 +47,11 @@ impl Engine {
         bytes.into_iter().map(of).collect()
     }
 
-    /// The same as [`Engine::open_for`], for somebody who has nothing else.
-    pub(crate) fn open(
-        &mut self,
-        now: Instant,
-        member: Member,
-        direction: Direction,
-        offer: &Description,
-    ) -> Result<Opened, Error> {
-        self.open_for(Owner::alone(member), now, member, direction, offer)
-    }
-
-    /// The same as [`Engine::try_open`], and counts what is refused.
-    pub(crate) fn open_for(
-        &mut self,
-        owner: Owner,
-        now: Instant,
-        member: Member,
-        direction: Direction,
-        offer: &Description,
-    ) -> Result<Opened, Error> {
-        let opened = self.try_open(owner, now, member, direction, offer);
-        self.count_refused(&opened);
-        opened
-    }
-
     /// Answers an offer with a new transport in place of the member's older one of that direction.
     ///
     /// # Errors
     /// [`Error::BadOffer`], [`Error::Full`] or [`Error::Share`]; the older one stays.
-    pub(crate) fn try_open(
+    pub(crate) fn open(
         &mut self,
         owner: Owner,
         now: Instant,

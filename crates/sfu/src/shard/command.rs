@@ -233,7 +233,7 @@ impl Shard {
             return;
         }
         let engine = &mut self.engine;
-        let opened = engine.try_open(owner, Instant::now(), member, direction, offer);
+        let opened = engine.open(owner, Instant::now(), member, direction, offer);
         let may_come = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
         if is_last || !may_come {
             self.claims.remove(&(member, direction));

@@ -121,7 +121,7 @@ impl Scene {
             session: self.session,
             kind,
             key: key.to_owned(),
-            value: value.map(<[u8]>::to_vec),
+            value: value.map(bytes::Bytes::copy_from_slice),
         }
     }
 

@@ -366,7 +366,7 @@ async fn history_is_read_in_pages(server: &Server) {
 
 async fn a_long_history_is_read_in_parts(server: &Server) {
     const MESSAGES: usize = 150;
-    const REPLY_BYTES: usize = 4 << 20;
+    const REPLY_BYTES: usize = 2 << 20;
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     for index in 0..MESSAGES {

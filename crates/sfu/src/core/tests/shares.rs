@@ -1,6 +1,6 @@
 //! Nobody has more transports than their share, and those that nobody comes to make room.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parlor_protocol::{AppId, MeetingId, ParticipantId};
 use uuid::Uuid;
@@ -8,9 +8,37 @@ use uuid::Uuid;
 use super::check::assert_empty;
 use super::world::{World, member, settings};
 use crate::core::{Engine, Settings};
-use crate::{Direction, Error, Member, Owner, Share, Shares, Source};
+use crate::sdp::Description;
+use crate::{Direction, Error, Member, Opened, Owner, Share, Shares, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// As a shard opens a transport: a refusal is counted.
+    fn open_counted(
+        &mut self,
+        owner: Owner,
+        now: Instant,
+        member: Member,
+        direction: Direction,
+        offer: &Description,
+    ) -> Result<Opened, Error> {
+        let opened = self.open(owner, now, member, direction, offer);
+        self.count_refused(&opened);
+        opened
+    }
+
+    /// The same, for somebody who has nothing else.
+    pub(super) fn open_alone(
+        &mut self,
+        now: Instant,
+        member: Member,
+        direction: Direction,
+        offer: &Description,
+    ) -> Result<Opened, Error> {
+        self.open_counted(Owner::alone(member), now, member, direction, offer)
+    }
+}
 
 fn owner(app: u128, person: u128) -> Owner {
     Owner {
@@ -33,7 +61,7 @@ fn connect_outside(world: &mut World, owner: Owner, member: Member) -> usize {
     let mut client = world.client(Direction::Publish);
     let offer = super::world::read(client.offer());
     let (engine, now) = (&mut world.engine, world.now);
-    let opened = engine.open_for(owner, now, member, Direction::Publish, &offer);
+    let opened = engine.open_counted(owner, now, member, Direction::Publish, &offer);
     let opened = opened.unwrap();
     client.accept(&opened.answer);
     let guest = world.admit(client, opened.transport_id);
@@ -46,7 +74,7 @@ fn open_in(world: &mut World, owner: Owner, member: Member) -> Result<(), Error>
     let client = world.client(Direction::Publish);
     let offer = super::world::read(client.offer());
     let (engine, now) = (&mut world.engine, world.now);
-    let opened = engine.open_for(owner, now, member, Direction::Publish, &offer);
+    let opened = engine.open_counted(owner, now, member, Direction::Publish, &offer);
     opened.map(|_| ())
 }
 
@@ -61,7 +89,7 @@ fn in_meeting(meeting: u128, peer: u128) -> Member {
 fn open(world: &World, engine: &mut Engine, owner: Owner, member: Member) -> Result<(), Error> {
     let client = world.client(Direction::Publish);
     let offer = super::world::read(client.offer());
-    let opened = engine.open_for(owner, world.now, member, Direction::Publish, &offer);
+    let opened = engine.open_counted(owner, world.now, member, Direction::Publish, &offer);
     opened.map(|_| ())
 }
 

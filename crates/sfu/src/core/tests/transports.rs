@@ -239,7 +239,7 @@ fn who_does_not_have_the_offered_certificate_is_freed() {
     let offer = super::world::read(&offer);
     let opened = world
         .engine
-        .open(world.now, member(1), Direction::Publish, &offer)
+        .open_alone(world.now, member(1), Direction::Publish, &offer)
         .unwrap();
     client.accept(&opened.answer);
     world.admit(client, opened.transport_id);
@@ -287,7 +287,7 @@ fn a_bad_offer_leaves_the_older_transport_as_it_is() {
     let offer = super::world::read(&lite);
     let refused = world
         .engine
-        .open(world.now, member(1), Direction::Publish, &offer);
+        .open_alone(world.now, member(1), Direction::Publish, &offer);
     assert!(matches!(refused, Err(Error::BadOffer(_))), "{refused:?}");
     world.run(30 * SECOND);
     assert!(world.connected(guest));
@@ -311,7 +311,7 @@ fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
     let mut client = Client::new(now, from);
     let offer = super::world::read(client.offer());
     let opened = engine
-        .open(now, member(1), Direction::Publish, &offer)
+        .open_alone(now, member(1), Direction::Publish, &offer)
         .unwrap();
     assert_eq!(opened.answer.matches("a=candidate:").count(), 3);
     let shown = format!("{opened:?}");
@@ -336,7 +336,7 @@ fn answer_to_a_check(of_another: bool, away: bool) -> Vec<u8> {
     let mut engine = Engine::new(settings());
     let mut client = Client::new(now, from);
     let offer = super::world::read(client.offer());
-    let opened = engine.open(now, member(1), Direction::Publish, &offer);
+    let opened = engine.open_alone(now, member(1), Direction::Publish, &offer);
     client.accept(&opened.unwrap().answer);
     client.timeout(now);
     let (sent, _) = client.poll();

@@ -254,7 +254,7 @@ impl World {
         client: &Client,
     ) -> Result<Opened, Error> {
         self.engine
-            .open(self.now, member, direction, &read(client.offer()))
+            .open_alone(self.now, member, direction, &read(client.offer()))
     }
 
     pub(super) fn admit(&mut self, client: Client, transport: String) -> usize {
