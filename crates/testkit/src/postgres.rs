@@ -137,9 +137,17 @@ impl Postgres {
     /// # Errors
     /// With the server's own text.
     pub async fn execute(&self, sql: &str) -> Result<()> {
+        self.execute_in(&self.url(), sql).await
+    }
+
+    /// Runs one SQL text in a database of the server, as the superuser.
+    ///
+    /// # Errors
+    /// With the server's own text.
+    pub async fn execute_in(&self, url: &str, sql: &str) -> Result<()> {
         run(Command::new(self.programs.folder.join("psql"))
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
-            .args(["--dbname", &self.url(), "--command", sql]))
+            .args(["--dbname", url, "--command", sql]))
         .await
     }
 

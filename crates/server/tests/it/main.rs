@@ -14,6 +14,7 @@ mod process;
 mod signalling;
 mod source;
 mod traces;
+mod upgrade;
 mod usage;
 
 /// Turns each `async fn name(server: …)` into the tests `name::sqlite` and `name::postgres`, which
