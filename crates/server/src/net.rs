@@ -186,7 +186,8 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
         let (tls, router, hall) = (tls.clone(), router.clone(), hall.clone());
         match hall.try_permit() {
             Some(permit) => {
-                tokio::spawn(connection(stream, peer, tls, router, hall, permit));
+                let held = hall.hold(permit);
+                tokio::spawn(connection(stream, peer, tls, router, hall, held));
             }
             // Whoever has to wait keeps nobody else from being accepted.
             None => match Arc::clone(&hall.waiting).try_acquire_owned() {
@@ -195,9 +196,10 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: H
                         let permit = hall.permit().await;
                         drop(waiting);
                         match permit {
-                            Some(permit) => drop(tokio::spawn(connection(
-                                stream, peer, tls, router, hall, permit,
-                            ))),
+                            Some(permit) => {
+                                let held = hall.hold(permit);
+                                tokio::spawn(connection(stream, peer, tls, router, hall, held));
+                            }
                             None => hall.refuse(),
                         }
                     });
@@ -216,6 +218,18 @@ impl Hall {
 
     fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Counts in a connection that has a place. This is done before its task first runs: otherwise
+    /// a search for connections to close would not find it.
+    fn hold(&self, permit: OwnedSemaphorePermit) -> Held {
+        Held {
+            permit,
+            connected: self.metrics.connected(),
+            open: self.open.token(),
+            share: None,
+            registered: self.connections.register(),
+        }
     }
 
     /// Counts a connection for which there is no place.
@@ -245,16 +259,9 @@ async fn connection(
     tls: Option<Tls>,
     router: Router,
     hall: Hall,
-    permit: OwnedSemaphorePermit,
+    mut held: Held,
 ) {
     let bounds = hall.bounds;
-    let mut held = Held {
-        permit,
-        connected: hall.metrics.connected(),
-        open: hall.open.token(),
-        share: None,
-        registered: hall.connections.register(),
-    };
     // Small answers must not wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     // A peer that is gone does not acknowledge; one that does not read is up to `Watched`.

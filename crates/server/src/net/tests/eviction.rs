@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::task::Poll;
 
 use super::super::connections::Registered;
+use super::unread::plain;
 use super::*;
 
 fn connections(per_address: usize, trusted: TrustedProxies) -> Arc<Connections> {
@@ -68,4 +69,33 @@ async fn several_who_make_room_at_the_same_time_all_get_some() {
     let admitted = futures_util::future::join_all(all).await;
     let count = admitted.iter().filter(|share| share.is_ok()).count();
     assert_eq!(count, AT_ONCE);
+}
+
+/// The only worker runs the newest task first: the one that looks for a place, before those of the
+/// connections that have just come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_connection_makes_room_before_its_task_has_run() {
+    const PLACES: usize = 8;
+    let on_the_worker = tokio::spawn(async {
+        let plain = plain(Router::new(), PLACES, TrustedProxies::default()).await;
+        // Without waiting in between, so that all of them are accepted in one go.
+        let _crowd: Vec<_> = (0..=PLACES)
+            .map(|_| std::net::TcpStream::connect(plain.address).unwrap())
+            .collect();
+        let counted = || {
+            [
+                "parlor_http_disconnected_total{reason=\"idle\"}",
+                "parlor_http_refused_total{reason=\"connections\"}",
+            ]
+            .map(|name| plain.counted(name))
+        };
+        soon(async {
+            while counted() == [0, 0] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(counted(), [1, 0]);
+    });
+    on_the_worker.await.unwrap();
 }

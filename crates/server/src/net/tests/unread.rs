@@ -11,8 +11,8 @@ use super::*;
 use crate::limits::UnsentLimits;
 
 /// A server in the clear.
-struct Plain {
-    address: SocketAddr,
+pub(super) struct Plain {
+    pub(super) address: SocketAddr,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
@@ -23,7 +23,7 @@ impl Drop for Plain {
     }
 }
 
-async fn plain(router: Router, connections: usize, trusted: TrustedProxies) -> Plain {
+pub(super) async fn plain(router: Router, connections: usize, trusted: TrustedProxies) -> Plain {
     let listeners = bind("--listen", "127.0.0.1:0").await.unwrap();
     let address = listeners[0].local_addr().unwrap();
     let bounds = ConnectionLimits {
@@ -57,7 +57,7 @@ impl Plain {
     }
 
     /// One number of the metrics; 0 when it is not there.
-    fn counted(&self, name: &str) -> u64 {
+    pub(super) fn counted(&self, name: &str) -> u64 {
         let text = self.metrics.text(&parlor_sfu::Stats::default());
         let mut lines = text.lines();
         let value = lines.find_map(|line| line.strip_prefix(name));
