@@ -189,6 +189,14 @@ impl Chat {
         at.ok().map(|at| self.get(at))
     }
 
+    /// The messages after a time.
+    fn after(&self, at_ms: i64) -> impl Iterator<Item = &ChatMessage> {
+        let start = self
+            .messages
+            .partition_point(|held| held.message.at_ms <= at_ms);
+        self.messages.range(start..).map(|held| &held.message)
+    }
+
     fn get(&self, at: usize) -> &ChatMessage {
         &self.messages[at].message
     }

@@ -96,6 +96,9 @@ pub struct Limits {
     /// one store and of all polls, which are always read as a whole. New polls take half of it, so
     /// that there is room for votes.
     pub reply_bytes: usize,
+    /// Bytes of all polls with their votes, which are always read as a whole. New ones are refused when
+    /// three quarters are taken: the rest is for votes.
+    pub poll_bytes: usize,
     /// Messages.
     pub chat: Rate,
     /// Messages with files or pictures.
@@ -201,6 +204,7 @@ impl Default for Limits {
             },
             one_by_one: 200,
             reply_bytes: 2 << 20,
+            poll_bytes: 3 << 20,
             chat: Rate::per_minute(180),
             chat_files: Rate::per_minute(20),
             chat_text: 2000,

@@ -56,10 +56,10 @@ impl Polls {
         id
     }
 
-    /// Adds a poll, as long as half of what clients read in one reply is left for votes.
+    /// Adds a poll, as long as a quarter of what clients read in one reply is left for votes.
     fn add(&mut self, poll: Poll, limits: &Limits) -> Outcome {
         let held = Held::from(poll);
-        if self.bytes + held.whole.len() > limits.reply_bytes / 2 {
+        if self.bytes + held.whole.len() > limits.poll_bytes / 4 * 3 {
             return Err(Refusal::new(409, "the polls of this session are full"));
         }
         self.bytes += held.whole.len();
@@ -71,7 +71,7 @@ impl Polls {
     fn put(&mut self, at: usize, poll: Poll, limits: &Limits) -> Outcome {
         let held = Held::from(poll);
         let bytes = self.bytes - self.all[at].whole.len() + held.whole.len();
-        if bytes > limits.reply_bytes {
+        if bytes > limits.poll_bytes {
             return Err(Refusal::new(409, "the polls of this session are full"));
         }
         self.bytes = bytes;

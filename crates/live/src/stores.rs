@@ -289,7 +289,7 @@ impl Room {
             return Err(Refusal::new(409, "the stores of this session are full"));
         }
         // Clients read a store as a whole, in one reply.
-        if store.map_or(0, |store| store.bytes) - old + new > limits.reply_bytes {
+        if new > old && store.map_or(0, |store| store.bytes) - old + new > limits.reply_bytes {
             return Err(Refusal::new(409, "this store is full"));
         }
         Ok(())

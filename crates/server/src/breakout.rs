@@ -279,6 +279,12 @@ impl<'p> Family<'p> {
             return Err(Refusal::new(404, "there is no such breakout room").into());
         }
         let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
+        // Nobody could be moved out of them first: whoever is inside would be thrown out of the call.
+        if !self.parent.active && self.has_people(&ids).await? {
+            let message =
+                "this meeting takes nobody in: its breakout rooms stay until they are empty";
+            return Err(Refusal::new(403, message).into());
+        }
         meetings::disconnect(self.parlor, self.app, self.parent.id, &ids).await?;
         for id in ids {
             records::tell_changed(&self.parlor.live, self.app, id).await;
@@ -296,6 +302,16 @@ impl<'p> Family<'p> {
             payloads: payloads.collect(),
         };
         Ok(reply(request, &response).into())
+    }
+
+    async fn has_people(&self, rooms: &[MeetingId]) -> Result<bool, Failure> {
+        for room in rooms {
+            let asked = self.parlor.live.ask(self.app, *room, Command::Who);
+            if matches!(asked.await?, Answer::Who(_, present) if !present.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A message of the app to other rooms; its reply is the sender's own copy.

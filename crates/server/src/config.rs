@@ -256,7 +256,13 @@ pub struct Settings {
     #[arg(long, global = true, env = "PARLOR_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// Send traces to this OTLP/HTTP collector, e.g. `http://localhost:4318`
-    #[arg(long, global = true, env = "PARLOR_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLOR_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub otlp_endpoint: Option<SecretText>,
     /// Life of a join token in seconds when the caller does not say [default: 8640000, 100 days]
     #[arg(
@@ -550,8 +556,13 @@ impl Settings {
         };
         let text = std::fs::read_to_string(path)
             .map_err(|error| anyhow::anyhow!("the settings file {}: {error}", path.display()))?;
-        let file: Self = toml::from_str(&text)
-            .map_err(|error| anyhow::anyhow!("the settings file {}: {error}", path.display()))?;
+        // The whole error would show the line, which may hold a secret.
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| 1 + before.matches('\n').count());
+            let (path, message) = (path.display(), error.message());
+            anyhow::anyhow!("the settings file {path}, line {line}: {message}")
+        })?;
         Ok(first_of!(
             self,
             file,
@@ -872,6 +883,27 @@ mod tests {
                 .to_string()
                 .contains("listne")
         );
+    }
+
+    #[test]
+    fn an_error_in_the_file_shows_no_value() {
+        for line in [
+            "databse = \"postgres://u:hunter2@h/d\"",
+            "api_token = \"hunter2",
+            "body_bytes = \"hunter2\"",
+        ] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            writeln!(file, "listen = \"0.0.0.0:1\"\n{line}").unwrap();
+            let flags = Settings {
+                config: Some(file.path().into()),
+                ..Settings::default()
+            };
+            let error = flags.with_file().unwrap_err().to_string();
+            assert!(
+                error.contains("line 2") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -31,9 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parlor_live::{
-    Answer, Command, ConnectionId, Delegated, MediaAnswer, Newcomer, OrderId, Refusal,
-};
+use parlor_live::{Answer, Command, ConnectionId, Delegated, MediaAnswer, Newcomer, OrderId, Refusal, error_frame};
 use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_sfu::Media;
 use parlor_store::{Db, Error};
@@ -205,7 +203,10 @@ impl LiveSessions {
     async fn delegate(&self, app: AppId, meeting: MeetingId, task: &Delegated) -> Done {
         match self.breakout.get() {
             Some(breakout) => breakout.perform(app, meeting, task).await,
-            None => Done::default(),
+            None => {
+                let refusal = Refusal::new(501, "this server has no breakout rooms");
+                error_frame(task.request.id.as_deref(), &refusal).into()
+            }
         }
     }
 

@@ -102,6 +102,8 @@ pub(crate) struct Reading {
     shape: Shape,
     /// What of it is left.
     page: Page,
+    /// The time of the last message when it began.
+    began_after_ms: i64,
     /// The times of those that were found: no two messages have the same.
     found: Vec<i64>,
     bytes: usize,
@@ -118,7 +120,14 @@ impl Room {
         (wanted, shape): (Wanted, Shape),
         page: Page,
     ) -> Outcome {
-        let user = self.peers[asked.seat].user();
+        let peer = &self.peers[asked.seat];
+        let user = peer.user();
+        if !peer.is_inside() {
+            // Those who wait read nothing, and need not wait for that.
+            let frame = frame_with(asked.request.event, asked.request.id.as_deref(), 0, |_| {});
+            turn.send(vec![asked.connection], frame);
+            return Ok(());
+        }
         let open = self.work.readings.iter();
         let theirs = open.filter(|reading| {
             let peer = self.peers.get(reading.seat);
@@ -131,7 +140,7 @@ impl Room {
             full |= count == AT_ONCE || (searches(&wanted) && searches(&reading.wanted));
         }
         if full {
-            let message = "a search of this person goes on: wait for its answer";
+            let message = "what this person reads of the chat goes on: wait for its answer";
             return Err(Refusal::new(429, message));
         }
         let reading = Reading {
@@ -142,6 +151,11 @@ impl Room {
             wanted,
             shape,
             page,
+            began_after_ms: self
+                .chat
+                .messages
+                .back()
+                .map_or(i64::MIN, |held| held.message.at_ms),
             found: Vec::new(),
             bytes: 0,
             more: false,
@@ -157,7 +171,7 @@ impl Room {
             return;
         }
         let peer = &self.peers[reading.seat];
-        // Those who wait read nothing.
+        // Whoever was put out meanwhile reads nothing.
         let (inside, user) = (peer.is_inside(), peer.user());
         let may = |message: &ChatMessage| inside && message.is_for(user);
         let (done, looked) = reading.slice(&self.chat, self.limits.search_bytes, may);
@@ -174,6 +188,10 @@ impl Room {
         let mut found: Vec<&ChatMessage> = found.filter(|message| may(message)).collect();
         if reading.shape == Shape::Reversed {
             found.reverse();
+            // The client puts the answer in the place of what it has, so what was said between the
+            // slices must be in it.
+            let newer = self.chat.after(reading.began_after_ms);
+            found.extend(newer.filter(|message| may(message)));
         }
         let frame = reading.reply(&found);
         turn.send(vec![reading.connection], frame);

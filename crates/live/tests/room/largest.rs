@@ -26,8 +26,9 @@ use crate::world::{Received, World, join};
 const MEETING: u32 = 200;
 /// What one input may cost, in steps: two milliseconds, of which a step takes a tenth of a microsecond.
 const MOST: usize = 20_000;
-/// What one input may make others be sent, in bytes: as much as a reply holds, and some.
-const MOST_BYTES: usize = (2 << 20) + (64 << 10);
+/// What one input may make others be sent, in bytes: as much as the largest reply holds, that of polls,
+/// and some.
+const MOST_BYTES: usize = (3 << 20) + (64 << 10);
 /// How often each frame is sent: once where times say nothing.
 const RUNS: usize = if cfg!(debug_assertions) { 1 } else { 7 };
 

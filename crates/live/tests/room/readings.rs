@@ -207,3 +207,38 @@ fn so_many_readings_of_a_person_are_under_way_at_once_and_not_more() {
     assert_eq!(told, 4);
     assert!(!ask(&mut world, one).refused());
 }
+
+#[test]
+fn what_is_said_while_the_history_is_read_is_in_it() {
+    let mut world = World::new(Limits {
+        search_bytes: 1,
+        ..limits()
+    });
+    let one = join(&mut world, &host(0));
+    let two = join(&mut world, &host(1));
+    let say = |world: &mut World, text: &str| {
+        let say = SendChatMessageToRoomRequest {
+            payload_type: 0,
+            payload: text.to_owned(),
+        };
+        let said = world.raw(two, event::SEND_MESSAGE_TO_ROOM, None, &say);
+        assert!(!said.frames[0].is_error());
+    };
+    for text in ["one", "two", "three"] {
+        say(&mut world, text);
+        world.pass(5);
+    }
+    let number = event::GET_MESSAGES;
+    let mut asked = world.ask(one, number, &());
+    assert!(asked.replies.is_empty(), "it takes one slice only");
+    say(&mut world, "four");
+    let mut slices = 0;
+    while asked.done.of(one, number).is_empty() {
+        asked.done = world.pass(1);
+        slices += 1;
+        assert!(slices < 100, "it never ends");
+    }
+    let read: GetChatMessagesResponse = asked.done.one(one, number);
+    let texts: Vec<String> = read.messages.into_iter().map(|said| said.payload).collect();
+    assert_eq!(texts, ["one", "two", "three", "four"]);
+}

@@ -38,7 +38,10 @@ async fn is_all_there(place: &Place) {
         let meetings = get(&format!("/{app}/meetings")).await;
         assert_eq!(meetings["data"][0]["title"], "A meeting of version 0.1");
         let meeting = id(&meetings["data"][0]);
-        let people = get(&format!("/{app}/meetings/{meeting}/participants?sort_order=ASC")).await;
+        let people = get(&format!(
+            "/{app}/meetings/{meeting}/participants?sort_order=ASC"
+        ))
+        .await;
         assert_eq!(people["paging"]["total_count"], 2);
         assert_eq!(people["data"][0]["custom_participant_id"], "ada");
         assert_eq!(people["data"][0]["name"], "Ada");
