@@ -131,7 +131,7 @@ impl Room {
             full |= count == AT_ONCE || (searches(&wanted) && searches(&reading.wanted));
         }
         if full {
-            let message = "a search of this person goes on: wait for its answer";
+            let message = "what this person reads of the chat goes on: wait for its answer";
             return Err(Refusal::new(429, message));
         }
         let reading = Reading {
