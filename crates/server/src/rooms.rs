@@ -31,7 +31,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use parlor_live::{Answer, Command, ConnectionId, Delegated, MediaAnswer, Newcomer, OrderId, Refusal, error_frame};
+use parlor_live::{
+    Answer, Command, ConnectionId, Delegated, MediaAnswer, Newcomer, OrderId, Refusal, error_frame,
+};
 use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_sfu::Media;
 use parlor_store::{Db, Error};
