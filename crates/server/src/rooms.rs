@@ -203,12 +203,11 @@ impl LiveSessions {
     }
 
     async fn delegate(&self, app: AppId, meeting: MeetingId, task: &Delegated) -> Done {
-        match self.breakout.get() {
-            Some(breakout) => breakout.perform(app, meeting, task).await,
-            None => {
-                let refusal = Refusal::new(501, "this server has no breakout rooms");
-                error_frame(task.request.id.as_deref(), &refusal).into()
-            }
+        if let Some(breakout) = self.breakout.get() {
+            breakout.perform(app, meeting, task).await
+        } else {
+            let refusal = Refusal::new(501, "this server has no breakout rooms");
+            error_frame(task.request.id.as_deref(), &refusal).into()
         }
     }
 

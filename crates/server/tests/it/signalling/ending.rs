@@ -26,6 +26,7 @@ on_both_databases![
     an_inactive_meeting_takes_nobody_into_its_breakout_rooms,
     breakout_rooms_are_open_or_closed_as_the_meeting_was_last,
     nobody_is_moved_to_where_nobody_is_taken_in,
+    rooms_of_an_inactive_meeting_stay_until_they_are_empty,
     sessions_of_rooms_that_were_removed_are_listed,
 ];
 
@@ -64,13 +65,17 @@ async fn details(server: &Server, person: &Identity) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// The host removes the first room, which nobody is in any more.
-async fn remove_the_first(rooms: &Divided) {
-    let remove = DisableConnectedRoomsRequest {
+fn removal_of_the_first(rooms: &Divided) -> DisableConnectedRoomsRequest {
+    DisableConnectedRoomsRequest {
         payloads: vec![DisableRoomPayload {
             id: Some(rooms.rooms[0].clone()),
         }],
-    };
+    }
+}
+
+/// The host removes the first room, which nobody is in any more.
+async fn remove_the_first(rooms: &Divided) {
+    let remove = removal_of_the_first(rooms);
     let removed = event::DELETE_CONNECTED_ROOMS;
     let reply = rooms
         .host
@@ -293,6 +298,22 @@ async fn nobody_is_moved_to_where_nobody_is_taken_in(server: &Server) {
     for peer in [&bob, &carol] {
         assert!(peer.untaken(&[event::TRANSFER_PEER]).is_empty());
     }
+}
+
+/// Whoever closes rooms moves everybody out first, and that is refused.
+async fn rooms_of_an_inactive_meeting_stay_until_they_are_empty(server: &Server) {
+    let rooms = Divided::of(server).await;
+    let (bob, _) = rooms.moved(0).await;
+    set_status(&rooms.meeting, &rooms.meeting.id, "INACTIVE").await;
+    let removal = removal_of_the_first(&rooms);
+    let refused = rooms
+        .host
+        .refused(event::DELETE_CONNECTED_ROOMS, &removal)
+        .await;
+    assert_eq!(refused.unwrap().code, 403);
+    say(&bob, "we go on").await;
+    bob.leave().await.unwrap();
+    remove_the_first(&rooms).await;
 }
 
 async fn sessions_of_rooms_that_were_removed_are_listed(server: &Server) {
