@@ -132,6 +132,18 @@ fn imports_between_folders(source: &Path) -> BTreeMap<String, BTreeSet<String>> 
         .iter()
         .map(|(module, _)| module[0].clone())
         .collect();
+    // What the root of the crate has from its modules: `crate::Error` is of `error`.
+    let root = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let mut shown = Vec::new();
+    for statement in code(&root).split(';') {
+        if let Some((_, tree)) = statement.split_once("use ") {
+            expand("", &tree.replace('\n', " "), &mut shown);
+        }
+    }
+    let of_root: BTreeMap<&str, &str> = shown
+        .iter()
+        .filter_map(|path| Some((path.rsplit("::").next()?, path.split("::").next()?)))
+        .collect();
     let mut graph = BTreeMap::<String, BTreeSet<String>>::new();
     for (module, text) in &modules {
         let from = graph.entry(module[0].clone()).or_default();
