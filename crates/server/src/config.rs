@@ -560,7 +560,7 @@ impl Settings {
         let file: Self = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(1, |before| 1 + before.matches('\n').count());
-            let (path, message) = (path.display(), error.message());
+            let (path, message) = (path.display(), without_value(error.message()));
             anyhow::anyhow!("the settings file {path}, line {line}: {message}")
         })?;
         Ok(first_of!(
@@ -841,6 +841,16 @@ impl Settings {
     /// The directory of the embedded database and of what else the server keeps.
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| "data".into())
+    }
+}
+
+/// What is wrong with a setting, without what it was set to: `invalid type: string "…", expected usize`.
+fn without_value(message: &str) -> String {
+    match (message.split_once(": "), message.rfind(", expected")) {
+        (Some((kind, _)), Some(expected)) if kind.starts_with("invalid") => {
+            format!("{kind}{}", &message[expected..])
+        }
+        _ => message.to_owned(),
     }
 }
 

@@ -47,7 +47,7 @@ async fn is_all_there(place: &Place) {
         assert_eq!(people["data"][0]["name"], "Ada");
         assert_eq!(people["data"][1]["custom_participant_id"], "bob");
         let presets = get(&format!("/{app}/presets")).await;
-        assert!(presets["paging"]["total_count"].as_u64().unwrap() >= 8);
+        assert_eq!(presets["paging"]["total_count"], 7);
         parlor.db.close().await;
     }
 }
