@@ -13,11 +13,15 @@ use prost::Message;
 use crate::input::Request;
 use crate::output::{Delegated, Output, Refusal};
 use crate::peer::Seat;
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 impl Room {
     /// `getConnectedRoomsDump`. Every join asks for it, and most meetings have no breakout rooms.
-    pub(crate) fn breakout_rooms(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn breakout_rooms(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.inside(asked.seat)?;
         if !self.meeting.is_connected() {
             asked.reply(turn, &self.no_rooms());
@@ -35,7 +39,7 @@ impl Room {
     pub(crate) fn make_breakout_rooms(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
     ) -> Outcome {
         self.may_alter(asked.seat)?;
         let request: CreateConnectedRoomsRequest = asked.message()?;
@@ -48,7 +52,7 @@ impl Room {
     pub(crate) fn remove_breakout_rooms(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
     ) -> Outcome {
         self.may_alter(asked.seat)?;
         let mut request: DisableConnectedRoomsRequest = asked.message()?;
@@ -62,7 +66,11 @@ impl Room {
     }
 
     /// `movePeers`: each person once. Clients name somebody twice who is there with two clients.
-    pub(crate) fn move_peers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn move_peers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.inside(asked.seat)?;
         let mut request: MovePeersBetweenRoomsRequest = asked.message()?;
         self.may_move(asked.seat, &request)?;
@@ -159,7 +167,12 @@ impl Room {
     }
 
     /// Passes a request on to the server, with nothing in it but what was checked.
-    pub(crate) fn delegate(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, checked: &impl Message) {
+    pub(crate) fn delegate(
+        &self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+        checked: &impl Message,
+    ) {
         let peer = &self.peers[asked.seat];
         let delegated = Delegated {
             peer: peer.id(),
@@ -175,7 +188,7 @@ impl Room {
 }
 
 /// The bound on what one request makes the server do.
-pub(crate) fn at_most(asked: &Asked<'_>, count: usize, of: &str) -> Outcome {
+pub(crate) fn at_most(asked: &RequestContext<'_>, count: usize, of: &str) -> Outcome {
     let most = asked.rule.work.most();
     if count <= most {
         Ok(())

@@ -10,14 +10,14 @@ use crate::breakout::at_most;
 use crate::frame::named;
 use crate::output::Refusal;
 use crate::peer::sees;
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// The type of the message that moves everybody's view.
 const SPOTLIGHT: &str = "spotlight";
 
 impl Room {
     /// `broadcastMessage`: to everybody; the sender's reply is its own copy.
-    pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let mut message = self.broadcast_of(asked)?;
         // They say nothing here, and everybody would be sent them.
         message.ids.clear();
@@ -30,7 +30,11 @@ impl Room {
     }
 
     /// `broadcastToEntity`: to some peers of this room, or to other rooms.
-    pub(crate) fn broadcast_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn broadcast_to_some(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let mut message = self.broadcast_of(asked)?;
         if message.broadcast_type() == BroadcastType::Rooms {
             let peer = &self.peers[asked.seat];
@@ -57,7 +61,7 @@ impl Room {
         Ok(())
     }
 
-    fn broadcast_of(&self, asked: &Asked<'_>) -> Result<BroadcastMessage, Refusal> {
+    fn broadcast_of(&self, asked: &RequestContext<'_>) -> Result<BroadcastMessage, Refusal> {
         let peer = self.inside(asked.seat)?;
         let message: BroadcastMessage = asked.message()?;
         if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {

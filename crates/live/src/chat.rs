@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::input::ConnectionId;
 use crate::limits::Limits;
 use crate::output::Refusal;
-use crate::room::{Asked, Room};
+use crate::room::{RequestContext, Room};
 
 /// What a message's payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl Chat {
 
 impl Room {
     /// The sockets of those who may read a message, but the one that asked.
-    fn readers(&self, message: &ChatMessage, asked: &Asked<'_>) -> Vec<ConnectionId> {
+    fn readers(&self, message: &ChatMessage, asked: &RequestContext<'_>) -> Vec<ConnectionId> {
         let mut to = self
             .peers
             .sockets(|peer| peer.is_inside() && message.is_for(peer.user()));

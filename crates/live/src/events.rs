@@ -8,10 +8,10 @@ use parlor_protocol::signal::event;
 
 use crate::limits::{Allowance, Limits, Rate, frames};
 use crate::peer::Allowances;
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// What is done about an event.
-pub(crate) type Handler = fn(&mut Room, &mut Turn<'_>, &Asked<'_>) -> Outcome;
+pub(crate) type Handler = fn(&mut Room, &mut Turn<'_>, &RequestContext<'_>) -> Outcome;
 
 /// One event.
 pub(crate) struct EventRule {

@@ -34,7 +34,7 @@ use prost::Message;
 use crate::input::ConnectionId;
 use crate::output::{MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Seat, sees};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// The error reply of the media plane. Clients read it as JSON, and make their transport anew when
 /// it says one of two things (docs/spec/media.md 0.3).
@@ -65,12 +65,20 @@ impl Room {
         clippy::unnecessary_wraps,
         reason = "handlers of the event table have one shape"
     )]
-    pub(crate) fn audio_activity(&mut self, _turn: &mut Turn<'_>, _asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn audio_activity(
+        &mut self,
+        _turn: &mut Turn<'_>,
+        _asked: &RequestContext<'_>,
+    ) -> Outcome {
         Ok(())
     }
 
     /// Clients prepare their media before they join the room, those who will have to wait as well.
-    pub(crate) fn media_join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn media_join(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: PeerJoinRequest = asked.message()?;
         let seat = asked.seat;
         let peer = &self.peers[seat];
@@ -91,7 +99,7 @@ impl Room {
     pub(crate) fn media_join_complete(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
     ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
@@ -133,7 +141,11 @@ impl Room {
         clippy::unnecessary_wraps,
         reason = "handlers of the event table have one shape"
     )]
-    pub(crate) fn media_leave(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn media_leave(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.stop_media(turn, asked.seat);
         self.free_media(turn, asked.seat, false);
         asked.reply(turn, &PeerLeaveResponse { closed: false });
@@ -215,7 +227,7 @@ impl Room {
     }
 
     /// Keeps one peer in view for everybody, the sender included; nobody when the id is empty.
-    pub(crate) fn pin(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn pin(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.pin_participant {
             return Err(Refusal::forbidden("pin_participant"));
@@ -248,7 +260,7 @@ impl Room {
     }
 
     /// A new name in the middle of a call: of the peer itself, whatever id it sends.
-    pub(crate) fn rename(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn rename(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let request: PeerDisplayNameEditRequest = asked.message()?;
         let longest = self.limits.name;
         let peer = &mut self.peers[asked.seat];

@@ -17,7 +17,7 @@ use crate::input::Person;
 use crate::media::Silencer;
 use crate::output::{Answer, Refusal, Source};
 use crate::peer::{Peer, Place, Seat};
-use crate::room::{Act, Asked, Door, Outcome, Room, Turn};
+use crate::room::{Act, Door, Outcome, RequestContext, Room, Turn};
 
 /// Whether a peer has asked to come in, and was not thrown out before.
 fn may_be_removed(peer: &Peer) -> bool {
@@ -37,7 +37,7 @@ fn mute() -> impl Fn(Seat) -> Act {
 impl Room {
     /// `kick`. Clients send it twice, and must not be answered on the same event: whoever receives
     /// it leaves.
-    pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         self.must_kick(asked)?;
         let request: RemoveParticipantsRequest = asked.message()?;
         let named = named::<PeerId>(&request.peer_ids);
@@ -53,7 +53,7 @@ impl Room {
     }
 
     /// `kickAll`: everybody goes, who asked included, and the session ends.
-    pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         self.must_kick(asked)?;
         let request: KickAllPeersRequest = asked.message()?;
         // Clients always ask for it, so those who may not are not refused what they may.
@@ -65,7 +65,7 @@ impl Room {
         Ok(())
     }
 
-    fn must_kick(&self, asked: &Asked<'_>) -> Outcome {
+    fn must_kick(&self, asked: &RequestContext<'_>) -> Outcome {
         let peer = &self.peers[asked.seat];
         if peer.is_inside() && peer.permissions.kick_participant {
             Ok(())

@@ -21,7 +21,7 @@ use crate::breakout::at_most;
 use crate::frame::named;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Seat};
-use crate::room::{Act, Asked, Outcome, Room, Turn};
+use crate::room::{Act, Outcome, RequestContext, Room, Turn};
 use crate::roster::first_stage;
 
 /// The permissions with what was changed about them. Fields that a patch does not set stay.
@@ -162,7 +162,11 @@ struct Preset<'p> {
 
 impl Room {
     /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
-    pub(crate) fn read_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn read_permissions(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let me = &self.peers[asked.seat];
         let forbidden = || Refusal::forbidden("can_change_participant_permissions");
         if !me.is_inside() {
@@ -202,7 +206,11 @@ impl Room {
     }
 
     /// `updateUserPreset`.
-    pub(crate) fn update_permissions(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn update_permissions(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let me = &self.peers[asked.seat];
         if !me.is_inside() || !me.permissions.can_change_participant_permissions {
             return Err(Refusal::forbidden("can_change_participant_permissions"));

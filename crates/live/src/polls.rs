@@ -15,7 +15,7 @@ use crate::input::{ConnectionId, NewPoll};
 use crate::limits::Limits;
 use crate::output::{Answer, EntryKind, Refusal};
 use crate::peer::{Peer, Seat};
-use crate::room::{Asked, Deadline, Outcome, Room, Turn};
+use crate::room::{Deadline, Outcome, RequestContext, Room, Turn};
 use view::{Held, View, Visibility};
 
 /// Votes are told at most so often: each change of a poll is the whole of it, to everybody. In large
@@ -114,7 +114,11 @@ fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
 
 impl Room {
     /// `createPoll`.
-    pub(crate) fn create_poll(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn create_poll(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_create {
             return Err(Refusal::forbidden("polls.can_create"));
@@ -152,7 +156,11 @@ impl Room {
     }
 
     /// `getPolls`.
-    pub(crate) fn list_polls(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn list_polls(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let me = &self.peers[asked.seat];
         if !me.permissions.polls.can_view {
             return Err(Refusal::forbidden("polls.can_view"));
@@ -170,7 +178,7 @@ impl Room {
     }
 
     /// `votePoll`: one vote for each person.
-    pub(crate) fn vote(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn vote(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let me = self.inside(asked.seat)?;
         if !me.permissions.polls.can_vote {
             return Err(Refusal::forbidden("polls.can_vote"));
@@ -290,7 +298,7 @@ impl Room {
     }
 
     /// Who changed a poll gets it as a reply.
-    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, at: usize) {
+    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &RequestContext<'_>, at: usize) {
         let user = self.peers[asked.seat].user().to_string();
         let view = View::of(&self.polls.all[at], &user);
         view::reply(turn, asked, &[view]);

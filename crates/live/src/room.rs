@@ -1,13 +1,13 @@
 //! The way of an input to its handler.
 
-mod asked;
 mod deadlines;
+mod request;
 mod session;
 mod time;
 mod work;
 
-pub(crate) use asked::Asked;
 pub(crate) use deadlines::Deadline;
+pub(crate) use request::RequestContext;
 pub(crate) use session::{Gone, Session, Standing};
 pub use time::{At, Monotonic};
 pub(crate) use time::{Latest, Moment};
@@ -407,7 +407,7 @@ impl Room {
         if let Some((left, rate, refusal)) = rule.rate.spent_first(left, &self.limits) {
             left.spend(rate, turn.monotonic, refusal)?;
         }
-        let asked = Asked {
+        let asked = RequestContext {
             seat,
             connection,
             request,

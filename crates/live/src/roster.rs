@@ -13,7 +13,7 @@ use crate::input::{ConnectionId, Newcomer};
 use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
 use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
 use crate::permissions::patched;
-use crate::room::{Act, Asked, Deadline, Door, Gone, Monotonic, Outcome, Room, Turn};
+use crate::room::{Act, Deadline, Door, Gone, Monotonic, Outcome, RequestContext, Room, Turn};
 
 /// `RoomPeersInfoResponse` of peers that are encoded already: the same on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -179,7 +179,7 @@ impl Room {
     }
 
     /// `joinRoom`: idempotent, because clients join again after every reconnect.
-    pub(crate) fn join(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn join(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let request: JoinRoomRequest = asked.message()?;
         let seat = asked.seat;
         self.may_join(seat)?;
@@ -406,7 +406,7 @@ impl Room {
         clippy::unnecessary_wraps,
         reason = "handlers of the event table have one shape"
     )]
-    pub(crate) fn room_info(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn room_info(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         // Before the first join nothing has started; clients keep the first time they are told.
         let live = self.session.live;
         let started = i64::from(live) * self.session.record.started_ms / 1000;
@@ -423,7 +423,7 @@ impl Room {
 
     /// `getRoomPeersInfo`: everybody that the peer is told of, or a page of a search. Clients ask
     /// before they join as well; those who would have to wait are told of nobody.
-    pub(crate) fn roster(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn roster(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let page: RoomPeersInfoRequest = asked.message()?;
         let me = &self.peers[asked.seat];
         let looks_in = self.looks_in(asked.seat);
@@ -449,7 +449,7 @@ impl Room {
     }
 
     /// `getPeerInfo`.
-    pub(crate) fn peer_info(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn peer_info(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let request: GetPeerInfoRequest = asked.message()?;
         let me = &self.peers[asked.seat];
         let found = self.peers.seat_named(&request.peer_id);

@@ -12,11 +12,15 @@ use parlor_protocol::signal::socket::room::{GetRoomStageStateResponse, StageType
 use crate::frame::named;
 use crate::output::Refusal;
 use crate::peer::{Peer, Seat};
-use crate::room::{Act, Asked, Outcome, Room, Turn};
+use crate::room::{Act, Outcome, RequestContext, Room, Turn};
 
 impl Room {
     /// `requestStageAccess`.
-    pub(crate) fn request_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn request_stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let peer = self.staged(asked.seat)?;
         match (peer.stage_access(), peer.stage) {
             (MediaPermission::NotAllowed, _) => Err(Refusal::forbidden("stage_access")),
@@ -38,7 +42,7 @@ impl Room {
     pub(crate) fn cancel_stage_request(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
     ) -> Outcome {
         let peer = self.staged(asked.seat)?;
         if matches!(
@@ -52,14 +56,22 @@ impl Room {
     }
 
     /// `getStageRequests`.
-    pub(crate) fn stage_requests(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn stage_requests(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.must_accept_stage(asked)?;
         asked.reply(turn, &self.requests());
         Ok(())
     }
 
     /// `grantStageAccess`: also to people who have not asked.
-    pub(crate) fn grant_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn grant_stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.must_accept_stage(asked)?;
         let request: GrantStageAccessRequest = asked.message()?;
         let people = self.staged_among(&request.user_ids);
@@ -90,7 +102,7 @@ impl Room {
     fn decide(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         people: Vec<Seat>,
         act: fn(Seat) -> Act,
     ) -> Outcome {
@@ -102,7 +114,11 @@ impl Room {
     }
 
     /// `denyStageAccess`.
-    pub(crate) fn deny_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn deny_stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.must_accept_stage(asked)?;
         let request: DenyStageAccessRequest = asked.message()?;
         let people = self.staged_among(&request.user_ids);
@@ -132,7 +148,11 @@ impl Room {
     }
 
     /// `joinStage`, answered on the status event.
-    pub(crate) fn join_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn join_stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let peer = self.staged(asked.seat)?;
         let up = matches!(peer.stage, StageType::OnStage | StageType::ApprovedStage);
         if !up && peer.stage_access() != MediaPermission::Allowed {
@@ -145,7 +165,11 @@ impl Room {
     }
 
     /// `leaveStage`: the own place on it, or somebody else's.
-    pub(crate) fn leave_stage(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn leave_stage(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.staged(asked.seat)?;
         let request: LeaveStageRequest = asked.message()?;
         let me = self.staged(asked.seat)?;
@@ -185,7 +209,11 @@ impl Room {
     }
 
     /// `getRoomStageState`.
-    pub(crate) fn stage_state(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn stage_state(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.staged(asked.seat)?;
         let me = &self.peers[asked.seat];
         let at = |stage| {
@@ -237,7 +265,7 @@ impl Room {
         })
     }
 
-    fn must_accept_stage(&self, asked: &Asked<'_>) -> Outcome {
+    fn must_accept_stage(&self, asked: &RequestContext<'_>) -> Outcome {
         if self.staged(asked.seat)?.accepts_stage() {
             Ok(())
         } else {

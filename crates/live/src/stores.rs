@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::frame::{head_len, put_length, put_text, text_len};
 use crate::output::{EntryKind, Refusal};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// The store in which clients agree on the plugins that are on.
 const PLUGINS: &str = "__rtk_plugins__";
@@ -123,7 +123,7 @@ fn good_name(name: &str) -> bool {
 impl Room {
     /// `storeGetKeys`: these keys, or all. Before a join as well, because clients read the store of
     /// plugins first; what else is in stores, those who would have to wait do not learn.
-    pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let request: PluginStoreGetKeysRequest = asked.message()?;
         let waits = !self.looks_in(asked.seat);
         let name = (request.plugin_id, request.store_name);
@@ -148,7 +148,11 @@ impl Room {
     }
 
     /// `storeInsertKeys`.
-    pub(crate) fn store_insert(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn store_insert(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.inside(asked.seat)?;
         let request: PluginStoreInsertKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
@@ -171,7 +175,7 @@ impl Room {
     fn items_of(
         &self,
         turn: &Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         mut keys: Vec<StoreKeys>,
     ) -> Vec<(String, Bytes)> {
         keys.sort_by(|one, other| one.store_key.cmp(&other.store_key));
@@ -193,7 +197,7 @@ impl Room {
     }
 
     /// An item that whoever asks changes now, without its key and content.
-    fn item_by(&self, turn: &Turn<'_>, asked: &Asked<'_>) -> PluginStoreItem {
+    fn item_by(&self, turn: &Turn<'_>, asked: &RequestContext<'_>) -> PluginStoreItem {
         PluginStoreItem {
             timestamp: turn.now_ms.to_string(),
             peer_id: self.peers[asked.seat].id().to_string(),
@@ -203,7 +207,11 @@ impl Room {
 
     /// `storeDeleteKeys`. What was removed is told without its content, which no client reads, and
     /// with who removed it: clients take no notice of what they did themselves.
-    pub(crate) fn store_delete(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn store_delete(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.inside(asked.seat)?;
         let request: PluginStoreDeleteKeysRequest = asked.message()?;
         let name = (request.plugin_id, request.store_name);
@@ -225,7 +233,7 @@ impl Room {
 
     fn may_write(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: &StoreName,
         keys: &[StoreKeys],
         starts: bool,
@@ -299,7 +307,7 @@ impl Room {
     fn tell_store(
         &self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: &StoreName,
         items: &[impl AsRef<[u8]>],
     ) {

@@ -12,7 +12,7 @@ use crate::frame::named;
 use crate::input::ConnectionId;
 use crate::output::{EntryKind, Refusal};
 use crate::peer::{Peer, Place, Seat};
-use crate::room::{Act, Asked, Deadline, Outcome, Room, Turn};
+use crate::room::{Act, Deadline, Outcome, RequestContext, Room, Turn};
 
 /// What letting somebody in costs by itself, in steps.
 const ADMIT_STEPS: usize = 20;
@@ -50,14 +50,18 @@ impl Room {
     }
 
     /// `getWaitingRoomRequests`.
-    pub(crate) fn waiting_list(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn waiting_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.must_decide(asked)?;
         asked.reply(turn, &self.waiting());
         Ok(())
     }
 
     /// `acceptWaitingRoomRequests`.
-    pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         self.must_decide(asked)?;
         let request: AcceptWaitingRoomRequests = asked.message()?;
         let people = self.waiting_among(&request.user_ids);
@@ -69,7 +73,7 @@ impl Room {
     }
 
     /// `denyWaitingRoomRequests`. The client leaves its socket open, so it is closed after a while.
-    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         self.must_decide(asked)?;
         let request: DenyWaitingRoomRequests = asked.message()?;
         let people = self.waiting_among(&request.user_ids);
@@ -171,7 +175,7 @@ impl Room {
         turn.push(to, event::WAITING_ROOM_REQUEST_ACCEPTED, &());
     }
 
-    fn must_decide(&self, asked: &Asked<'_>) -> Outcome {
+    fn must_decide(&self, asked: &RequestContext<'_>) -> Outcome {
         if decides(&self.peers[asked.seat]) {
             Ok(())
         } else {

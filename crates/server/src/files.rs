@@ -13,7 +13,7 @@ pub use storage::Files;
 
 use std::sync::Arc;
 
-use parlor_store::Db;
+use parlor_store::{Db, Statement};
 use uuid::Uuid;
 
 use self::underway::Underway;
@@ -22,6 +22,12 @@ use crate::clock::Clock;
 use crate::identity::app_owners::AppOwners;
 use crate::limits::Quotas;
 use crate::metrics::Metrics;
+
+pub(crate) fn statements() -> Vec<&'static Statement> {
+    let mut all = records::STATEMENTS.to_vec();
+    all.extend(upkeep::statements());
+    all
+}
 
 /// What keeps and records the files of chats.
 pub struct FileService {

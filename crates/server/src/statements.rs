@@ -19,6 +19,6 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(crate::identity::signing_keys::STATEMENTS);
     all.extend(crate::ops::sweeper::STATEMENTS);
     all.extend(crate::usage::STATEMENTS);
-    all.extend(crate::client::http::statements());
+    all.extend(crate::files::statements());
     all
 }

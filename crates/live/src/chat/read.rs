@@ -7,11 +7,15 @@ use parlor_protocol::signal::socket::chat::{
 };
 
 use super::reading::{Page, Shape, Wanted};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 impl Room {
     /// `getMessages`: the latest, oldest first.
-    pub(crate) fn chat_history(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn chat_history(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let latest = Page {
             at_ms: i64::MAX,
             before: true,
@@ -24,7 +28,7 @@ impl Room {
 
     /// `getPaginatedMessages`: before a time, newest first, or after it, oldest first; the time
     /// itself is in both.
-    pub(crate) fn chat_page(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn chat_page(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let request: GetPaginatedChatMessageRoomRequest = asked.message()?;
         let (at_ms, before) = (request.time_stamp, request.reversed);
         let page = Page::of(&self.limits, at_ms, before, request.size, request.from);
@@ -37,7 +41,11 @@ impl Room {
     }
 
     /// `searchChannelMessages`.
-    pub(crate) fn search_chat(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn search_chat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: SearchChatMessagesRequest = asked.message()?;
         let (at_ms, before) = (request.time_stamp, request.reversed);
         let page = Page::of(&self.limits, at_ms, before, request.size, request.from);

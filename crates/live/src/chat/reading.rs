@@ -10,7 +10,7 @@ use crate::input::ConnectionId;
 use crate::limits::Limits;
 use crate::output::Refusal;
 use crate::peer::Seat;
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// Readings of a person that are not at their ends, and one search among them.
 const AT_ONCE: usize = 4;
@@ -116,7 +116,7 @@ impl Room {
     pub(super) fn read_chat(
         &mut self,
         turn: &mut Turn<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         (wanted, shape): (Wanted, Shape),
         page: Page,
     ) -> Outcome {

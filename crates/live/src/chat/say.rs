@@ -15,11 +15,15 @@ use serde_json::value::RawValue;
 use super::{ChatMessage, PayloadType};
 use crate::output::{Record, Refusal};
 use crate::peer::{Peer, Seat, sees};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 impl Room {
     /// `sendMessageToRoom`.
-    pub(crate) fn say_to_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn say_to_all(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let chat = &self.inside(asked.seat)?.permissions.chat;
         if !chat.public.can_send {
             return Err(Refusal::forbidden("chat.public.can_send"));
@@ -34,7 +38,11 @@ impl Room {
     }
 
     /// `sendMessageToPeers`: to every client of the people behind these peers, and of the sender.
-    pub(crate) fn say_to_some(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn say_to_some(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let chat = &self.inside(asked.seat)?.permissions.chat;
         if !chat.private.can_send {
             return Err(Refusal::forbidden("chat.private.can_send"));
@@ -65,7 +73,11 @@ impl Room {
     }
 
     /// `editMessage`: by its author.
-    pub(crate) fn edit_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn edit_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         self.inside(asked.seat)?;
         let request: EditChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
@@ -93,7 +105,11 @@ impl Room {
     }
 
     /// `deleteMessage`: by its author.
-    pub(crate) fn delete_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn delete_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: DeleteChatMessageRequest = asked.message()?;
         let at = self.own_message(asked.seat, &request.chat_id)?;
         let Some(message) = self.chat.remove(at) else {
@@ -110,7 +126,11 @@ impl Room {
     }
 
     /// `pinMessage`: by anybody who could have said it there.
-    pub(crate) fn pin_message(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn pin_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: PinChatMessageRequest = asked.message()?;
         let me = self.inside(asked.seat)?;
         let (user, may) = (me.user(), me.permissions.chat.clone());
@@ -142,7 +162,7 @@ impl Room {
     }
 
     /// The sender gets its own copy like everybody else, once, with the request's id.
-    fn push_message(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, message: &ChatMessage) {
+    fn push_message(&self, turn: &mut Turn<'_>, asked: &RequestContext<'_>, message: &ChatMessage) {
         let others = self.readers(message, asked);
         let wire = Some(message.wire());
         if message.targets.is_empty() {
@@ -204,7 +224,12 @@ impl Room {
     }
 
     /// The payload's type, if the payload is one: clients fail on what is not.
-    fn checked(&self, asked: &Asked<'_>, kind: i32, payload: &str) -> Result<PayloadType, Refusal> {
+    fn checked(
+        &self,
+        asked: &RequestContext<'_>,
+        kind: i32,
+        payload: &str,
+    ) -> Result<PayloadType, Refusal> {
         self.inside(asked.seat)?;
         let kind = PayloadType::from_number(kind)
             .ok_or_else(|| Refusal::new(400, "there is no such payload_type"))?;

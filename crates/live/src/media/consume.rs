@@ -16,7 +16,7 @@ use super::orders::{gone, offer_to_subscriber, short, text};
 use super::tracks::{Pending, Waiting, Wish};
 use crate::output::{MediaOrder, Output, Refusal, Wanted};
 use crate::peer::{MediaState, Seat, sees};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// The track is not there, or not for this peer: clients do not ask again.
 const NOT_FOUND: &str = "not_found_track_error";
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 256;
 
 impl Room {
     /// `consume`.
-    pub(crate) fn consume(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn consume(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let seat = asked.seat;
         self.ready(seat)?;
         let request: ConsumePeersRequest = asked.message()?;
@@ -158,7 +158,11 @@ impl Room {
     }
 
     /// `renegotiateSessionDescription`: packets flow from the answer on.
-    pub(crate) fn renegotiate(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn renegotiate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
         let request: RenegotiateRequest = asked.message()?;
@@ -179,7 +183,11 @@ impl Room {
     }
 
     /// `closeConsumer`: what clients call consumer ids here are the lines.
-    pub(crate) fn close_consumers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn close_consumers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
         let request: ConsumerCloseRequest = asked.message()?;
@@ -216,7 +224,11 @@ impl Room {
     }
 
     /// `updateConsumersSimulcastConfig`.
-    pub(crate) fn prefer_layers(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn prefer_layers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
         let request: UpdateConsumersSimulcastConfigRequest = asked.message()?;

@@ -11,11 +11,15 @@ use super::produce::Silencer;
 use super::success;
 use crate::output::{Refusal, Source};
 use crate::peer::{Seat, sees};
-use crate::room::{Act, Asked, Outcome, Room, Turn};
+use crate::room::{Act, Outcome, RequestContext, Room, Turn};
 
 impl Room {
     /// `hostControlPeer`.
-    pub(crate) fn host_control(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn host_control(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: HostMediaControlForPeerRequest = asked.message()?;
         let sources = self.may_silence(asked, request.audio, request.video, request.scree_share)?;
         let me = &self.peers[asked.seat];
@@ -29,7 +33,11 @@ impl Room {
     }
 
     /// `hostControlAllPeers`: everybody but the peer that asks.
-    pub(crate) fn host_control_all(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn host_control_all(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: HostMediaControlForAllPeerRequest = asked.message()?;
         let sources =
             self.may_silence(asked, request.audio, request.video, request.screen_share)?;
@@ -69,7 +77,7 @@ impl Room {
     /// What is to be silenced, if the peer may.
     fn may_silence(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         audio: bool,
         video: bool,
         screen: bool,

@@ -14,7 +14,7 @@ use super::tracks::{Pending, Transport, Waiting};
 use crate::input::MediaAnswer;
 use crate::output::{MediaOrder, OrderId, Output, Refusal};
 use crate::peer::{MediaState, Place, Seat};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// What a refusal to use a transport says that is there no more.
 pub(super) fn gone() -> Refusal {
@@ -52,7 +52,11 @@ pub(super) fn offer_to_subscriber(sdp: String) -> SessionDescription {
 
 impl Room {
     /// A number for an order, and what is to be done when it is answered.
-    pub(super) fn order(&mut self, asked: &Asked<'_>, what: Pending) -> Result<OrderId, Refusal> {
+    pub(super) fn order(
+        &mut self,
+        asked: &RequestContext<'_>,
+        what: Pending,
+    ) -> Result<OrderId, Refusal> {
         if self.tracks.open_orders(asked.seat) >= self.limits.media_orders {
             return Err(Refusal::new(
                 429,
@@ -69,7 +73,11 @@ impl Room {
         }))
     }
 
-    pub(crate) fn create_transport(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn create_transport(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: CreateTransportRequest = asked.message()?;
         let offer = text(request.description)
             .ok_or_else(|| Refusal::new(400, "a transport needs an SDP offer"))?;

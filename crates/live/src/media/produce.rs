@@ -17,7 +17,7 @@ use super::orders::{answer_to_publisher, short, text};
 use super::tracks::{Pending, Producer, Waiting};
 use crate::output::{MediaOrder, Output, Refusal, Source};
 use crate::peer::{Peer, Seat};
-use crate::room::{Asked, Outcome, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Turn};
 
 /// Whether a peer may publish such a track now. Who may only ask may while it is on the stage.
 fn may_produce(peer: &Peer, source: Source) -> bool {
@@ -66,7 +66,7 @@ fn line(app_data: Option<&str>) -> Result<String, Refusal> {
 
 impl Room {
     /// `produce`.
-    pub(crate) fn produce(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn produce(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
         let seat = asked.seat;
         self.ready(seat)?;
         let request: ProducerCreateRequest = asked.message()?;
@@ -169,7 +169,11 @@ impl Room {
 
     /// `toggleProducer`. Nobody waits for an answer, and whoever mutes itself must be muted: that
     /// costs nothing of any rate.
-    pub(crate) fn toggle_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn toggle_producer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let request: ProducerToggleRequest = asked.message()?;
         let (id, source) = self.own_producer(asked.seat, &request.producer_id)?;
         if !request.pause {
@@ -226,7 +230,11 @@ impl Room {
     }
 
     /// `closeProducer`.
-    pub(crate) fn close_own_producer(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) -> Outcome {
+    pub(crate) fn close_own_producer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        asked: &RequestContext<'_>,
+    ) -> Outcome {
         let seat = asked.seat;
         self.inside(seat)?;
         let request: ProducerCloseRequest = asked.message()?;

@@ -9,7 +9,7 @@ use prost::Message;
 
 use crate::frame::{frame_with, head_len, put_length, put_text, text_len};
 use crate::input::ConnectionId;
-use crate::room::{Asked, Turn};
+use crate::room::{RequestContext, Turn};
 
 /// Those who have voted and are not named are counted up to here.
 const MAX_ANONYMOUS_ENTRIES: usize = 1_000;
@@ -161,7 +161,7 @@ fn write(views: &[View<'_>], to: &mut Vec<u8>) {
 }
 
 /// Answers with polls.
-pub(super) fn reply(turn: &mut Turn<'_>, asked: &Asked<'_>, views: &[View<'_>]) {
+pub(super) fn reply(turn: &mut Turn<'_>, asked: &RequestContext<'_>, views: &[View<'_>]) {
     asked.reply_with(turn, encoded_len(views), |reply| write(views, reply));
 }
 

@@ -16,7 +16,7 @@
 mod active_livestream;
 mod chat_upload;
 mod cors;
-pub(crate) mod files;
+mod files;
 mod ice_servers;
 pub(crate) mod location;
 mod participant_details;
@@ -86,10 +86,6 @@ macro_rules! handler {
     ($function:path) => {
         |parlor, request| Box::pin(async move { $function(&parlor, request).await })
     };
-}
-
-pub(crate) fn statements() -> Vec<&'static parlor_store::Statement> {
-    files::statements()
 }
 
 /// Every call.

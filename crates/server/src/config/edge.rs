@@ -44,11 +44,6 @@ impl Settings {
         }
     }
 
-    /// Connections that one address may have; 0 is no limit.
-    fn connections_per_address(&self) -> usize {
-        self.connections_per_address.unwrap_or(8192)
-    }
-
     /// The limits on connections.
     pub fn connection_limits(&self) -> ConnectionLimits {
         const MIB: usize = 1024 * 1024;
@@ -63,7 +58,7 @@ impl Settings {
                 .connections
                 .unwrap_or(65_536)
                 .min(Semaphore::MAX_PERMITS),
-            per_address: self.connections_per_address(),
+            per_address: self.connections_per_address.unwrap_or(8192),
             unsent,
             shutdown: Duration::from_secs(self.shutdown_secs.unwrap_or(30).min(DAY_SECS)),
         }

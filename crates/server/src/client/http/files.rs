@@ -21,17 +21,10 @@ use self::upload::Upload;
 use super::json;
 use crate::files::links::{File, Right, segment};
 use crate::files::storage::{Files, Unread};
-use crate::files::{records, upkeep};
 use crate::http::ApiError;
 use crate::net::PieceBytes;
 use crate::rest::{meetings, participants};
 use crate::state::Parlor;
-
-pub(super) fn statements() -> Vec<&'static parlor_store::Statement> {
-    let mut all = records::STATEMENTS.to_vec();
-    all.extend(upkeep::statements());
-    all
-}
 
 /// Where files are.
 pub(super) const PATH: &str = "/uploads/{app_id}/{meeting_id}/{file_id}/{name}";

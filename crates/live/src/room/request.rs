@@ -13,7 +13,7 @@ use crate::output::Refusal;
 use crate::peer::Seat;
 
 /// A request on its way through a handler.
-pub(crate) struct Asked<'r> {
+pub(crate) struct RequestContext<'r> {
     /// Who asks.
     pub(crate) seat: Seat,
     /// The socket it came on.
@@ -27,7 +27,7 @@ pub(crate) struct Asked<'r> {
     pub(super) fields: Cell<usize>,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// The request's message. Its fields are counted before they are decoded.
     pub(crate) fn message<M: Scanned>(&self) -> Result<M, Refusal> {
         match scan::count::<M>(&self.request.payload, self.elements) {
