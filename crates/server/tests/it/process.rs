@@ -12,6 +12,32 @@ use tempfile::TempDir;
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_parlor");
 
+/// The two servers that the tests of a module share: what its `Server::start` makes of empty records,
+/// which stay until the process ends.
+macro_rules! shared_servers {
+    () => {
+        /// The server of this process that keeps its records in SQLite.
+        pub(crate) async fn sqlite() -> &'static Self {
+            static SHARED: tokio::sync::OnceCell<Server> = tokio::sync::OnceCell::const_new();
+            let records = || $crate::process::Records::until_exit(None);
+            let start = async || Self::start(records(), &[]).await;
+            SHARED.get_or_init(start).await
+        }
+
+        /// The server of this process that keeps its records in PostgreSQL.
+        pub(crate) async fn postgres() -> &'static Self {
+            static SHARED: tokio::sync::OnceCell<Server> = tokio::sync::OnceCell::const_new();
+            let start = async || {
+                let database = $crate::process::new_database().await;
+                let records = $crate::process::Records::until_exit(Some(database));
+                Self::start(records, &[]).await
+            };
+            SHARED.get_or_init(start).await
+        }
+    };
+}
+pub(crate) use shared_servers;
+
 /// A running server.
 pub(crate) struct ServerProcess {
     pub(crate) parlor: Parlor,

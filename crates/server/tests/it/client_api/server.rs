@@ -7,9 +7,8 @@ use parlor_testkit::{Parlor, plain_http};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
-use crate::process::{Records, ServerProcess, new_database};
+use crate::process::{Records, ServerProcess, shared_servers};
 
 /// Largest file that the servers of this process take.
 pub(crate) const FILE_BYTES: usize = 100_000;
@@ -41,22 +40,7 @@ pub(crate) struct Answer {
 }
 
 impl Server {
-    /// The server of this process that keeps its records in SQLite.
-    pub(crate) async fn sqlite() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || Self::start(Records::until_exit(None), &[]).await;
-        SHARED.get_or_init(start).await
-    }
-
-    /// The server of this process that keeps its records in PostgreSQL.
-    pub(crate) async fn postgres() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || {
-            let records = Records::until_exit(Some(new_database().await));
-            Self::start(records, &[]).await
-        };
-        SHARED.get_or_init(start).await
-    }
+    shared_servers!();
 
     /// A server of its own on a data directory.
     pub(crate) async fn on(folder: &Path, arguments: &[&str]) -> Self {

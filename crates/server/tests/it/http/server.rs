@@ -5,10 +5,9 @@ use std::process::ExitStatus;
 use futures_util::future::join_all;
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::http::place::{Place, basic};
-use crate::process::{Records, ServerProcess, new_database};
+use crate::process::{Records, ServerProcess, shared_servers};
 
 /// A running server.
 pub(crate) struct Server(ServerProcess);
@@ -20,22 +19,7 @@ pub(crate) struct Token {
 }
 
 impl Server {
-    /// The server of this process that keeps its records in SQLite.
-    pub(crate) async fn sqlite() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || Self::start(Records::until_exit(None), &[]).await;
-        SHARED.get_or_init(start).await
-    }
-
-    /// The server of this process that keeps its records in PostgreSQL.
-    pub(crate) async fn postgres() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || {
-            let records = Records::until_exit(Some(new_database().await));
-            Self::start(records, &[]).await
-        };
-        SHARED.get_or_init(start).await
-    }
+    shared_servers!();
 
     /// A server of its own, on the same kind of database as `like`, that a test may stop.
     pub(crate) async fn beside(like: &Self, arguments: &[&str]) -> Self {

@@ -6,9 +6,8 @@ use parlor_testkit::Client;
 use parlor_testkit::process::Process;
 use parlor_testkit::server::ACCOUNT_ID;
 use serde_json::json;
-use tokio::sync::OnceCell;
 
-use crate::process::{Records, ServerProcess, new_database};
+use crate::process::{Records, ServerProcess, shared_servers};
 use crate::signalling::meeting::Meeting;
 
 /// How often a condition is looked at that nothing announces.
@@ -21,22 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Server(ServerProcess);
 
 impl Server {
-    /// The server of this process that keeps its records in SQLite.
-    pub(crate) async fn sqlite() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || Self::start(Records::until_exit(None), &[]).await;
-        SHARED.get_or_init(start).await
-    }
-
-    /// The server of this process that keeps its records in PostgreSQL.
-    pub(crate) async fn postgres() -> &'static Self {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        let start = async || {
-            let records = Records::until_exit(Some(new_database().await));
-            Self::start(records, &[]).await
-        };
-        SHARED.get_or_init(start).await
-    }
+    shared_servers!();
 
     /// A server of its own, on the same kind of database as `like`, with more arguments.
     pub(crate) async fn beside(like: &Self, arguments: &[&str]) -> Self {
