@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 
-use crate::core::{Engine, Identity, Route, Settings};
+use crate::engine::{Engine, Identity, Route, Settings};
 use crate::sdp::{Candidate, Description};
 use crate::secret::Secret;
 use crate::{Consumed, Direction, Error, Member, Opened, Owner, Produce, Want};
@@ -76,7 +76,7 @@ impl Bench {
             max_transports,
             open: Arc::default(),
             shares: crate::Shares::default(),
-            apps: crate::core::Apps::default(),
+            apps: crate::engine::Apps::default(),
             max_consumers: 64,
             connect_timeout: Duration::from_secs(60),
             passwords: Secret::ephemeral().key("ice passwords"),

@@ -21,7 +21,7 @@
 pub mod bench;
 #[cfg(test)]
 mod client;
-mod core;
+mod engine;
 mod events;
 mod relay;
 pub mod sdp;

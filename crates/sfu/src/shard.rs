@@ -33,7 +33,7 @@ use self::gate::{Gate, READ_BYTES, readable};
 use self::start::SHARDS;
 pub(crate) use self::start::start;
 use self::ways::{Elsewhere, Outlets};
-use crate::core::{Engine, Route, Taken};
+use crate::engine::{Engine, Route, Taken};
 use crate::relay::{FromLink, LinkId, Outlet, Via};
 use crate::wire::{self, Kind};
 use crate::{Direction, Member, Stats};

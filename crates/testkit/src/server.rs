@@ -378,7 +378,7 @@ mod tests {
         for (line, is_one) in [
             (r#"{"level":"ERROR","message":"a request failed"}"#, true),
             ("2026-01-01T00:00:00Z ERROR parlor_sfu: lost", true),
-            ("thread 'media-0' (12) panicked at src/core.rs:1:1:", true),
+            ("thread 'media-0' (12) panicked at src/engine.rs:1:1:", true),
             (r#"{"level":"WARN","message":"an ERROR of others"}"#, false),
             ("INFO stopped", false),
         ] {

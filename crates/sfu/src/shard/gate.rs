@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-use crate::core::Outbox;
+use crate::engine::Outbox;
 
 /// Room for what one read yields: several datagrams that the system has joined.
 pub(super) const READ_BYTES: usize = 64 * 1024;

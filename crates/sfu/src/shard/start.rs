@@ -15,7 +15,7 @@ use super::gate::Gate;
 use super::ways::{Elsewhere, Outlets};
 use super::{Command, Counters, Shard, restart};
 use crate::Stats;
-use crate::core::{Apps, Engine, Identity, Settings};
+use crate::engine::{Apps, Engine, Identity, Settings};
 use crate::relay::{Doorway, FromLink, MediaSocket, Relay};
 use crate::sdp::Candidate;
 use crate::sockets::{self, Bound};

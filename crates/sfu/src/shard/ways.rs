@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::core::{HELD, Route};
+use crate::engine::{HELD, Route};
 use crate::relay::{LinkId, Outlet, Via};
 
 /// How many ways to other threads' clients are remembered.

@@ -4,7 +4,7 @@ use is::stun::{StunMessage, TransId};
 
 use super::*;
 use crate::Event;
-use crate::core::ice;
+use crate::engine::ice;
 use crate::shard::Command;
 
 impl Media {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Consumer, Sent, Subscriber, patch};
-use crate::core::bandwidth::Cluster;
-use crate::core::history::Stored;
-use crate::core::rewrite::Segment;
-use crate::core::transport::{Transport, Yard};
+use crate::engine::bandwidth::Cluster;
+use crate::engine::history::Stored;
+use crate::engine::rewrite::Segment;
+use crate::engine::transport::{Transport, Yard};
 use crate::wire::rtp::{self, Outgoing};
 use crate::wire::vp8;
 
@@ -30,7 +30,7 @@ const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(500);
 
 impl Subscriber {
     /// Whether a packet was sent again so shortly ago that the client may still get it.
-    pub(in crate::core) fn is_repeated(&self, now: Instant, consumer: usize, index: u64) -> bool {
+    pub(in crate::engine) fn is_repeated(&self, now: Instant, consumer: usize, index: u64) -> bool {
         let round_trip = self.bandwidth.round_trip().or(self.round_trip);
         let round_trip = round_trip.unwrap_or(ROUND_TRIP).min(LONGEST_ROUND_TRIP);
         let consumer = &self.consumers[consumer];
@@ -40,7 +40,7 @@ impl Subscriber {
     /// Whether so much may be sent again now: at most what the path is thought to bear, and at
     /// least what a voice and a small picture need. A client that asks for more makes it worse.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(in crate::core) fn may_repeat(&mut self, now: Instant, bytes: usize) -> bool {
+    pub(in crate::engine) fn may_repeat(&mut self, now: Instant, bytes: usize) -> bool {
         let rate = self.bandwidth.estimate().max(REPEATED_BPS) as f64 / 8.0;
         let passed = now.saturating_duration_since(self.repeated).as_secs_f64();
         self.repeated = now;
@@ -53,7 +53,7 @@ impl Subscriber {
     }
 
     /// Sends a packet again that the client has not got.
-    pub(in crate::core) fn repeat(
+    pub(in crate::engine) fn repeat(
         &mut self,
         now: Instant,
         transport: &mut Transport,
@@ -109,7 +109,7 @@ impl Subscriber {
     }
 
     /// The consumer among whose packets padding goes; nothing before there is one.
-    pub(in crate::core) fn pads(&self) -> Option<usize> {
+    pub(in crate::engine) fn pads(&self) -> Option<usize> {
         // What is not counted on its way tells nothing about it.
         self.marks.transport_cc?;
         let mut consumers = self.consumers.iter();
@@ -120,7 +120,7 @@ impl Subscriber {
     }
 
     /// Sends padding, to find out what the path bears.
-    pub(in crate::core) fn pad(
+    pub(in crate::engine) fn pad(
         &mut self,
         now: Instant,
         transport: &mut Transport,
@@ -162,7 +162,7 @@ impl Subscriber {
     }
 
     /// The consumer of an SSRC, and the full numbers of these packets of it.
-    pub(in crate::core) fn missing(
+    pub(in crate::engine) fn missing(
         &self,
         ssrc: u32,
         lost: impl Iterator<Item = u16>,

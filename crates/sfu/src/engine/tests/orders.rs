@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::check::{assert_empty, check};
 use super::world::{Person, World, member, producer, random, read, settings};
 use crate::client::RIDS;
-use crate::core::Settings;
+use crate::engine::Settings;
 use crate::events::Listener;
 use crate::{Direction, Error, Produce, Source, Want};
 

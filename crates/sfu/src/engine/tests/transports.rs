@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::check::assert_empty;
 use super::world::{TIMEOUT, World, address, member, settings};
 use crate::client::Client;
-use crate::core::{Engine, FIRST_CHECK, Route, Settings, Taken};
+use crate::engine::{Engine, FIRST_CHECK, Route, Settings, Taken};
 use crate::events::{Event, Events, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::check::assert_empty;
 use super::feed::{assert_plays, in_order};
 use super::world::{World, client_address, home, member, settings};
-use crate::core::{Route, Taken, ice};
+use crate::engine::{Route, Taken, ice};
 use crate::wire::{self, Kind};
 use crate::{Direction, Source};
 

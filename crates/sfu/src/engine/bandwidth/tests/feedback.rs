@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::LAYERS;
 use super::link::{Network, Source, World};
-use crate::core::bandwidth::history::History;
-use crate::core::bandwidth::{Arrived, Bandwidth, Settings};
+use crate::engine::bandwidth::history::History;
+use crate::engine::bandwidth::{Arrived, Bandwidth, Settings};
 
 #[test]
 fn a_cluster_of_large_packets_is_five_of_them_too() {

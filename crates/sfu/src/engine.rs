@@ -33,7 +33,7 @@ mod publish;
 mod reception;
 mod reports;
 mod rewrite;
-mod serve;
+mod layer_control;
 mod shares;
 mod speaking;
 mod start_over;
@@ -201,7 +201,7 @@ pub(crate) struct Engine {
     yard: Yard,
     connected: usize,
     consumers: usize,
-    wanted: serve::Wishes,
+    wanted: layer_control::Wishes,
     /// Kept for its memory; empty between calls.
     receivers: Vec<usize>,
     /// Links that led to transports that are gone.
@@ -238,7 +238,7 @@ impl Engine {
             yard: Yard::default(),
             connected: 0,
             consumers: 0,
-            wanted: serve::Wishes::default(),
+            wanted: layer_control::Wishes::default(),
             receivers: Vec::new(),
             released: Vec::new(),
             dismissed: ice::Dismissed::default(),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::check::check;
 use super::feed::Feed;
 use crate::client::Client;
-use crate::core::{Engine, Identity, Route, Settings, Taken};
+use crate::engine::{Engine, Identity, Route, Settings, Taken};
 use crate::sdp::{Candidate, Description};
 use crate::secret::Secret;
 use crate::wire::{self, Kind};
@@ -87,7 +87,7 @@ pub(super) fn settings() -> Settings {
         max_transports: 100,
         open: Arc::default(),
         shares: crate::Shares::default(),
-        apps: crate::core::Apps::default(),
+        apps: crate::engine::Apps::default(),
         max_consumers: 50,
         connect_timeout: TIMEOUT,
         passwords: Secret::from([7; 32]).key("ice passwords"),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::check::assert_empty;
 use super::world::{World, member, settings};
-use crate::core::{Engine, Settings};
+use crate::engine::{Engine, Settings};
 use crate::sdp::Description;
 use crate::{Direction, Error, Member, Opened, Owner, Share, Shares, Source};
 

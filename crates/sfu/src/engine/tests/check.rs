@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::core::subscribe::Subscriber;
-use crate::core::track::NONE;
-use crate::core::{Engine, Side};
+use crate::engine::subscribe::Subscriber;
+use crate::engine::track::NONE;
+use crate::engine::{Engine, Side};
 use crate::{Direction, Member};
 
 /// Every map agrees with every other.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::feed::{Tag, assert_plays, in_order};
 use super::world::{Person, World};
 use crate::client::RIDS;
-use crate::core::transport::middle;
+use crate::engine::transport::middle;
 use crate::wire::rtcp::ReportBlock;
 use crate::{Source, Want};
 
