@@ -1,5 +1,5 @@
-// Bundles the page into dist/: every file compressed and named after its content, and meet.html,
-// which names them. `scripts/build-page` runs this; the next build of the binary embeds dist/.
+// Bundles the page into dist/: compressed files named by a hash of their content, and meet.html, which references
+// them. `scripts/build-page` runs this; the next build of the binary embeds dist/.
 
 import { readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -18,13 +18,13 @@ const { outputFiles, metafile } = await build({
   minify: true,
   write: false,
   metafile: true,
-  // The licences of what is bundled ask to go along.
+  // The licences of the bundled packages require their text to be distributed.
   legalComments: "linked",
   entryNames: "[name]-[hash]",
   chunkNames: "[name]-[hash]",
   assetNames: "[name]-[hash]",
   loader: { ".woff2": "file" },
-  // Browsers that know WebRTC know woff2.
+  // All browsers with WebRTC support woff2.
   external: ["*.woff"],
   logLevel: "warning",
 });
@@ -34,7 +34,7 @@ const names = Object.entries(metafile.outputs)
   .map(([path, { entryPoint }]) => [basename(entryPoint), basename(path)]);
 let page = await readFile("src/meet.html", "utf8");
 for (const [source, name] of names) page = page.replace(`{${source}}`, name);
-if (page.includes("{")) throw new Error("src/meet.html names a file that is no entry point");
+if (page.includes("{")) throw new Error("src/meet.html references a file that is not an entry point");
 
 for (const name of await readdir("dist")) {
   if (name !== ".gitkeep") await rm(`dist/${name}`, { recursive: true });

@@ -1,5 +1,5 @@
-//! Compiles the signalling messages, and what must be known of each to count what it holds before
-//! it is decoded (`signal/scan.rs`). Needs no protoc.
+//! Compiles the protobuf messages, and generates the field tables that `signal/scan.rs` uses to
+//! count fields before decoding. Does not need protoc.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let name = format!("{scope}.{}", message.name());
             let (mut nested, mut lists) = (String::new(), String::new());
             for field in &message.field {
-                // Numbers of types and labels: `descriptor.proto`.
+                // Numeric types and labels as in `descriptor.proto`.
                 match (field.r#type, field.label) {
                     (Some(MESSAGE), _) => {
                         let shape = constant(field.type_name());
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let path = name[1..].replace('.', "::");
                 writeln!(
                     shapes,
-                    "impl Scanned for super::generated::{path} {{ fn shape() -> &'static Shape {{ &{} }} }}",
+                    "impl Countable for super::generated::{path} {{ fn shape() -> &'static Shape {{ &{} }} }}",
                     constant(&name)
                 )?;
             }
@@ -66,9 +66,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("shapes.rs"), shapes)?;
     prost_build::Config::new()
-        // Payloads are passed on, not looked into: share the frame they came in.
+        // Payloads share the frame's buffer, because they are passed on undecoded.
         .bytes(["."])
-        // The same message is the same bytes.
+        // Deterministic encoding: equal messages have equal bytes.
         .btree_map(["."])
         .include_file("signal.rs")
         .compile_fds(described)?;
@@ -80,7 +80,7 @@ const MESSAGE: i32 = 11;
 const BYTES: i32 = 12;
 const REPEATED: i32 = 3;
 
-/// How numbers of a type are written one after the other.
+/// Encoding of a packed field with this type.
 fn packed(kind: i32) -> &'static str {
     match kind {
         1 | 6 | 16 => "Fixed64",
@@ -89,7 +89,7 @@ fn packed(kind: i32) -> &'static str {
     }
 }
 
-/// The name of the constant for a message with this full name.
+/// Name of the constant for the message with this full name.
 fn constant(full_name: &str) -> String {
     full_name[1..].replace('.', "_").to_uppercase()
 }

@@ -22,11 +22,24 @@ fn main() -> io::Result<()> {
             "File {{ name: {name:?}, is_gzip: {is_gzip}, is_named_by_content: {is_named_by_content}, \
              bytes: include_bytes!({path:?}) }},"
         )
-        .expect("a string takes everything");
+        .expect("writing to a String never fails");
     }
     table.push(']');
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
-    fs::write(out.join("meeting_page.rs"), table)
+    fs::write(out.join("meeting_page.rs"), table)?;
+    fs::write(out.join("THIRD-PARTY-LICENSES"), licenses()?)
+}
+
+/// The file that `PARLOR_LICENSES` names, relative to the root of the repository; empty without it.
+fn licenses() -> io::Result<String> {
+    println!("cargo::rerun-if-env-changed=PARLOR_LICENSES");
+    let Some(path) = std::env::var_os("PARLOR_LICENSES") else {
+        return Ok(String::new());
+    };
+    let path = Path::new("../..").join(path);
+    println!("cargo::rerun-if-changed={}", path.display());
+    fs::read_to_string(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// The files by name, in order, so that the same files make the same binary.

@@ -1,4 +1,4 @@
-//! Every JSON body that an operation takes.
+//! JSON request bodies of all operations.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::body(bytes));

@@ -1,4 +1,4 @@
-//! The `Authorization` header.
+//! `Authorization` headers.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::credentials(bytes));

@@ -1,4 +1,4 @@
-//! Query strings of every list operation.
+//! Query strings of all list operations.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parlor_server::fuzzing::query(bytes));

@@ -1,6 +1,8 @@
-//! A room that is told anything by several clients, dies, and is opened again from its records.
+//! A room that receives arbitrary inputs from several clients, crashes, and is restored from its
+//! records.
 //!
-//! The input is a script: a byte that says what happens, a byte that says to whom, and what it needs.
+//! The input is a list of steps: a byte for the action, a byte for the client, and the action's
+//! arguments.
 #![no_main]
 
 #[path = "room/fixture.rs"]
@@ -12,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parlor_live::{
-    At, ChatMessage, Command, ConnectionId, EntryKind, Input, Limits, MediaAnswer, MediaOrder,
-    Monotonic, NewPoll, Newcomer, OrderId, Output, Past, PeerRecord, Person, Record, Refusal, Room,
-    SessionRecord, Ticket,
+    ChatMessage, Command, ConnectionId, EntryKind, Input, InputContext, Limits, MediaAnswer,
+    MediaOrder, Monotonic, NewPoll, OrderId, Output, ParticipantRef, PeerProfile, PeerRecord,
+    PersistedState, Record, Refusal, Room, SessionRecord, Ticket,
 };
 use parlor_protocol::ids::{MeetingId, PeerId};
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType, WaitingRoomType};
@@ -22,17 +24,17 @@ use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
 
-use fixture::{START_MS, draw, meeting, user};
+use fixture::{START_MS, meeting, next_uuid, user};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut world = World::new();
     let mut script = Script(bytes);
-    while let Some(act) = script.byte() {
-        world.act(act, &mut script);
+    while let Some(step) = script.byte() {
+        world.step(step, &mut script);
     }
 });
 
-/// What is left of the input.
+/// The remaining input.
 struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
@@ -42,7 +44,7 @@ impl<'a> Script<'a> {
         Some(*first)
     }
 
-    /// A byte, or nought when there is none.
+    /// The next byte, or 0 at the end.
     fn any(&mut self) -> u8 {
         self.byte().unwrap_or_default()
     }
@@ -63,14 +65,14 @@ impl<'a> Script<'a> {
     }
 }
 
-/// People, each with other permissions.
-const PEOPLE: u8 = 6;
-/// Clients of each of them.
+/// Number of participants, each with different permissions.
+const PARTICIPANTS: u8 = 6;
+/// Number of clients of each participant.
 const CLIENTS: u8 = 2;
 
-/// The records, as a database would hold them.
+/// The records, as the database would store them.
 #[derive(Default)]
-struct Kept {
+struct StoredRecords {
     session: Option<SessionRecord>,
     peers: BTreeMap<PeerId, PeerRecord>,
     chat: BTreeMap<Uuid, ChatMessage>,
@@ -82,18 +84,18 @@ struct World {
     now_ms: i64,
     next_id: u128,
     next_connection: u64,
-    /// Sockets that are open, and whose they are.
+    /// Open connections and the participant of each.
     open: BTreeMap<ConnectionId, u8>,
-    /// Who asked for what the media plane has not answered.
+    /// Connections that wait for a reply of the media plane.
     orders: BTreeMap<OrderId, ConnectionId>,
-    kept: Kept,
+    records: StoredRecords,
 }
 
 impl World {
     fn new() -> Self {
         let (mut next_id, now_ms) = (1, START_MS);
-        let room = open(Past::default(), now_ms, &mut next_id);
-        let (open, kept) = (BTreeMap::new(), Kept::default());
+        let room = open(PersistedState::default(), now_ms, &mut next_id);
+        let (open, records) = (BTreeMap::new(), StoredRecords::default());
         Self {
             room,
             now_ms,
@@ -101,37 +103,34 @@ impl World {
             next_connection: 0,
             open,
             orders: BTreeMap::new(),
-            kept,
+            records,
         }
     }
 
-    fn act(&mut self, act: u8, script: &mut Script<'_>) {
-        let whom = script.any();
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        let target = script.any();
         let connections: Vec<ConnectionId> = self.open.keys().copied().collect();
         let connection = connections
-            .get(usize::from(whom) % connections.len().max(1))
+            .get(usize::from(target) % connections.len().max(1))
             .copied();
-        match (act % 16, connection) {
-            (0 | 1, _) => self.arrive(whom),
+        match (step % 16, connection) {
+            (0 | 1, _) => self.connect(target),
             (2, Some(connection)) => {
                 self.open.remove(&connection);
-                self.tell(Input::Closed {
+                self.handle(Input::Closed {
                     connection,
-                    goodbye: act & 16 != 0,
+                    leaving: step & 16 != 0,
                 });
             }
             (3, _) => {
-                self.now_ms += i64::from(whom) * i64::from(script.any()) * 10;
-                self.tell(Input::Tick);
+                self.now_ms += i64::from(target) * i64::from(script.any()) * 10;
+                self.handle(Input::Tick);
                 let now = Monotonic::from_ms(self.now_ms);
-                let wakes_later = self.room.wake_at().is_none_or(|wake| wake > now);
-                assert!(
-                    wakes_later,
-                    "a room that has just ticked must not ask for it again"
-                );
+                let wakes_later = self.room.next_deadline().is_none_or(|wake| wake > now);
+                assert!(wakes_later, "a room must not request another tick at once");
             }
-            (4, _) => self.command(whom, script),
-            (5, _) => self.restart(act & 16 != 0),
+            (4, _) => self.command(target, script),
+            (5, _) => self.restart(step & 16 != 0),
             (6, Some(connection)) => self.frame(connection, Bytes::copy_from_slice(script.bytes())),
             (7, Some(connection)) => {
                 let (number, _) = event::ALL[usize::from(script.any()) % event::ALL.len()];
@@ -139,22 +138,28 @@ impl World {
                 self.request(connection, number, payload);
             }
             (_, Some(connection)) => {
-                let (number, payload) = requests::sensible(&self.kept, script);
+                let (number, payload) = requests::valid_request(&self.records, script);
                 self.request(connection, number, payload.into());
             }
             _ => {}
         }
     }
 
-    fn arrive(&mut self, whom: u8) {
+    fn connect(&mut self, target: u8) {
         if self.open.len() > 20 {
             return;
         }
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
-        let who = Box::new(newcomer(whom % PEOPLE, whom / PEOPLE % CLIENTS));
-        self.open.insert(connection, whom);
-        self.tell(Input::Opened { connection, who });
+        let profile = Box::new(profile(
+            target % PARTICIPANTS,
+            target / PARTICIPANTS % CLIENTS,
+        ));
+        self.open.insert(connection, target);
+        self.handle(Input::Opened {
+            connection,
+            profile,
+        });
         self.request(connection, event::JOIN_ROOM, Bytes::new());
     }
 
@@ -164,17 +169,17 @@ impl World {
 
     fn frame(&mut self, connection: ConnectionId, bytes: Bytes) {
         if self.open.contains_key(&connection) {
-            self.tell(Input::Frame { connection, bytes });
+            self.handle(Input::Frame { connection, bytes });
         }
     }
 
     fn command(&mut self, which: u8, script: &mut Script<'_>) {
         let person = |script: &mut Script<'_>| match script.any() {
-            255 => Person::CustomId(script.text()),
-            number => Person::Id(user(number % PEOPLE)),
+            255 => ParticipantRef::CustomId(script.text()),
+            number => ParticipantRef::Id(user(number % PARTICIPANTS)),
         };
         let command = match which % 13 {
-            0 => Command::Who,
+            0 => Command::ListPeers,
             1 => Command::Kick(vec![person(script), person(script)]),
             2 => Command::KickAll,
             3 => Command::Mute(vec![person(script)]),
@@ -187,113 +192,113 @@ impl World {
                 anonymous: script.flag(),
                 hide_votes: false,
             }),
-            6 => Command::Removed {
-                participant: user(script.any() % PEOPLE),
+            6 => Command::ParticipantDeleted {
+                participant: user(script.any() % PARTICIPANTS),
                 drop: script.flag(),
             },
             7 => {
                 let mut changed = meeting();
                 changed.active = script.flag();
                 changed.title = script.text();
-                Command::Changed(changed)
+                Command::MeetingUpdated(changed)
             }
             8 => Command::Push {
                 event: event::TRANSCRIPT,
                 payload: Bytes::copy_from_slice(script.bytes()),
             },
-            10 => Command::Gone,
-            11 => Command::Present(vec![person(script), person(script)]),
-            12 => Command::KickPresent(vec![user(script.any() % PEOPLE)]),
+            10 => Command::MeetingDeleted,
+            11 => Command::FindPeers(vec![person(script), person(script)]),
+            12 => Command::KickIfPresent(vec![user(script.any() % PARTICIPANTS)]),
             _ => Command::Transfer {
                 meeting: MeetingId::from_uuid(Uuid::from_u128(7)),
-                people: vec![(user(script.any() % PEOPLE), script.text())],
+                participants: vec![(user(script.any() % PARTICIPANTS), script.text())],
             },
         };
-        self.tell(Input::Command {
+        self.handle(Input::Command {
             ticket: Ticket(1),
             command,
         });
     }
 
-    /// The process stops or dies; whoever was there has no socket any more.
-    fn restart(&mut self, in_good_order: bool) {
-        if in_good_order {
-            self.tell(Input::Command {
+    /// The process shuts down or crashes, which closes all connections.
+    fn restart(&mut self, gracefully: bool) {
+        if gracefully {
+            self.handle(Input::Command {
                 ticket: Ticket(1),
                 command: Command::Suspend,
             });
             assert!(self.open.is_empty(), "{:?} are left open", self.open);
         }
         self.open.clear();
-        let kept = &self.kept;
-        let past = Past {
-            session: kept.session.clone(),
-            peers: kept.peers.values().cloned().collect(),
-            entries: kept
+        let records = &self.records;
+        let persisted = PersistedState {
+            session: records.session.clone(),
+            peers: records.peers.values().cloned().collect(),
+            entries: records
                 .entries
                 .iter()
                 .map(|((kind, key), value)| (*kind, key.clone(), value.clone()))
                 .collect(),
-            chat: kept.chat.values().cloned().collect(),
-            chat_bytes: kept.chat.values().map(ChatMessage::stored_bytes).sum(),
+            chat: records.chat.values().cloned().collect(),
+            chat_bytes: records.chat.values().map(ChatMessage::stored_bytes).sum(),
             chat_full: None,
             last_alive_ms: self.now_ms,
             earlier_ms: 0,
         };
         self.orders.clear();
-        self.room = open(past, self.now_ms, &mut self.next_id);
+        self.room = open(persisted, self.now_ms, &mut self.next_id);
     }
 
-    fn tell(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) {
         let mut out = Vec::new();
-        let (asker, answers) = match &input {
+        let (requester, answers) = match &input {
             Input::Frame { connection, .. } => (Some(*connection), 0),
             Input::Media { order, .. } => (self.orders.remove(order), 0),
             Input::Command { .. } => (None, 1),
             Input::Opened { .. }
             | Input::Closed { .. }
-            | Input::Freed { .. }
-            | Input::Speaking(_)
+            | Input::TransportFreed { .. }
+            | Input::ActiveSpeakers(_)
             | Input::Tick => (None, 0),
         };
         let next_id = &mut self.next_id;
-        let mut ids = |_: i64| draw(next_id);
-        let mut at = At {
+        let mut ids = |_: i64| next_uuid(next_id);
+        let mut context = InputContext {
             now_ms: self.now_ms,
             monotonic: Monotonic::from_ms(self.now_ms),
             ids: &mut ids,
         };
-        self.room.handle(&mut at, input, &mut out);
+        self.room.handle(&mut context, input, &mut out);
         assert!(
-            self.room.cost() <= self.room.most_cost(),
+            self.room.cost() <= self.room.max_cost(),
             "{}",
             self.room.cost()
         );
         let answered = out.iter().filter(|one| matches!(one, Output::Answer(..)));
         assert_eq!(answered.count(), answers, "{out:?}");
         let replies: Vec<_> = out.iter().filter_map(replied_to).collect();
-        let expected = asker.filter(|_| !replies.is_empty());
+        let expected = requester.filter(|_| !replies.is_empty());
         assert!(
             replies.iter().copied().eq(expected),
-            "{asker:?} asked, {replies:?} got a reply"
+            "{requester:?} sent the request, {replies:?} got a reply"
         );
         let mut done = Vec::new();
         for output in out {
             if let Output::Media(order) = &output {
-                done.extend(self.media(order, asker));
+                done.extend(self.media(order, requester));
             }
             self.check(output);
         }
         for (order, outcome) in done {
-            self.tell(Input::Media { order, outcome });
+            self.handle(Input::Media { order, outcome });
         }
     }
 
-    /// What the media plane says to an order, if it says anything.
+    /// The media plane's reply to an order, if it has one.
     fn media(
         &mut self,
         order: &MediaOrder,
-        asker: Option<ConnectionId>,
+        requester: Option<ConnectionId>,
     ) -> Option<(OrderId, Result<MediaAnswer, Refusal>)> {
         let sdp = || "v=0".to_owned();
         let (order, answer) = match order {
@@ -312,21 +317,21 @@ impl World {
                 let offer = Some(sdp());
                 (*order, MediaAnswer::Consumed { mids, offer })
             }
-            MediaOrder::Answered { order, .. } => (*order, MediaAnswer::Agreed),
+            MediaOrder::ApplyAnswer { order, .. } => (*order, MediaAnswer::AnswerApplied),
             MediaOrder::CloseConsumers { order, .. } => {
                 (*order, MediaAnswer::ConsumersClosed(sdp()))
             }
             MediaOrder::Admit { .. }
             | MediaOrder::Pause { .. }
-            | MediaOrder::Prefer { .. }
+            | MediaOrder::PreferLayers { .. }
             | MediaOrder::Revoke { .. }
             | MediaOrder::Pin { .. }
             | MediaOrder::Close { .. } => return None,
         };
-        let asker = asker.expect("somebody asked for it");
+        let requester = requester.expect("an order has a requester");
         assert!(
-            self.orders.insert(order, asker).is_none(),
-            "{order:?} twice"
+            self.orders.insert(order, requester).is_none(),
+            "{order:?} is duplicated"
         );
         let outcome = match self.orders.len() % 7 {
             6 => Err(Refusal::new(410, "there is no such transport")),
@@ -338,11 +343,11 @@ impl World {
     fn check(&mut self, output: Output) {
         match output {
             Output::Send { to, frame, .. } => {
-                let envelope = Envelope::decode(frame).expect("a frame can be read");
-                assert!(envelope.payload.is_some(), "clients fail without a payload");
+                let envelope = Envelope::decode(frame).expect("a frame decodes");
+                assert!(envelope.payload.is_some(), "clients require a payload");
                 assert!(!to.is_empty());
                 let distinct: BTreeSet<&ConnectionId> = to.iter().collect();
-                assert_eq!(distinct.len(), to.len(), "one copy for each");
+                assert_eq!(distinct.len(), to.len(), "a connection gets two copies");
                 for connection in &to {
                     assert!(
                         self.open.contains_key(connection),
@@ -352,18 +357,18 @@ impl World {
             }
             Output::Close { connection, .. } => {
                 let was_open = self.open.remove(&connection);
-                assert!(was_open.is_some(), "{connection:?} was closed before");
+                assert!(was_open.is_some(), "{connection:?} was already closed");
             }
-            Output::Keep(record) => self.keep(record),
+            Output::Persist(record) => self.apply(record),
             Output::Media(_)
             | Output::Answer(..)
             | Output::Delegate(_)
-            | Output::TellConnected { .. } => {}
+            | Output::NotifyBreakoutRooms { .. } => {}
         }
     }
 
-    fn keep(&mut self, record: Record) {
-        let live = self.kept.session.as_ref().map(|session| session.id);
+    fn apply(&mut self, record: Record) {
+        let live = self.records.session.as_ref().map(|session| session.id);
         match record {
             Record::Session(session) => {
                 assert!(
@@ -380,22 +385,29 @@ impl World {
                         session.live == 0 && ended_ms >= session.started_ms,
                         "{session:?}"
                     );
-                    let open = self.kept.peers.values().find(|peer| peer.left_ms.is_none());
+                    let open = self
+                        .records
+                        .peers
+                        .values()
+                        .find(|peer| peer.left_ms.is_none());
                     assert!(
                         open.is_none(),
-                        "{open:?} is inside a session that has ended"
+                        "{open:?} is still inside a session that has ended"
                     );
-                    self.kept = Kept::default();
+                    self.records = StoredRecords::default();
                 } else {
-                    self.kept.session = Some(session);
+                    self.records.session = Some(session);
                 }
             }
             Record::Peer(peer) => {
-                let is_in_order = peer
+                let times_are_ordered = peer
                     .left_ms
                     .is_none_or(|left_ms| left_ms >= peer.entered_ms);
-                assert!(is_in_order && peer.entered_ms >= peer.joined_ms, "{peer:?}");
-                self.kept.peers.insert(peer.peer, peer);
+                assert!(
+                    times_are_ordered && peer.entered_ms >= peer.joined_ms,
+                    "{peer:?}"
+                );
+                self.records.peers.insert(peer.peer, peer);
             }
             Record::Chat(message) => {
                 assert_eq!(
@@ -403,10 +415,10 @@ impl World {
                     Some(message.session),
                     "a message of a session that is not live"
                 );
-                self.kept.chat.insert(message.id, message);
+                self.records.chat.insert(message.id, message);
             }
             Record::ChatDeleted(id) => {
-                self.kept.chat.remove(&id);
+                self.records.chat.remove(&id);
             }
             Record::Entry {
                 kind,
@@ -414,7 +426,7 @@ impl World {
                 value: Some(value),
                 ..
             } => {
-                self.kept.entries.insert((kind, key), value.to_vec());
+                self.records.entries.insert((kind, key), value.to_vec());
             }
             Record::Entry {
                 kind,
@@ -422,34 +434,34 @@ impl World {
                 value: None,
                 ..
             } => {
-                self.kept.entries.remove(&(kind, key));
+                self.records.entries.remove(&(kind, key));
             }
         }
     }
 }
 
-/// Who gets a reply; pushes have no id.
+/// The connection that a reply is sent to. Pushes have no id.
 fn replied_to(output: &Output) -> Option<ConnectionId> {
     let Output::Send { to, frame, .. } = output else {
         return None;
     };
-    let envelope = Envelope::decode(frame.clone()).expect("a frame can be read");
+    let envelope = Envelope::decode(frame.clone()).expect("a frame decodes");
     envelope.id?;
-    assert_eq!(to.len(), 1, "a reply is for one");
+    assert_eq!(to.len(), 1, "a reply has one receiver");
     to.first().copied()
 }
 
-fn open(past: Past, now_ms: i64, next_id: &mut u128) -> Room {
+fn open(persisted: PersistedState, now_ms: i64, next_id: &mut u128) -> Room {
     let limits = Limits {
         peers: 10,
         chat_held: 8,
         polls: 4,
         ..Limits::default()
     };
-    fixture::open(meeting(), limits, past, now_ms, next_id)
+    fixture::open(meeting(), limits, persisted, now_ms, next_id)
 }
 
-fn newcomer(person: u8, number: u8) -> Newcomer {
+fn profile(person: u8, number: u8) -> PeerProfile {
     let host = Permissions {
         accept_waiting_requests: true,
         can_accept_production_requests: true,
@@ -483,5 +495,5 @@ fn newcomer(person: u8, number: u8) -> Newcomer {
             },
         ),
     };
-    fixture::newcomer(person, number, view, permissions)
+    fixture::profile(person, number, view, permissions)
 }

@@ -1,4 +1,4 @@
-//! A compound of RTCP packets, and feedback about arrivals that is written again.
+//! Compound RTCP packets, including a round trip of transport-wide feedback.
 #![no_main]
 
 use parlor_sfu::wire::rtcp::{self, Rtcp};
@@ -17,16 +17,16 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             }
             Rtcp::TransportCc(feedback) => {
                 statuses += feedback.arrivals().count();
-                write_again(&feedback);
+                check_round_trip(&feedback);
             }
             Rtcp::Pli { .. } | Rtcp::Sdes | Rtcp::Other => {}
         }
     }
-    assert!(statuses <= 16_384, "a datagram asks for too much work");
+    assert!(statuses <= 16_384, "one datagram causes too much work");
 });
 
-/// Feedback that is written from what was read says the same.
-fn write_again(feedback: &rtcp::Feedback<'_>) {
+/// Serializes the parsed feedback and checks that it parses to the same arrivals.
+fn check_round_trip(feedback: &rtcp::Feedback<'_>) {
     let read: Vec<_> = feedback.arrivals().collect();
     let times: Vec<_> = read
         .iter()
@@ -35,29 +35,29 @@ fn write_again(feedback: &rtcp::Feedback<'_>) {
         })
         .collect();
     let mut out = Vec::new();
-    let taken = rtcp::write_transport_cc(&mut out, 1, 2, 3, feedback.base, &times);
+    let written = rtcp::write_transport_cc(&mut out, 1, 2, 3, feedback.base, &times);
     let Some(packet) = rtcp::parse(&out).next() else {
         assert!(times.iter().all(Option::is_none));
         return;
     };
-    let Rtcp::TransportCc(again) = packet else {
-        panic!("it is feedback");
+    let Rtcp::TransportCc(reparsed) = packet else {
+        panic!("expected transport-wide feedback");
     };
-    assert!(taken > 0 && out.len() <= 1200);
-    // Both count from a reference of their own, which has 24 bits.
+    assert!(written > 0 && out.len() <= 1200);
+    // Each feedback counts from its own 24-bit reference time.
     let clock =
         |reference: u32, ticks: i64| (i64::from(reference) * 256 + ticks).rem_euclid(1 << 32);
-    let told = again.arrivals().map(|(sequence, ticks)| {
+    let actual = reparsed.arrivals().map(|(sequence, ticks)| {
         (
             sequence,
-            ticks.map(|ticks| clock(again.reference_time, ticks)),
+            ticks.map(|ticks| clock(reparsed.reference_time, ticks)),
         )
     });
-    let given = read.iter().map(|(sequence, ticks)| {
+    let expected = read.iter().map(|(sequence, ticks)| {
         (
             *sequence,
             ticks.map(|ticks| clock(feedback.reference_time, ticks)),
         )
     });
-    assert!(told.eq(given.take(taken)));
+    assert!(actual.eq(expected.take(written)));
 }

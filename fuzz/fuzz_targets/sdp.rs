@@ -1,5 +1,5 @@
-//! Descriptions of a client, with a NUL between them, and what both of its transports make of them
-//! one after another.
+//! A sequence of NUL-separated session descriptions from a client, applied to both of its
+//! transports.
 #![no_main]
 
 use parlor_sfu::sdp::{
@@ -10,30 +10,30 @@ const OPUS: Opus = Opus {
     dtx: true,
     bitrate: 32_000,
 };
-const HERE: Local<'static> = Local {
+const LOCAL: Local<'static> = Local {
     ufrag: "parl",
     pwd: "parlorparlorparlorparlor",
     fingerprint: &[0xAB; 32],
     candidates: &[],
     session: 1,
 };
-/// Media lines that the client may receive on.
+/// Maximum number of media lines on the receiving transport.
 const LINES: usize = 16;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
     let (mut publishing, mut receiving) = (None, None);
-    for description in text.split('\0').filter_map(read) {
+    for description in text.split('\0').filter_map(parse) {
         publish(&mut publishing, &description);
         receive(&mut receiving, &description);
     }
 });
 
-/// What is read has limits, and what is not is told in one line.
-fn read(text: &str) -> Option<Description> {
+/// Parses a description and checks its limits; errors must be a single short line.
+fn parse(text: &str) -> Option<Description> {
     let description = match Description::parse(text) {
         Ok(description) => description,
-        Err(error) => return harmless(&error),
+        Err(error) => return check_error(&error),
     };
     for line in &description.media {
         assert!(line.rids.len() <= 16 && line.ssrcs.len() <= 32 && line.formats.len() <= 128);
@@ -46,22 +46,22 @@ fn read(text: &str) -> Option<Description> {
     Some(description)
 }
 
-fn harmless<T>(error: &SdpError) -> Option<T> {
-    let told = error.to_string();
-    assert!(told.len() < 120 && !told.chars().any(char::is_control));
+fn check_error<T>(error: &SdpError) -> Option<T> {
+    let message = error.to_string();
+    assert!(message.len() < 120 && !message.chars().any(char::is_control));
     None
 }
 
-/// What we write can be read, unless nothing in it is live.
-fn written(text: &str) -> Option<Description> {
-    let read = Description::parse(text);
+/// Parses a description written by the server. This fails only if it has no live media line.
+fn reparse(text: &str) -> Option<Description> {
+    let parsed = Description::parse(text);
     let live = !text.contains("\r\na=group:BUNDLE\r\n");
-    assert_eq!(read.is_ok(), live, "{:?} in {text}", read.err());
-    read.ok()
+    assert_eq!(parsed.is_ok(), live, "{:?} in {text}", parsed.err());
+    parsed.ok()
 }
 
-fn answered(offer: &Description, answer: &str) {
-    let Some(answer) = written(answer) else {
+fn check_answer(offer: &Description, answer: &str) {
+    let Some(answer) = reparse(answer) else {
         return;
     };
     let mids = |description: &Description| {
@@ -77,18 +77,18 @@ fn answered(offer: &Description, answer: &str) {
 
 fn publish(publishing: &mut Option<Publishing>, offer: &Description) {
     let Some(publishing) = publishing else {
-        *publishing = Publishing::accept(offer, &HERE)
-            .map_err(|error| harmless::<()>(&error))
+        *publishing = Publishing::accept(offer, &LOCAL)
+            .map_err(|error| check_error::<()>(&error))
             .map(|(publishing, answer)| {
-                answered(offer, &answer);
+                check_answer(offer, &answer);
                 publishing
             })
             .ok();
         return;
     };
-    match publishing.answer(offer, &HERE, OPUS) {
+    match publishing.answer(offer, &LOCAL, OPUS) {
         Ok((answer, uplinks)) => {
-            answered(offer, &answer);
+            check_answer(offer, &answer);
             assert!(uplinks.iter().all(|uplink| uplink.rids.len() <= MAX_RIDS));
             let sent = offer.media.iter().filter(|line| line.is_sent());
             assert!(
@@ -97,34 +97,34 @@ fn publish(publishing: &mut Option<Publishing>, offer: &Description) {
             );
         }
         Err(error) => {
-            harmless::<()>(&error);
+            check_error::<()>(&error);
         }
     }
 }
 
-fn receive(receiving: &mut Option<Receiving>, said: &Description) {
+fn receive(receiving: &mut Option<Receiving>, description: &Description) {
     let Some(receiving) = receiving else {
-        if let Ok((accepted, answer)) = Receiving::accept(said, &HERE, LINES) {
-            answered(said, &answer);
+        if let Ok((accepted, answer)) = Receiving::accept(description, &LOCAL, LINES) {
+            check_answer(description, &answer);
             *receiving = Some(accepted);
-            offer(receiving.as_mut().expect("it was just put there"));
+            offer(receiving.as_mut().expect("the transport was just stored"));
         }
         return;
     };
-    // It is the answer to the offer before, or else an offer to close.
-    if receiving.answered(said).is_err() {
-        let named = said.media.last().map(|line| line.mid.clone());
-        match receiving.close(said, named.as_slice(), &HERE) {
-            Ok(Closed { answer, .. }) => answered(said, &answer),
+    // The description is an answer to the previous offer, or else an offer that closes lines.
+    if receiving.apply_answer(description).is_err() {
+        let last_mid = description.media.last().map(|line| line.mid.clone());
+        match receiving.close(description, last_mid.as_slice(), &LOCAL) {
+            Ok(Closed { answer, .. }) => check_answer(description, &answer),
             Err(error) => {
-                harmless::<()>(&error);
+                check_error::<()>(&error);
             }
         }
     }
     offer(receiving);
 }
 
-/// Offers a stream of each codec as far as there is room, and withdraws the last of them.
+/// Offers a stream of each codec up to the limit, and withdraws the last one.
 fn offer(receiving: &mut Receiving) {
     let mut mids = Vec::new();
     for (codec, ssrc) in Codec::ALL.into_iter().zip(1..) {
@@ -138,16 +138,16 @@ fn offer(receiving: &mut Receiving) {
         match receiving.add(vec![stream]) {
             Ok(added) => mids.extend(added),
             Err(error) => {
-                harmless::<()>(&error);
+                check_error::<()>(&error);
             }
         }
     }
-    let offer = written(&receiving.offer(&HERE));
+    let offer = reparse(&receiving.offer(&LOCAL));
     let media = offer.map(|offer| offer.media).unwrap_or_default();
     assert!(media.len() <= LINES);
     for mid in &mids {
-        let there = media.iter().filter(|line| line.mid == *mid);
-        assert_eq!(there.filter(|line| line.is_sent()).count(), 1, "{mid}");
+        let matching = media.iter().filter(|line| line.mid == *mid);
+        assert_eq!(matching.filter(|line| line.is_sent()).count(), 1, "{mid}");
     }
     if let Some(mid) = mids.get(2) {
         receiving.withdraw(mid);

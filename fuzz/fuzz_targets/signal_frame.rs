@@ -1,4 +1,4 @@
-//! A binary frame of the socket: the envelope, and the message that its event stands for.
+//! Binary WebSocket frames: the envelope and the payload of its event.
 #![no_main]
 
 use parlor_protocol::signal::media::{self, edge};
@@ -7,67 +7,67 @@ use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let Some(envelope) = read_twice::<Envelope>(bytes) else {
+    let Some(envelope) = round_trip::<Envelope>(bytes) else {
         return;
     };
     let payload = envelope.payload.unwrap_or_default();
     let _ = event::name(envelope.event);
     match envelope.event {
-        event::GET_PEER_INFO => read::<room::GetPeerInfoRequest>(&payload),
-        event::GET_ROOM_PEERS_INFO => read::<room::RoomPeersInfoRequest>(&payload),
-        event::JOIN_ROOM => read::<room::JoinRoomRequest>(&payload),
-        event::GRANT_STAGE_ACCESS => read::<livestreaming::GrantStageAccessRequest>(&payload),
-        event::DENY_STAGE_ACCESS => read::<livestreaming::DenyStageAccessRequest>(&payload),
-        event::LEAVE_STAGE => read::<livestreaming::LeaveStageRequest>(&payload),
-        event::CREATE_CONNECTED_ROOMS => read::<room::CreateConnectedRoomsRequest>(&payload),
-        event::DELETE_CONNECTED_ROOMS => read::<room::DisableConnectedRoomsRequest>(&payload),
-        event::MOVE_PEERS => read::<room::MovePeersBetweenRoomsRequest>(&payload),
+        event::GET_PEER_INFO => check::<room::GetPeerInfoRequest>(&payload),
+        event::GET_ROOM_PEERS_INFO => check::<room::RoomPeersInfoRequest>(&payload),
+        event::JOIN_ROOM => check::<room::JoinRoomRequest>(&payload),
+        event::GRANT_STAGE_ACCESS => check::<livestreaming::GrantStageAccessRequest>(&payload),
+        event::DENY_STAGE_ACCESS => check::<livestreaming::DenyStageAccessRequest>(&payload),
+        event::LEAVE_STAGE => check::<livestreaming::LeaveStageRequest>(&payload),
+        event::CREATE_CONNECTED_ROOMS => check::<room::CreateConnectedRoomsRequest>(&payload),
+        event::DELETE_CONNECTED_ROOMS => check::<room::DisableConnectedRoomsRequest>(&payload),
+        event::MOVE_PEERS => check::<room::MovePeersBetweenRoomsRequest>(&payload),
         event::BROADCAST_MESSAGE | event::BROADCAST_TO_ENTITY => {
-            read::<room::BroadcastMessage>(&payload);
+            check::<room::BroadcastMessage>(&payload);
         }
-        event::KICK => read::<room::RemoveParticipantsRequest>(&payload),
-        event::KICK_ALL => read::<edge::KickAllPeersRequest>(&payload),
-        event::ACCEPT_WAITING_ROOM_REQUESTS => read::<room::AcceptWaitingRoomRequests>(&payload),
-        event::DENY_WAITING_ROOM_REQUESTS => read::<room::DenyWaitingRoomRequests>(&payload),
-        event::SEND_MESSAGE_TO_ROOM => read::<chat::SendChatMessageToRoomRequest>(&payload),
-        event::SEND_MESSAGE_TO_PEERS => read::<chat::SendChatMessageToPeersRequest>(&payload),
-        event::EDIT_MESSAGE => read::<chat::EditChatMessageRequest>(&payload),
-        event::DELETE_MESSAGE => read::<chat::DeleteChatMessageRequest>(&payload),
+        event::KICK => check::<room::RemoveParticipantsRequest>(&payload),
+        event::KICK_ALL => check::<edge::KickAllPeersRequest>(&payload),
+        event::ACCEPT_WAITING_ROOM_REQUESTS => check::<room::AcceptWaitingRoomRequests>(&payload),
+        event::DENY_WAITING_ROOM_REQUESTS => check::<room::DenyWaitingRoomRequests>(&payload),
+        event::SEND_MESSAGE_TO_ROOM => check::<chat::SendChatMessageToRoomRequest>(&payload),
+        event::SEND_MESSAGE_TO_PEERS => check::<chat::SendChatMessageToPeersRequest>(&payload),
+        event::EDIT_MESSAGE => check::<chat::EditChatMessageRequest>(&payload),
+        event::DELETE_MESSAGE => check::<chat::DeleteChatMessageRequest>(&payload),
         event::GET_PAGINATED_MESSAGES => {
-            read::<chat::GetPaginatedChatMessageRoomRequest>(&payload);
+            check::<chat::GetPaginatedChatMessageRoomRequest>(&payload);
         }
-        event::SEARCH_CHANNEL_MESSAGES => read::<chat::SearchChatMessagesRequest>(&payload),
-        event::PIN_MESSAGE => read::<chat::PinChatMessageRequest>(&payload),
-        event::STORE_INSERT_KEYS => read::<plugin::PluginStoreInsertKeysRequest>(&payload),
-        event::STORE_GET_KEYS => read::<plugin::PluginStoreGetKeysRequest>(&payload),
-        event::STORE_DELETE_KEYS => read::<plugin::PluginStoreDeleteKeysRequest>(&payload),
-        event::CREATE_POLL => read::<polls::NewPollRequest>(&payload),
-        event::VOTE_POLL => read::<polls::VotePollRequest>(&payload),
-        event::GET_USER_PRESETS => read::<preset::ReadPeersPresetRequest>(&payload),
-        event::UPDATE_USER_PRESET => read::<preset::UpdatePeersPresetRequest>(&payload),
-        event::CREATE_TRANSPORT => read::<media::CreateTransportRequest>(&payload),
-        event::PRODUCE => read::<edge::ProducerCreateRequest>(&payload),
-        event::CONSUME => read::<edge::ConsumePeersRequest>(&payload),
-        event::MEDIA_JOIN => read::<edge::PeerJoinRequest>(&payload),
-        event::PIN_PEER => read::<edge::GlobalPeerPinningRequest>(&payload),
-        event::CHANGE_DISPLAY_NAME => read::<edge::PeerDisplayNameEditRequest>(&payload),
-        event::HOST_CONTROL_PEER => read::<edge::HostMediaControlForPeerRequest>(&payload),
-        event::HOST_CONTROL_ALL => read::<edge::HostMediaControlForAllPeerRequest>(&payload),
-        event::RENEGOTIATE => read::<media::RenegotiateRequest>(&payload),
+        event::SEARCH_CHANNEL_MESSAGES => check::<chat::SearchChatMessagesRequest>(&payload),
+        event::PIN_MESSAGE => check::<chat::PinChatMessageRequest>(&payload),
+        event::STORE_INSERT_KEYS => check::<plugin::PluginStoreInsertKeysRequest>(&payload),
+        event::STORE_GET_KEYS => check::<plugin::PluginStoreGetKeysRequest>(&payload),
+        event::STORE_DELETE_KEYS => check::<plugin::PluginStoreDeleteKeysRequest>(&payload),
+        event::CREATE_POLL => check::<polls::NewPollRequest>(&payload),
+        event::VOTE_POLL => check::<polls::VotePollRequest>(&payload),
+        event::GET_USER_PRESETS => check::<preset::ReadPeersPresetRequest>(&payload),
+        event::UPDATE_USER_PRESET => check::<preset::UpdatePeersPresetRequest>(&payload),
+        event::CREATE_TRANSPORT => check::<media::CreateTransportRequest>(&payload),
+        event::PRODUCE => check::<edge::ProducerCreateRequest>(&payload),
+        event::CONSUME => check::<edge::ConsumePeersRequest>(&payload),
+        event::MEDIA_JOIN => check::<edge::PeerJoinRequest>(&payload),
+        event::PIN_PEER => check::<edge::GlobalPeerPinningRequest>(&payload),
+        event::CHANGE_DISPLAY_NAME => check::<edge::PeerDisplayNameEditRequest>(&payload),
+        event::HOST_CONTROL_PEER => check::<edge::HostMediaControlForPeerRequest>(&payload),
+        event::HOST_CONTROL_ALL => check::<edge::HostMediaControlForAllPeerRequest>(&payload),
+        event::RENEGOTIATE => check::<media::RenegotiateRequest>(&payload),
         _ => {}
     }
 });
 
-fn read<M: Message + Default + PartialEq>(bytes: &[u8]) {
-    let _ = read_twice::<M>(bytes);
+fn check<M: Message + Default + PartialEq>(bytes: &[u8]) {
+    let _ = round_trip::<M>(bytes);
 }
 
-/// What is read and written again reads the same.
-fn read_twice<M: Message + Default + PartialEq>(bytes: &[u8]) -> Option<M> {
+/// Decodes a message and checks that it survives a round trip.
+fn round_trip<M: Message + Default + PartialEq>(bytes: &[u8]) -> Option<M> {
     let first = M::decode(bytes).ok()?;
     let written = first.encode_to_vec();
-    let second = M::decode(written.as_slice()).expect("what was written can be read");
-    // A float that is not a number equals nothing, itself included; its bytes tell.
+    let second = M::decode(written.as_slice()).expect("an encoded message decodes");
+    // Compares bytes, because NaN is not equal to itself.
     assert_eq!(written, second.encode_to_vec());
     Some(first)
 }

@@ -1,4 +1,5 @@
-//! SRTP and SRTCP: nobody without the keys is let in, and what is sealed is opened once.
+//! SRTP and SRTCP: packets without a valid authentication tag are rejected, and a protected packet
+//! is accepted exactly once.
 #![no_main]
 
 use parlor_sfu::wire::{rtp::Header, srtp};
@@ -14,9 +15,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     let material = vec![7; profile.keying_material_len()];
     let (mut sealer, mut opener) =
-        srtp::pair(profile, &material, true).expect("the length is the profile's own");
+        srtp::pair(profile, &material, true).expect("the key length matches the profile");
 
-    // Every key is the same here, so the opener is that of whoever the sealer talks to.
+    // All key material is identical, so the two contexts are each other's peers.
     assert_eq!(opener.open_rtp(&mut bytes.to_vec()), None);
     assert_eq!(opener.open_rtcp(&mut bytes.to_vec()), None);
 
@@ -24,7 +25,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let mut packet = bytes.to_vec();
         sealer.seal_rtp(&mut packet, 0, header.payload, u64::from(header.sequence));
         let sealed = packet.clone();
-        let opened = opener.open_rtp(&mut packet).expect("it was just sealed");
+        let opened = opener
+            .open_rtp(&mut packet)
+            .expect("the packet was just protected");
         assert_eq!(packet.get(..opened.end), Some(bytes));
         assert_eq!(opened.index, u64::from(header.sequence));
         assert_eq!(opener.open_rtp(&mut sealed.clone()), None);
@@ -34,8 +37,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if bytes.len() < 8 {
         assert!(compound.is_empty());
     } else if bytes.first().is_some_and(|first| first >> 6 == 2) {
-        let mut again = compound.clone();
+        let mut replayed = compound.clone();
         assert_eq!(opener.open_rtcp(&mut compound), Some(bytes));
-        assert_eq!(opener.open_rtcp(&mut again), None);
+        assert_eq!(opener.open_rtcp(&mut replayed), None);
     }
 });

@@ -1,24 +1,24 @@
-// The page at /meet: takes the token, loads the SDK and the UI kit, and shows the call.
+// The page at /meet: reads the token, loads the SDK and the UI kit, and shows the call.
 
-import { BASE_URI, install } from "./own-origin.js";
+import { BASE_URI, install } from "./same-origin.js";
 import { installSounds } from "./sounds.js";
-import { claimsOf, endOf, takeToken } from "./token.js";
+import { expiredSince, parseClaims, takeToken } from "./token.js";
 import * as messages from "./messages.js";
 
-/** Whether microphone and camera start on; `?audio=1` and `?video=1` say otherwise. */
-const START_WITH = { audio: false, video: false };
+/** Whether microphone and camera are on at the start; overridden by `?audio=1` and `?video=1`. */
+const MEDIA_DEFAULTS = { audio: false, video: false };
 
-/** What a font falls back to that this machine does not have. Nothing is fetched from Google Fonts. */
+/** Fallbacks if the preset's font is not installed. The page does not load fonts from Google Fonts. */
 const FALLBACK_FONTS = '"Inter Variable", system-ui, sans-serif';
 
-function startWith() {
-  const wanted = new URLSearchParams(location.search);
-  const flag = (name) => (wanted.has(name) ? !["0", "false"].includes(wanted.get(name)) : START_WITH[name]);
+function mediaDefaults() {
+  const parameters = new URLSearchParams(location.search);
+  const flag = (name) => (parameters.has(name) ? !["0", "false"].includes(parameters.get(name)) : MEDIA_DEFAULTS[name]);
   return { audio: flag("audio"), video: flag("video") };
 }
 
 async function join(token, claims) {
-  messages.opening();
+  messages.loading();
   install(window);
   installSounds(window);
   const [{ default: client }] = await Promise.all([
@@ -27,9 +27,9 @@ async function join(token, claims) {
   ]);
   let meeting;
   try {
-    meeting = await client.init({ authToken: token, baseURI: BASE_URI, defaults: startWith() });
+    meeting = await client.init({ authToken: token, baseURI: BASE_URI, defaults: mediaDefaults() });
   } catch (error) {
-    messages.refused(claims, error);
+    messages.joinFailed(claims, error);
     return;
   }
   const call = document.createElement("rtk-meeting");
@@ -45,11 +45,11 @@ async function join(token, claims) {
 
 async function start() {
   const token = takeToken();
-  if (!token) return messages.explain();
-  const claims = claimsOf(token);
+  if (!token) return messages.instructions();
+  const claims = parseClaims(token);
   if (!claims) return messages.malformed();
-  const end = endOf(claims);
-  if (end) return messages.expired(claims, end);
+  const expiredAt = expiredSince(claims);
+  if (expiredAt) return messages.expired(claims, expiredAt);
   if (!isSecureContext) return messages.insecure();
   if (typeof RTCPeerConnection === "undefined" || !navigator.mediaDevices) return messages.unsupported();
   await join(token, claims);
@@ -57,5 +57,5 @@ async function start() {
 
 start().catch((error) => {
   console.error(error);
-  messages.refused(null, error);
+  messages.joinFailed(null, error);
 });

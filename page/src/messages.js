@@ -1,14 +1,14 @@
-// What the page says when there is no call to show.
+// Messages that the page shows instead of a call.
 
 function element(name, text) {
-  const made = document.createElement(name);
-  made.append(text);
-  return made;
+  const created = document.createElement(name);
+  created.append(text);
+  return created;
 }
 
 /**
- * Shows a message in place of the call. Everything in it is text, never markup.
- * `parts` are paragraphs, except `{ code }`, `{ note }` and `{ retry }`.
+ * Shows a message instead of the call. All content is inserted as text, never as markup.
+ * Each of `parts` is a paragraph, or one of `{ code }`, `{ note }` and `{ retry }`.
  */
 export function show(title, ...parts) {
   const message = document.createElement("main");
@@ -32,19 +32,19 @@ export function show(title, ...parts) {
   document.body.replaceChildren(message);
 }
 
-export function opening() {
-  const sign = Object.assign(element("main", "Opening the meeting…"), { id: "opening" });
-  sign.setAttribute("role", "status");
-  document.body.replaceChildren(sign);
+export function loading() {
+  const main = Object.assign(element("main", "Opening the meeting…"), { id: "loading" });
+  main.setAttribute("role", "status");
+  document.body.replaceChildren(main);
 }
 
 const AUTHORIZED = `-H "Authorization: Bearer $PARLOR_TOKEN"`;
 
-export function explain() {
+export function instructions() {
   show(
     "Join a meeting",
-    "This page joins a meeting as the participant whose token is in its address. If somebody invited you, open the whole link that they sent.",
-    "To make such a link, add a participant to a meeting. The first start of Parlor printed the account, the app and the API token:",
+    "This page joins a meeting with the participant's token in its URL. If you were invited, open the complete link that you received.",
+    "To create a link, add a participant to a meeting. Parlor printed the account, the app and the API token when it was first started:",
     {
       code: `export PARLOR=${location.origin}/client/v4/accounts/ACCOUNT/realtime/kit/APP
 export PARLOR_TOKEN=API_TOKEN
@@ -54,7 +54,7 @@ curl -s "$PARLOR/meetings" \\
   -H 'Content-Type: application/json' \\
   -d '{"title": "Weekly"}'
 
-export MEETING=…    # data.id of the answer
+export MEETING=…    # data.id of the response
 
 curl -s "$PARLOR/meetings/$MEETING/participants" \\
   ${AUTHORIZED} \\
@@ -62,19 +62,19 @@ curl -s "$PARLOR/meetings/$MEETING/participants" \\
   -d '{"custom_participant_id": "user-1", "name": "User 1",
        "preset_name": "group_call_host"}'`,
     },
-    "The last answer has the participant's token in data.token. The link is:",
+    "The last response contains the participant's token in data.token. The link is:",
     { code: `${location.origin}/meet?authToken=TOKEN` },
-    { note: "A link is for one person. Everybody who joins needs a participant of their own." },
+    { note: "Each link is for one person. Add a participant for everyone who joins." },
   );
 }
 
-const ID = /^[0-9a-f-]{36}$/;
+const UUID = /^[0-9a-f-]{36}$/;
 
-function renewal(claims) {
-  // The token is not verified here. Only ids get into a command that somebody may paste.
-  if (!ID.test(claims?.meetingId) || !ID.test(claims?.participantId)) return [];
+function renewalInstructions(claims) {
+  // The token is not verified here, so only valid UUIDs are inserted into commands that the user may paste.
+  if (!UUID.test(claims?.meetingId) || !UUID.test(claims?.participantId)) return [];
   return [
-    { note: "If you run the meeting, this gives the participant a new token:" },
+    { note: "If you manage the meeting, this command creates a new token for the participant:" },
     {
       code: `MEETING=${claims.meetingId}
 PARTICIPANT=${claims.participantId}
@@ -84,43 +84,43 @@ curl -s -X POST "$PARLOR/meetings/$MEETING/participants/$PARTICIPANT/token" \\
   ];
 }
 
-export function expired(claims, end) {
-  const when = end.toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
-  show("This link has expired", `It was good until ${when}. Ask whoever invited you for a new one.`, ...renewal(claims));
+export function expired(claims, expiredAt) {
+  const when = expiredAt.toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
+  show("This link has expired", `It was valid until ${when}. Ask the person who invited you for a new one.`, ...renewalInstructions(claims));
 }
 
 export function malformed() {
   show(
-    "This link is not complete",
-    "What stands after authToken= is not a participant's token. Links are long, and some programs cut them off: copy the whole link, or ask whoever invited you to send it again.",
+    "This link is incomplete",
+    "The value of authToken is not a participant's token. Links are long, and some programs truncate them. Copy the complete link, or ask the person who invited you to send it again.",
   );
 }
 
 export function insecure() {
   show(
     "This page needs HTTPS",
-    "Browsers give pages the camera and the microphone only over HTTPS or on localhost. Open the same address with https:// in front, or ask whoever runs this server to set up TLS.",
+    "Browsers allow access to the camera and the microphone only over HTTPS or on localhost. Open the same address with https://, or ask the server's administrator to set up TLS.",
   );
 }
 
 export function unsupported() {
-  show("This browser cannot join", "It has no WebRTC, or it is switched off. Use a current Chrome, Edge, Firefox or Safari.");
+  show("This browser cannot join", "It does not support WebRTC, or WebRTC is disabled. Use a current version of Chrome, Edge, Firefox or Safari.");
 }
 
-/** Why the SDK could not start, as far as its error says. */
-export function refused(claims, error) {
-  const reason = error?.message ? [{ note: `The reason given: ${error.message}` }] : [];
+/** Explains an error of the SDK's initialisation. */
+export function joinFailed(claims, error) {
+  const reason = error?.message ? [{ note: `Reason: ${error.message}` }] : [];
   const retry = { retry: "Try again" };
-  // 0004 is the SDK's code for 401, 403 and 404 alike.
+  // The SDK's code for the statuses 401, 403 and 404.
   if (String(error?.code) === "0004") {
     show(
-      "This link does not let you in",
-      "The participant may have been removed, the meeting may have been closed, or the token may have been replaced. Ask whoever invited you.",
+      "This link is not valid",
+      "The participant may have been removed, the meeting may have been closed, or the token may have been replaced. Ask the person who invited you.",
       ...reason,
       retry,
-      ...renewal(claims),
+      ...renewalInstructions(claims),
     );
   } else {
-    show("The meeting cannot be reached", "The server did not answer as expected. Check your connection and try again.", ...reason, retry);
+    show("Cannot connect to the meeting", "The server did not respond as expected. Check your connection and try again.", ...reason, retry);
   }
 }

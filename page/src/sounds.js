@@ -1,30 +1,31 @@
-// The sounds of the UI kit, made here: the kit would get them from Cloudflare, in the middle of
-// a call that may be in a network without the internet.
+// Synthesises the sounds of the UI kit, which it would load from Cloudflare during a call, even on a network
+// without internet access.
 
 const RATE = 16_000;
 
-/** By the end of the kit's address: frequency in Hz and start in seconds of each note. */
+/** The frequency in Hz and the start in seconds of each note, by the path of the kit's URL. */
 const TUNES = {
   "/notification_join.mp3": [[523.25, 0], [783.99, 0.12]],
   "/notification_message.mp3": [[880, 0], [1174.66, 0.07]],
   "/ui-kit/speaker-test.mp3": [[261.63, 0], [329.63, 0.3], [392, 0.6], [523.25, 0.9]],
 };
-const RING = 0.6;
+/** The duration of the last note, in seconds. */
+const NOTE_SECONDS = 0.6;
 
-const made = new Map();
+const urls = new Map();
 
-/** The address of the sound that is played instead of the one at `address`, or null for no other. */
+/** The URL of the sound that replaces the one at `address`, or null if it is not a sound of the UI kit. */
 export function soundFor(address) {
   const url = new URL(address, location.href);
   const tune = url.hostname.endsWith(".realtime.cloudflare.com") ? TUNES[url.pathname] : undefined;
   if (!tune) return null;
-  if (!made.has(tune)) made.set(tune, URL.createObjectURL(new Blob([wave(tune)], { type: "audio/wav" })));
-  return made.get(tune);
+  if (!urls.has(tune)) urls.set(tune, URL.createObjectURL(new Blob([wave(tune)], { type: "audio/wav" })));
+  return urls.get(tune);
 }
 
-/** The notes as a WAV file: 16 bits, one channel. */
+/** Synthesises notes as a WAV file with 16 bits and one channel. */
 export function wave(tune) {
-  const end = Math.max(...tune.map(([, start]) => start)) + RING;
+  const end = Math.max(...tune.map(([, start]) => start)) + NOTE_SECONDS;
   const samples = Math.ceil(end * RATE);
   const file = new DataView(new ArrayBuffer(44 + samples * 2));
   const text = (at, letters) => [...letters].forEach((letter, i) => file.setUint8(at + i, letter.charCodeAt(0)));
@@ -44,7 +45,7 @@ export function wave(tune) {
     let level = 0;
     for (const [frequency, start] of tune) {
       const t = i / RATE - start;
-      // A struck bell: a short rise, so that it does not click, then it dies away.
+      // The envelope of a bell: a short attack, which avoids a click, and an exponential decay.
       if (t > 0) level += Math.sin(2 * Math.PI * frequency * t) * Math.min(t * 200, 1) * Math.exp(-t * 9);
     }
     file.setInt16(44 + i * 2, Math.max(-1, Math.min(1, level * 0.45)) * 32_767, true);
@@ -52,7 +53,7 @@ export function wave(tune) {
   return file.buffer;
 }
 
-/** Makes audio elements of `scope`, which is the window, play them. */
+/** Replaces the sounds in all audio elements of the window. */
 export function installSounds(scope) {
   const prototype = scope.HTMLMediaElement.prototype;
   const src = Object.getOwnPropertyDescriptor(prototype, "src");

@@ -1,26 +1,26 @@
-// The participant's token: where it comes from, and what it says.
+// Reads the participant's token and its claims.
 
-const KEPT_AS = "parlor.authToken";
+const STORAGE_KEY = "parlor.authToken";
 
 /**
- * The token from the address, which it is then removed from: it must not stay where it is shown,
- * bookmarked and copied. It is kept for this tab, so that the page can be loaded again. A token
- * after `#` is not even sent to the server, so that no log on the way can have it.
+ * Takes the token from the URL, and removes it there, because URLs are displayed, bookmarked and copied.
+ * The token is stored for this tab, so that the page can be reloaded. A token after `#` is not sent to the
+ * server, so no access log contains it.
  */
 export function takeToken() {
   const url = new URL(location.href);
   const hash = new URLSearchParams(url.hash.slice(1));
   const given = url.searchParams.get("authToken") ?? hash.get("authToken");
-  if (given === null) return sessionStorage.getItem(KEPT_AS);
-  sessionStorage.setItem(KEPT_AS, given);
+  if (given === null) return sessionStorage.getItem(STORAGE_KEY);
+  sessionStorage.setItem(STORAGE_KEY, given);
   url.searchParams.delete("authToken");
   url.hash = "";
   history.replaceState(null, "", url.pathname + url.search);
   return given;
 }
 
-/** The claims of a token, unchecked; null when it is not a token. */
-export function claimsOf(token) {
+/** Parses the claims of a token without verifying it. Returns null if it is malformed. */
+export function parseClaims(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
     const claims = JSON.parse(atob(payload));
@@ -30,8 +30,8 @@ export function claimsOf(token) {
   }
 }
 
-/** When a token ended, or null while it is good. */
-export function endOf(claims, now = new Date()) {
-  const end = Number.isFinite(claims.exp) ? new Date(claims.exp * 1000) : null;
-  return end && end <= now ? end : null;
+/** The time at which a token has expired, or null if it has not. */
+export function expiredSince(claims, now = new Date()) {
+  const expiry = Number.isFinite(claims.exp) ? new Date(claims.exp * 1000) : null;
+  return expiry && expiry <= now ? expiry : null;
 }

@@ -1,16 +1,16 @@
-// The token in the address: taken, kept for the tab, and never left where it is seen.
+// Tests that the token is taken from the URL, stored for the tab, and removed from the URL.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { claimsOf, endOf, takeToken } from "../src/token.js";
+import { expiredSince, parseClaims, takeToken } from "../src/token.js";
 
-let shown;
+let replacedUrl;
 
 beforeEach(() => {
-  const kept = new Map();
-  globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) };
-  globalThis.history = { replaceState: (_state, _title, address) => (shown = open(address).pathname + location.search) };
-  shown = null;
+  const storage = new Map();
+  globalThis.sessionStorage = { getItem: (name) => storage.get(name) ?? null, setItem: (name, value) => storage.set(name, value) };
+  globalThis.history = { replaceState: (_state, _title, address) => (replacedUrl = open(address).pathname + location.search) };
+  replacedUrl = null;
 });
 
 function open(address) {
@@ -18,19 +18,19 @@ function open(address) {
   return globalThis.location;
 }
 
-test("a token leaves the address, and what else is in the query stays", () => {
+test("a token is removed from the URL, and other parameters are kept", () => {
   open("/meet?video=1&authToken=eyJ.e30.x&audio=0");
   assert.equal(takeToken(), "eyJ.e30.x");
-  assert.equal(shown, "/meet?video=1&audio=0");
+  assert.equal(replacedUrl, "/meet?video=1&audio=0");
 });
 
-test("a token after # is taken too", () => {
+test("a token after # is also taken", () => {
   open("/meet?video=1#authToken=eyJ.e30.x");
   assert.equal(takeToken(), "eyJ.e30.x");
-  assert.equal(shown, "/meet?video=1");
+  assert.equal(replacedUrl, "/meet?video=1");
 });
 
-test("after a reload the token of the tab is still known, and a new link wins over it", () => {
+test("the token is available after a reload, and a new link replaces it", () => {
   open("/meet?authToken=first");
   takeToken();
   assert.equal(takeToken(), "first");
@@ -39,23 +39,23 @@ test("after a reload the token of the tab is still known, and a new link wins ov
   assert.equal(takeToken(), "second");
 });
 
-test("without a token there is none", () => {
+test("without a token, null is returned", () => {
   open("/meet");
   assert.equal(takeToken(), null);
-  assert.equal(shown, null);
+  assert.equal(replacedUrl, null);
 });
 
-test("claims are read from a token, and from nothing else", () => {
+test("claims are parsed from tokens only", () => {
   const token = (claims) => `eyJ.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.x`;
-  assert.equal(claimsOf(token({ meetingId: "m", note: "~~~???" })).meetingId, "m");
+  assert.equal(parseClaims(token({ meetingId: "m", note: "~~~???" })).meetingId, "m");
   for (const bad of ["", "eyJ", "a.b", "a.!.c", token({}), token(null), token({ meetingId: 1 })]) {
-    assert.equal(claimsOf(bad), null, bad);
+    assert.equal(parseClaims(bad), null, bad);
   }
 });
 
-test("a token ends at its second", () => {
+test("a token expires at its exact second", () => {
   const now = new Date(1000_000);
-  assert.equal(endOf({ exp: 1001 }, now), null);
-  assert.deepEqual(endOf({ exp: 1000 }, now), now);
-  assert.equal(endOf({}, now), null);
+  assert.equal(expiredSince({ exp: 1001 }, now), null);
+  assert.deepEqual(expiredSince({ exp: 1000 }, now), now);
+  assert.equal(expiredSince({}, now), null);
 });

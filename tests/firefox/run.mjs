@@ -1,16 +1,19 @@
-// People with the official web SDK in Firefox, with each other and with people in Chromium.
+// Runs scenarios with the official web SDK in Firefox, together with participants in Firefox and Chromium.
 //
 //   node tests/firefox/run.mjs BINARY [--only PATTERN] [--keep-log FILE]
 //
-// What it needs is what scripts/scenarios has installed, and Firefox (apt-get install firefox-esr).
+// Needs the packages that scripts/scenarios installs, and Firefox (apt-get install firefox-esr).
 
 import assert from "node:assert/strict";
 import { copyFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { Consoles } from "../../target/scenarios/console.mjs";
-import { CALL, ON, SQUARE, hears, hearsNot, hearsScreen, meet, producers, sees, seesNothing, seesScreen, shape } from "../../target/scenarios/media.mjs";
-import { NAME, Parlor } from "../../target/scenarios/parlor.mjs";
-import { World, servePages } from "../../target/scenarios/suite.mjs";
+import { ConsoleMonitor } from "../../target/scenarios/console.mjs";
+import {
+  CALL_PRESETS, MEDIA_ON, SCREEN_ASPECT, aspectRatio, expectAudio, expectMutualMedia, expectNoVideo, expectScreenAudio, expectScreenVideo,
+  expectSilence, expectVideo, producers,
+} from "../../target/scenarios/media.mjs";
+import { ServerProcess, TLS_NAME } from "../../target/scenarios/server.mjs";
+import { ScenarioContext, servePages } from "../../target/scenarios/suite.mjs";
 import { chromium, ownAddress, startFirefox } from "./firefox.mjs";
 
 const { values: options, positionals: [binary] } = parseArgs({
@@ -22,160 +25,171 @@ const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-dev-shm-usage", "--mute-audio", "--use-fake-device-for-media-stream=fps=10", "--use-fake-ui-for-media-stream",
   "--autoplay-policy=no-user-gesture-required", "--ignore-certificate-errors",
-  `--host-resolver-rules=MAP *.${NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE ${ownAddress()}`,
+  `--host-resolver-rules=MAP *.${TLS_NAME} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE ${ownAddress()}`,
 ];
 
-/** How long one of them may take. */
-const SECONDS = 90;
+/** The timeout of each scenario. */
+const TIMEOUT_SECONDS = 90;
+
+/** @typedef {import("../../target/scenarios/participant.mjs").Participant} Participant */
 
 /** @type {import("../../target/scenarios/suite.mjs").Scenario[]} */
 const scenarios = [];
-const scenario = (name, play) => scenarios.push({ name, sees: [], play });
+const scenario = (name, run) => scenarios.push({ name, events: [], run });
 
-/** Lets people enter, each in a browser. @param {World} world @param {Record<string, "firefox" | "chromium">} who */
-async function enter(world, who, init = ON) {
-  const meeting = await world.parlor.meeting();
-  const people = [];
-  for (const [name, browser] of Object.entries(who)) {
-    world.browser = world.browsers[browser];
-    const person = await world.person(meeting, { name, preset_name: world.presets?.[name] ?? CALL[people.length ? 1 : 0] });
-    people.push(await person.enter(init));
+/**
+ * Adds participants who join one after another, each in a browser.
+ * @param {ScenarioContext} context @param {Record<string, "firefox" | "chromium">} browsers
+ */
+async function enter(context, browsers, init = MEDIA_ON) {
+  const meeting = await context.server.createMeeting();
+  const participants = [];
+  for (const [name, browser] of Object.entries(browsers)) {
+    context.browser = context.browsers[browser];
+    const preset_name = context.presets?.[name] ?? CALL_PRESETS[participants.length ? 1 : 0];
+    const participant = await context.addParticipant(meeting, { name, preset_name });
+    participants.push(await participant.enter(init));
   }
-  return people;
+  return participants;
 }
 
-/** Somebody turns off and on all there is, and somebody else sees and hears that. @param {Person} one @param {Person} other */
-async function turnsAllOffAndOn(one, other) {
-  const { name } = one;
-  const becomes = (what, is) => other.becomes((m, [who, key]) => named(m, who)[key], is, [name, what]);
+/**
+ * Turns the sender's camera and microphone off and on, and checks the effect at the receiver.
+ * @param {Participant} sender @param {Participant} receiver
+ */
+async function checkCameraAndMicrophone(sender, receiver) {
+  const { name } = sender;
+  const waitForState = (property, isOn) => receiver.eventually((m, [who, key]) => byName(m, who)[key], isOn, [name, property]);
   for (let round = 0; round < 2; round += 1) {
-    await one.do((m) => m.self.disableVideo());
-    await becomes("videoEnabled", false);
-    await seesNothing(other, name, 500);
-    await one.do((m) => m.self.enableVideo());
-    await becomes("videoEnabled", true);
-    await sees(other, name);
+    await sender.evaluate((m) => m.self.disableVideo());
+    await waitForState("videoEnabled", false);
+    await expectNoVideo(receiver, name, 500);
+    await sender.evaluate((m) => m.self.enableVideo());
+    await waitForState("videoEnabled", true);
+    await expectVideo(receiver, name);
   }
-  await one.do((m) => m.self.disableAudio());
-  await becomes("audioEnabled", false);
-  await hearsNot(other, name);
-  await one.do((m) => m.self.enableAudio());
-  await becomes("audioEnabled", true);
-  await hears(other, name);
+  await sender.evaluate((m) => m.self.disableAudio());
+  await waitForState("audioEnabled", false);
+  await expectSilence(receiver, name);
+  await sender.evaluate((m) => m.self.enableAudio());
+  await waitForState("audioEnabled", true);
+  await expectAudio(receiver, name);
 }
 
-/** Somebody shares a screen, and somebody else sees and hears that. */
-async function sharesScreen(one, other) {
-  const { name } = one;
-  const becomes = (is) => other.becomes((m, who) => named(m, who).screenShareEnabled, is, name);
-  await one.do(() => window.media.fakeScreen());
+/** Shares the sender's screen twice, and checks its video and audio at the receiver. */
+async function checkScreenShare(sender, receiver) {
+  const { name } = sender;
+  const waitForState = (isOn) => receiver.eventually((m, who) => byName(m, who).screenShareEnabled, isOn, name);
+  await sender.evaluate(() => window.media.fakeScreen());
   for (let round = 0; round < 2; round += 1) {
-    await one.do((m) => m.self.enableScreenShare());
-    await becomes(true);
-    assert.equal(shape(await seesScreen(other, name)), SQUARE);
-    await hearsScreen(other, name);
-    await sees(other, name);
-    await one.do((m) => m.self.disableScreenShare());
-    await becomes(false);
-    await other.becomes(producers, { [name]: ["audio", "video"] });
+    await sender.evaluate((m) => m.self.enableScreenShare());
+    await waitForState(true);
+    assert.equal(aspectRatio(await expectScreenVideo(receiver, name)), SCREEN_ASPECT);
+    await expectScreenAudio(receiver, name);
+    await expectVideo(receiver, name);
+    await sender.evaluate((m) => m.self.disableScreenShare());
+    await waitForState(false);
+    await receiver.eventually(producers, { [name]: ["audio", "video"] });
   }
-  await sees(other, name);
+  await expectVideo(receiver, name);
 }
 
-scenario("two people in Firefox see and hear each other, directly over UDP", async (world) => {
-  const people = await enter(world, { Ada: "firefox", Bob: "firefox" });
-  await meet(people);
-  for (const one of people) {
-    const ways = await one.do(() => window.media.ways());
-    assert.deepEqual(ways.map(({ protocol, relay }) => [protocol, relay ?? "directly"]), [["udp", "directly"], ["udp", "directly"]], one.name);
+scenario("two participants in Firefox see and hear each other, directly over UDP", async (context) => {
+  const participants = await enter(context, { Ada: "firefox", Bob: "firefox" });
+  await expectMutualMedia(participants);
+  for (const participant of participants) {
+    const pairs = await participant.evaluate(() => window.media.candidatePairs());
+    assert.deepEqual(pairs.map(({ protocol, relay }) => [protocol, relay ?? "direct"]), [["udp", "direct"], ["udp", "direct"]], participant.name);
   }
 });
 
-scenario("what somebody in Firefox or Chromium turns off and on is off and on in the other", async (world) => {
-  const [ada, bob] = await enter(world, { Ada: "firefox", Bob: "chromium" });
-  await meet([ada, bob]);
+scenario("cameras, microphones and screens are turned off and on between Firefox and Chromium", async (context) => {
+  const [ada, bob] = await enter(context, { Ada: "firefox", Bob: "chromium" });
+  await expectMutualMedia([ada, bob]);
   const pairs = [[ada, bob], [bob, ada]];
-  await Promise.all(pairs.map(([one, other]) => turnsAllOffAndOn(one, other)));
-  for (const [one, other] of pairs) await sharesScreen(one, other);
+  await Promise.all(pairs.map(([sender, receiver]) => checkCameraAndMicrophone(sender, receiver)));
+  for (const [sender, receiver] of pairs) await checkScreenShare(sender, receiver);
 });
 
-scenario("a small picture of what Firefox sends gets few pixels, and a large one many", async (world) => {
+scenario("a small video element receives a low layer from Firefox, and a large one a high layer", async (context) => {
   const layers = { config: { media: { video: { quality: "hd", frame_rate: 15, simulcast: true } } } };
-  world.presets = { Ada: await world.parlor.preset(CALL[0], layers) };
-  const [ada, bob] = await enter(world, { Ada: "firefox", Bob: "chromium" }, {});
-  await ada.do((m) => m.self.enableVideo(window.media.drawing(1280, 720)));
-  await sees(bob, "Ada");
-  const sent = await ada.do(() => window.media.sent());
+  context.presets = { Ada: await context.server.createPreset(CALL_PRESETS[0], layers) };
+  const [ada, bob] = await enter(context, { Ada: "firefox", Bob: "chromium" }, {});
+  await ada.evaluate((m) => m.self.enableVideo(window.media.animationTrack(1280, 720)));
+  await expectVideo(bob, "Ada");
+  const sent = await ada.evaluate(() => window.media.sentStats());
   const rids = sent.filter(({ frames }) => frames > 0).map(({ rid }) => rid);
-  assert(rids.length > 1, `Ada sends one size only: ${rids}`);
-  const sized = async (pixels, fits) => {
-    await bob.do((m, width) => {
-      Object.assign(window.media.camera(named(m, "Ada")).style, { width: `${width}px`, height: `${width * 9 / 16}px` });
-    }, pixels);
-    await bob.until(`async (m) => (${fits})((await window.media.seen(named(m, "Ada"))).width)`, undefined, 30_000);
+  assert(rids.length > 1, `Ada sends only one layer: ${rids}`);
+  const checkWidth = async (elementWidth, matches) => {
+    await bob.evaluate((m, width) => {
+      Object.assign(window.media.cameraElement(byName(m, "Ada")).style, { width: `${width}px`, height: `${width * 9 / 16}px` });
+    }, elementWidth);
+    await bob.waitFor(`async (m) => (${matches})((await window.media.videoStats(byName(m, "Ada"))).width)`, undefined, 30_000);
   };
-  await sized(160, (width) => width > 0 && width <= 320);
-  await sized(1280, (width) => width >= 640);
+  await checkWidth(160, (width) => width > 0 && width <= 320);
+  await checkWidth(1280, (width) => width >= 640);
 });
 
-/** @param {World} world */
-async function act(world) {
+/** Runs a scenario. Fails when it times out or violates the protocol. @param {ScenarioContext} context */
+async function runChecked(context) {
   let timer;
-  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`took longer than ${SECONDS} s`)), SECONDS * 1000); });
-  await Promise.race([world.scenario.play(world), late]).finally(() => clearTimeout(timer));
-  const faults = world.wireFaults();
-  if (faults.length) throw new Error(faults.join("\n"));
+  const timeout = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`timed out after ${TIMEOUT_SECONDS} s`)), TIMEOUT_SECONDS * 1000);
+  });
+  await Promise.race([context.scenario.run(context), timeout]).finally(() => clearTimeout(timer));
+  const errors = context.protocolErrors();
+  if (errors.length) throw new Error(errors.join("\n"));
 }
 
-/** Whether all was well. */
-async function play(shared, one) {
-  const began = Date.now();
-  const world = new World(shared, one);
-  const problem = await act(world).then(() => undefined, async (error) =>
-    [error.stack, ...await Promise.all(world.persons.map((person) => person?.snapshot() ?? "(not opened)"))].join("\n"));
-  await world.close();
-  const noise = world.consoles.of(one);
-  const seconds = ((Date.now() - began) / 1000).toFixed(1).padStart(5);
-  console.log(`${problem ? "FAILED" : noise.length ? "NOISY " : "ok    "} ${seconds} s  ${one.name}`);
-  for (const line of [...(problem ? [problem] : []), ...noise]) console.log(line.replace(/^/gm, "          "));
-  return !problem && noise.length === 0;
+/** Runs a scenario, prints the result, and returns whether it passed. */
+async function runScenario(shared, scenario) {
+  const started = Date.now();
+  const context = new ScenarioContext(shared, scenario);
+  const failure = await runChecked(context).then(() => undefined, async (error) =>
+    [error.stack, ...await Promise.all(context.participants.map((one) => one?.describe() ?? "(page not open)"))].join("\n"));
+  await context.close();
+  const messages = context.consoles.unexpectedIn(scenario);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1).padStart(5);
+  console.log(`${failure ? "FAILED" : messages.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
+  for (const line of [...(failure ? [failure] : []), ...messages]) console.log(line.replace(/^/gm, "          "));
+  return !failure && messages.length === 0;
 }
 
-/** A server whose media is where Firefox finds it. */
-async function startParlor() {
-  const parlor = await Parlor.start({ binary });
-  await parlor.end("SIGTERM");
-  parlor.arguments[parlor.arguments.indexOf("--media-listen") + 1] = `${ownAddress()}:${parlor.mediaPort}`;
-  await parlor.run();
-  return parlor;
+/** Starts a server whose media address Firefox can reach. */
+async function startServer() {
+  const server = await ServerProcess.start({ binary });
+  await server.kill("SIGTERM");
+  server.arguments[server.arguments.indexOf("--media-listen") + 1] = `${ownAddress()}:${server.mediaPort}`;
+  await server.launch();
+  return server;
 }
 
-const wanted = scenarios.filter(({ name }) => new RegExp(options.only ?? "").test(name));
-const bad = [];
-const began = Date.now();
-const parlor = await startParlor();
-for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => parlor.stop().then(() => process.exit(130)));
+const selected = scenarios.filter(({ name }) => new RegExp(options.only ?? "").test(name));
+const failures = [];
+const started = Date.now();
+const server = await startServer();
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => server.stop().then(() => process.exit(130)));
 try {
-  const [pages, ours, theirs] = await Promise.all([
+  const [pages, firefoxBrowser, chromiumBrowser] = await Promise.all([
     servePages(), startFirefox(), chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS }),
   ]);
-  console.log(`Firefox ${ours.version}, Chromium ${theirs.version()}`);
+  console.log(`Firefox ${firefoxBrowser.version}, Chromium ${chromiumBrowser.version()}`);
   try {
     const shared = {
-      parlor, browsers: { firefox: ours, chromium: theirs }, site: `http://localhost:${pages.address().port}/`,
-      consoles: new Consoles(), figures: new Map(),
+      server, browsers: { firefox: firefoxBrowser, chromium: chromiumBrowser }, siteUrl: `http://localhost:${pages.address().port}/`,
+      consoles: new ConsoleMonitor(), measurements: new Map(),
     };
-    for (const one of wanted) if (!await play(shared, one)) bad.push(one.name);
+    for (const one of selected) if (!await runScenario(shared, one)) failures.push(one.name);
   } finally {
-    await Promise.all([ours.close(), theirs.close()]);
+    await Promise.all([firefoxBrowser.close(), chromiumBrowser.close()]);
     pages.close();
   }
-  await parlor.end("SIGTERM");
-  bad.push(...parlor.complaints().map((line) => `the server logged: ${line}`));
-  if (options["keep-log"]) copyFileSync(parlor.log, options["keep-log"]);
+  await server.kill("SIGTERM");
+  failures.push(...server.loggedErrors().map((line) => `the server logged: ${line}`));
+  if (options["keep-log"]) copyFileSync(server.log, options["keep-log"]);
 } finally {
-  await parlor.stop();
+  await server.stop();
 }
-if (wanted.length === 0) bad.push("there is no such scenario");
-console.log(`\n${bad.length ? `failed: ${bad.join("; ")}` : `all ${wanted.length} passed`} in ${Math.round((Date.now() - began) / 1000)} s`);
-process.exit(bad.length === 0 ? 0 : 1);
+if (selected.length === 0) failures.push(`no scenario matches ${options.only}`);
+console.log(`\n${failures.length ? `failed: ${failures.join("; ")}` : `all ${selected.length} passed`} in ${Math.round((Date.now() - started) / 1000)} s`);
+process.exit(failures.length === 0 ? 0 : 1);

@@ -1,73 +1,68 @@
-// What browsers write to their consoles: everything that is not allowed here, with a reason, fails the suite.
+// Monitors the browsers' consoles. A message that is not allowed, with a reason, fails its scenario.
 
 /** @typedef {{text: RegExp, reason: string}} Allowance */
 
 /** Allowed in every scenario. @type {Allowance[]} */
-const EVERYWHERE = [
+const ALWAYS_ALLOWED = [
   {
     text: /undefined \(reading 'getStats'\)[^]*sendPingStatsEvent/,
-    reason: "the SDK asks for the statistics of a transport that it has given up a moment before",
+    reason: "the SDK reads the statistics of a transport that it has just closed",
   },
   {
     text: /WebSocket is already in CLOSING or CLOSED state/,
-    reason: "the SDK goes on saying how loud the microphone is while its socket is gone",
+    reason: "the SDK keeps reporting the microphone's level while its socket is closed",
   },
 ];
 
-/** What a browser says about a line that is gone. @type {Allowance} */
-export const BROKEN = {
+/** The browser's messages about a lost connection. @type {Allowance} */
+export const CONNECTION_LOST = {
   text: /net::ERR_(CONNECTION|EMPTY_RESPONSE|NETWORK|SOCKET|TIMED_OUT)|WebSocket connection to .* failed|TransportConnectionError: (Socket is not connected|Cannot reconnect closed transport)/,
-  reason: "the line was cut on purpose",
+  reason: "the connection was cut on purpose",
 };
 
-export class Consoles {
+export class ConsoleMonitor {
   constructor() {
     /** @type {Map<Allowance, number>} */
     this.allowed = new Map();
-    /** @type {{scenario: string, who: string, text: string}[]} */
+    /** @type {{scenario: string, name: string, text: string}[]} */
     this.unexpected = [];
     this.counts = { error: 0, warning: 0, exception: 0 };
   }
 
-  /** Collects errors, warnings, exceptions and rejections that nobody handled. @param {import("playwright-core").Page} page */
-  listen(page, scenario, who) {
+  /** Records errors, warnings, exceptions and unhandled rejections of a page. @param {import("playwright-core").Page} page */
+  monitor(page, scenario, name) {
     page.on("console", (message) => {
       const kind = message.type();
       if (kind !== "error" && kind !== "warning") return;
       const { url } = message.location();
-      this.judge(scenario, who, kind, `${kind}: ${message.text()}${url ? ` (${url})` : ""}`);
+      this.record(scenario, name, kind, `${kind}: ${message.text()}${url ? ` (${url})` : ""}`);
     });
-    page.on("pageerror", (error) => this.judge(scenario, who, "exception", `exception: ${error?.stack || `${error?.name}: ${error?.message || error}`}`));
+    page.on("pageerror", (error) => this.record(scenario, name, "exception", `exception: ${error?.stack || `${error?.name}: ${error?.message || error}`}`));
   }
 
-  judge(scenario, who, kind, told) {
-    // Queries hold tokens.
-    const text = told.replace(/\?[^\s')]*/g, "");
+  record(scenario, name, kind, message) {
+    // Query strings contain tokens.
+    const text = message.replace(/\?[^\s')]*/g, "");
     this.counts[kind] += 1;
-    const allowance = [...(scenario.allows ?? []), ...EVERYWHERE].find((one) => one.text.test(text));
+    const allowance = [...(scenario.allowedMessages ?? []), ...ALWAYS_ALLOWED].find((one) => one.text.test(text));
     if (allowance) this.allowed.set(allowance, (this.allowed.get(allowance) ?? 0) + 1);
-    else this.unexpected.push({ scenario: scenario.name, who, text: text.slice(0, 600) });
+    else this.unexpected.push({ scenario: scenario.name, name, text: text.slice(0, 600) });
   }
 
-  /** What was not allowed in a scenario, each once, with who saw it. */
-  of(scenario) {
-    const seenBy = new Map();
-    for (const { who, text } of this.unexpected.filter((one) => one.scenario === scenario.name)) {
-      seenBy.set(text, [...(seenBy.get(text) ?? []), who]);
+  /** The unexpected messages of a scenario, without repetitions, with the names of the participants. */
+  unexpectedIn(scenario) {
+    const namesByText = new Map();
+    for (const { name, text } of this.unexpected.filter((one) => one.scenario === scenario.name)) {
+      namesByText.set(text, [...(namesByText.get(text) ?? []), name]);
     }
-    return [...seenBy].map(([text, all]) => `${[...new Set(all)].join(", ")} (${all.length} ×) ${text}`);
+    return [...namesByText].map(([text, all]) => `${[...new Set(all)].join(", ")} (${all.length} ×) ${text}`);
   }
 
-  /** Before a scenario is played again. */
-  forget(scenario) {
-    this.unexpected = this.unexpected.filter((one) => one.scenario !== scenario.name);
-  }
-
-  /** Lines about everything. */
+  /** A summary of all messages, in lines. */
   report() {
     const { error, warning, exception } = this.counts;
     return [
-      `consoles: ${error} errors, ${warning} warnings, ${exception} exceptions; not allowed: ${this.unexpected.length}`,
+      `consoles: ${error} errors, ${warning} warnings, ${exception} exceptions; unexpected: ${this.unexpected.length}`,
       ...[...this.allowed].map(([{ text, reason }, count]) => `  ${String(count).padStart(4)} × ${text}: ${reason}`),
     ];
   }

@@ -1,7 +1,7 @@
-// Every event of the wire that SDK 2.0.2 uses, and in which directions the suite must see it travel.
+// The socket events that SDK 2.0.2 uses, and the directions in which the scenarios must cover them.
 
 /** @type {Record<number, [name: string, directions: string]>} */
-export const USED = {
+export const SDK_EVENTS = {
   2: ["getRoomPeersInfo", "up down"],
   3: ["joinRoom", "up down"],
   4: ["leaveRoom", "down"],
@@ -82,8 +82,8 @@ export const USED = {
   50331748: ["media.audioActivity", "up"],
 };
 
-/** Directions that need not be seen, each with the reason. */
-export const UNSEEN = {
+/** Events that need not be covered in a direction, with the reason. */
+export const NOT_COVERED = {
   "8 down": "there are no livestreams yet",
   "9 down": "there are no livestreams yet",
   "10 down": "there are no livestreams yet",
@@ -92,13 +92,13 @@ export const UNSEEN = {
   "40 down": "there are no recordings yet",
   "41 down": "there are no recordings yet",
   "42 down": "there are no recordings yet",
-  "25 down": "the SDK does nothing with it",
-  "26 down": "event 20 tells all clients how the rooms are now",
-  "27 down": "event 20 tells all clients how the rooms are now",
-  "196611 down": "a changed poll comes as event 196610",
+  "25 down": "the SDK ignores it",
+  "26 down": "the server sends the state of all rooms as event 20 instead",
+  "27 down": "the server sends the state of all rooms as event 20 instead",
+  "196611 down": "the server sends a changed poll as event 196610",
 };
 
-/** The name of an event, also of one that the SDK does not use. @param {number} event */
+/** The name of an event, including events that the SDK does not use. @param {number} event */
 export function nameOf(event) {
-  return USED[event]?.[0] ?? (event > 0x03000000 ? `media.${event - 0x03000000}` : "?");
+  return SDK_EVENTS[event]?.[0] ?? (event > 0x03000000 ? `media.${event - 0x03000000}` : "?");
 }

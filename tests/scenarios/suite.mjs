@@ -1,157 +1,158 @@
-// What a scenario is, and the world it happens in.
+// Defines scenarios, and the context in which each of them runs.
 
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
-import { Person } from "./person.mjs";
+import { Participant } from "./participant.mjs";
 
 /** @type {Scenario[]} */
 export const scenarios = [];
 
 /**
- * What a scenario may say about itself.
- * @typedef {object} About
- * @property {number[]} sees event numbers that must travel in it, in one direction or the other
- * @property {{text: RegExp, reason: string}[]} [allows] console messages that belong to it, besides those of console.mjs
- * @property {number} [seconds] the most it may take
- * @property {boolean} [long] it waits for a time of the contract, so it is started before the others
+ * Options of a scenario.
+ * @typedef {object} ScenarioOptions
+ * @property {number[]} events numbers of the socket events that must be observed, in either direction
+ * @property {import("./console.mjs").Allowance[]} [allowedMessages] in addition to those in console.mjs
+ * @property {number} [timeoutSeconds]
+ * @property {boolean} [isLong] it waits for a protocol timeout, so it is started before the others
  * @property {boolean} [isHeavy] it keeps a processor busy
- * @property {boolean} [alone] nothing else may happen at that time
+ * @property {boolean} [isExclusive] no other scenario may run at the same time
  */
 
-/** @typedef {About & {name: string, play: (world: World) => Promise<void>}} Scenario */
+/** @typedef {ScenarioOptions & {name: string, run: (context: ScenarioContext) => Promise<void>}} Scenario */
 
-/** @param {string} name a sentence @param {About} about @param {(world: World) => Promise<void>} play */
-export function scenario(name, about, play) {
-  scenarios.push({ seconds: 90, ...about, name, play });
+/**
+ * Registers a scenario.
+ * @param {string} name a sentence @param {ScenarioOptions} options @param {(context: ScenarioContext) => Promise<void>} run
+ */
+export function scenario(name, options, run) {
+  scenarios.push({ timeoutSeconds: 90, ...options, name, run });
 }
 
 const NAMES = ["Ada", "Bob", "Cem", "Dee", "Eli", "Fay"];
 
-/** Lets so many through at once; the others wait. */
-class Door {
-  constructor(width) {
-    this.free = width;
+/** Limits the number of concurrent tasks; the others wait in order. */
+class Semaphore {
+  constructor(permits) {
+    this.available = permits;
     this.waiting = [];
   }
 
-  async pass(run) {
-    if (this.free > 0) this.free -= 1;
+  async run(task) {
+    if (this.available > 0) this.available -= 1;
     else await new Promise((resolve) => { this.waiting.push(resolve); });
     try {
-      return await run();
+      return await task();
     } finally {
       const next = this.waiting.shift();
       if (next) next();
-      else this.free += 1;
+      else this.available += 1;
     }
   }
 }
 
 /**
- * How many may start an SDK at once. It gives up after three seconds, and more of them than there
- * are processors only make each other late.
+ * Limits how many SDKs initialise at once. The SDK gives up after three seconds, and more SDKs than
+ * processors only delay each other.
  */
-const STARTING = new Door(3);
+const INIT_SEMAPHORE = new Semaphore(3);
 
-export class World {
-  door = STARTING;
+export class ScenarioContext {
+  initSemaphore = INIT_SEMAPHORE;
 
-  /** @param {object} shared parlor, browser, site, and who watches consoles @param {Scenario} scenario */
+  /** @param {object} shared server, browser, siteUrl, consoles and measurements @param {Scenario} scenario */
   constructor(shared, scenario) {
     Object.assign(this, shared);
     this.scenario = scenario;
-    /** @type {Person[]} */
-    this.persons = [];
-    /** @type {Map<number, {up: number, down: number}>} */
+    /** @type {Participant[]} */
+    this.participants = [];
+    /** The number of frames in each direction, by event. @type {Map<number, {up: number, down: number}>} */
     this.frames = new Map();
-    /** @type {Set<string>} what the server did on the wire that it must never do */
-    this.faults = new Set();
-    /** @type {Map<number, number>} the slowest answer to a request, in milliseconds */
-    this.slowest = new Map();
+    /** Malformed frames from the server. @type {Set<string>} */
+    this.malformedFrames = new Set();
+    /** The longest response time in milliseconds, by event. @type {Map<number, number>} */
+    this.slowestReplies = new Map();
   }
 
-  /** What was wrong on the wire: no payload, no answer, or a refusal where none is meant to be. */
-  wireFaults() {
-    const persons = this.persons.filter(Boolean);
-    const isRefusing = this.scenario.sees.includes(65535) || this.scenario.sees.includes(50331708);
+  /** Violations of the socket protocol: frames without a payload, unanswered requests, and unexpected error replies. */
+  protocolErrors() {
+    const participants = this.participants.filter(Boolean);
+    const expectsErrors = this.scenario.events.includes(65535) || this.scenario.events.includes(50331708);
     return [
-      ...this.faults, ...persons.flatMap((person) => person.unanswered()),
-      ...(isRefusing ? [] : persons.flatMap((person) => person.refusals.map(({ text }) => `${person.name} was refused: ${text}`))),
+      ...this.malformedFrames, ...participants.flatMap((one) => one.unansweredRequests()),
+      ...(expectsErrors ? [] : participants.flatMap((one) => one.errorReplies.map(({ text }) => `${one.name} got an unexpected error reply: ${text}`))),
     ];
   }
 
-  /** Notes a duration, for the report: nothing fails by it. @param {string} what @param {number} ms */
-  figure(what, ms) {
-    this.figures.set(what, [...this.figures.get(what) ?? [], ms]);
+  /** Records a duration for the report. It has no influence on the result. @param {string} what @param {number} ms */
+  recordMeasurement(what, ms) {
+    this.measurements.set(what, [...this.measurements.get(what) ?? [], ms]);
   }
 
-  page(file) {
+  pageFile(file) {
     return fileURLToPath(new URL(`page/${file}`, import.meta.url));
   }
 
-  saw(direction, event) {
+  countFrame(direction, event) {
     const count = this.frames.get(event) ?? { up: 0, down: 0 };
     count[direction] += 1;
     this.frames.set(event, count);
   }
 
-  listen(page, who) {
-    this.consoles.listen(page, this.scenario, who);
+  monitorConsole(page, name) {
+    this.consoles.monitor(page, this.scenario, name);
   }
 
-  /** Adds somebody to the meeting and opens a page for them, without entering. */
-  async person(meeting, about, options) {
-    const index = this.persons.length;
-    const added = await this.parlor.add(meeting, {
-      name: NAMES[index % NAMES.length], custom_participant_id: `person-${index}`, ...about,
+  /** Adds a participant to a meeting and opens a page for them, without joining. */
+  async addParticipant(meeting, details, options) {
+    const index = this.participants.length;
+    const added = await this.server.addParticipant(meeting, {
+      name: NAMES[index % NAMES.length], custom_participant_id: `participant-${index}`, ...details,
     });
-    const person = await this.again(added, options);
-    person.meeting = meeting;
-    return person;
+    return this.openParticipant(added, options);
   }
 
-  /** Opens a page for somebody who was added before. */
-  async again(added, options) {
-    const slot = this.persons.push(null) - 1;
-    const person = await Person.open(this, added, options);
-    this.persons[slot] = person;
-    return person;
+  /** Opens a page for a participant that has been added. */
+  async openParticipant(added, options) {
+    const index = this.participants.push(null) - 1;
+    const participant = await Participant.open(this, added, options);
+    this.participants[index] = participant;
+    return participant;
   }
 
   /**
-   * Adds people with these presets to a meeting and lets all of them enter, at the same time.
+   * Adds one participant for each preset to a meeting; all of them join concurrently.
    * @param {object} meeting @param {string[]} presets
-   * @param {{enter?: boolean, cable?: boolean, mediaCable?: boolean, init?: object}} [options] `enter: false` only opens their pages
+   * @param {{enter?: boolean, socketProxy?: boolean, mediaProxy?: boolean, init?: object}} [options] `enter: false` only opens their pages
    */
-  async people(meeting, presets, { enter = true, init, ...options } = {}) {
-    const first = this.persons.length;
+  async addParticipants(meeting, presets, { enter = true, init, ...options } = {}) {
+    const first = this.participants.length;
     const all = [];
     for (const [index, preset_name] of presets.entries()) {
-      const about = { name: NAMES[(first + index) % NAMES.length], custom_participant_id: `person-${first + index}`, preset_name };
-      all.push(await this.parlor.add(meeting, about));
+      const details = { name: NAMES[(first + index) % NAMES.length], custom_participant_id: `participant-${first + index}`, preset_name };
+      all.push(await this.server.addParticipant(meeting, details));
     }
-    const people = await Promise.all(all.map((added) => this.again(added, options)));
-    if (enter) await Promise.all(people.map((person) => person.enter(init)));
-    return people;
+    const participants = await Promise.all(all.map((added) => this.openParticipant(added, options)));
+    if (enter) await Promise.all(participants.map((participant) => participant.enter(init)));
+    return participants;
   }
 
   async close() {
-    await Promise.all(this.persons.map((person) => person?.close().catch(() => {})));
+    await Promise.all(this.participants.map((participant) => participant?.close().catch(() => {})));
   }
 }
 
-/** The files of the site that the pages come from. */
+/** The files of the site that serves the participants' pages. */
 const site = new Map([
   ["/", ["text/html", read("page/index.html")]],
-  ["/person.js", ["text/javascript", read("page/person.js")]],
+  ["/participant.js", ["text/javascript", read("page/participant.js")]],
   ["/media.js", ["text/javascript", read("page/media.js")]],
-  ["/sdk.js", ["text/javascript", readFileSync(new URL("dist/browser.js", sdkHome()))]],
-  ["/e2ee.js", ["text/javascript", readFileSync(new URL("dist/EncryptionManager.es.js", sdkHome()))]],
+  ["/sdk.js", ["text/javascript", readFileSync(new URL("dist/browser.js", sdkDirectory()))]],
+  ["/e2ee.js", ["text/javascript", readFileSync(new URL("dist/EncryptionManager.es.js", sdkDirectory()))]],
 ]);
 
-/** Serves the pages that people are on. Its address is one that browsers think secure. */
+/** Serves the participants' pages on localhost, which browsers treat as a secure context. */
 export async function servePages() {
   const pages = createServer((request, response) => {
     const [type, content] = site.get(new URL(request.url, "http://localhost").pathname) ?? ["text/plain", undefined];
@@ -167,7 +168,7 @@ function read(file) {
   return readFileSync(new URL(file, import.meta.url));
 }
 
-/** Where npm has put the SDK. */
-function sdkHome() {
+/** The directory in which npm has installed the SDK. */
+function sdkDirectory() {
   return new URL("node_modules/@cloudflare/realtimekit/", import.meta.url);
 }

@@ -1,22 +1,22 @@
-"""What the configuration of schemathesis has no word for."""
+"""Rules that the configuration of schemathesis cannot express."""
 
 import schemathesis
 
-# The configuration sets these two whatever was drawn for them.
-FIXED = {"account_id", "app_id"}
+# The configuration overrides the generated values of these parameters.
+FIXED_PARAMETERS = {"account_id", "app_id"}
 
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Leaves out requests that only a fixed id would make wrong: on the wire they are right."""
-    drawn = case.meta.phase.data if case.meta else None
-    return getattr(drawn, "parameter", None) not in FIXED
+    """Skips invalid requests whose only invalid parameter is overridden, because they are sent as valid requests."""
+    data = case.meta.phase.data if case.meta else None
+    return getattr(data, "parameter", None) not in FIXED_PARAMETERS
 
 
 @schemathesis.hook
 def map_case(context, case):
-    """Sends no good `Idempotency-Key`: the same few are drawn again and again, and then what is
-    answered is the past, as it should be. The server's own tests use them on purpose."""
+    """Removes valid `Idempotency-Key` headers. Few distinct keys are generated, so the server would replay
+    earlier responses. The server's own tests cover idempotency."""
     if case.meta and case.meta.generation.mode.is_positive and case.headers:
         case.headers.pop("Idempotency-Key", None)
     return case

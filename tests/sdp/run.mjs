@@ -1,10 +1,10 @@
-// Chromium takes whatever our side of the SDP says, in any order of things: every step must leave
-// it with the transceivers that it should have.
+// Negotiates SDP between Parlor and Chromium in random orders of operations. Chromium must accept every
+// description, and have the expected transceivers after every step.
 //
 //   node tests/sdp/run.mjs BINARY [--runs N] [--steps N] [--seed N] [--keep DIRECTORY]
 //
-// BINARY is the example `sdp` of crates/sfu. Playwright and sdp-transform, which the SDK munges
-// with, are those that scripts/scenarios installs. No media flows: it is about descriptions only.
+// BINARY is the example `sdp` of crates/sfu. Playwright and sdp-transform, with which the SDK munges SDP, are
+// installed by scripts/scenarios. No media is sent: only descriptions are exchanged.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -27,29 +27,29 @@ const { values: options, positionals: [binary] } = parseArgs({
   },
 });
 
-/** Random numbers that a seed repeats. @param {number} seed */
-function dice(seed) {
+/** A seeded random number generator, whose results are below `bound`. @param {number} seed */
+function createRandom(seed) {
   let state = seed >>> 0;
-  return (/** @type {number} */ sides) => {
+  return (/** @type {number} */ bound) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * sides);
+    return Math.floor((state / 2 ** 32) * bound);
   };
 }
 
-/** Our side, in a process of its own. */
-class Ours {
+/** Parlor's side of the negotiation, in a process of its own. */
+class Server {
   constructor() {
     this.process = spawn(binary, { stdio: ["pipe", "pipe", "inherit"] });
     this.replies = createInterface({ input: this.process.stdout })[Symbol.asyncIterator]();
   }
 
   /** @param {...string} words @returns {Promise<string[]>} */
-  async ask(...words) {
+  async call(...words) {
     this.process.stdin.write(`${words.map((word) => word.replaceAll("\r\n", "\x1f")).join("\t")}\n`);
     const { value } = await this.replies.next();
-    const [verdict, ...said] = value.replaceAll("\x1f", "\r\n").split("\t");
-    assert.equal(verdict, "ok", `${words[0]}: ${said}`);
-    return said;
+    const [status, ...results] = value.replaceAll("\x1f", "\r\n").split("\t");
+    assert.equal(status, "ok", `${words[0]}: ${results}`);
+    return results;
   }
 
   close() {
@@ -57,8 +57,8 @@ class Ours {
   }
 }
 
-/** What the SDK does to an answer before it sets it. @param {string} sdp */
-function mungedAnswer(sdp) {
+/** Munges an answer as the SDK does before setting it. @param {string} sdp */
+function mungeAnswer(sdp) {
   const parsed = transform.parse(sdp);
   for (const media of parsed.media.filter(({ type }) => type === "audio")) {
     const opus = media.fmtp.find(({ payload }) => payload === 111);
@@ -71,36 +71,36 @@ function mungedAnswer(sdp) {
   return transform.write(parsed);
 }
 
-/** What the SDK does to an offer that closes. @param {string} sdp @param {string} remote @param {(string | null)[]} mids */
-function mungedClose(sdp, remote, mids) {
-  const [parsed, known] = [transform.parse(sdp), transform.parse(remote)];
+/** Munges an offer that closes consumers as the SDK does. @param {string} sdp @param {string} remote @param {(string | null)[]} mids */
+function mungeCloseOffer(sdp, remote, mids) {
+  const [parsed, parsedRemote] = [transform.parse(sdp), transform.parse(remote)];
   for (const media of parsed.media) {
-    const same = known.media.find(({ mid }) => mid === media.mid);
+    const remoteMedia = parsedRemote.media.find(({ mid }) => mid === media.mid);
     if (mids.includes(String(media.mid))) {
-      for (const part of ["rtp", "fmtp", "payloads", "rtcpFb"]) media[part] = same[part];
+      for (const part of ["rtp", "fmtp", "payloads", "rtcpFb"]) media[part] = remoteMedia[part];
     }
-    media.ext = same?.ext;
+    media.ext = remoteMedia?.ext;
   }
   return transform.write(parsed);
 }
 
-/** What the SDK does to an offer before it sends it. @param {string} sdp */
-const mungedOffer = (sdp) =>
+/** Munges an offer as the SDK does before sending it. @param {string} sdp */
+const mungeOffer = (sdp) =>
   `${sdp.replace("minptime=10;useinbandfec=1", "minptime=10;useinbandfec=1;maxaveragebitrate=32000")}a=rtcp-fb:111 nack\r\n`;
 
-/** The mids of an SDP's bundle, and those that are not rejected. @param {string} sdp */
+/** The mids in an SDP's bundle group, and the mids of its media sections that are not rejected. @param {string} sdp */
 function bundle(sdp) {
   const { groups, media } = transform.parse(sdp);
   return [String(groups[0].mids).split(" "), media.filter(({ port }) => port !== 0).map(({ mid }) => String(mid))];
 }
 
-let kept = 0;
-/** Keeps a description for reading. @param {string} name @param {string} sdp */
+let fileCount = 0;
+/** Writes a description to the directory of `--keep`. @param {string} name @param {string} sdp */
 function keep(name, sdp) {
-  if (options.keep) writeFileSync(`${options.keep}/${String(++kept).padStart(4, "0")}-${name}.sdp`, sdp);
+  if (options.keep) writeFileSync(`${options.keep}/${String(++fileCount).padStart(4, "0")}-${name}.sdp`, sdp);
 }
 
-/** Both connections of the SDK in one page. */
+/** Runs in the page: both peer connections of the SDK. */
 const PAGE = () => {
   const audio = () => new AudioContext().createMediaStreamDestination().stream.getTracks()[0];
   const video = () => {
@@ -111,18 +111,18 @@ const PAGE = () => {
   };
   const layers = [["f", 1], ["h", 2], ["q", 4]].map(([rid, by]) => ({ rid, scaleResolutionDownBy: by }));
   window.tracks = [];
-  window.made = {};
+  window.connections = {};
   window.open = async (name) => {
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
     pc.ontrack = ({ track, transceiver }) => window.tracks.push(`${transceiver.mid}:${track.kind}`);
-    window.made[name] = pc;
+    window.connections[name] = pc;
     pc.addTransceiver("audio", { direction: "sendonly" });
     pc.addTransceiver("video", { direction: "sendonly", ...(name === "send" ? { sendEncodings: layers } : {}) });
     await pc.setLocalDescription(await pc.createOffer());
     return pc.localDescription.sdp;
   };
   window.produce = async (kind, simulcast) => {
-    const pc = window.made.send;
+    const pc = window.connections.send;
     const track = kind === "audio" ? audio() : video();
     const sendEncodings = kind === "video" && simulcast ? layers.slice(0, simulcast) : undefined;
     const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [new MediaStream()], sendEncodings });
@@ -134,7 +134,7 @@ const PAGE = () => {
     return [transceiver.mid, offer.sdp];
   };
   window.unproduce = async (which) => {
-    const pc = window.made.send;
+    const pc = window.connections.send;
     const open = pc.getTransceivers().slice(2).filter(({ direction }) => direction !== "inactive");
     const transceiver = open[which % open.length];
     if (transceiver) {
@@ -145,146 +145,146 @@ const PAGE = () => {
     await pc.setLocalDescription(offer);
     return offer.sdp;
   };
-  window.taken = async (name, sdp) => window.made[name].setRemoteDescription({ type: "answer", sdp });
-  window.offered = async (sdp) => {
-    await window.made.recv.setRemoteDescription({ type: "offer", sdp });
-    return (await window.made.recv.createAnswer()).sdp;
+  window.setAnswer = async (name, sdp) => window.connections[name].setRemoteDescription({ type: "answer", sdp });
+  window.acceptOffer = async (sdp) => {
+    await window.connections.recv.setRemoteDescription({ type: "offer", sdp });
+    return (await window.connections.recv.createAnswer()).sdp;
   };
-  window.answered = async (sdp) => window.made.recv.setLocalDescription({ type: "answer", sdp });
+  window.setLocalAnswer = async (sdp) => window.connections.recv.setLocalDescription({ type: "answer", sdp });
   window.stop = async (mids) => {
-    const pc = window.made.recv;
+    const pc = window.connections.recv;
     for (const transceiver of pc.getTransceivers()) if (mids.includes(transceiver.mid)) transceiver.stop();
     return [(await pc.createOffer()).sdp, pc.remoteDescription.sdp];
   };
-  window.stopped = async (sdp) => window.made.recv.setLocalDescription({ type: "offer", sdp });
+  window.setLocalOffer = async (sdp) => window.connections.recv.setLocalDescription({ type: "offer", sdp });
   window.state = (name) => {
-    const pc = window.made[name];
+    const pc = window.connections[name];
     return {
       signalling: pc.signalingState,
-      lines: (pc.localDescription.sdp.match(/^m=/gm) ?? []).length,
+      sections: (pc.localDescription.sdp.match(/^m=/gm) ?? []).length,
       transceivers: pc.getTransceivers().map(({ mid, currentDirection, sender, receiver }) =>
         ({ mid, direction: currentDirection, kind: receiver.track.kind, encodings: sender.getParameters().encodings.length })),
     };
   };
 };
 
-/** @param {import("playwright-core").Page} page @param {string} name @param {unknown[]} words */
-const on = (page, name, ...words) => page.evaluate(([name, words]) => window[name](...words), [name, words]);
+/** @param {import("playwright-core").Page} page @param {string} name @param {unknown[]} args */
+const callPage = (page, name, ...args) => page.evaluate(([name, args]) => window[name](...args), [name, args]);
 
-/** The connection that a client publishes on. */
-async function publish(page, ours, random, steps) {
-  const first = await on(page, "open", "send");
+/** Negotiates the publishing connection of a client. */
+async function publish(page, server, random, steps) {
+  const first = await callPage(page, "open", "send");
   keep("send-offer", first);
-  const [answer] = await ours.ask("publish", first);
+  const [answer] = await server.call("publish", first);
   keep("send-answer", answer);
-  await on(page, "taken", "send", answer);
+  await callPage(page, "setAnswer", "send", answer);
   const sending = new Map();
   for (let step = 0; step < steps; step += 1) {
     let offer;
     if (random(3) > 0) {
       const kind = random(2) ? "audio" : "video";
       const simulcast = random(2) ? 1 + random(3) : 0;
-      const [mid, made] = await on(page, "produce", kind, simulcast);
+      const [mid, rawOffer] = await callPage(page, "produce", kind, simulcast);
       sending.set(mid, kind === "video" ? Math.max(simulcast, 1) : 1);
-      offer = kind === "audio" ? mungedOffer(made) : made;
+      offer = kind === "audio" ? mungeOffer(rawOffer) : rawOffer;
     } else {
-      offer = await on(page, "unproduce", random(8));
+      offer = await callPage(page, "unproduce", random(8));
       for (const { mid, direction } of transform.parse(offer).media) if (direction === "inactive") sending.delete(String(mid));
     }
     keep("produce-offer", offer);
-    const [answer, uplinks] = await ours.ask("produce", offer);
+    const [answer, uplinks] = await server.call("produce", offer);
     keep("produce-answer", answer);
     assert.deepEqual(...bundle(answer));
-    await on(page, "taken", "send", answer);
-    const { signalling, transceivers } = await on(page, "state", "send");
+    await callPage(page, "setAnswer", "send", answer);
+    const { signalling, transceivers } = await callPage(page, "state", "send");
     assert.equal(signalling, "stable");
-    const theirs = transceivers.filter(({ direction }) => direction === "sendonly");
-    assert.deepEqual(theirs.map(({ mid }) => mid), uplinks.split(","));
-    for (const { mid, encodings } of theirs.slice(2)) assert.equal(encodings, sending.get(mid), `layers of mid ${mid}`);
-    assert.equal(theirs.length, sending.size + 2);
+    const sendTransceivers = transceivers.filter(({ direction }) => direction === "sendonly");
+    assert.deepEqual(sendTransceivers.map(({ mid }) => mid), uplinks.split(","));
+    for (const { mid, encodings } of sendTransceivers.slice(2)) assert.equal(encodings, sending.get(mid), `layers of mid ${mid}`);
+    assert.equal(sendTransceivers.length, sending.size + 2);
   }
 }
 
-/** The connection that a client receives on. */
-async function receive(page, ours, random, steps) {
-  const first = await on(page, "open", "recv");
-  const [answer] = await ours.ask("receive", first);
+/** Negotiates the receiving connection of a client. */
+async function receive(page, server, random, steps) {
+  const first = await callPage(page, "open", "recv");
+  const [answer] = await server.call("receive", first);
   keep("recv-offer", first);
   keep("recv-answer", answer);
-  await on(page, "taken", "recv", answer);
-  /** What goes to the client; what does no more, but the client was not told; and of that, what it has heard from an
-   *  answer, which does not free its line. */
+  await callPage(page, "setAnswer", "recv", answer);
+  // The consumers' mids: open; withdrawn by the server, not yet known to the client; and rejected in an answer to the
+  // client, which does not free the media section.
   const [open, withdrawn, rejected] = [new Map(), new Set(), new Set()];
-  let [most, gone] = [0, new Set()];
+  let [maxStreams, closed] = [0, new Set()];
   const renegotiate = async () => {
-    // Before it is answered, an offer may be lost, before or after the client has seen it.
+    // An offer can be lost before the server gets the answer: before or after the client has seen it.
     const lost = random(6);
-    let [offer] = await ours.ask("offer");
+    let [offer] = await server.call("offer");
     keep("consume-offer", offer);
-    if (lost === 0) [offer] = await ours.ask("offer");
+    if (lost === 0) [offer] = await server.call("offer");
     if (lost === 1) {
-      await on(page, "offered", offer);
-      [offer] = await ours.ask("offer");
+      await callPage(page, "acceptOffer", offer);
+      [offer] = await server.call("offer");
     }
     if (lost === 2) {
-      await on(page, "answered", mungedAnswer(await on(page, "offered", offer)));
-      [offer] = await ours.ask("offer");
+      await callPage(page, "setLocalAnswer", mungeAnswer(await callPage(page, "acceptOffer", offer)));
+      [offer] = await server.call("offer");
     }
     assert.deepEqual(...bundle(offer));
-    const answer = mungedAnswer(await on(page, "offered", offer));
+    const answer = mungeAnswer(await callPage(page, "acceptOffer", offer));
     keep("consume-answer", answer);
-    await on(page, "answered", answer);
-    const [unwanted] = await ours.ask("answered", answer);
+    await callPage(page, "setLocalAnswer", answer);
+    const [unwanted] = await server.call("answered", answer);
     assert.equal(unwanted, "");
     withdrawn.clear();
     rejected.clear();
   };
   for (let step = 0; step < steps; step += 1) {
-    const act = random(8);
-    if (act < 4) {
+    const action = random(8);
+    if (action < 4) {
       const kinds = Array.from({ length: 1 + random(3) }, () => (random(2) ? "audio" : "video"));
-      const [mids] = await ours.ask("add", kinds.join(","));
+      const [mids] = await server.call("add", kinds.join(","));
       mids.split(",").forEach((mid, index) => open.set(mid, kinds[index]));
-      most = Math.max(most, open.size + withdrawn.size + rejected.size);
+      maxStreams = Math.max(maxStreams, open.size + withdrawn.size + rejected.size);
       await renegotiate();
       for (const [mid, kind] of open) assert.ok((await page.evaluate("tracks")).includes(`${mid}:${kind}`), `track of ${mid}`);
-    } else if (act < 7) {
-      // Also what was withdrawn by the server, in this round or before it.
-      const known = [...open.keys(), ...withdrawn, ...gone];
+    } else if (action < 7) {
+      // Includes consumers that the server has withdrawn, in this round or before.
+      const known = [...open.keys(), ...withdrawn, ...closed];
       const mids = known.filter(() => random(3) === 0);
       if (mids.length === 0) continue;
-      const [made, remote] = await on(page, "stop", mids);
-      const there = mids.filter((mid) => transform.parse(made).media.some((media) => String(media.mid) === mid));
-      const offer = mungedClose(made, remote, there);
+      const [rawOffer, remote] = await callPage(page, "stop", mids);
+      const present = mids.filter((mid) => transform.parse(rawOffer).media.some((media) => String(media.mid) === mid));
+      const offer = mungeCloseOffer(rawOffer, remote, present);
       keep("close-offer", offer);
-      await on(page, "stopped", offer);
-      const [answer, ended] = await ours.ask("close", mids.join(","), offer);
+      await callPage(page, "setLocalOffer", offer);
+      const [answer, ended] = await server.call("close", mids.join(","), offer);
       keep("close-answer", answer);
       assert.deepEqual(...bundle(answer));
       assert.deepEqual(ended.split(",").filter(Boolean).sort(), mids.filter((mid) => open.has(mid)).sort());
-      await on(page, "taken", "recv", answer);
+      await callPage(page, "setAnswer", "recv", answer);
       for (const mid of mids) open.delete(mid);
       for (const mid of withdrawn) {
-        gone.add(mid);
+        closed.add(mid);
         if (!mids.includes(mid)) rejected.add(mid);
       }
       withdrawn.clear();
     } else {
       const mids = [...open.keys()].filter(() => random(3) === 0);
       for (const mid of mids) {
-        await ours.ask("withdraw", mid);
+        await server.call("withdraw", mid);
         open.delete(mid);
         withdrawn.add(mid);
       }
-      gone = new Set(mids);
+      closed = new Set(mids);
       if (random(2)) await renegotiate();
     }
-    const { signalling, lines, transceivers } = await on(page, "state", "recv");
+    const { signalling, sections, transceivers } = await callPage(page, "state", "recv");
     assert.equal(signalling, "stable");
     const receiving = transceivers.filter(({ direction }) => direction === "recvonly").map(({ mid }) => mid);
     assert.deepEqual(receiving.sort(), [...open.keys(), ...withdrawn].sort());
     for (const { mid, kind } of transceivers) if (open.has(mid)) assert.equal(kind, open.get(mid));
-    assert.ok(lines <= most + 2, `${lines} media lines for at most ${most} streams`);
+    assert.ok(sections <= maxStreams + 2, `${sections} media sections for at most ${maxStreams} streams`);
   }
 }
 
@@ -292,17 +292,17 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? 
 try {
   for (let run = 0; run < Number(options.runs); run += 1) {
     const seed = Number(options.seed) + run;
-    const [page, ours] = [await browser.newPage(), new Ours()];
+    const [page, server] = [await browser.newPage(), new Server()];
     try {
       await page.evaluate(PAGE);
-      await publish(page, ours, dice(seed), Number(options.steps) / 2);
-      await receive(page, ours, dice(seed), Number(options.steps));
+      await publish(page, server, createRandom(seed), Number(options.steps) / 2);
+      await receive(page, server, createRandom(seed), Number(options.steps));
       console.log(`ok     seed ${seed}`);
     } catch (error) {
       console.log(`FAILED seed ${seed}\n${error.stack}`);
       process.exitCode = 1;
     }
-    ours.close();
+    server.close();
     await page.close();
   }
 } finally {

@@ -1,4 +1,4 @@
-//! What a test does to a disk.
+//! The disk as tests control it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,34 +12,34 @@ use tokio::sync::watch;
 use crate::locks::FileLocks;
 use crate::vfs;
 
-/// What SQLite asks of a disk.
+/// A disk operation of SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Reading a page.
+    /// Reads a page.
     Read,
-    /// Writing a page, or changing the length of a file.
+    /// Writes a page or truncates a file.
     Write,
-    /// Flushing what was written.
+    /// Flushes written data.
     Sync,
 }
 
-/// What a disk does instead.
+/// A fault to inject into an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No space is left: `ENOSPC`.
+    /// No space left on the device: `ENOSPC`.
     Full,
-    /// `EIO`.
-    Broken,
-    /// It does not return until [`Disk::heal`].
-    Hangs,
+    /// An I/O error: `EIO`.
+    IoError,
+    /// The operation blocks until [`Disk::heal`].
+    Hang,
 }
 
 impl Fault {
-    /// What SQLite's own file system answers to the same failure of the system.
+    /// The error code that SQLite's own VFS returns for this error.
     fn code(self, operation: Operation) -> i32 {
         match (self, operation) {
             (Self::Full, _) => vars::SQLITE_FULL,
-            // So it calls EIO on a read; its callers then hear of a corrupt database.
+            // SQLite's code for EIO on a read, which its callers report as a corrupt database.
             (_, Operation::Read) => vars::SQLITE_IOERR_CORRUPTFS,
             (_, Operation::Write) => vars::SQLITE_IOERR_WRITE,
             (_, Operation::Sync) => vars::SQLITE_IOERR_FSYNC,
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-/// A directory on a disk that fails on demand.
+/// A temporary directory on a disk with injected faults.
 #[derive(Debug)]
 pub struct Disk {
     folder: TempDir,
@@ -55,10 +55,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A healthy disk with an empty directory, which goes away with it.
+    /// Creates a healthy disk with an empty directory, removed when dropped.
     ///
     /// # Panics
-    /// When the directory cannot be made, or SQLite refuses the file system.
+    /// If the directory cannot be created or the VFS cannot be registered.
     pub fn new() -> Self {
         vfs::register();
         let folder = tempfile::tempdir().expect("a directory for temporary files");
@@ -67,32 +67,32 @@ impl Disk {
         Self { folder, state }
     }
 
-    /// A file in the directory.
+    /// The path of a file in the directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// From now on, this operation does this.
+    /// Makes every `operation` fail with `fault`.
     pub fn fail(&self, operation: Operation, fault: Fault) {
         self.state.lock().faults.insert(operation, fault);
     }
 
-    /// From now on nothing fails, and what hung goes on.
+    /// Removes all faults and wakes hung operations.
     pub fn heal(&self) {
         self.state.lock().faults.clear();
         self.state.healed.notify_all();
     }
 
-    /// How often the operation was asked for, whatever came of it.
+    /// How often the operation was requested, including failures.
     pub fn count(&self, operation: Operation) -> usize {
         *self.state.lock().counts.entry(operation).or_default()
     }
 
     /// Waits until an operation hangs.
-    pub async fn hanging(&self) {
-        let mut hanging = self.state.hanging.subscribe();
+    pub async fn wait_for_hang(&self) {
+        let mut hung = self.state.hung.subscribe();
         // The sender lives as long as this does.
-        let _ = hanging.wait_for(|hanging| *hanging > 0).await;
+        let _ = hung.wait_for(|hung| *hung > 0).await;
     }
 }
 
@@ -104,13 +104,13 @@ impl Default for Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Threads that hang would never end.
+        // Hung threads would never exit.
         self.heal();
         disks().remove(self.folder.path());
     }
 }
 
-/// The disk that a file is on; one that never fails if no test has made it.
+/// Returns the disk of a file, or a healthy one if the file is on no test disk.
 pub(crate) fn disk_of(file: &Path) -> Arc<State> {
     static HEALTHY: LazyLock<Arc<State>> = LazyLock::new(Arc::default);
     let found = file
@@ -124,12 +124,12 @@ fn disks() -> MutexGuard<'static, HashMap<PathBuf, Arc<State>>> {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a disk is like at present, and what is on it.
+/// The injected faults and the open files of a disk.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     plan: Mutex<Plan>,
     healed: Condvar,
-    hanging: watch::Sender<usize>,
+    hung: watch::Sender<usize>,
     files: Mutex<HashMap<PathBuf, Arc<FileLocks>>>,
 }
 
@@ -140,27 +140,28 @@ struct Plan {
 }
 
 impl State {
-    /// Lets an operation happen, or answers how it fails. May hang.
-    pub(crate) fn admit(&self, operation: Operation) -> VfsResult<()> {
+    /// Counts an operation and returns its injected error, if any. Blocks while the operation
+    /// hangs.
+    pub(crate) fn check(&self, operation: Operation) -> VfsResult<()> {
         let mut plan = self.lock();
         *plan.counts.entry(operation).or_default() += 1;
         loop {
             match plan.faults.get(&operation) {
                 None => return Ok(()),
-                Some(Fault::Hangs) => {
-                    self.hanging.send_modify(|hanging| *hanging += 1);
+                Some(Fault::Hang) => {
+                    self.hung.send_modify(|hung| *hung += 1);
                     plan = self
                         .healed
                         .wait(plan)
                         .unwrap_or_else(PoisonError::into_inner);
-                    self.hanging.send_modify(|hanging| *hanging -= 1);
+                    self.hung.send_modify(|hung| *hung -= 1);
                 }
                 Some(fault) => return Err(fault.code(operation)),
             }
         }
     }
 
-    /// The locks that all connections to a file share.
+    /// The locks of a file, shared by its connections.
     pub(crate) fn locks_of(&self, file: &Path) -> Arc<FileLocks> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(files.entry(file.to_owned()).or_default())

@@ -1,9 +1,9 @@
-//! A disk that fails when a test says so: full, broken, or hanging.
+//! A disk with injected faults for tests: full, failing with I/O errors, or hanging.
 //!
 //! The first [`Disk`] registers a virtual file system with SQLite as the default of this process.
-//! It keeps the files of every database in the real file system, and locks and the index of the
-//! write-ahead log in memory, so a database belongs to one process. Nothing but tests may depend
-//! on this crate.
+//! It stores database files in the real file system, but keeps file locks and the index of the
+//! write-ahead log in memory, so only one process may use a database. Only tests may depend on this
+//! crate.
 
 mod disk;
 mod locks;

@@ -1,4 +1,5 @@
-//! Locks of a file and the index of its write-ahead log, shared by the connections of this process.
+//! File locks and the shared memory of the write-ahead log, shared by the connections of this
+//! process.
 
 use std::collections::HashMap;
 use std::ptr::NonNull;
@@ -9,25 +10,25 @@ use sqlite_plugin::flags::{LockLevel, ShmLockMode};
 use sqlite_plugin::vars::SQLITE_BUSY;
 use sqlite_plugin::vfs::VfsResult;
 
-/// A connection to a file.
+/// Identifies a connection to a file.
 pub(crate) type Owner = u64;
 
-/// What the connections to one file share.
+/// State shared by the connections to one file.
 #[derive(Debug, Default)]
 pub(crate) struct FileLocks(Mutex<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     levels: HashMap<Owner, LockLevel>,
-    /// Regions of shared memory. They are never freed: SQLite may hold a pointer.
+    /// Regions of shared memory. They are never freed because SQLite may hold pointers to them.
     regions: Vec<&'static [AtomicU64]>,
-    /// Who holds each lock of the shared memory, and whether alone.
+    /// The owners of each shared-memory lock, and whether it is held exclusively.
     slots: HashMap<u32, (bool, Vec<Owner>)>,
 }
 
 impl Shared {
-    /// The highest level that another connection holds.
-    fn highest_but(&self, owner: Owner) -> LockLevel {
+    /// The highest lock level held by another connection.
+    fn highest_of_others(&self, owner: Owner) -> LockLevel {
         let others = self.levels.iter().filter(|(other, _)| **other != owner);
         let highest = others.map(|(_, level)| *level).max();
         highest.unwrap_or(LockLevel::Unlocked)
@@ -35,10 +36,10 @@ impl Shared {
 }
 
 impl FileLocks {
-    /// Raises the level of a connection, by the rules of SQLite's rollback journal.
+    /// Raises a connection's lock level, by the rules of SQLite's rollback journal.
     pub(crate) fn lock(&self, owner: Owner, level: LockLevel) -> VfsResult<()> {
         let mut shared = self.shared();
-        let others = shared.highest_but(owner);
+        let others = shared.highest_of_others(owner);
         let is_free = match level {
             LockLevel::Unlocked => true,
             LockLevel::Shared => others < LockLevel::Pending,
@@ -53,12 +54,12 @@ impl FileLocks {
         Ok(())
     }
 
-    /// Lowers the level of a connection.
+    /// Lowers a connection's lock level.
     pub(crate) fn unlock(&self, owner: Owner, level: LockLevel) {
         self.shared().levels.insert(owner, level);
     }
 
-    /// Whether a connection is about to write, or writes.
+    /// Whether any connection holds a reserved or higher lock.
     pub(crate) fn is_reserved(&self) -> bool {
         let shared = self.shared();
         shared
@@ -67,7 +68,8 @@ impl FileLocks {
             .any(|level| *level >= LockLevel::Reserved)
     }
 
-    /// A region of shared memory, `None` when it is not there and must not be made.
+    /// Returns a region of shared memory. Creates it if `extend` is set; otherwise returns `None`
+    /// if it does not exist.
     pub(crate) fn region(&self, index: usize, size: usize, extend: bool) -> Option<NonNull<u8>> {
         let mut shared = self.shared();
         while extend && shared.regions.len() <= index {
@@ -78,12 +80,12 @@ impl FileLocks {
         Some(NonNull::from(region).cast())
     }
 
-    /// Forgets the shared memory.
+    /// Forgets all regions of shared memory.
     pub(crate) fn forget_regions(&self) {
         self.shared().regions.clear();
     }
 
-    /// Takes or gives back some locks of the shared memory, all or none of them.
+    /// Acquires or releases a range of shared-memory locks, all or none of them.
     pub(crate) fn shm_lock(
         &self,
         owner: Owner,
@@ -95,10 +97,10 @@ impl FileLocks {
         let wanted = offset..offset + count;
         let is_busy = |slot: &u32| {
             let held = shared.slots.get(slot);
-            held.is_some_and(|(alone, owners)| {
+            held.is_some_and(|(is_exclusive, owners)| {
                 let mut others = owners.iter().filter(|other| **other != owner);
                 match mode {
-                    ShmLockMode::LockShared => *alone && others.next().is_some(),
+                    ShmLockMode::LockShared => *is_exclusive && others.next().is_some(),
                     ShmLockMode::LockExclusive => others.next().is_some(),
                     ShmLockMode::UnlockShared | ShmLockMode::UnlockExclusive => false,
                 }
@@ -108,19 +110,19 @@ impl FileLocks {
             return Err(SQLITE_BUSY);
         }
         for slot in wanted {
-            let (alone, owners) = shared.slots.entry(slot).or_default();
+            let (is_exclusive, owners) = shared.slots.entry(slot).or_default();
             owners.retain(|other| *other != owner);
-            let locks = matches!(mode, ShmLockMode::LockShared | ShmLockMode::LockExclusive);
-            if locks {
+            let acquires = matches!(mode, ShmLockMode::LockShared | ShmLockMode::LockExclusive);
+            if acquires {
                 owners.push(owner);
             }
-            *alone = matches!(mode, ShmLockMode::LockExclusive);
+            *is_exclusive = matches!(mode, ShmLockMode::LockExclusive);
         }
         Ok(())
     }
 
-    /// A connection is gone, and its locks with it.
-    pub(crate) fn leave(&self, owner: Owner) {
+    /// Releases all locks of a closed connection.
+    pub(crate) fn release_all(&self, owner: Owner) {
         let mut shared = self.shared();
         shared.levels.remove(&owner);
         for (_, owners) in shared.slots.values_mut() {

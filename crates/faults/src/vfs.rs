@@ -1,4 +1,4 @@
-//! The file system that SQLite sees.
+//! The virtual file system (VFS) that SQLite uses.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
@@ -16,25 +16,25 @@ use sqlite_plugin::vfs::{RegisterOpts, Vfs, VfsHandle, VfsResult, register_stati
 use crate::disk::{Operation, State, disk_of};
 use crate::locks::{FileLocks, Owner};
 
-/// Makes the file system the default of this process.
+/// Registers the VFS as the default of this process.
 pub(crate) fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         let options = RegisterOpts { make_default: true };
-        let registered = register_static(c"parlor-faults".to_owned(), Faulty, options);
-        assert!(registered.is_ok(), "SQLite refused the file system");
+        let registered = register_static(c"parlor-faults".to_owned(), FaultyVfs, options);
+        assert!(registered.is_ok(), "SQLite rejected the VFS");
     });
 }
 
-struct Faulty;
+struct FaultyVfs;
 
 /// An open file.
 struct Handle {
     file: File,
-    /// Of a temporary file, none.
+    /// `None` for a temporary file.
     path: Option<PathBuf>,
     is_readonly: bool,
-    deletes: bool,
+    delete_on_close: bool,
     owner: Owner,
     disk: Arc<State>,
     locks: Arc<FileLocks>,
@@ -62,7 +62,7 @@ fn open(path: &Path, options: OpenOpts) -> std::io::Result<File> {
     open.open(path)
 }
 
-impl Vfs for Faulty {
+impl Vfs for FaultyVfs {
     type Handle = Handle;
 
     fn canonical_path<'a>(&self, path: Cow<'a, str>) -> VfsResult<Cow<'a, str>> {
@@ -89,7 +89,7 @@ impl Vfs for Faulty {
             file: file.map_err(|_| vars::SQLITE_CANTOPEN)?,
             path: path.map(PathBuf::from),
             is_readonly: options.mode().is_readonly(),
-            deletes: options.delete_on_close(),
+            delete_on_close: options.delete_on_close(),
             owner,
             disk,
             locks,
@@ -104,7 +104,7 @@ impl Vfs for Faulty {
     }
 
     fn access(&self, path: &str, _flags: AccessFlags) -> VfsResult<bool> {
-        // As SQLite's own does: an empty journal or log is none.
+        // Like SQLite's own VFS, treats an empty journal or log as missing.
         Ok(fs::metadata(path).is_ok_and(|file| file.len() > 0))
     }
 
@@ -117,20 +117,20 @@ impl Vfs for Faulty {
     }
 
     fn truncate(&self, handle: &mut Handle, size: usize) -> VfsResult<()> {
-        handle.disk.admit(Operation::Write)?;
+        handle.disk.check(Operation::Write)?;
         let truncated = handle.file.set_len(size as u64);
         truncated.map_err(|_| vars::SQLITE_IOERR_TRUNCATE)
     }
 
     fn write(&self, handle: &mut Handle, offset: usize, data: &[u8]) -> VfsResult<usize> {
-        handle.disk.admit(Operation::Write)?;
+        handle.disk.check(Operation::Write)?;
         let written = handle.file.write_all_at(data, offset as u64);
         written.map_err(|_| vars::SQLITE_IOERR_WRITE)?;
         Ok(data.len())
     }
 
     fn read(&self, handle: &mut Handle, offset: usize, data: &mut [u8]) -> VfsResult<usize> {
-        handle.disk.admit(Operation::Read)?;
+        handle.disk.check(Operation::Read)?;
         let mut read = 0;
         while read < data.len() {
             let some = handle
@@ -159,22 +159,22 @@ impl Vfs for Faulty {
     }
 
     fn sync(&self, handle: &mut Handle) -> VfsResult<()> {
-        handle.disk.admit(Operation::Sync)?;
+        handle.disk.check(Operation::Sync)?;
         let synced = handle.file.sync_data();
         synced.map_err(|_| vars::SQLITE_IOERR_FSYNC)
     }
 
     fn close(&self, handle: Handle) -> VfsResult<()> {
-        handle.locks.leave(handle.owner);
-        if let Some(path) = handle.path.filter(|_| handle.deletes) {
-            // Gone already is gone.
+        handle.locks.release_all(handle.owner);
+        if let Some(path) = handle.path.filter(|_| handle.delete_on_close) {
+            // The file may have been deleted already.
             let _ = fs::remove_file(path);
         }
         Ok(())
     }
 
     fn device_characteristics(&self, _handle: &mut Handle) -> VfsResult<i32> {
-        // As SQLite's own: with more promises it would flush less.
+        // Like SQLite's own VFS: with more guarantees, SQLite would flush less.
         Ok(vars::SQLITE_IOCAP_POWERSAFE_OVERWRITE)
     }
 

@@ -1,5 +1,5 @@
-//! Breakout rooms (docs/spec/signalling.md 6.11). The room only decides who may; meetings are made
-//! and people moved by the server, which knows the other rooms.
+//! Breakout rooms (docs/spec/signalling.md 6.11). The room only checks permissions. The server,
+//! which knows the other rooms, creates meetings and moves participants.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,69 +11,68 @@ use parlor_protocol::signal::socket::room::{
 use prost::Message;
 
 use crate::input::Request;
-use crate::output::{Delegated, Output, Refusal};
-use crate::peer::Seat;
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use crate::output::{DelegatedRequest, Output, Refusal};
+use crate::peer::Slot;
+use crate::room::{Outcome, RequestContext, Room, Step};
 
 impl Room {
-    /// `getConnectedRoomsDump`. Every join asks for it, and most meetings have no breakout rooms.
+    /// `getConnectedRoomsDump`. Clients send it on every join, and most meetings have no breakout
+    /// rooms.
     pub(crate) fn breakout_rooms(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.inside(asked.seat)?;
-        if !self.meeting.is_connected() {
-            asked.reply(turn, &self.no_rooms());
+        self.joined_peer(ctx.slot)?;
+        if !self.meeting.in_breakout_family() {
+            ctx.reply(step, &self.no_rooms());
             return Ok(());
         }
         let rate = self.limits.breakout_reads;
-        let left = self.peers.left(asked.seat);
-        let refusal = "breakout rooms are asked for too often: slow down";
-        left.breakout_reads.spend(rate, turn.monotonic, refusal)?;
-        self.delegate(turn, asked, &());
+        let allowances = self.peers.allowances(ctx.slot);
+        let refusal = "too many reads of breakout rooms: slow down";
+        allowances
+            .breakout_reads
+            .spend(rate, step.monotonic, refusal)?;
+        self.delegate(step, ctx, &());
         Ok(())
     }
 
     /// `createConnectedRooms`.
-    pub(crate) fn make_breakout_rooms(
+    pub(crate) fn create_breakout_rooms(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.may_alter(asked.seat)?;
-        let request: CreateConnectedRoomsRequest = asked.message()?;
-        at_most(asked, request.payloads.len(), "breakout rooms")?;
-        self.delegate(turn, asked, &request);
+        self.check_can_alter_rooms(ctx.slot)?;
+        let request: CreateConnectedRoomsRequest = ctx.message()?;
+        check_item_count(ctx, request.payloads.len(), "breakout rooms")?;
+        self.delegate(step, ctx, &request);
         Ok(())
     }
 
-    /// `deleteConnectedRooms`: each once.
-    pub(crate) fn remove_breakout_rooms(
+    /// `deleteConnectedRooms`. Duplicates are dropped.
+    pub(crate) fn delete_breakout_rooms(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.may_alter(asked.seat)?;
-        let mut request: DisableConnectedRoomsRequest = asked.message()?;
+        self.check_can_alter_rooms(ctx.slot)?;
+        let mut request: DisableConnectedRoomsRequest = ctx.message()?;
         let mut named = BTreeSet::new();
         request
             .payloads
             .retain(|room| named.insert(room.id.clone()));
-        at_most(asked, request.payloads.len(), "breakout rooms")?;
-        self.delegate(turn, asked, &request);
+        check_item_count(ctx, request.payloads.len(), "breakout rooms")?;
+        self.delegate(step, ctx, &request);
         Ok(())
     }
 
-    /// `movePeers`: each person once. Clients name somebody twice who is there with two clients.
-    pub(crate) fn move_peers(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.inside(asked.seat)?;
-        let mut request: MovePeersBetweenRoomsRequest = asked.message()?;
-        self.may_move(asked.seat, &request)?;
+    /// `movePeers`. Duplicates are dropped: clients list a participant with two peers twice.
+    pub(crate) fn move_peers(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.joined_peer(ctx.slot)?;
+        let mut request: MovePeersBetweenRoomsRequest = ctx.message()?;
+        self.check_can_move(ctx.slot, &request)?;
         let mut named = BTreeMap::new();
         let mut clash = false;
         request.participants.retain(|moved| {
@@ -90,22 +89,23 @@ impl Room {
             }
         });
         if clash {
-            let message = "somebody is named twice, with different presets";
+            let message = "a participant is listed twice with different presets";
             return Err(Refusal::new(400, message));
         }
-        at_most(asked, request.participants.len(), "people")?;
-        let rate = self.limits.moved;
-        let left = self.peers.left(asked.seat);
-        let refusal = "too many people are moved: slow down";
+        check_item_count(ctx, request.participants.len(), "participants")?;
+        let rate = self.limits.moved_participants;
+        let allowances = self.peers.allowances(ctx.slot);
+        let refusal = "too many moved participants: slow down";
         let count = request.participants.len();
-        left.moved
-            .spend_many(count, rate, turn.monotonic, refusal)?;
-        self.delegate(turn, asked, &request);
+        allowances
+            .moved
+            .spend_many(count, rate, step.monotonic, refusal)?;
+        self.delegate(step, ctx, &request);
         Ok(())
     }
 
-    fn may_alter(&self, seat: Seat) -> Outcome {
-        let may = &self.inside(seat)?.permissions.connected_meetings;
+    fn check_can_alter_rooms(&self, slot: Slot) -> Outcome {
+        let may = &self.joined_peer(slot)?.permissions.connected_meetings;
         if may.can_alter_connected_meetings {
             Ok(())
         } else {
@@ -113,15 +113,18 @@ impl Room {
         }
     }
 
-    /// Whether the peer may move these people, or itself.
-    fn may_move(&self, seat: Seat, request: &MovePeersBetweenRoomsRequest) -> Outcome {
-        let peer = &self.peers[seat];
+    /// Checks whether the peer may move these participants, or itself.
+    fn check_can_move(&self, slot: Slot, request: &MovePeersBetweenRoomsRequest) -> Outcome {
+        let peer = &self.peers[slot];
         let may = &peer.permissions.connected_meetings;
         if request.source_meeting_id == request.destination_meeting_id {
-            return Err(Refusal::new(400, "they would be moved to where they are"));
+            return Err(Refusal::new(
+                400,
+                "source and destination are the same meeting",
+            ));
         }
-        // What people may do in a meeting stays theirs when they come back to it, and who asks is
-        // somebody else in each.
+        // A preset set by a move is kept when the participant returns, and the requester may have
+        // other permissions in each meeting.
         let named = |preset: &Option<String>| preset.as_ref().is_some_and(|id| !id.is_empty());
         let presets = request.participants.iter().any(|it| named(&it.preset_id));
         if presets && !peer.permissions.can_change_participant_permissions {
@@ -130,7 +133,7 @@ impl Room {
         if may.can_alter_connected_meetings {
             return Ok(());
         }
-        let me = peer.user().to_string();
+        let me = peer.participant_id().to_string();
         let mut moved = request.participants.iter();
         let only_me = moved.all(|moved| moved.id.as_ref() == Some(&me));
         let from_here = request.source_meeting_id() == self.meeting.id.to_string();
@@ -153,8 +156,8 @@ impl Room {
         }
     }
 
-    /// What is told of breakout rooms when there are none: the meeting is its own parent. Who is in it
-    /// the roster says.
+    /// The reply for a meeting without breakout rooms: the meeting is its own parent. Its
+    /// participants are in the roster.
     fn no_rooms(&self) -> GetConnectedRoomsDumpResponse {
         GetConnectedRoomsDumpResponse {
             parent_meeting: Some(ConnectedMeetingDump {
@@ -166,36 +169,36 @@ impl Room {
         }
     }
 
-    /// Passes a request on to the server, with nothing in it but what was checked.
+    /// Delegates a request to the server, with the checked message as its payload.
     pub(crate) fn delegate(
         &self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
         checked: &impl Message,
     ) {
-        let peer = &self.peers[asked.seat];
-        let delegated = Delegated {
+        let peer = &self.peers[ctx.slot];
+        let delegated = DelegatedRequest {
             peer: peer.id(),
-            participant: peer.user(),
-            connection: asked.connection,
+            participant: peer.participant_id(),
+            connection: ctx.connection,
             request: Request {
                 payload: checked.encode_to_vec().into(),
-                ..asked.request.clone()
+                ..ctx.request.clone()
             },
         };
-        turn.emit(Output::Delegate(Box::new(delegated)));
+        step.emit(Output::Delegate(Box::new(delegated)));
     }
 }
 
-/// The bound on what one request makes the server do.
-pub(crate) fn at_most(asked: &RequestContext<'_>, count: usize, of: &str) -> Outcome {
-    let most = asked.rule.work.most();
-    if count <= most {
+/// Rejects requests with more items than the event's rule allows.
+pub(crate) fn check_item_count(ctx: &RequestContext<'_>, count: usize, of: &str) -> Outcome {
+    let max = ctx.rule.effect.max();
+    if count <= max {
         Ok(())
     } else {
         Err(Refusal::new(
             400,
-            format!("a request names at most {most} {of}"),
+            format!("a request has at most {max} {of}"),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! Messages of the app, passed on as they are (docs/spec/signalling.md 6.9).
+//! Messages of the app, relayed unchanged (docs/spec/signalling.md 6.9).
 
 use std::collections::BTreeSet;
 
@@ -6,38 +6,38 @@ use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
 
-use crate::breakout::at_most;
-use crate::frame::named;
+use crate::breakout::check_item_count;
+use crate::frame::parse_ids;
 use crate::output::Refusal;
-use crate::peer::sees;
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use crate::peer::can_see;
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// The type of the message that moves everybody's view.
+/// Type of the message that changes everyone's view.
 const SPOTLIGHT: &str = "spotlight";
 
 impl Room {
-    /// `broadcastMessage`: to everybody; the sender's reply is its own copy.
-    pub(crate) fn broadcast(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let mut message = self.broadcast_of(asked)?;
-        // They say nothing here, and everybody would be sent them.
+    /// `broadcastMessage`: relays to all other peers. The reply is the sender's own copy.
+    pub(crate) fn broadcast(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let mut message = self.broadcast_of(ctx)?;
+        // The ids have no meaning here and would only enlarge the push.
         message.ids.clear();
-        let me = self.peers[asked.seat].id();
+        let me = self.peers[ctx.slot].id();
         let others = self
             .peers
-            .sockets(|peer| peer.is_inside() && peer.id() != me);
-        asked.tell(turn, others, &message);
+            .sockets(|peer| peer.has_joined() && peer.id() != me);
+        ctx.reply_and_push(step, others, &message);
         Ok(())
     }
 
-    /// `broadcastToEntity`: to some peers of this room, or to other rooms.
+    /// `broadcastToEntity`: relays to some peers of this room, or to other rooms.
     pub(crate) fn broadcast_to_some(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let mut message = self.broadcast_of(asked)?;
+        let mut message = self.broadcast_of(ctx)?;
         if message.broadcast_type() == BroadcastType::Rooms {
-            let peer = &self.peers[asked.seat];
+            let peer = &self.peers[ctx.slot];
             if !peer
                 .permissions
                 .connected_meetings
@@ -45,29 +45,29 @@ impl Room {
             {
                 return Err(Refusal::forbidden("can_alter_connected_meetings"));
             }
-            // Each room hears it once, and no room of the others.
+            // Each room receives the message once.
             let mut rooms = BTreeSet::new();
             message.ids.retain(|id| rooms.insert(id.clone()));
-            at_most(asked, message.ids.len(), "meetings")?;
-            self.delegate(turn, asked, &message);
+            check_item_count(ctx, message.ids.len(), "meetings")?;
+            self.delegate(step, ctx, &message);
             return Ok(());
         }
-        let named = named::<PeerId>(&message.ids);
-        let me = &self.peers[asked.seat];
-        let to = self
-            .peers
-            .sockets(|peer| named.contains(&peer.id()) && (peer.id() == me.id() || sees(me, peer)));
-        turn.push(to, event::BROADCAST_TO_ENTITY, &message);
+        let named = parse_ids::<PeerId>(&message.ids);
+        let me = &self.peers[ctx.slot];
+        let to = self.peers.sockets(|peer| {
+            named.contains(&peer.id()) && (peer.id() == me.id() || can_see(me, peer))
+        });
+        step.push(to, event::BROADCAST_TO_ENTITY, &message);
         Ok(())
     }
 
-    fn broadcast_of(&self, asked: &RequestContext<'_>) -> Result<BroadcastMessage, Refusal> {
-        let peer = self.inside(asked.seat)?;
-        let message: BroadcastMessage = asked.message()?;
+    fn broadcast_of(&self, ctx: &RequestContext<'_>) -> Result<BroadcastMessage, Refusal> {
+        let peer = self.joined_peer(ctx.slot)?;
+        let message: BroadcastMessage = ctx.message()?;
         if message.r#type == SPOTLIGHT && !peer.permissions.can_spotlight {
             return Err(Refusal::forbidden("can_spotlight"));
         }
-        if asked.request.payload.len() > self.limits.broadcast_bytes {
+        if ctx.request.payload.len() > self.limits.broadcast_bytes {
             return Err(Refusal::new(413, "this message is too large"));
         }
         Ok(message)

@@ -1,12 +1,12 @@
 //! Chat (docs/spec/signalling.md 6.6).
 
+mod pending_read;
 mod quota;
 mod read;
-mod reading;
-mod say;
+mod send;
 mod wire;
 
-pub(crate) use reading::Reading;
+pub(crate) use pending_read::PendingRead;
 
 pub use quota::ChatFull;
 use quota::Stored;
@@ -22,21 +22,21 @@ use crate::limits::Limits;
 use crate::output::Refusal;
 use crate::room::{RequestContext, Room};
 
-/// What a message's payload is.
+/// Type of a message's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayloadType {
     /// Text.
     Text,
-    /// The URL of a picture.
+    /// URL of an image.
     Image,
     /// JSON `{"link", "name", "size"}`.
     File,
-    /// JSON of the app's own.
+    /// JSON defined by the app.
     Custom,
 }
 
 impl PayloadType {
-    /// The number on the wire and in the records.
+    /// Number on the wire and in the records.
     pub fn number(self) -> i32 {
         match self {
             Self::Text => 0,
@@ -46,7 +46,7 @@ impl PayloadType {
         }
     }
 
-    /// The type with a number.
+    /// Parses the number of a type.
     pub fn from_number(number: i32) -> Option<Self> {
         [Self::Text, Self::Image, Self::File, Self::Custom]
             .into_iter()
@@ -54,30 +54,30 @@ impl PayloadType {
     }
 }
 
-/// A message.
+/// A chat message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatMessage {
-    /// Its id.
+    /// Id of the message.
     pub id: Uuid,
-    /// The session it was said in.
+    /// The session in which it was sent.
     pub session: SessionId,
-    /// Who said it: the client.
+    /// The sending peer.
     pub peer: PeerId,
-    /// Who said it: the person.
+    /// The sending participant.
     pub participant: ParticipantId,
-    /// The name they had then.
+    /// The sender's display name at the time.
     pub name: String,
-    /// What the payload is.
+    /// Type of the payload.
     pub kind: PayloadType,
     /// The content.
     pub payload: String,
-    /// Kept in view.
+    /// Whether the message is pinned.
     pub pinned: bool,
-    /// Changed after it was sent.
+    /// Whether the message was edited.
     pub edited: bool,
-    /// For these people only, the sender among them; for everybody when empty.
+    /// Recipients of a private message, including the sender. Empty for a public message.
     pub targets: Vec<ParticipantId>,
-    /// When it was said, Unix milliseconds.
+    /// When it was sent, in Unix milliseconds.
     pub at_ms: i64,
 }
 
@@ -101,21 +101,22 @@ impl ChatMessage {
         }
     }
 
-    /// The targets are in order while a room holds the message: there may be thousands.
-    fn is_for(&self, person: ParticipantId) -> bool {
-        self.targets.is_empty() || self.names(person)
+    /// Uses binary search, because a message may have thousands of targets. They are sorted while
+    /// the room holds the message.
+    fn is_visible_to(&self, participant: ParticipantId) -> bool {
+        self.targets.is_empty() || self.has_target(participant)
     }
 
-    fn names(&self, person: ParticipantId) -> bool {
-        self.targets.binary_search(&person).is_ok()
+    fn has_target(&self, participant: ParticipantId) -> bool {
+        self.targets.binary_search(&participant).is_ok()
     }
 }
 
-/// A message that a room holds.
+/// A message held in memory.
 #[derive(Debug)]
 struct Held {
     message: ChatMessage,
-    /// The payload as it is searched, unless it is the payload: in lower case, made once.
+    /// Lower-cased payload for searches; `None` if it equals the payload.
     folded: Option<Box<str>>,
 }
 
@@ -133,7 +134,7 @@ impl Held {
         self.folded.as_deref().unwrap_or(&self.message.payload)
     }
 
-    /// What it takes in memory, in bytes, about: a private message names as many people as were told.
+    /// Approximate memory use, in bytes, with one target for each recipient of a private message.
     fn size(&self) -> usize {
         let folded = self.folded.as_ref().map_or(0, |folded| folded.len());
         let message = &self.message;
@@ -142,13 +143,13 @@ impl Held {
     }
 }
 
-/// The messages that a room holds, oldest first. No two have the same time, so that a page which
-/// ends at a time ends at a message.
+/// The messages held in memory, oldest first. Timestamps are unique, so that a page can be
+/// identified by the timestamp of its last message.
 #[derive(Debug, Default)]
 pub(crate) struct Chat {
     messages: VecDeque<Held>,
-    /// The latest time of a message, those that were removed included.
-    said_ms: i64,
+    /// Latest timestamp of any message, including deleted ones.
+    latest_ms: i64,
     bytes: usize,
     held: usize,
     held_bytes: usize,
@@ -156,13 +157,13 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    pub(crate) fn new(past: Vec<ChatMessage>, limits: &Limits) -> Self {
+    pub(crate) fn new(saved: Vec<ChatMessage>, limits: &Limits) -> Self {
         let mut chat = Self {
             held: limits.chat_held,
             held_bytes: limits.chat_held_bytes,
             ..Self::default()
         };
-        for message in past {
+        for message in saved {
             chat.add(message);
         }
         chat
@@ -174,22 +175,22 @@ impl Chat {
     }
 
     fn add(&mut self, message: ChatMessage) {
-        self.said_ms = self.said_ms.max(message.at_ms);
+        self.latest_ms = self.latest_ms.max(message.at_ms);
         let held = Held::new(message);
         self.bytes += held.size();
         self.messages.push_back(held);
-        self.make_room();
+        self.evict_oldest();
     }
 
-    /// The message of a time.
-    fn at(&self, at_ms: i64) -> Option<&ChatMessage> {
+    /// The message with a timestamp.
+    fn at_time(&self, at_ms: i64) -> Option<&ChatMessage> {
         let at = self
             .messages
             .binary_search_by_key(&at_ms, |held| held.message.at_ms);
         at.ok().map(|at| self.get(at))
     }
 
-    /// The messages after a time.
+    /// The messages after a timestamp.
     fn after(&self, at_ms: i64) -> impl Iterator<Item = &ChatMessage> {
         let start = self
             .messages
@@ -201,7 +202,7 @@ impl Chat {
         &self.messages[at].message
     }
 
-    /// Changes a message; answers with what it is then.
+    /// Changes a message and returns the result.
     fn change(&mut self, at: usize, change: impl FnOnce(&mut ChatMessage)) -> ChatMessage {
         let held = &mut self.messages[at];
         self.bytes -= held.size();
@@ -209,12 +210,12 @@ impl Chat {
         change(&mut message);
         *held = Held::new(message.clone());
         self.bytes += held.size();
-        self.make_room();
+        self.evict_oldest();
         message
     }
 
-    /// The oldest go; they stay in the records.
-    fn make_room(&mut self) {
+    /// Evicts the oldest messages; they stay in the records.
+    fn evict_oldest(&mut self) {
         while self.messages.len() > self.held || self.bytes > self.held_bytes {
             let Some(oldest) = self.messages.pop_front() else {
                 break;
@@ -230,7 +231,7 @@ impl Chat {
     }
 
     fn next_time(&self, now_ms: i64) -> i64 {
-        self.said_ms.saturating_add(1).max(now_ms)
+        self.latest_ms.saturating_add(1).max(now_ms)
     }
 
     fn position(&self, id: &str) -> Result<usize, Refusal> {
@@ -244,12 +245,12 @@ impl Chat {
 }
 
 impl Room {
-    /// The sockets of those who may read a message, but the one that asked.
-    fn readers(&self, message: &ChatMessage, asked: &RequestContext<'_>) -> Vec<ConnectionId> {
+    /// Sockets of all peers that may read a message, except the requester.
+    fn readers(&self, message: &ChatMessage, ctx: &RequestContext<'_>) -> Vec<ConnectionId> {
         let mut to = self
             .peers
-            .sockets(|peer| peer.is_inside() && message.is_for(peer.user()));
-        to.retain(|socket| *socket != asked.connection);
+            .sockets(|peer| peer.has_joined() && message.is_visible_to(peer.participant_id()));
+        to.retain(|socket| *socket != ctx.connection);
         to
     }
 }

@@ -1,4 +1,4 @@
-//! What a room is told.
+//! Inputs of a room.
 
 use bytes::Bytes;
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, SessionId};
@@ -7,270 +7,273 @@ use parlor_protocol::preset::{Permissions, ViewType};
 use crate::output::{EntryKind, OrderId, PeerRecord, Refusal, SessionRecord};
 use crate::{ChatFull, ChatMessage};
 
-/// One socket. Never reused within a process.
+/// A socket. Ids are never reused within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// Ties an [`crate::Answer`] to the [`Command`] it answers.
+/// Correlates an [`crate::Answer`] with its [`Command`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// What the records say about the meeting.
+/// Settings of the meeting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Meeting {
-    /// Its id.
+    /// Id of the meeting.
     pub id: MeetingId,
-    /// What people call it.
+    /// Title of the meeting.
     pub title: String,
-    /// New people may join.
+    /// Whether participants may join.
     pub active: bool,
-    /// Messages outlive their session.
+    /// Whether chat messages outlive their session.
     pub persist_chat: bool,
-    /// How long a session outlives its last peer, in milliseconds.
+    /// How long a session stays live after its last peer has left, in milliseconds.
     pub keep_alive_ms: i64,
-    /// The meeting this is a breakout room of.
+    /// The parent meeting, if this is a breakout room.
     pub parent: Option<MeetingId>,
-    /// It has breakout rooms.
+    /// Whether the meeting has breakout rooms.
     pub has_rooms: bool,
-    /// Grows with every change of it, so that of two the later one is known.
+    /// Version of these settings. Increases with every change.
     pub version: i64,
 }
 
 impl Meeting {
-    /// Others are told who is in it: it is a breakout room, or has some.
-    pub(crate) fn is_connected(&self) -> bool {
+    /// Whether the meeting is a breakout room or has breakout rooms.
+    pub(crate) fn in_breakout_family(&self) -> bool {
         self.parent.is_some() || self.has_rooms
     }
 
-    /// The meeting that its breakout rooms, and those it is one of, belong to.
+    /// The parent meeting of this breakout room, or the meeting itself.
     pub(crate) fn family(&self) -> MeetingId {
         self.parent.unwrap_or(self.id)
     }
 }
 
-/// Somebody whose token was checked, at the moment their socket opened.
+/// A peer whose token was verified when its socket opened.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Newcomer {
-    /// The client.
+pub struct PeerProfile {
+    /// Id of the peer.
     pub peer: PeerId,
-    /// The person: what the protocol calls `user_id`.
+    /// Id of the participant; `user_id` in the protocol.
     pub participant: ParticipantId,
-    /// The app's own id of this person.
+    /// The app's own id of the participant.
     pub custom_id: String,
-    /// Shown to others.
+    /// Display name.
     pub name: Option<String>,
-    /// URL of a picture.
+    /// URL of the participant's picture.
     pub picture: Option<String>,
-    /// The preset they were added with.
+    /// Id of the participant's preset.
     pub preset: PresetId,
-    /// Its name.
+    /// Name of the preset.
     pub preset_name: String,
-    /// What kind of call they see.
+    /// The preset's kind of call.
     pub view: ViewType,
-    /// What the preset lets them do.
+    /// Permissions of the preset.
     pub permissions: Permissions,
-    /// When the token they came with expires, Unix seconds.
+    /// Expiry of the token, in Unix seconds.
     pub token_expires: i64,
 }
 
-/// A person, as the REST API names them.
+/// A reference to a participant in the REST API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Person {
-    /// By participant id.
+pub enum ParticipantRef {
+    /// Participant id.
     Id(ParticipantId),
-    /// By the app's own id.
+    /// The app's own id.
     CustomId(String),
 }
 
-/// A question to everybody.
+/// A poll to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPoll {
     /// The question.
     pub question: String,
-    /// The answers to choose from.
+    /// The options to choose from.
     pub options: Vec<String>,
-    /// Nobody learns who voted for what.
+    /// Whether votes are anonymous.
     pub anonymous: bool,
-    /// Results are not shown before one has voted.
+    /// Whether results are hidden from participants who have not voted.
     pub hide_votes: bool,
 }
 
-/// What the server itself asks of a room. Answered by [`crate::Output::Answer`] with the same ticket.
+/// A command from the server. [`crate::Output::Answer`] with the same ticket answers it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Who is there.
-    Who,
-    /// Which of these people are there, those who wait included: every peer of theirs.
-    Present(Vec<Person>),
-    /// Remove every peer of these people. They may come back.
-    Kick(Vec<Person>),
-    /// Remove every peer of those of these people who are there.
-    KickPresent(Vec<ParticipantId>),
-    /// Remove everybody and end the session. Peers that only wait go too.
+    /// List the peers that have joined.
+    ListPeers,
+    /// List all peers of these participants, including those in the waiting room.
+    FindPeers(Vec<ParticipantRef>),
+    /// Remove all peers of these participants. They may return.
+    Kick(Vec<ParticipantRef>),
+    /// Remove all peers of these participants. Participants that are not present are ignored.
+    KickIfPresent(Vec<ParticipantId>),
+    /// Remove all peers, including those in the waiting room, and end the session.
     KickAll,
-    /// Take the microphone from these people.
-    Mute(Vec<Person>),
-    /// Take the microphone from everybody; when they may not unmute, for the rest of the session.
+    /// Mute the microphones of these participants.
+    Mute(Vec<ParticipantRef>),
+    /// Mute all microphones.
     MuteAll {
-        /// Whether they may turn it on again.
+        /// Whether participants may unmute themselves. Otherwise they stay muted for the rest of
+        /// the session.
         allow_unmute: bool,
     },
-    /// Ask everybody.
+    /// Create a poll.
     Poll(NewPoll),
-    /// A participant was deleted. Whoever of them is inside stays until they leave, or is thrown out
-    /// when `drop` says so; nobody of them joins again.
-    Removed {
-        /// Who.
+    /// A participant was deleted and cannot join again. Peers that have joined stay until they
+    /// leave, unless `drop` is set.
+    ParticipantDeleted {
+        /// Id of the participant.
         participant: ParticipantId,
-        /// Whether they are thrown out as well.
+        /// Whether to remove their peers as well.
         drop: bool,
     },
-    /// The meeting was changed. What is older than what the room knows is ignored.
-    Changed(Meeting),
-    /// The meeting was deleted: remove everybody, those who have not joined as well, end the session
-    /// and take nobody in any more.
-    Gone,
-    /// Send a push to everybody inside (recordings, livestreams, captions, other rooms' messages).
+    /// The meeting's settings were updated. Ignored if older than the room's settings.
+    MeetingUpdated(Meeting),
+    /// The meeting was deleted: remove all peers, including those that have not joined, end the
+    /// session and reject new peers.
+    MeetingDeleted,
+    /// Send a push to all joined peers (recordings, livestreams, captions, messages of other
+    /// rooms).
     Push {
-        /// The event.
+        /// Event number.
         event: u32,
-        /// Its message, encoded.
+        /// Encoded message.
         payload: Bytes,
     },
-    /// Send people to another meeting.
+    /// Move participants to another meeting.
     Transfer {
-        /// Where to.
+        /// Target meeting.
         meeting: MeetingId,
-        /// Who, and what each of them joins it with.
-        people: Vec<(ParticipantId, String)>,
+        /// The participants, each with a join token for the target meeting.
+        participants: Vec<(ParticipantId, String)>,
     },
-    /// Whether messages are refused for now, because of what is stored besides this meeting's chat.
+    /// Whether new messages are currently rejected for reasons outside this meeting's chat.
     ChatFull(Option<ChatFull>),
-    /// The server stops: nobody leaves, sockets are closed so that clients come back.
+    /// The server is shutting down: no peer leaves, and sockets are closed so that clients
+    /// reconnect.
     Suspend,
 }
 
-/// A frame from a peer, decoded.
+/// A decoded frame from a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The event number.
+    /// Event number.
     pub event: u32,
-    /// What a reply must carry.
+    /// Correlation id that the reply must carry.
     pub id: Option<String>,
-    /// The message, encoded.
+    /// Encoded message.
     pub payload: Bytes,
 }
 
-/// What the media plane answers to an order that was done.
+/// The media plane's answer to a successful order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaAnswer {
-    /// To [`crate::MediaOrder::Open`].
+    /// Answer to [`crate::MediaOrder::Open`].
     Opened {
-        /// The id of the transport.
+        /// Id of the transport.
         transport: String,
         /// The SDP answer.
         answer: String,
     },
-    /// To [`crate::MediaOrder::Produce`]: the SDP answer.
+    /// Answer to [`crate::MediaOrder::Produce`]: the SDP answer.
     Produced(String),
-    /// To [`crate::MediaOrder::CloseProducer`]: the SDP answer.
+    /// Answer to [`crate::MediaOrder::CloseProducer`]: the SDP answer.
     ProducerClosed(String),
-    /// To [`crate::MediaOrder::Consume`].
+    /// Answer to [`crate::MediaOrder::Consume`].
     Consumed {
-        /// The line of each that was wanted, in that order; nothing where the track is gone.
+        /// The mid of each requested track, in order; `None` if the track no longer exists.
         mids: Vec<Option<String>>,
-        /// The SDP offer, if there is anything to agree on.
+        /// The SDP offer, if negotiation is needed.
         offer: Option<String>,
     },
-    /// To [`crate::MediaOrder::Answered`].
-    Agreed,
-    /// To [`crate::MediaOrder::CloseConsumers`]: the SDP answer.
+    /// Answer to [`crate::MediaOrder::ApplyAnswer`].
+    AnswerApplied,
+    /// Answer to [`crate::MediaOrder::CloseConsumers`]: the SDP answer.
     ConsumersClosed(String),
 }
 
-/// One thing that happened.
+/// An input of a room.
 #[derive(Debug)]
 pub enum Input {
-    /// A socket opened. A peer that is known comes back; its older socket is closed.
+    /// A socket opened. If the peer is already known, it reconnects and its older socket is closed.
     Opened {
         /// The socket.
         connection: ConnectionId,
-        /// Who it is.
-        who: Box<Newcomer>,
+        /// The profile of its peer.
+        profile: Box<PeerProfile>,
     },
     /// A binary frame arrived.
     Frame {
-        /// From which socket.
+        /// The socket it arrived on.
         connection: ConnectionId,
-        /// Its bytes.
+        /// The frame.
         bytes: Bytes,
     },
-    /// A socket is gone.
+    /// A socket closed.
     Closed {
-        /// Which.
+        /// The socket.
         connection: ConnectionId,
-        /// The client said goodbye (close code 1000 or 1001 from it): it has left. Otherwise it may
-        /// come back within the grace period.
-        goodbye: bool,
+        /// Whether the client closed it with code 1000 or 1001, which means that the peer leaves.
+        /// Otherwise it may reconnect within the grace period.
+        leaving: bool,
     },
-    /// The server asks for something.
+    /// A command from the server.
     Command {
-        /// To answer with.
+        /// Correlates the answer.
         ticket: Ticket,
-        /// What.
+        /// The command.
         command: Command,
     },
     /// The media plane has answered an order.
     Media {
-        /// Which.
+        /// Id of the order.
         order: OrderId,
-        /// What it says, or why it was not done.
+        /// The answer, or why the order failed.
         outcome: Result<MediaAnswer, Refusal>,
     },
-    /// The media plane has freed a transport by itself: its client has not been there for long. Its
-    /// tracks went with it.
-    Freed {
-        /// Whose.
+    /// The media plane has closed an idle transport, together with its tracks.
+    TransportFreed {
+        /// Peer that owned the transport.
         peer: PeerId,
-        /// The client published on it; otherwise it received.
+        /// Whether the client published on it; otherwise it received.
         publishes: bool,
-        /// Its id. The peer may have a newer one.
+        /// Id of the transport. The peer may have a newer one.
         transport: String,
     },
-    /// Who speaks has changed: those who spoke last, the latest first.
-    Speaking(Vec<PeerId>),
+    /// The active speakers have changed: most recent speaker first.
+    ActiveSpeakers(Vec<PeerId>),
     /// Time has passed.
     Tick,
 }
 
-/// What the records hold of a meeting when its room is opened.
+/// The persisted state of a meeting from which its room is restored.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Past {
-    /// A session that was not ended: the server stopped or crashed in it.
+pub struct PersistedState {
+    /// A session that has not ended, because the server stopped or crashed.
     pub session: Option<SessionRecord>,
-    /// Its peers, those who have left as well.
+    /// Peers of that session, including those that have left.
     pub peers: Vec<PeerRecord>,
-    /// What else it had kept.
+    /// Other entries of that session.
     pub entries: Vec<(EntryKind, String, Vec<u8>)>,
-    /// Messages, oldest first: of that session, or of all when they persist.
+    /// Messages, oldest first: those of that session, or all if chat persists.
     pub chat: Vec<ChatMessage>,
-    /// Bytes of all messages of the meeting, as [`ChatMessage::stored_bytes`] counts them.
+    /// Size of all messages of the meeting, in bytes, as counted by [`ChatMessage::stored_bytes`].
     pub chat_bytes: u64,
-    /// See [`Command::ChatFull`].
+    /// Initial state of [`Command::ChatFull`].
     pub chat_full: Option<ChatFull>,
-    /// When that server was last known to run, Unix milliseconds.
+    /// When the previous server was last known to run, in Unix milliseconds.
     pub last_alive_ms: i64,
-    /// The latest time of the meeting's earlier sessions, Unix milliseconds; 0 when there are none.
+    /// Latest time recorded by the meeting's earlier sessions, in Unix milliseconds; 0 if there are
+    /// none.
     pub earlier_ms: i64,
 }
 
-impl Past {
-    /// The id of the session that goes on, if any.
+impl PersistedState {
+    /// Id of the session that continues, if any.
     pub fn session_id(&self) -> Option<SessionId> {
         self.session.as_ref().map(|session| session.id)
     }
 
-    /// The latest time that the meeting has in the records. [`Past::last_alive_ms`] is none of them.
+    /// Latest time in the records. [`PersistedState::last_alive_ms`] does not count.
     pub(crate) fn latest_ms(&self) -> i64 {
         let session = self.session.iter().map(|session| session.started_ms);
         let of_peer = |peer: &PeerRecord| peer.left_ms.unwrap_or(peer.entered_ms);

@@ -1,28 +1,28 @@
-//! What happens while people are in a meeting: who is there, who waits, who is on the stage, what
-//! they say, ask and share, and what each of them may do.
+//! The room of a meeting as a state machine without I/O: roster, waiting room, stage, chat, polls,
+//! stores, media signalling and permissions.
 //!
-//! A [`Room`] is a state machine. [`Input`]s go in (a socket opened, a frame, a command of the REST
-//! API, time passing), [`Output`]s come out (frames to send, records to keep, orders to the media
-//! plane). It has no socket, no clock and no randomness of its own: the time and the source of ids
-//! come with each input ([`At`]), so that the same inputs give the same outputs. Records have the time
-//! of the clock; limits, timers and durations go by a time that nobody sets ([`Monotonic`]).
+//! A [`Room`] consumes [`Input`]s (a socket opened, a frame, a command of the REST API, a timer)
+//! and produces [`Output`]s (frames to send, records to persist, orders to the media plane). It has
+//! no socket, no clock and no source of randomness: each input comes with an [`InputContext`],
+//! which holds the time and an id generator, so the same inputs produce the same outputs. Records
+//! carry wall-clock time; limits, timers and durations use [`Monotonic`] time.
 //!
-//! What a peer may do is decided here, by the permissions of the participant behind its token as
-//! they stand at that moment. What clients say about themselves is not believed.
+//! The room authorizes every request against the current permissions of the participant that the
+//! peer's token names. Claims that clients make about themselves are not trusted.
 //!
-//! Whoever drives a room must keep its [`Output::Keep`] records before it sends the frames that
-//! come after them: what somebody was told has happened is then never lost.
+//! The driver of a room must persist [`Output::Persist`] records before it sends the frames that
+//! follow them, so that no client learns of an event that a crash can undo.
 //!
-//! | file | what happens there |
+//! | module | contents |
 //! |---|---|
-//! | `room` | the way of an input to its handler; restoring; the session's life; what happens as time passes |
-//! | `peer`, `roster` | who is there; join, leave, reconnect; who sees whom |
-//! | `waiting_room`, `stage`, `moderation`, `permissions` | who may come in, be seen and stay, and who decides |
-//! | `chat`, `polls`, `stores`, `broadcast` | what people share |
-//! | `media` | who may publish, who may receive whom, who speaks; the bytes are the media plane's |
-//! | `breakout` | what the room only checks and passes on |
-//! | `events` | every event that a client may send: its handler, and what it may cost |
-//! | `frame`, `limits` | frames in and out; how much of everything |
+//! | `room` | dispatching inputs, restoring, the session's life cycle, timers, long-running work |
+//! | `peer`, `roster` | peers; joining, leaving and reconnecting; visibility between peers |
+//! | `waiting_room`, `stage`, `moderation`, `permissions` | admission, stage access, removal and muting, permission updates |
+//! | `chat`, `polls`, `stores`, `broadcast` | shared state and messages |
+//! | `media` | authorization of publishing and subscribing, and the active speakers; the media plane handles the packets |
+//! | `breakout` | checks of breakout-room requests, which the server performs |
+//! | `events` | the table of events that a client may send, with handlers and limits |
+//! | `frame`, `limits` | encoding and decoding frames; all limits |
 
 mod breakout;
 mod broadcast;
@@ -46,12 +46,13 @@ mod waiting_room;
 pub use chat::{ChatFull, ChatMessage, PayloadType};
 pub use frame::{error_frame, frame};
 pub use input::{
-    Command, ConnectionId, Input, MediaAnswer, Meeting, NewPoll, Newcomer, Past, Person, Request,
-    Ticket,
+    Command, ConnectionId, Input, MediaAnswer, Meeting, NewPoll, ParticipantRef, PeerProfile,
+    PersistedState, Request, Ticket,
 };
 pub use limits::{Limits, Rate};
 pub use output::{
-    Answer, Closing, Delegated, EntryKind, MediaOrder, OrderId, Output, Pace, PeerRecord, Present,
-    Record, Refusal, SessionRecord, Source, Wanted,
+    Answer, CloseReason, DelegatedRequest, EntryKind, MediaOrder, OrderId, Output, Pace,
+    PeerRecord, PeerSnapshot, Record, Refusal, SessionRecord, Subscription,
 };
-pub use room::{At, Monotonic, Room};
+pub use parlor_protocol::Source;
+pub use room::{InputContext, Monotonic, Room};

@@ -1,19 +1,19 @@
-//! How much of everything a room takes. Every bound is data.
+//! Limits of a room.
 
 use crate::output::Refusal;
 use crate::room::Monotonic;
 
-/// So many in a time, in a burst at most.
+/// A token-bucket rate: `count` in each `per_ms`, and at most `count` in a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// Number of requests.
     pub count: u32,
-    /// In how long, in milliseconds.
+    /// Period, in milliseconds.
     pub per_ms: u32,
 }
 
 impl Rate {
-    /// So many a second.
+    /// A rate of `count` per second.
     pub const fn per_second(count: u32) -> Self {
         Self {
             count,
@@ -21,7 +21,7 @@ impl Rate {
         }
     }
 
-    /// So many a minute.
+    /// A rate of `count` per minute.
     pub const fn per_minute(count: u32) -> Self {
         Self {
             count,
@@ -30,141 +30,142 @@ impl Rate {
     }
 }
 
-/// The largest frames, in bytes: with each, what fits into it. The rules of events name them.
+/// Maximum frame sizes, in bytes, by content. The rules of events refer to them.
 pub(crate) mod frames {
-    /// An id or two, and a short text.
+    /// One or two ids and a short text.
     pub(crate) const SMALL: usize = 8 * 1024;
-    /// What a client says about its person.
-    pub(crate) const PERSON: usize = 16 * 1024;
-    /// What a client says about its media before it has any.
+    /// A participant's profile.
+    pub(crate) const PROFILE: usize = 16 * 1024;
+    /// Media capabilities before the first transport.
     pub(crate) const JOINING: usize = 64 * 1024;
-    /// A message of 64 KiB, or ids that fit into as much.
+    /// A message of 64 KiB, or the same size of ids.
     pub(crate) const MESSAGE: usize = 80 * 1024;
-    /// 1,000 people with a preset each, or what is to be received.
+    /// 1,000 participants with a preset each, or a list of subscriptions.
     pub(crate) const MOVES: usize = 128 * 1024;
-    /// 100 titles, or 50 options, of the longest text.
+    /// 100 titles or 50 options of the maximum length.
     pub(crate) const ROOMS: usize = 128 * 1024;
     /// Keys of a store, without values.
     pub(crate) const KEYS: usize = 512 * 1024;
-    /// A description of a connection that has carried nothing yet.
+    /// An SDP offer of a transport without tracks.
     pub(crate) const TRANSPORT: usize = 256 * 1024;
-    /// A description of a connection with every track.
+    /// An SDP with all tracks.
     pub(crate) const DESCRIPTION: usize = 512 * 1024;
-    /// Everybody in a large meeting.
-    pub(crate) const PEOPLE: usize = 1 << 20;
+    /// All participants of a large meeting.
+    pub(crate) const PARTICIPANTS: usize = 1 << 20;
     /// Keys of a store with their values.
     pub(crate) const VALUES: usize = 1 << 20;
 }
 
-/// The bounds of a room. Rates are for each person, with all their peers and for as long as the room
-/// lives, and those of the official client (docs/spec/signalling.md 6.6).
+/// Limits of a room. Rates apply to each participant with all of their peers, for the lifetime of
+/// the room. They follow those of the official client (docs/spec/signalling.md 6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// A peer whose socket broke is kept for so long, in milliseconds.
+    /// Grace period of a peer that lost its socket, in milliseconds.
     pub grace_ms: i64,
-    /// A peer that was turned away keeps its socket for so long, in milliseconds.
+    /// How long a rejected peer keeps its socket, in milliseconds.
     pub rejected_ms: i64,
-    /// Peers in a room, those who wait included.
+    /// Maximum number of peers in a room, including the waiting room.
     pub peers: usize,
-    /// Peers of one person.
-    pub peers_per_person: usize,
-    /// New clients of one person: this many at once, refilled over a day.
+    /// Maximum number of peers of one participant.
+    pub peers_per_participant: usize,
+    /// New peers of one participant. The burst is refilled over a day.
     pub new_peers: Rate,
-    /// Bytes of a frame. Each event has a bound of its own below it.
+    /// Maximum frame size in bytes. Each event has its own, lower limit.
     pub frame_bytes: usize,
-    /// Bytes of the id that a request has for its answer.
+    /// Maximum size of a request's correlation id, in bytes.
     pub id_bytes: usize,
-    /// Sockets that open, of new peers and of those who come back.
+    /// Opened sockets, of new and of reconnecting peers.
     pub openings: Rate,
     /// Frames of any kind.
     pub frames: Rate,
-    /// What has no rate of its own and reaches others, each of them: the stage, votes, pins, tracks.
+    /// Changes that are pushed to others and have no separate rate: stage, votes, pins, tracks.
     pub changes: Rate,
-    /// What clients ask of the media plane for themselves: to receive, to receive no more, layers.
+    /// Requests to the media plane for the peer itself: subscribing, unsubscribing, simulcast
+    /// layers.
     pub media: Rate,
-    /// Orders of a peer that the media plane has not answered.
+    /// Maximum number of unanswered orders of a peer.
     pub media_orders: usize,
-    /// Tracks that a peer receives.
+    /// Maximum number of tracks that a peer receives.
     pub consumers: usize,
-    /// Bytes of what a client says about a track it publishes.
+    /// Maximum size of a client's metadata of a published track, in bytes.
     pub track_bytes: usize,
-    /// What has no rate of its own and reads much: the roster, polls, lists of those who ask or wait.
+    /// Expensive reads that have no separate rate: the roster, polls, lists of requests.
     pub reads: Rate,
-    /// So many peers come into somebody's sight, or go out of it, are told one by one.
-    pub one_by_one: usize,
-    /// Bytes of what is read at once of the chat, where the rest is in the pages behind it, and of
-    /// one store and of all polls, which are always read as a whole. New polls take half of it, so
-    /// that there is room for votes.
+    /// Maximum number of peers whose appearance or disappearance is pushed to one client
+    /// individually.
+    pub individual_pushes: usize,
+    /// Maximum size of a reply in bytes, for a page of the chat and for one store, which is always
+    /// read as a whole.
     pub reply_bytes: usize,
-    /// Bytes of all polls with their votes, which are always read as a whole. New ones are refused when
-    /// three quarters are taken: the rest is for votes.
+    /// Maximum size of all polls with their votes, in bytes. They are always read as a whole. New
+    /// polls may take three quarters of it; the rest is reserved for votes.
     pub poll_bytes: usize,
-    /// Messages.
+    /// Chat messages.
     pub chat: Rate,
-    /// Messages with files or pictures.
+    /// Chat messages with files or images.
     pub chat_files: Rate,
-    /// Characters of a text message.
+    /// Maximum length of a text message, in characters.
     pub chat_text: usize,
-    /// Bytes of any message's payload.
+    /// Maximum size of a message's payload, in bytes.
     pub chat_bytes: usize,
-    /// Messages that a room holds; the oldest go first and stay in the records.
+    /// Maximum number of messages held in memory. The oldest are evicted; they stay in the records.
     pub chat_held: usize,
-    /// Bytes of the messages that a room holds.
+    /// Maximum size of the messages held in memory, in bytes.
     pub chat_held_bytes: usize,
-    /// Bytes that the messages of the meeting may take in the records, of all its sessions; 0 is no
-    /// limit.
+    /// Maximum size of the meeting's stored messages of all sessions, in bytes; 0 means unlimited.
     pub chat_stored_bytes: u64,
-    /// Bytes that a person may add to them while the room runs; 0 is no limit.
-    pub chat_person_bytes: u64,
-    /// Messages that a newcomer is sent.
+    /// Maximum size of the messages that one participant may add during the room's lifetime, in
+    /// bytes; 0 means unlimited.
+    pub chat_participant_bytes: u64,
+    /// Maximum number of messages in the history reply.
     pub chat_history: usize,
-    /// Messages of a page.
+    /// Maximum number of messages on a page.
     pub chat_page: usize,
-    /// Bytes that one slice of a reading of the chat looks at: those of texts that are searched, and 128
-    /// for each message.
+    /// Bytes of chat examined in one slice of a read: the searched text, and 128 for each message.
     pub search_bytes: usize,
-    /// What one slice of a long request may look at: people, messages, keys.
-    pub slice_steps: usize,
-    /// Reads of the history, of pages and of what is searched for: each looks at all that is held.
+    /// Budget of one slice, in cost units.
+    pub slice_cost: usize,
+    /// Reads of the history, of pages and of search results. Each may examine all messages held.
     pub chat_reads: Rate,
     /// Broadcasts.
     pub broadcasts: Rate,
-    /// Bytes of a broadcast.
+    /// Maximum size of a broadcast, in bytes.
     pub broadcast_bytes: usize,
-    /// Changes of stores, setting and removing each.
+    /// Writes to stores and deletions, which have separate allowances of this size.
     pub stores: Rate,
-    /// Reads of stores: more, because clients read on every join and reconnect, all they have.
+    /// Reads of stores. Higher, because clients read all of their stores on every join and
+    /// reconnect.
     pub store_reads: Rate,
-    /// Stores of a room.
+    /// Maximum number of stores in a room.
     pub store_count: usize,
-    /// Keys of all stores together.
+    /// Maximum number of keys in all stores together.
     pub store_keys: usize,
-    /// Bytes of a value.
+    /// Maximum size of a value, in bytes.
     pub store_value_bytes: usize,
-    /// Bytes of all stores together.
+    /// Maximum size of all stores together, in bytes.
     pub store_bytes: usize,
-    /// Polls of a session.
+    /// Maximum number of polls in a session.
     pub polls: usize,
-    /// Options of a poll.
+    /// Maximum number of options of a poll.
     pub poll_options: usize,
-    /// Characters of a question or an option.
+    /// Maximum length of a question or an option, in characters.
     pub poll_text: usize,
     /// New polls.
     pub poll_rate: Rate,
-    /// Changes of others' permissions.
+    /// Updates of other participants' permissions.
     pub permission_updates: Rate,
-    /// Reads of who is in which breakout room.
+    /// Reads of breakout rooms and their participants.
     pub breakout_reads: Rate,
-    /// Breakout rooms made and removed: requests, of many rooms each.
+    /// Requests that create or delete breakout rooms, many at a time.
     pub breakout_changes: Rate,
-    /// Requests to move people between rooms.
+    /// Requests to move participants between rooms.
     pub moves: Rate,
-    /// People who are moved.
-    pub moved: Rate,
-    /// Requests to remove people.
+    /// Moved participants.
+    pub moved_participants: Rate,
+    /// Requests to remove participants.
     pub kicks: Rate,
-    /// Characters of a display name.
-    pub name: usize,
+    /// Maximum length of a display name, in characters.
+    pub name_chars: usize,
 }
 
 impl Default for Limits {
@@ -173,7 +174,7 @@ impl Default for Limits {
             grace_ms: 45_000,
             rejected_ms: 60_000,
             peers: 10_000,
-            peers_per_person: 20,
+            peers_per_participant: 20,
             new_peers: Rate {
                 count: 500,
                 per_ms: 24 * 60 * 60 * 1000,
@@ -181,7 +182,7 @@ impl Default for Limits {
             frame_bytes: 1 << 20,
             id_bytes: 256,
             openings: Rate::per_minute(120),
-            // A person with many tabs comes back with all of them at once.
+            // A participant with many tabs reconnects all of them at once.
             frames: Rate {
                 count: 500,
                 per_ms: 5_000,
@@ -190,7 +191,7 @@ impl Default for Limits {
                 count: 100,
                 per_ms: 10_000,
             },
-            // Each change of what is seen is three of them.
+            // Each change of the visible tracks takes three requests.
             media: Rate {
                 count: 300,
                 per_ms: 10_000,
@@ -202,7 +203,7 @@ impl Default for Limits {
                 count: 100,
                 per_ms: 10_000,
             },
-            one_by_one: 200,
+            individual_pushes: 200,
             reply_bytes: 2 << 20,
             poll_bytes: 3 << 20,
             chat: Rate::per_minute(180),
@@ -212,11 +213,11 @@ impl Default for Limits {
             chat_held: 10_000,
             chat_held_bytes: 16 << 20,
             chat_stored_bytes: 256 << 20,
-            chat_person_bytes: 64 << 20,
+            chat_participant_bytes: 64 << 20,
             chat_history: 1000,
             chat_page: 500,
             search_bytes: 256 * 1024,
-            slice_steps: 5_000,
+            slice_cost: 5_000,
             chat_reads: Rate::per_second(10),
             broadcasts: Rate::per_second(5),
             broadcast_bytes: 64 * 1024,
@@ -233,34 +234,36 @@ impl Default for Limits {
             permission_updates: Rate::per_minute(1000),
             breakout_reads: Rate::per_second(5),
             breakout_changes: Rate::per_minute(30),
-            // Who removes all rooms moves everybody out first, with a request for each room.
+            // Deleting all rooms first moves their participants out, with one request for each
+            // room.
             moves: Rate::per_minute(200),
-            moved: Rate::per_minute(5_000),
-            // Clients ask twice for each person.
+            moved_participants: Rate::per_minute(5_000),
+            // Clients send each request twice.
             kicks: Rate {
                 count: 200,
                 per_ms: 10_000,
             },
-            name: 256,
+            name_chars: 256,
         }
     }
 }
 
-/// What is left of a [`Rate`]: the generic cell rate algorithm, one number for each person and rate.
+/// State of a [`Rate`], as in the generic cell rate algorithm: one timestamp for each participant
+/// and rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// When everything that was taken is paid for, in microseconds of [`Monotonic`].
+    /// The theoretical arrival time, in microseconds of [`Monotonic`].
     paid_us: i64,
 }
 
 impl Allowance {
-    /// Takes one, if there is one.
+    /// Takes one token if available.
     pub(crate) fn take(&mut self, rate: Rate, now: Monotonic) -> bool {
         self.take_many(1, rate, now)
     }
 
-    /// Takes so many, or none if there are not as many. More than a burst count as a whole burst:
-    /// there are never more.
+    /// Takes `count` tokens, or none if there are not enough. A count above the burst size is
+    /// treated as a full burst.
     pub(crate) fn take_many(&mut self, count: usize, rate: Rate, now: Monotonic) -> bool {
         if rate.count == 0 || count == 0 {
             return true;
@@ -276,7 +279,7 @@ impl Allowance {
         true
     }
 
-    /// Takes one for a request, which is refused with 429 when there is none.
+    /// Charges one request, or rejects it with 429.
     pub(crate) fn spend(
         &mut self,
         rate: Rate,
@@ -286,8 +289,7 @@ impl Allowance {
         self.spend_many(1, rate, now, refusal)
     }
 
-    /// Takes so many for a request, which is refused with 429, and takes none, when there are not as
-    /// many.
+    /// Charges a request with `count` tokens, or rejects it with 429 and takes none.
     pub(crate) fn spend_many(
         &mut self,
         count: usize,
@@ -315,20 +317,22 @@ mod tests {
 
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
-        let mut left = Allowance::default();
+        let mut allowance = Allowance::default();
         let rate = Rate::per_second(5);
-        let taken = |left: &mut Allowance, ms| (0..100).filter(|_| left.take(rate, at(ms))).count();
-        assert_eq!(taken(&mut left, 1_000_000), 5);
-        assert_eq!(taken(&mut left, 1_000_200), 1);
-        assert_eq!(taken(&mut left, 1_001_000), 4);
-        assert_eq!(taken(&mut left, 2_000_000), 5);
+        let taken = |allowance: &mut Allowance, ms| {
+            (0..100).filter(|_| allowance.take(rate, at(ms))).count()
+        };
+        assert_eq!(taken(&mut allowance, 1_000_000), 5);
+        assert_eq!(taken(&mut allowance, 1_000_200), 1);
+        assert_eq!(taken(&mut allowance, 1_001_000), 4);
+        assert_eq!(taken(&mut allowance, 2_000_000), 5);
     }
 
     fn rates() -> impl Strategy<Value = Rate> {
         (1..500_u32, 1..100_000_u32).prop_map(|(count, per_ms)| Rate { count, per_ms })
     }
 
-    /// Times at which somebody asks, in order: mostly close together.
+    /// Request times in ascending order, mostly close together.
     fn times() -> impl Strategy<Value = Vec<i64>> {
         let pause = prop_oneof![4 => Just(0), 4 => 0..200_i64, 1 => 0..200_000_i64];
         prop::collection::vec(pause, 1..400).prop_map(|pauses| {
@@ -341,13 +345,13 @@ mod tests {
     }
 
     proptest! {
-        /// In any time, what the rate gives in it and one burst: no more than `count` at once, and
-        /// no more than twice that, and one, in any period.
+        /// Any interval admits at most one burst plus what the rate gives: no more than `count` at
+        /// once, and no more than twice that plus one in any period.
         #[test]
-        fn no_time_sees_more_than_a_burst_and_the_rate(rate in rates(), times in times()) {
-            let mut left = Allowance::default();
+        fn no_interval_exceeds_a_burst_and_the_rate(rate in rates(), times in times()) {
+            let mut allowance = Allowance::default();
             let mut taken = times.clone();
-            taken.retain(|ms| left.take(rate, at(*ms)));
+            taken.retain(|ms| allowance.take(rate, at(*ms)));
             let cost_us = i64::from(rate.per_ms) * 1000 / i64::from(rate.count);
             let burst = i64::from(rate.per_ms) * 1000 / cost_us;
             for (first, from) in taken.iter().enumerate() {
@@ -358,45 +362,45 @@ mod tests {
             }
         }
 
-        /// Whoever goes on asking is heard as soon as whoever waits.
+        /// Rejected requests do not delay the next success.
         #[test]
-        fn refusals_do_not_make_the_silence_longer(rate in rates(), times in times()) {
+        fn rejected_requests_do_not_delay_the_next_success(rate in rates(), times in times()) {
             let (mut asks, mut waits) = (Allowance::default(), Allowance::default());
             for ms in times {
                 if asks.take(rate, at(ms)) {
                     prop_assert!(waits.take(rate, at(ms)));
                 } else {
                     prop_assert_eq!(asks, waits);
-                    // The next one is there at the latest after what one costs.
+                    // The next token is available after the time of one token.
                     let cost_ms = i64::from(rate.per_ms.div_ceil(rate.count));
                     prop_assert!(asks.clone().take(rate, at(ms + cost_ms)));
                 }
             }
         }
 
-        /// Many are taken as if they were taken one by one, or none of them is.
+        /// Taking many is equivalent to taking one at a time, all or none.
         #[test]
         fn many_are_taken_all_or_none(rate in rates(), times in times(), count in 1..40_usize) {
-            let mut left = Allowance::default();
+            let mut allowance = Allowance::default();
             let count = count.min(usize::try_from(rate.count).unwrap());
             for ms in times {
-                let mut single = left;
+                let mut single = allowance;
                 let fits = (0..count).all(|_| single.take(rate, at(ms)));
-                let before = left;
-                prop_assert_eq!(left.take_many(count, rate, at(ms)), fits);
-                prop_assert_eq!(left, if fits { single } else { before });
+                let before = allowance;
+                prop_assert_eq!(allowance.take_many(count, rate, at(ms)), fits);
+                prop_assert_eq!(allowance, if fits { single } else { before });
             }
         }
 
-        /// Whatever was taken, a period later everything is there again.
+        /// After an idle period the full burst is available again.
         #[test]
-        fn after_a_period_of_silence_the_whole_burst_is_there(rate in rates(), times in times()) {
-            let mut left = Allowance::default();
+        fn after_an_idle_period_the_full_burst_is_available(rate in rates(), times in times()) {
+            let mut allowance = Allowance::default();
             for ms in &times {
-                left.take(rate, at(*ms));
+                allowance.take(rate, at(*ms));
             }
             let later = at(times.last().unwrap() + i64::from(rate.per_ms));
-            prop_assert!((0..rate.count).all(|_| left.take(rate, later)));
+            prop_assert!((0..rate.count).all(|_| allowance.take(rate, later)));
         }
     }
 }

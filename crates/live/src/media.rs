@@ -1,15 +1,15 @@
-//! What the room decides about media: who may have transports, publish and receive, who is told of
-//! whom, pins, names. The bytes are the media plane's (docs/spec/media.md 0 to 5).
+//! Media signalling: authorizes transports, publishing and subscribing, and pushes tracks, pins and
+//! names. The media plane handles the packets (docs/spec/media.md 0 to 5).
 //!
-//! | where | what |
+//! | module | contents |
 //! |---|---|
-//! | `media` | the events; joining and leaving; pins and names |
-//! | `media/orders` | what the media plane is asked for, and what is done with its answers |
-//! | `media/produce` | publishing, pausing, ending; who may no more |
-//! | `media/consume` | receiving; who sees whom no more |
-//! | `media/host` | silencing others |
-//! | `media/speakers` | who speaks |
-//! | `media/tracks` | what everybody publishes and receives |
+//! | `media` | joining and leaving media, pins, display names |
+//! | `media/orders` | orders to the media plane, and their answers |
+//! | `media/produce` | publishing, pausing and closing tracks; loss of the permission to publish |
+//! | `media/consume` | subscribing; loss of visibility |
+//! | `media/host` | muting other peers |
+//! | `media/speakers` | active speakers |
+//! | `media/tracks` | what each peer publishes and receives |
 
 mod consume;
 mod host;
@@ -18,7 +18,7 @@ mod produce;
 mod speakers;
 mod tracks;
 
-pub(crate) use produce::Silencer;
+pub(crate) use produce::MutedBy;
 pub(crate) use tracks::Tracks;
 
 use parlor_protocol::ids::PeerId;
@@ -33,14 +33,14 @@ use prost::Message;
 
 use crate::input::ConnectionId;
 use crate::output::{MediaOrder, Output, Record, Refusal};
-use crate::peer::{MediaState, Peer, Seat, sees};
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use crate::peer::{MediaState, Peer, Slot, can_see};
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// The error reply of the media plane. Clients read it as JSON, and make their transport anew when
-/// it says one of two things (docs/spec/media.md 0.3).
+/// Encodes the media plane's error reply. Clients parse it as JSON, and recreate their transport
+/// for two of its codes (docs/spec/media.md 0.3).
 pub(crate) fn media_error(asked_event: u32, id: Option<&str>, refusal: &Refusal) -> bytes::Bytes {
     let (code, description) = match refusal.code {
-        // Clients try a transport that was not made again by themselves.
+        // Clients retry a failed transport by themselves.
         _ if asked_event == event::CREATE_TRANSPORT => ("1000", refusal.message.as_str()),
         410 => ("internal_error", "Backend error"),
         422 => ("invalid_session_description", refusal.message.as_str()),
@@ -59,59 +59,56 @@ fn success() -> String {
 }
 
 impl Room {
-    /// Said every 400 ms by clients with a microphone; packets say it better.
+    /// Clients with a microphone send it every 400 ms. Ignored, because the media plane measures
+    /// audio levels from the packets.
     #[expect(
         clippy::unused_self,
         clippy::unnecessary_wraps,
-        reason = "handlers of the event table have one shape"
+        reason = "all handlers have the same signature"
     )]
     pub(crate) fn audio_activity(
         &mut self,
-        _turn: &mut Turn<'_>,
-        _asked: &RequestContext<'_>,
+        _step: &mut Step<'_>,
+        _ctx: &RequestContext<'_>,
     ) -> Outcome {
         Ok(())
     }
 
-    /// Clients prepare their media before they join the room, those who will have to wait as well.
-    pub(crate) fn media_join(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        let request: PeerJoinRequest = asked.message()?;
-        let seat = asked.seat;
-        let peer = &self.peers[seat];
-        let ready = peer.is_inside() && peer.media == MediaState::Complete;
+    /// Clients prepare their media before they join the room, even if they will have to wait.
+    pub(crate) fn media_join(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let request: PeerJoinRequest = ctx.message()?;
+        let slot = ctx.slot;
+        let peer = &self.peers[slot];
+        let ready = peer.has_joined() && peer.media == MediaState::Ready;
         if request.prejoined && ready {
-            // After a reconnect it goes on with the transports that it has, and publishes anew
+            // After a reconnect the client keeps its transports and publishes again
             // (docs/spec/media.md 5.1).
-            self.end_producers(turn, seat, |_| true);
+            self.end_producers(step, slot, |_| true);
         } else {
-            self.stop_media(turn, seat);
-            self.peers[seat].media = MediaState::Preparing;
+            self.stop_media(step, slot);
+            self.peers[slot].media = MediaState::Preparing;
         }
-        asked.reply(turn, &());
+        ctx.reply(step, &());
         Ok(())
     }
 
-    /// The transports of a peer are connected: it learns who else is there, and they of it.
+    /// The peer's transports are connected: replies with the other peers, and announces it to them.
     pub(crate) fn media_join_complete(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let seat = asked.seat;
-        self.inside(seat)?;
-        let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Complete);
-        let (selected_peers, change) = self.speakers_from_now(seat);
+        let slot = ctx.slot;
+        self.joined_peer(slot)?;
+        let was = std::mem::replace(&mut self.peers[slot].media, MediaState::Ready);
+        let (selected_peers, change) = self.initial_speakers(slot);
         let pinned = self
-            .pin_known_to(&self.peers[seat])
+            .pin_known_to(&self.peers[slot])
             .map(|peer| peer.to_string());
-        let me = &self.peers[seat];
+        let me = &self.peers[slot];
         let others = self.peers.iter();
         let others =
-            others.filter(|(_, peer)| peer.media == MediaState::Complete && sees(me, peer));
+            others.filter(|(_, peer)| peer.media == MediaState::Ready && can_see(me, peer));
         let response = PeerJoinCompleteResponse {
             room_state: Some(GetRoomStateResponse {
                 display_title: self.meeting.title.clone(),
@@ -121,150 +118,158 @@ impl Room {
                 pinned_peer_ids: pinned.into_iter().collect(),
                 ..GetRoomStateResponse::default()
             }),
-            participants: others.map(|(seat, _)| self.participant(seat)).collect(),
+            participants: others
+                .map(|(slot, _)| self.media_participant(slot))
+                .collect(),
             selected_peers: Some(selected_peers),
             max_preferred_streams: 0,
         };
-        asked.reply(turn, &response);
+        ctx.reply(step, &response);
         if !change.entries.is_empty() {
-            turn.push(vec![asked.connection], event::SELECTED_PEERS_DIFF, &change);
+            step.push(vec![ctx.connection], event::SELECTED_PEERS_DIFF, &change);
         }
-        // Clients take what they are told of a peer that came for new, each time.
-        if was != MediaState::Complete {
-            let to = self.media_watching(seat);
-            turn.push(to, event::MEDIA_PEER_JOINED, &self.described(seat));
+        // Clients treat each announcement as a new peer.
+        if was != MediaState::Ready {
+            let to = self.media_viewers_of(slot);
+            step.push(to, event::MEDIA_PEER_JOINED, &self.peer_joined_push(slot));
         }
         Ok(())
     }
 
     #[expect(
         clippy::unnecessary_wraps,
-        reason = "handlers of the event table have one shape"
+        reason = "all handlers have the same signature"
     )]
-    pub(crate) fn media_leave(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.stop_media(turn, asked.seat);
-        self.free_media(turn, asked.seat, false);
-        asked.reply(turn, &PeerLeaveResponse { closed: false });
+    pub(crate) fn media_leave(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.stop_media(step, ctx.slot);
+        self.free_media(step, ctx.slot, false);
+        ctx.reply(step, &PeerLeaveResponse { closed: false });
         Ok(())
     }
 
-    /// Everything that a peer has in the media plane is freed. No other peer is told. `away` when its
-    /// client does not know.
-    pub(crate) fn free_media(&mut self, turn: &mut Turn<'_>, seat: Seat, away: bool) {
-        self.tracks.forget(seat);
-        let peer = self.peers[seat].id();
-        turn.emit(Output::Media(MediaOrder::Close { peer, away }));
+    /// Closes all transports and tracks of a peer, without a push. `client_offline` is whether the
+    /// client has lost its connection and does not know.
+    pub(crate) fn free_media(&mut self, step: &mut Step<'_>, slot: Slot, client_offline: bool) {
+        self.tracks.forget(slot);
+        let peer = self.peers[slot].id();
+        step.emit(Output::Media(MediaOrder::Close {
+            peer,
+            client_offline,
+        }));
     }
 
-    /// The peer publishes nothing any more; those who could subscribe to it are told. Clients keep
-    /// the tracks of somebody who stays in the room until they are told of each (docs/spec/media.md 2.5).
-    fn stop_media(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        self.end_producers(turn, seat, |_| true);
-        let watching = self.media_watching(seat);
-        let was = std::mem::replace(&mut self.peers[seat].media, MediaState::Out);
-        if was == MediaState::Complete {
-            self.tell_media_left(turn, seat, watching);
+    /// Ends everything that a peer publishes, and pushes it to possible subscribers. Clients keep
+    /// the tracks of a peer that stays in the room until each is closed (docs/spec/media.md 2.5).
+    fn stop_media(&mut self, step: &mut Step<'_>, slot: Slot) {
+        self.end_producers(step, slot, |_| true);
+        let watching = self.media_viewers_of(slot);
+        let was = std::mem::replace(&mut self.peers[slot].media, MediaState::Idle);
+        if was == MediaState::Ready {
+            self.push_media_left(step, slot, watching);
         }
     }
 
-    /// Tells those who could subscribe to a peer that it publishes no more.
-    pub(crate) fn tell_media_left(&self, turn: &mut Turn<'_>, seat: Seat, to: Vec<ConnectionId>) {
-        let gone = PeerLeaveBroadcastResponse {
-            participant_id: self.peers[seat].id().to_string(),
+    /// Pushes that a peer has left the media room.
+    pub(crate) fn push_media_left(&self, step: &mut Step<'_>, slot: Slot, to: Vec<ConnectionId>) {
+        let push = PeerLeaveBroadcastResponse {
+            participant_id: self.peers[slot].id().to_string(),
         };
-        turn.push(to, event::MEDIA_PEER_LEFT, &gone);
+        step.push(to, event::MEDIA_PEER_LEFT, &push);
     }
 
-    pub(crate) fn media_watching(&self, seat: Seat) -> Vec<ConnectionId> {
-        let subject = &self.peers[seat];
+    pub(crate) fn media_viewers_of(&self, slot: Slot) -> Vec<ConnectionId> {
+        let subject = &self.peers[slot];
         self.peers
-            .sockets(|viewer| viewer.media == MediaState::Complete && sees(viewer, subject))
+            .sockets(|viewer| viewer.media == MediaState::Ready && can_see(viewer, subject))
     }
 
-    /// Tells those who can subscribe to a peer, as long as it has any media.
-    fn tell_watching(&self, turn: &mut Turn<'_>, seat: Seat, event: u32, push: &impl Message) {
-        if self.peers[seat].media == MediaState::Complete {
-            turn.push(self.media_watching(seat), event, push);
+    /// Pushes to all possible subscribers of a peer, if its media is ready.
+    fn push_to_subscribers(
+        &self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        event: u32,
+        push: &impl Message,
+    ) {
+        if self.peers[slot].media == MediaState::Ready {
+            step.push(self.media_viewers_of(slot), event, push);
         }
     }
 
-    /// What others are told when a peer's transports are connected.
-    pub(crate) fn described(&self, seat: Seat) -> PeerJoinBroadcastResponse {
+    /// The push when a peer's transports are connected.
+    pub(crate) fn peer_joined_push(&self, slot: Slot) -> PeerJoinBroadcastResponse {
         PeerJoinBroadcastResponse {
-            participant: Some(self.participant(seat)),
+            participant: Some(self.media_participant(slot)),
         }
     }
 
-    /// A peer as the media plane describes it, with what it publishes.
-    fn participant(&self, seat: Seat) -> RoomParticipants {
-        let peer = &self.peers[seat];
+    /// A peer and its tracks, as described to other clients.
+    fn media_participant(&self, slot: Slot) -> RoomParticipants {
+        let peer = &self.peers[slot];
         RoomParticipants {
             peer_id: peer.id().to_string(),
-            producer_states: self.tracks.states(seat),
+            producer_states: self.tracks.states(slot),
             display_name: peer.name.clone(),
-            user_id: Some(peer.user().to_string()),
+            user_id: Some(peer.participant_id().to_string()),
             capabilities: None,
         }
     }
 
-    /// Whose picture comes first from now on.
-    pub(crate) fn set_pinned(&mut self, turn: &mut Turn<'_>, peer: Option<PeerId>) {
+    /// Sets the pinned peer.
+    pub(crate) fn set_pinned(&mut self, step: &mut Step<'_>, peer: Option<PeerId>) {
         if self.pinned != peer {
             self.pinned = peer;
-            turn.emit(Output::Media(MediaOrder::Pin { peer }));
+            step.emit(Output::Media(MediaOrder::Pin { peer }));
         }
     }
 
-    /// Who is pinned, for somebody who may know of them.
+    /// Returns the pinned peer if `viewer` can see it.
     pub(crate) fn pin_known_to(&self, viewer: &Peer) -> Option<PeerId> {
-        let pinned = &self.peers[self.peers.seat_of(self.pinned?)?];
-        let knows = pinned.id() == viewer.id() || sees(viewer, pinned);
+        let pinned = &self.peers[self.peers.slot_of(self.pinned?)?];
+        let knows = pinned.id() == viewer.id() || can_see(viewer, pinned);
         knows.then(|| pinned.id())
     }
 
-    /// Keeps one peer in view for everybody, the sender included; nobody when the id is empty.
-    pub(crate) fn pin(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let me = &self.peers[asked.seat];
-        if !me.is_inside() || !me.permissions.pin_participant {
+    /// Pins one peer for everyone, including the requester; an empty id unpins.
+    pub(crate) fn pin(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let me = &self.peers[ctx.slot];
+        if !me.has_joined() || !me.permissions.pin_participant {
             return Err(Refusal::forbidden("pin_participant"));
         }
-        let request: GlobalPeerPinningRequest = asked.message()?;
+        let request: GlobalPeerPinningRequest = ctx.message()?;
         let pinned = if request.participant_id.is_empty() {
             None
         } else {
-            let seat = self.peers.seat_named(&request.participant_id);
-            let subject = seat.map(|seat| &self.peers[seat]);
-            let seen = subject.filter(|subject| subject.id() == me.id() || sees(me, subject));
+            let slot = self.peers.slot_by_id_text(&request.participant_id);
+            let subject = slot.map(|slot| &self.peers[slot]);
+            let seen = subject.filter(|subject| subject.id() == me.id() || can_see(me, subject));
             let seen = seen.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
             Some(seen.id())
         };
-        self.set_pinned(turn, pinned);
-        asked.reply(turn, &());
+        self.set_pinned(step, pinned);
+        ctx.reply(step, &());
         for shown in [true, false] {
             let to = self.peers.sockets(|viewer| {
-                viewer.is_inside() && shown == self.pin_known_to(viewer).is_some()
+                viewer.has_joined() && shown == self.pin_known_to(viewer).is_some()
             });
             let pinned = pinned.filter(|_| shown);
             let push = GlobalPeerPinningBroadcastResponse {
                 participant_id: pinned.map(|peer| peer.to_string()).unwrap_or_default(),
             };
-            turn.push(to, event::PEER_PINNED, &push);
+            step.push(to, event::PEER_PINNED, &push);
         }
-        // Of the push alone clients take no notice before they look for another reason.
-        self.tell_speakers(turn);
+        // Clients apply a pin only when the list of speakers changes.
+        self.push_speakers(step);
         Ok(())
     }
 
-    /// A new name in the middle of a call: of the peer itself, whatever id it sends.
-    pub(crate) fn rename(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let request: PeerDisplayNameEditRequest = asked.message()?;
-        let longest = self.limits.name;
-        let peer = &mut self.peers[asked.seat];
-        if !peer.is_inside() || !peer.permissions.can_edit_display_name {
+    /// Changes the display name during the call. Always applies to the requesting peer, whatever id
+    /// it sends.
+    pub(crate) fn rename(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let request: PeerDisplayNameEditRequest = ctx.message()?;
+        let longest = self.limits.name_chars;
+        let peer = &mut self.peers[ctx.slot];
+        if !peer.has_joined() || !peer.permissions.can_edit_display_name {
             return Err(Refusal::forbidden("can_edit_display_name"));
         }
         let name = request.display_name.trim();
@@ -274,10 +279,10 @@ impl Room {
             return Err(Refusal::new(400, message));
         }
         name.clone_into(&mut peer.name);
-        if let Some(record) = self.peers[asked.seat].record(self.session_id()) {
-            turn.keep(Record::Peer(record));
+        if let Some(record) = self.peers[ctx.slot].record(self.session_id()) {
+            step.persist(Record::Peer(record));
         }
-        asked.reply(turn, &PeerDisplayNameEditResponse { status: success() });
+        ctx.reply(step, &PeerDisplayNameEditResponse { status: success() });
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
-//! Removing and silencing people, by those inside and by the REST API (docs/spec/signalling.md 6.4;
+//! Removing and muting participants, by hosts and by the REST API (docs/spec/signalling.md 6.4;
 //! docs/spec/rest.md 2.6).
 
+use parlor_protocol::Source;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -12,117 +13,127 @@ use parlor_protocol::signal::socket::preset::{
 };
 use parlor_protocol::signal::socket::room::{RemoveParticipantsRequest, TransferPeer};
 
-use crate::frame::named;
-use crate::input::Person;
-use crate::media::Silencer;
-use crate::output::{Answer, Refusal, Source};
-use crate::peer::{Peer, Place, Seat};
-use crate::room::{Act, Door, Outcome, RequestContext, Room, Turn};
+use crate::frame::parse_ids;
+use crate::input::ParticipantRef;
+use crate::media::MutedBy;
+use crate::output::{Answer, Refusal};
+use crate::peer::{Peer, PeerState, Slot};
+use crate::room::{Admission, Outcome, RequestContext, Room, Step, Task};
 
-/// Whether a peer has asked to come in, and was not thrown out before.
+/// Whether a peer has requested to join and is not already being removed.
 fn may_be_removed(peer: &Peer) -> bool {
-    peer.place != Place::Lobby && !peer.removed
+    peer.state != PeerState::Connected && !peer.removed
 }
 
-/// Turns the microphones of peers off: their clients may turn them on again.
-fn mute() -> impl Fn(Seat) -> Act {
+/// Builds tasks that mute microphones. Clients may unmute themselves.
+fn mute() -> impl Fn(Slot) -> Task {
     let sources: Arc<[Source]> = Arc::new([Source::Microphone]);
-    move |seat| Act::Silence {
-        seat,
+    move |slot| Task::MuteTracks {
+        slot,
         sources: sources.clone(),
-        by: Silencer::Server,
+        by: MutedBy::Server,
     }
 }
 
 impl Room {
-    /// `kick`. Clients send it twice, and must not be answered on the same event: whoever receives
-    /// it leaves.
-    pub(crate) fn kick(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        self.must_kick(asked)?;
-        let request: RemoveParticipantsRequest = asked.message()?;
-        let named = named::<PeerId>(&request.peer_ids);
-        let victims = self
+    /// `kick`. Clients send it twice. It must not be answered on the same event, because every
+    /// receiver leaves.
+    pub(crate) fn kick(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.check_can_kick(ctx)?;
+        let request: RemoveParticipantsRequest = ctx.message()?;
+        let named = parse_ids::<PeerId>(&request.peer_ids);
+        let removed = self
             .peers
-            .seats(|peer| may_be_removed(peer) && named.contains(&peer.id()));
-        // Whoever was let in once has to be let in again.
-        for seat in &victims {
-            self.forget_admission(turn, *seat);
+            .slots(|peer| may_be_removed(peer) && named.contains(&peer.id()));
+        // A removed participant has to be admitted again.
+        for slot in &removed {
+            self.revoke_admission(step, *slot);
         }
-        self.throw_out(turn, &victims, event::KICK);
+        self.remove_peers(step, &removed, event::KICK);
         Ok(())
     }
 
-    /// `kickAll`: everybody goes, who asked included, and the session ends.
-    pub(crate) fn kick_all(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        self.must_kick(asked)?;
-        let request: KickAllPeersRequest = asked.message()?;
-        // Clients always ask for it, so those who may not are not refused what they may.
-        let may = &self.peers[asked.seat].permissions.connected_meetings;
+    /// `kickAll`: removes all peers, including the requester, and ends the session.
+    pub(crate) fn kick_all(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.check_can_kick(ctx)?;
+        let request: KickAllPeersRequest = ctx.message()?;
+        // Clients always set the flag. Without the permission it is ignored, so that the rest of
+        // the request still works.
+        let may = &self.peers[ctx.slot].permissions.connected_meetings;
         if request.propagate_kick_across_rooms && may.can_alter_connected_meetings {
-            self.delegate(turn, asked, &request);
+            self.delegate(step, ctx, &request);
         }
-        self.everybody_out(turn);
+        self.remove_all_peers(step);
         Ok(())
     }
 
-    fn must_kick(&self, asked: &RequestContext<'_>) -> Outcome {
-        let peer = &self.peers[asked.seat];
-        if peer.is_inside() && peer.permissions.kick_participant {
+    fn check_can_kick(&self, ctx: &RequestContext<'_>) -> Outcome {
+        let peer = &self.peers[ctx.slot];
+        if peer.has_joined() && peer.permissions.kick_participant {
             Ok(())
         } else {
             Err(Refusal::forbidden("kick_participant"))
         }
     }
 
-    fn everybody_out(&mut self, turn: &mut Turn<'_>) -> usize {
-        let everybody = self.peers.seats(may_be_removed);
-        self.out_and_over(turn, &everybody)
+    fn remove_all_peers(&mut self, step: &mut Step<'_>) -> usize {
+        let all = self.peers.slots(may_be_removed);
+        self.remove_and_end_session(step, &all)
     }
 
-    fn out_and_over(&mut self, turn: &mut Turn<'_>, seats: &[Seat]) -> usize {
-        let inside = self.peers.inside();
-        self.throw_out(turn, seats, event::KICK_ALL);
-        self.remove_in_order(turn, [Act::EndSession(self.session_id())]);
-        inside
+    fn remove_and_end_session(&mut self, step: &mut Step<'_>, slots: &[Slot]) -> usize {
+        let joined = self.peers.joined_count();
+        self.remove_peers(step, slots, event::KICK_ALL);
+        self.run_removals(step, [Task::EndSession(self.session_id())]);
+        joined
     }
 
-    /// Everybody was removed, and the session ends. Whoever has joined meanwhile goes as well.
-    pub(crate) fn end_once_empty(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+    /// Ends the session after all peers were removed. Peers that have joined in the meantime are
+    /// removed as well.
+    pub(crate) fn end_once_empty(&mut self, step: &mut Step<'_>, session: SessionId) {
         if !self.session.live || self.session_id() != session {
             return;
         }
-        let late = self.peers.seats(Peer::is_inside);
+        let late = self.peers.slots(Peer::has_joined);
         if late.is_empty() {
-            self.end_session(turn, turn.now_ms);
+            self.end_session(step, step.now_ms);
         } else {
-            self.out_and_over(turn, &late);
+            self.remove_and_end_session(step, &late);
         }
     }
 
-    pub(crate) fn kick_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
-        match self.present_among(people) {
-            Ok(kicked) => self.kick_present(turn, kicked),
+    pub(crate) fn kick_participants(
+        &mut self,
+        step: &mut Step<'_>,
+        participants: &[ParticipantRef],
+    ) -> Answer {
+        match self.find_present(participants) {
+            Ok(kicked) => self.kick_if_present(step, kicked),
             Err(answer) => answer,
         }
     }
 
-    /// Throws out those of these people who are here; answers with who that was.
-    pub(crate) fn kick_present(
+    /// Removes all peers of these participants, ignoring those that are not present. Returns the
+    /// participants whose peers were removed.
+    pub(crate) fn kick_if_present(
         &mut self,
-        turn: &mut Turn<'_>,
-        people: impl IntoIterator<Item = ParticipantId>,
+        step: &mut Step<'_>,
+        participants: impl IntoIterator<Item = ParticipantId>,
     ) -> Answer {
-        let people: Vec<Person> = people.into_iter().map(Person::Id).collect();
-        let seats = self.here_among(&people);
-        let kicked: BTreeSet<ParticipantId> =
-            seats.iter().map(|seat| self.peers[*seat].user()).collect();
-        self.throw_out(turn, &seats, event::KICK);
-        Answer::People(kicked.into_iter().collect())
+        let participants: Vec<ParticipantRef> =
+            participants.into_iter().map(ParticipantRef::Id).collect();
+        let slots = self.present_peers_of(&participants);
+        let kicked: BTreeSet<ParticipantId> = slots
+            .iter()
+            .map(|slot| self.peers[*slot].participant_id())
+            .collect();
+        self.remove_peers(step, &slots, event::KICK);
+        Answer::Participants(kicked.into_iter().collect())
     }
 
-    pub(crate) fn kick_everybody(&mut self, turn: &mut Turn<'_>) -> Answer {
+    pub(crate) fn kick_all_peers(&mut self, step: &mut Step<'_>) -> Answer {
         let live = self.session.live;
-        let count = self.everybody_out(turn);
+        let count = self.remove_all_peers(step);
         if live {
             Answer::Count(count)
         } else {
@@ -130,47 +141,56 @@ impl Room {
         }
     }
 
-    /// The meeting was deleted: everybody goes, those who have not joined too, and nobody comes.
-    pub(crate) fn gone_for_good(&mut self, turn: &mut Turn<'_>) -> Answer {
-        self.door = Door::Deleted;
-        let everybody = self.peers.seats(|peer| !peer.removed);
-        Answer::Count(self.out_and_over(turn, &everybody))
+    /// Removes all peers, including those that have not joined, and rejects new ones.
+    pub(crate) fn meeting_deleted(&mut self, step: &mut Step<'_>) -> Answer {
+        self.admission = Admission::Deleted;
+        let all = self.peers.slots(|peer| !peer.removed);
+        Answer::Count(self.remove_and_end_session(step, &all))
     }
 
-    /// A participant was deleted. Whoever is connected stays, unless they are dropped too.
-    pub(crate) fn remove_person(
+    /// Prevents a deleted participant from joining again. Peers that have joined stay, unless
+    /// `drop` is set.
+    pub(crate) fn participant_deleted(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         participant: ParticipantId,
         drop: bool,
     ) -> Answer {
-        let outside = |peer: &Peer| !peer.is_inside() && peer.user() == participant;
-        self.removed.insert(participant);
-        let out = self
-            .peers
-            .seats(|peer| peer.user() == participant && !peer.removed && (drop || outside(peer)));
-        self.throw_out(turn, &out, event::KICK);
+        let outside = |peer: &Peer| !peer.has_joined() && peer.participant_id() == participant;
+        self.deleted_participants.insert(participant);
+        let out = self.peers.slots(|peer| {
+            peer.participant_id() == participant && !peer.removed && (drop || outside(peer))
+        });
+        self.remove_peers(step, &out, event::KICK);
         Answer::Done
     }
 
-    /// Takes the microphone from people. They may turn it on again.
-    pub(crate) fn mute_people(&mut self, turn: &mut Turn<'_>, people: &[Person]) -> Answer {
-        let muted = match self.present_among(people) {
+    /// Mutes the microphones of participants. They may unmute themselves.
+    pub(crate) fn mute_participants(
+        &mut self,
+        step: &mut Step<'_>,
+        participants: &[ParticipantRef],
+    ) -> Answer {
+        let muted = match self.find_present(participants) {
             Ok(muted) => muted,
             Err(answer) => return answer,
         };
-        let theirs = |peer: &Peer| peer.is_inside() && muted.contains(&peer.user());
-        let acts = self.peers.seats(theirs).into_iter().map(mute());
-        self.carry_out(turn, None, acts);
-        Answer::People(muted.into_iter().collect())
+        let theirs = |peer: &Peer| peer.has_joined() && muted.contains(&peer.participant_id());
+        let tasks = self.peers.slots(theirs).into_iter().map(mute());
+        self.run_tasks(step, None, tasks);
+        Answer::Participants(muted.into_iter().collect())
     }
 
-    pub(crate) fn mute_everybody(&mut self, turn: &mut Turn<'_>, allow_unmute: bool) -> Answer {
+    pub(crate) fn mute_all_participants(
+        &mut self,
+        step: &mut Step<'_>,
+        allow_unmute: bool,
+    ) -> Answer {
         if !self.session.live {
             return Answer::NoSession;
         }
-        let inside = self.peers.seats(Peer::is_inside);
-        let mut acts: Vec<Act> = inside.iter().copied().map(mute()).collect();
+        let joined = self.peers.slots(Peer::has_joined);
+        let mut tasks: Vec<Task> = joined.iter().copied().map(mute()).collect();
         if !allow_unmute {
             let quiet = PresetUpdates {
                 media: Some(MediaPermissionUpdate {
@@ -182,95 +202,112 @@ impl Room {
                 }),
                 ..PresetUpdates::default()
             };
-            let people: BTreeSet<ParticipantId> =
-                inside.iter().map(|seat| self.peers[*seat].user()).collect();
-            acts.extend(people.into_iter().map(|person| Act::Patch {
-                person,
-                patch: Box::new(quiet),
-                by: None,
-            }));
+            let participants: BTreeSet<ParticipantId> = joined
+                .iter()
+                .map(|slot| self.peers[*slot].participant_id())
+                .collect();
+            tasks.extend(
+                participants
+                    .into_iter()
+                    .map(|participant| Task::PatchPermissions {
+                        participant,
+                        patch: Box::new(quiet),
+                        by: None,
+                    }),
+            );
         }
-        self.carry_out(turn, None, acts);
-        Answer::Count(self.peers.inside())
+        self.run_tasks(step, None, tasks);
+        Answer::Count(self.peers.joined_count())
     }
 
-    /// Sends every client of these people to another meeting.
+    /// Sends all peers of these participants to another meeting.
     pub(crate) fn transfer(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         meeting: MeetingId,
-        people: Vec<(ParticipantId, String)>,
+        participants: Vec<(ParticipantId, String)>,
     ) -> Answer {
         let mut count = 0;
-        for (person, token) in people {
-            let peers = self.peers.seats_of(person).iter();
-            let inside = peers
-                .map(|seat| &self.peers[*seat])
-                .filter(|peer| peer.is_inside());
-            let to: Vec<_> = inside.filter_map(|peer| peer.connection).collect();
+        for (participant, token) in participants {
+            let peers = self.peers.slots_of(participant).iter();
+            let joined = peers
+                .map(|slot| &self.peers[*slot])
+                .filter(|peer| peer.has_joined());
+            let to: Vec<_> = joined.filter_map(|peer| peer.connection).collect();
             count += to.len();
             let push = TransferPeer {
                 meeting_id: Some(meeting.to_string()),
                 auth_token: Some(token),
             };
-            turn.push(to, event::TRANSFER_PEER, &push);
+            step.push(to, event::TRANSFER_PEER, &push);
         }
         Answer::Count(count)
     }
 
-    /// The people of a request, who all have to be here.
-    fn present_among(&self, people: &[Person]) -> Result<BTreeSet<ParticipantId>, Answer> {
+    /// Resolves participants, all of which must be present.
+    fn find_present(
+        &self,
+        participants: &[ParticipantRef],
+    ) -> Result<BTreeSet<ParticipantId>, Answer> {
         if !self.session.live {
             return Err(Answer::NoSession);
         }
-        let named = self.named(people);
+        let named = self.peers_by_ref(participants);
         let mut found = BTreeSet::new();
-        for (person, seats) in people.iter().zip(named) {
-            if seats.is_empty() {
-                let name = match person {
-                    Person::Id(id) => id.to_string(),
-                    Person::CustomId(id) => id.clone(),
+        for (participant, slots) in participants.iter().zip(named) {
+            if slots.is_empty() {
+                let name = match participant {
+                    ParticipantRef::Id(id) => id.to_string(),
+                    ParticipantRef::CustomId(id) => id.clone(),
                 };
-                return Err(Answer::Nobody(name));
+                return Err(Answer::NotFound(name));
             }
-            found.extend(seats.into_iter().map(|seat| self.peers[seat].user()));
+            found.extend(
+                slots
+                    .into_iter()
+                    .map(|slot| self.peers[slot].participant_id()),
+            );
         }
         Ok(found)
     }
 
-    /// The peers of those of these people who are here, each once.
-    pub(crate) fn here_among(&self, people: &[Person]) -> Vec<Seat> {
-        let seats: BTreeSet<Seat> = self.named(people).into_iter().flatten().collect();
-        seats.into_iter().collect()
+    /// The present peers of these participants, each once.
+    pub(crate) fn present_peers_of(&self, participants: &[ParticipantRef]) -> Vec<Slot> {
+        let slots: BTreeSet<Slot> = self
+            .peers_by_ref(participants)
+            .into_iter()
+            .flatten()
+            .collect();
+        slots.into_iter().collect()
     }
 
-    /// The peers of each of these people, but for those who have not joined. Everybody in the room is
-    /// looked at once at most, however many are named.
-    fn named(&self, people: &[Person]) -> Vec<Vec<Seat>> {
-        let mut custom: HashMap<&str, Vec<Seat>> = HashMap::new();
-        for person in people {
-            if let Person::CustomId(id) = person {
+    /// Returns the joined peers of each participant. Scans the peers at most once, however many
+    /// participants are listed.
+    fn peers_by_ref(&self, participants: &[ParticipantRef]) -> Vec<Vec<Slot>> {
+        let mut custom: HashMap<&str, Vec<Slot>> = HashMap::new();
+        for participant in participants {
+            if let ParticipantRef::CustomId(id) = participant {
                 custom.entry(id).or_default();
             }
         }
-        let here = |seat: &Seat| may_be_removed(&self.peers[*seat]);
+        let is_removable = |slot: &Slot| may_be_removed(&self.peers[*slot]);
         if !custom.is_empty() {
-            for (seat, peer) in self.peers.iter().filter(|(seat, _)| here(seat)) {
-                if let Some(seats) = custom.get_mut(&*peer.who.custom_id) {
-                    seats.push(seat);
+            for (slot, peer) in self.peers.iter().filter(|(slot, _)| is_removable(slot)) {
+                if let Some(slots) = custom.get_mut(&*peer.profile.custom_id) {
+                    slots.push(slot);
                 }
             }
         }
-        let of = |person: &Person| match person {
-            Person::Id(id) => self
+        let of = |participant: &ParticipantRef| match participant {
+            ParticipantRef::Id(id) => self
                 .peers
-                .seats_of(*id)
+                .slots_of(*id)
                 .iter()
                 .copied()
-                .filter(here)
+                .filter(is_removable)
                 .collect(),
-            Person::CustomId(id) => custom.get(&**id).cloned().unwrap_or_default(),
+            ParticipantRef::CustomId(id) => custom.get(&**id).cloned().unwrap_or_default(),
         };
-        people.iter().map(of).collect()
+        participants.iter().map(of).collect()
     }
 }

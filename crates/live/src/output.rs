@@ -1,6 +1,7 @@
-//! What a room wants done.
+//! Outputs of a room.
 
 use bytes::Bytes;
+use parlor_protocol::Source;
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId, ProducerId, SessionId};
 use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::socket::polls::Poll;
@@ -8,117 +9,117 @@ use parlor_protocol::signal::socket::polls::Poll;
 use crate::ChatMessage;
 use crate::input::{ConnectionId, Request, Ticket};
 
-/// One thing to do. Outputs are done in order; what follows a [`Output::Keep`] waits for it. Of each
-/// input, what is to be kept comes first.
+/// An output of a room. Outputs are processed in order; those that follow an [`Output::Persist`]
+/// wait for it. The records of each input come first.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a binary frame to these sockets.
+    /// Send a binary frame.
     Send {
-        /// To whom.
+        /// Receiving sockets.
         to: Vec<ConnectionId>,
-        /// What.
+        /// The frame.
         frame: Bytes,
-        /// How soon.
+        /// How soon to send it.
         pace: Pace,
     },
-    /// Close a socket, after what was sent to it.
+    /// Close a socket after its pending frames were sent.
     Close {
-        /// Which.
+        /// The socket.
         connection: ConnectionId,
-        /// How.
-        closing: Closing,
+        /// Close code and reason.
+        closing: CloseReason,
     },
-    /// Keep a record.
-    Keep(Record),
-    /// Tell the media plane.
+    /// Persist a record.
+    Persist(Record),
+    /// Send an order to the media plane.
     Media(MediaOrder),
     /// Answer a command.
     Answer(Ticket, Answer),
-    /// Do what needs the records or other rooms, and answer the peer.
-    Delegate(Box<Delegated>),
-    /// Somebody has come or gone: tell everybody in this meeting and its breakout rooms, of which
-    /// this room is one.
-    TellConnected {
-        /// The meeting that the breakout rooms belong to.
+    /// Perform a request that needs the database or other rooms, and reply to the peer.
+    Delegate(Box<DelegatedRequest>),
+    /// A participant has entered or left: notify all peers of the parent meeting and its breakout
+    /// rooms.
+    NotifyBreakoutRooms {
+        /// The parent meeting.
         parent: MeetingId,
     },
 }
 
 impl Output {
-    /// What it costs to make it and to hand it out.
-    pub(crate) fn steps(&self) -> usize {
+    /// Cost of creating and delivering the output, in cost units.
+    pub(crate) fn cost_units(&self) -> usize {
         match self {
-            Self::Send { to, frame, .. } => 1 + to.len() + frame.len() / STEP_BYTES,
-            Self::Keep(Record::Chat(message)) => 1 + message.payload.len() / STEP_BYTES,
-            Self::Keep(Record::Entry { key, value, .. }) => {
+            Self::Send { to, frame, .. } => 1 + to.len() + frame.len() / BYTES_PER_COST_UNIT,
+            Self::Persist(Record::Chat(message)) => 1 + message.payload.len() / BYTES_PER_COST_UNIT,
+            Self::Persist(Record::Entry { key, value, .. }) => {
                 let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-                1 + bytes / STEP_BYTES
+                1 + bytes / BYTES_PER_COST_UNIT
             }
-            Self::Delegate(task) => 1 + task.request.payload.len() / STEP_BYTES,
+            Self::Delegate(task) => 1 + task.request.payload.len() / BYTES_PER_COST_UNIT,
             _ => 1,
         }
     }
 }
 
-/// So many bytes that are copied are a step.
-pub(crate) const STEP_BYTES: usize = 256;
+/// Number of copied bytes that cost one unit.
+pub(crate) const BYTES_PER_COST_UNIT: usize = 256;
 
-/// How soon a frame must be on its way. Frames to one socket keep their order.
+/// How soon a frame is sent. Frames on one socket stay in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// At once.
+    /// Immediately.
     Now,
-    /// It may wait some milliseconds for others to be sent with it: what many people are told of
-    /// each who comes and goes.
+    /// It may be delayed by some milliseconds to be batched with others, for example pushes about
+    /// peers that join and leave.
     Soon,
 }
 
-/// Why a socket is closed, as a WebSocket close code and reason (RFC 6455, 7.4).
+/// WebSocket close code and reason (RFC 6455, 7.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    /// 1000: the client does not come back.
+pub enum CloseReason {
+    /// 1000: the client does not reconnect.
     Final(&'static str),
     /// 1012: the client reconnects.
-    Again(&'static str),
+    Reconnect(&'static str),
 }
 
-impl Closing {
-    /// The close code.
+impl CloseReason {
+    /// Close code.
     pub fn code(self) -> u16 {
         match self {
             Self::Final(_) => 1000,
-            Self::Again(_) => 1012,
+            Self::Reconnect(_) => 1012,
         }
     }
 
-    /// The reason, for people.
+    /// Human-readable reason.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Final(reason) | Self::Again(reason) => reason,
+            Self::Final(reason) | Self::Reconnect(reason) => reason,
         }
     }
 }
 
-/// Something to keep. Every record is whole and has a key, so that keeping it twice is keeping it once.
+/// A record to persist. Each record is complete and has a key, so writing it twice is idempotent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
-    /// The session as it is now. Of several in a row only the last matters.
+    /// Current state of the session. Only the last of several in a row matters.
     Session(SessionRecord),
-    /// A peer as it is now.
+    /// Current state of a peer.
     Peer(PeerRecord),
-    /// A message as it is now.
+    /// Current state of a message.
     Chat(ChatMessage),
-    /// A message is gone.
+    /// A message was deleted.
     ChatDeleted(uuid::Uuid),
-    /// Something else that must survive a crash, until the session ends. `None` removes it.
+    /// Other state that must survive a crash until the session ends. `None` removes it.
     Entry {
         /// The session.
         session: SessionId,
-        /// What it is.
+        /// Kind of entry.
         kind: EntryKind,
-        /// Which of its kind.
+        /// Key within its kind.
         key: String,
-        /// Its content.
+        /// Encoded value.
         value: Option<Bytes>,
     },
 }
@@ -126,21 +127,21 @@ pub enum Record {
 /// A session: one live run of the meeting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionRecord {
-    /// Its id.
+    /// Id of the session.
     pub id: SessionId,
-    /// What the meeting was called.
+    /// Title of the meeting at the start.
     pub title: String,
-    /// The first join, Unix milliseconds.
+    /// Time of the first join, in Unix milliseconds.
     pub started_ms: i64,
-    /// The end. While it is absent the session is live.
+    /// End, in Unix milliseconds. `None` while the session is live.
     pub ended_ms: Option<i64>,
-    /// Peers inside now.
+    /// Current number of joined peers.
     pub live: i64,
-    /// The most there were at once.
+    /// Maximum number of peers that were joined at the same time.
     pub peak: i64,
-    /// Peers there ever were.
+    /// Total number of peers that have joined.
     pub total: i64,
-    /// Sum over its peers of the time inside, milliseconds, of those stays that have ended.
+    /// Total time of completed stays of all peers, in milliseconds.
     pub consumed_ms: i64,
 }
 
@@ -149,51 +150,54 @@ pub struct SessionRecord {
 pub struct PeerRecord {
     /// The session.
     pub session: SessionId,
-    /// The client.
+    /// Id of the peer.
     pub peer: PeerId,
-    /// The person.
+    /// Id of the participant.
     pub participant: ParticipantId,
-    /// The app's own id of the person.
+    /// The app's own id of the participant.
     pub custom_id: String,
-    /// The name that was shown.
+    /// Display name.
     pub name: Option<String>,
-    /// URL of a picture.
+    /// URL of the participant's picture.
     pub picture: Option<String>,
-    /// The preset.
+    /// Id of the preset.
     pub preset: PresetId,
-    /// Its name.
+    /// Name of the preset.
     pub preset_name: String,
-    /// What kind of call they saw.
+    /// The preset's kind of call.
     pub view: ViewType,
-    /// When the socket first opened, Unix milliseconds.
+    /// When the first socket opened, in Unix milliseconds.
     pub created_ms: i64,
-    /// When it first joined.
+    /// When the peer first joined, in Unix milliseconds.
     pub joined_ms: i64,
-    /// When it came in for the last time: differs from `joined_ms` for those who left and came back.
+    /// When the peer last entered, in Unix milliseconds. Differs from `joined_ms` if it left and
+    /// returned.
     pub entered_ms: i64,
-    /// When it left. While it is absent the peer is inside.
+    /// When the peer left, in Unix milliseconds. `None` while it is joined.
     pub left_ms: Option<i64>,
-    /// The time inside of those stays that have ended, milliseconds.
+    /// Total time of completed stays, in milliseconds.
     pub consumed_ms: i64,
 }
 
-/// What an [`Record::Entry`] holds.
+/// The kind of a [`Record::Entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// A poll: protobuf `socket.polls.Poll`. The key is its id.
     Poll,
-    /// A key of a store: protobuf `socket.plugin.PluginStoreItem`. The key is `plugin id`, U+001F, `store name`, U+001F, `key`.
+    /// A key of a store: protobuf `socket.plugin.PluginStoreItem`. The key is `plugin id`, U+001F,
+    /// `store name`, U+001F, `key`.
     Store,
-    /// Somebody was let in from the waiting room. The key is the participant's id.
+    /// A participant was admitted from the waiting room. The key is the participant's id.
     Admitted,
-    /// Where a peer stands with the stage: one byte, `StageType`. The key is the peer's id.
+    /// A peer's stage status: one byte, `StageType`. The key is the peer's id.
     Stage,
-    /// What was changed about somebody's permissions: protobuf `PresetUpdates`, merged. The key is the participant's id.
+    /// Changes to a participant's permissions: protobuf `PresetUpdates`, merged. The key is the
+    /// participant's id.
     Permissions,
 }
 
 impl EntryKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::Poll,
         Self::Store,
@@ -202,7 +206,7 @@ impl EntryKind {
         Self::Permissions,
     ];
 
-    /// The word in the records.
+    /// Name of the kind in the records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Poll => "poll",
@@ -213,249 +217,224 @@ impl EntryKind {
         }
     }
 
-    /// The kind of a word in the records.
+    /// Parses the name of a kind.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Ties what the media plane answers to the order that it answers.
+/// Correlates an answer of the media plane with its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(pub u64);
 
-/// Where a track comes from. A peer publishes one of each at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// Its microphone.
-    Microphone,
-    /// Its camera.
-    Camera,
-    /// The picture of its screen.
-    Screen,
-    /// The sound that goes with its screen.
-    ScreenAudio,
-}
-
-impl Source {
-    /// Whether it belongs to a shared screen.
-    pub fn is_screen(self) -> bool {
-        matches!(self, Self::Screen | Self::ScreenAudio)
-    }
-
-    /// Whether it is heard; otherwise it is seen.
-    pub fn is_audio(self) -> bool {
-        matches!(self, Self::Microphone | Self::ScreenAudio)
-    }
-}
-
-/// A track that somebody wants to receive.
+/// A track that a peer subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Subscription {
     /// The track.
     pub producer: ProducerId,
-    /// Who publishes it.
+    /// Peer that publishes it.
     pub publisher: PeerId,
-    /// The rid of the layer that the client would like, of a camera that sends several.
+    /// The rid of the preferred simulcast layer.
     pub preferred_rid: Option<String>,
 }
 
-/// An order to the media plane. Orders are begun in the order in which they come; those with an
-/// [`OrderId`] are answered with [`crate::Input::Media`], each once and in any order.
+/// An order to the media plane. Orders start in sequence. Each order with an [`OrderId`] is
+/// answered exactly once with [`crate::Input::Media`], in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaOrder {
-    /// Make a transport, in place of the peer's older one of that direction, which ends with its
-    /// tracks.
+    /// Open a transport. It replaces the peer's previous transport of the same direction, which is
+    /// closed with its tracks.
     Open {
-        /// To answer with.
+        /// Correlates the answer.
         order: OrderId,
-        /// Whose.
+        /// Peer that owns the transport.
         peer: PeerId,
-        /// Whose share it takes from.
-        person: ParticipantId,
-        /// Whether the peer has ever been let into the meeting.
+        /// Participant whose quota the transport counts against.
+        participant: ParticipantId,
+        /// Whether the peer has ever been admitted to the meeting.
         admitted: bool,
-        /// The client publishes on it; otherwise it receives.
+        /// Whether the client publishes on it; otherwise it receives.
         publishes: bool,
         /// The SDP offer.
         offer: String,
     },
-    /// The peer was let into the meeting. It may have transports since before.
+    /// The peer was admitted to the meeting. It may already have transports.
     Admit {
-        /// The peer that was let in.
+        /// The peer.
         peer: PeerId,
     },
-    /// Take a track from a client.
+    /// Publish a track.
     Produce {
-        /// To answer with.
+        /// Correlates the answer.
         order: OrderId,
-        /// Whose.
+        /// The publisher.
         peer: PeerId,
-        /// The id of the transport.
+        /// Id of the transport.
         transport: String,
-        /// What the track is called from now on.
+        /// Id of the new producer.
         producer: ProducerId,
-        /// Its line in the offer.
+        /// The mid of its media section in the offer.
         mid: String,
-        /// Where it comes from.
+        /// Source of the track.
         source: Source,
-        /// Nothing of it is forwarded for now.
+        /// Whether the track starts paused.
         paused: bool,
         /// The SDP offer.
         offer: String,
     },
-    /// End a track. It may be gone already; an offer is to be answered all the same.
+    /// Close a track. It may no longer exist; an offer must be answered all the same.
     CloseProducer {
-        /// To answer with, if there is an offer.
+        /// Correlates the answer if there is an offer.
         order: Option<OrderId>,
-        /// Whose.
+        /// The publisher.
         peer: PeerId,
         /// The track.
         producer: ProducerId,
-        /// The SDP offer in which the client says the same.
+        /// The client's SDP offer without the track.
         offer: Option<String>,
     },
-    /// Forward nothing of a track for now, or go on with it.
+    /// Pause or resume forwarding of a track.
     Pause {
-        /// Whose.
+        /// The publisher.
         peer: PeerId,
         /// The track.
         producer: ProducerId,
-        /// Whether nothing is forwarded.
+        /// Whether forwarding is paused.
         paused: bool,
     },
-    /// Offer tracks of others to a client.
+    /// Subscribe a client to tracks.
     Consume {
-        /// To answer with.
+        /// Correlates the answer.
         order: OrderId,
-        /// Who receives.
+        /// The subscriber.
         peer: PeerId,
-        /// The id of the transport.
+        /// Id of the transport.
         transport: String,
         /// The tracks.
-        wanted: Vec<Wanted>,
+        wanted: Vec<Subscription>,
     },
-    /// The client has answered the last offer of a [`MediaOrder::Consume`].
-    Answered {
-        /// To answer with.
+    /// Apply the client's answer to the last offer of a [`MediaOrder::Consume`].
+    ApplyAnswer {
+        /// Correlates the answer.
         order: OrderId,
-        /// Who receives.
+        /// The subscriber.
         peer: PeerId,
-        /// The id of the transport.
+        /// Id of the transport.
         transport: String,
         /// The SDP answer.
         answer: String,
     },
-    /// End what a client receives on these lines.
+    /// Close the consumers on these media sections.
     CloseConsumers {
-        /// To answer with.
+        /// Correlates the answer.
         order: OrderId,
-        /// Who receives.
+        /// The subscriber.
         peer: PeerId,
-        /// The id of the transport.
+        /// Id of the transport.
         transport: String,
-        /// The lines.
+        /// Mids of the media sections.
         mids: Vec<String>,
-        /// The SDP offer in which the client says the same.
+        /// The client's SDP offer without them.
         offer: String,
     },
-    /// The layers that a client would like: pairs of line and rid.
-    Prefer {
-        /// Who receives.
+    /// Set the preferred simulcast layers of a subscriber.
+    PreferLayers {
+        /// The subscriber.
         peer: PeerId,
-        /// The pairs.
-        wishes: Vec<(String, String)>,
+        /// Pairs of mid and rid.
+        layers: Vec<(String, String)>,
     },
-    /// A client may not receive these tracks any more: nothing of them is sent to it from now on.
+    /// Stop forwarding these tracks to a subscriber that may no longer receive them.
     Revoke {
-        /// Who received.
+        /// The subscriber.
         peer: PeerId,
         /// The tracks.
         producers: Vec<ProducerId>,
     },
-    /// Whose picture comes before those of others where not all of them fit.
+    /// Give one peer's video priority when bandwidth is short.
     Pin {
-        /// Whose; nobody's.
+        /// The pinned peer; `None` unpins.
         peer: Option<PeerId>,
     },
-    /// The peer is gone: free everything of it.
+    /// The peer has left: close all of its transports.
     Close {
-        /// Whose.
+        /// The peer.
         peer: PeerId,
-        /// Its client does not know, and believes in what it has until it sees that it is no more.
-        away: bool,
+        /// Whether the client has lost its connection and does not know that the peer has left. It
+        /// uses its transports until it detects that they are closed.
+        client_offline: bool,
     },
 }
 
-/// Something a peer asked for, was found to be allowed to, and that only the server can do.
+/// An authorized request that only the server can perform.
 #[derive(Debug)]
-pub struct Delegated {
-    /// Who asked.
+pub struct DelegatedRequest {
+    /// The requesting peer.
     pub peer: PeerId,
-    /// The person.
+    /// The participant of this peer.
     pub participant: ParticipantId,
-    /// The socket to answer on.
+    /// Socket for the reply.
     pub connection: ConnectionId,
-    /// What was asked: one of the events of breakout rooms, a broadcast to other rooms, or to empty
-    /// them all, which is not answered.
+    /// The request: a breakout-room event, a broadcast to other rooms, or the removal of all peers
+    /// across rooms, which gets no reply.
     pub request: Request,
 }
 
-/// Somebody inside.
+/// A peer in the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Present {
-    /// The client.
+pub struct PeerSnapshot {
+    /// Id of the peer.
     pub peer: PeerId,
-    /// The person.
+    /// Id of the participant.
     pub participant: ParticipantId,
-    /// The app's own id of the person.
+    /// The app's own id of the participant.
     pub custom_id: String,
-    /// The name shown.
+    /// Display name.
     pub name: Option<String>,
-    /// URL of a picture.
+    /// URL of the participant's picture.
     pub picture: Option<String>,
-    /// The preset.
+    /// Id of the preset.
     pub preset: PresetId,
-    /// Everybody may be told of them: they are neither hidden nor the audience of a livestream.
+    /// Whether the peer is visible to all: neither hidden nor in the audience of a livestream.
     pub shown: bool,
-    /// When the token expires that its socket was opened with, Unix seconds; nothing while it has no
-    /// socket.
+    /// Expiry of the token that opened its socket, in Unix seconds; `None` while it has no socket.
     pub token_expires: Option<i64>,
 }
 
-/// What came of a [`crate::Command`].
+/// Result of a [`crate::Command`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// Done.
+    /// The command was carried out.
     Done,
     /// No session is live.
     NoSession,
-    /// Nobody like that is inside. The name of the first that was not found.
-    Nobody(String),
-    /// These people, each once.
-    People(Vec<ParticipantId>),
-    /// So many peers.
+    /// A participant was not found. Holds the first missing id.
+    NotFound(String),
+    /// The affected participants, each once.
+    Participants(Vec<ParticipantId>),
+    /// Number of affected peers.
     Count(usize),
-    /// Who is inside, or which of those who were asked for are here, and the session.
-    Who(Option<SessionRecord>, Vec<Present>),
-    /// The poll that was made.
+    /// The live session and its joined peers, or the peers of the requested participants.
+    Peers(Option<SessionRecord>, Vec<PeerSnapshot>),
+    /// The poll that was created.
     Poll(Box<Poll>),
-    /// It cannot be done, and why.
+    /// The command failed.
     Refused(Refusal),
 }
 
-/// Why a request is refused. The peer learns the message; nothing has changed.
+/// Why a request was rejected. The client receives the message; no state has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Like an HTTP status: 400, 403, 404, 409, 413, 429, 501, 507; of the media plane also 410 for a
-    /// transport that is gone, 422 for a description that cannot be used, 503.
+    /// Status like in HTTP: 400, 403, 404, 409, 413, 429, 501, 507. The media plane also uses 410
+    /// for a transport that no longer exists, 422 for an unusable session description, and 503.
     pub code: i32,
-    /// For people.
+    /// Human-readable message.
     pub message: String,
 }
 
 impl Refusal {
-    /// A refusal.
+    /// Creates a refusal.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -463,8 +442,8 @@ impl Refusal {
         }
     }
 
-    /// 403: the permission that is missing.
+    /// 403: a permission is missing.
     pub fn forbidden(permission: &str) -> Self {
-        Self::new(403, format!("this needs the permission {permission}"))
+        Self::new(403, format!("this requires the permission {permission}"))
     }
 }

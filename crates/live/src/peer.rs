@@ -1,4 +1,4 @@
-//! One client, and all of them.
+//! A peer, and the collection of all peers of a room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -9,42 +9,42 @@ use parlor_protocol::preset::{MediaPermission, Permissions, RecorderType, ViewTy
 use parlor_protocol::signal::socket::room::{self, PeerFlags, StageType};
 use prost::Message;
 
-use crate::input::{ConnectionId, Newcomer};
+use crate::input::{ConnectionId, PeerProfile};
 use crate::limits::Allowance;
-use crate::output::{PeerRecord, Present};
-use crate::room::{Moment, Monotonic, Steps};
+use crate::output::{PeerRecord, PeerSnapshot};
+use crate::room::{CostCounter, Moment, Monotonic};
 
-/// The order in which peers came. Never reused within a room.
+/// Identifies a peer within a room. Slots are ordered by arrival and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Seat(u64);
+pub(crate) struct Slot(u64);
 
-/// Where a peer is.
+/// State of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Connected, and not joined.
-    Lobby,
-    /// Asked to join, and has to wait.
+pub(crate) enum PeerState {
+    /// Connected, but not joined.
+    Connected,
+    /// In the waiting room.
     Waiting,
-    /// Was let in while it waited, and is about to join.
-    Invited,
-    /// Was turned away.
+    /// Admitted from the waiting room, but not yet joined.
+    Admitted,
+    /// Rejected in the waiting room.
     Rejected,
-    /// Joined.
-    Inside,
+    /// In the meeting.
+    Joined,
 }
 
-/// How far a peer has come with its media.
+/// State of a peer's media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MediaState {
-    /// It has none.
-    Out,
-    /// It makes its transports.
+    /// The peer has no media.
+    Idle,
+    /// The peer is creating its transports.
     Preparing,
-    /// Its transports are connected: others may subscribe to it.
-    Complete,
+    /// The transports are connected: others may subscribe to the peer.
+    Ready,
 }
 
-/// What is left of each rate.
+/// Remaining allowances of a participant.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowances {
     pub(crate) openings: Allowance,
@@ -56,7 +56,7 @@ pub(crate) struct Allowances {
     pub(crate) chat: Allowance,
     pub(crate) chat_files: Allowance,
     pub(crate) chat_reads: Allowance,
-    /// Bytes that their messages have added to the records.
+    /// Size of the participant's stored chat messages, in bytes.
     pub(crate) chat_bytes: u64,
     pub(crate) broadcasts: Allowance,
     pub(crate) store_reads: Allowance,
@@ -71,61 +71,61 @@ pub(crate) struct Allowances {
     pub(crate) kicks: Allowance,
 }
 
-/// One client.
+/// A peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    pub(crate) who: Newcomer,
-    /// What it may do now: the preset with what was changed since.
+    pub(crate) profile: PeerProfile,
+    /// Current permissions: those of the preset with later changes applied.
     pub(crate) permissions: Permissions,
-    /// The name that others see.
+    /// Display name.
     pub(crate) name: String,
     pub(crate) connection: Option<ConnectionId>,
-    /// Since when it has no socket.
-    pub(crate) lost: Option<Monotonic>,
-    /// Since when its socket is new and it has not joined again: its client may not know that it is
-    /// inside.
-    pub(crate) reopened: Option<Monotonic>,
-    /// When its line broke for the first time since it joined: its stay ends then, unless it joins
+    /// When its socket was lost. `None` while it has one.
+    pub(crate) disconnected_at: Option<Monotonic>,
+    /// When its new socket opened, until it joins again. `None` otherwise. Its client may assume
+    /// that the peer has not joined.
+    pub(crate) reopened_at: Option<Monotonic>,
+    /// When its connection was first lost since the last join. Its stay ends then, unless it joins
     /// again.
-    pub(crate) absent: Option<Moment>,
-    /// When it was turned away.
-    pub(crate) rejected: Monotonic,
-    /// It was thrown out, and leaves as soon as it is its turn.
+    pub(crate) absent_since: Option<Moment>,
+    /// When it was rejected.
+    pub(crate) rejected_at: Monotonic,
+    /// It was removed, and leaves when its removal task runs.
     pub(crate) removed: bool,
-    pub(crate) place: Place,
+    pub(crate) state: PeerState,
     pub(crate) stage: StageType,
     pub(crate) media: MediaState,
     pub(crate) created_ms: i64,
-    /// Its stay in this session, once it has joined.
-    pub(crate) stay: Option<Stay>,
-    card: Card,
+    /// Attendance in this session. `None` before the first join.
+    pub(crate) attendance: Option<Attendance>,
+    encoded: EncodedPeer,
 }
 
-/// [`Peer::info`] as it was last asked for, encoded.
+/// Cached encoding of [`Peer::info`].
 #[derive(Debug, Default)]
-struct Card(OnceLock<Bytes>);
+struct EncodedPeer(OnceLock<Bytes>);
 
-impl Clone for Card {
-    /// A copy of a peer is made to be changed.
+impl Clone for EncodedPeer {
+    /// Starts with an empty cache, because a peer is cloned in order to change it.
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-/// The time of a peer in a session.
+/// Attendance of a peer in a session.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stay {
+pub(crate) struct Attendance {
     pub(crate) joined_ms: i64,
     pub(crate) entered_ms: i64,
     pub(crate) left_ms: Option<i64>,
-    /// How long its stays were that have ended, whatever the clock showed.
+    /// Total time of completed stays on the monotonic clock, in milliseconds.
     pub(crate) consumed_ms: i64,
-    /// When the present stay began.
+    /// When the current stay began.
     pub(crate) since: Monotonic,
 }
 
-impl Stay {
-    /// As it was recorded; the present stay began at `since`.
+impl Attendance {
+    /// The recorded attendance; the current stay began at `since`.
     pub(crate) fn of(record: &PeerRecord, since: Monotonic) -> Self {
         Self {
             joined_ms: record.joined_ms,
@@ -137,50 +137,50 @@ impl Stay {
     }
 }
 
-/// The name of people who have none.
-const NAMELESS: &str = "Participant";
+/// Default display name.
+const DEFAULT_NAME: &str = "Participant";
 
 impl Peer {
-    pub(crate) fn new(who: Newcomer, permissions: Permissions, now_ms: i64) -> Self {
-        let name = who.name.clone().filter(|name| !name.is_empty());
+    pub(crate) fn new(profile: PeerProfile, permissions: Permissions, now_ms: i64) -> Self {
+        let name = profile.name.clone().filter(|name| !name.is_empty());
         Self {
             permissions,
-            name: name.unwrap_or_else(|| NAMELESS.to_owned()),
+            name: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
             connection: None,
-            lost: None,
-            reopened: None,
-            absent: None,
-            rejected: Monotonic::default(),
-            card: Card::default(),
+            disconnected_at: None,
+            reopened_at: None,
+            absent_since: None,
+            rejected_at: Monotonic::default(),
+            encoded: EncodedPeer::default(),
             removed: false,
-            place: Place::Lobby,
+            state: PeerState::Connected,
             stage: StageType::OffStage,
-            media: MediaState::Out,
+            media: MediaState::Idle,
             created_ms: now_ms,
-            stay: None,
-            who,
+            attendance: None,
+            profile,
         }
     }
 
     pub(crate) fn id(&self) -> PeerId {
-        self.who.peer
+        self.profile.peer
     }
 
-    pub(crate) fn user(&self) -> ParticipantId {
-        self.who.participant
+    pub(crate) fn participant_id(&self) -> ParticipantId {
+        self.profile.participant
     }
 
-    pub(crate) fn is_inside(&self) -> bool {
-        self.place == Place::Inside
+    pub(crate) fn has_joined(&self) -> bool {
+        self.state == PeerState::Joined
     }
 
-    /// The call has a stage for this peer (docs/spec/signalling.md 3.3).
+    /// Whether the call has a stage for this peer (docs/spec/signalling.md 3.3).
     pub(crate) fn has_stage(&self) -> bool {
-        let staged = matches!(self.who.view, ViewType::Webinar | ViewType::Livestream);
+        let staged = matches!(self.profile.view, ViewType::Webinar | ViewType::Livestream);
         staged || self.permissions.stage_enabled
     }
 
-    /// Whether it may go on the stage (docs/spec/signalling.md 3.3).
+    /// Whether the peer may go on the stage (docs/spec/signalling.md 3.3).
     pub(crate) fn stage_access(&self) -> MediaPermission {
         let media = &self.permissions.media;
         let produce = [&media.audio, &media.video, &media.screenshare].map(|kind| kind.can_produce);
@@ -192,20 +192,20 @@ impl Peer {
         })
     }
 
-    /// It decides who comes on the stage.
+    /// Whether the peer may grant stage access.
     pub(crate) fn accepts_stage(&self) -> bool {
         self.permissions.accept_stage_requests || self.permissions.can_accept_production_requests
     }
 
-    /// It watches a livestream and is not told of those who watch with it.
+    /// Whether the peer watches a livestream without seeing the other viewers.
     pub(crate) fn is_audience(&self) -> bool {
-        self.who.view == ViewType::Livestream
+        self.profile.view == ViewType::Livestream
             && self.stage != StageType::OnStage
             && self.stage_access() != MediaPermission::Allowed
             && !self.accepts_stage()
     }
 
-    /// What others are told of it.
+    /// The peer's public information.
     pub(crate) fn info(&self) -> room::Peer {
         let recorder = match self.permissions.recorder_type {
             RecorderType::None => "NONE",
@@ -214,72 +214,74 @@ impl Peer {
         };
         room::Peer {
             peer_id: self.id().to_string(),
-            user_id: self.user().to_string(),
+            user_id: self.participant_id().to_string(),
             display_name: self.name.clone(),
             stage_type: Some(self.stage.into()),
-            custom_participant_id: Some(self.who.custom_id.clone()),
-            preset_id: Some(self.who.preset.to_string()),
-            display_picture_url: self.who.picture.clone(),
-            waitlisted: matches!(self.place, Place::Waiting | Place::Rejected),
+            custom_participant_id: Some(self.profile.custom_id.clone()),
+            preset_id: Some(self.profile.preset.to_string()),
+            display_picture_url: self.profile.picture.clone(),
+            waitlisted: matches!(self.state, PeerState::Waiting | PeerState::Rejected),
             flags: Some(PeerFlags {
-                preset_name: self.who.preset_name.clone(),
+                preset_name: self.profile.preset_name.clone(),
                 recorder_type: recorder.to_owned(),
                 hidden_participant: self.permissions.hidden_participant,
             }),
         }
     }
 
-    /// [`Peer::info`], encoded: once for all who ask for the roster until something changes.
-    pub(crate) fn card(&self) -> Bytes {
+    /// [`Peer::info`], encoded. Cached until the peer changes, because each roster request needs
+    /// it.
+    pub(crate) fn encoded(&self) -> Bytes {
         let encode = || self.info().encode_to_vec().into();
-        self.card.0.get_or_init(encode).clone()
+        self.encoded.0.get_or_init(encode).clone()
     }
 
-    pub(crate) fn present(&self) -> Present {
-        Present {
+    pub(crate) fn snapshot(&self) -> PeerSnapshot {
+        PeerSnapshot {
             peer: self.id(),
-            participant: self.user(),
-            custom_id: self.who.custom_id.clone(),
+            participant: self.participant_id(),
+            custom_id: self.profile.custom_id.clone(),
             name: Some(self.name.clone()),
-            picture: self.who.picture.clone(),
-            preset: self.who.preset,
+            picture: self.profile.picture.clone(),
+            preset: self.profile.preset,
             shown: !self.permissions.hidden_participant && !self.is_audience(),
-            token_expires: self.connection.map(|_| self.who.token_expires),
+            token_expires: self.connection.map(|_| self.profile.token_expires),
         }
     }
 
-    /// The record of its stay.
+    /// The record of its attendance.
     pub(crate) fn record(&self, session: SessionId) -> Option<PeerRecord> {
-        let stay = self.stay?;
+        let attendance = self.attendance?;
         Some(PeerRecord {
             session,
             peer: self.id(),
-            participant: self.user(),
-            custom_id: self.who.custom_id.clone(),
+            participant: self.participant_id(),
+            custom_id: self.profile.custom_id.clone(),
             name: Some(self.name.clone()),
-            picture: self.who.picture.clone(),
-            preset: self.who.preset,
-            preset_name: self.who.preset_name.clone(),
-            view: self.who.view,
+            picture: self.profile.picture.clone(),
+            preset: self.profile.preset,
+            preset_name: self.profile.preset_name.clone(),
+            view: self.profile.view,
             created_ms: self.created_ms,
-            joined_ms: stay.joined_ms,
-            entered_ms: stay.entered_ms,
-            left_ms: stay.left_ms,
-            consumed_ms: stay.consumed_ms,
+            joined_ms: attendance.joined_ms,
+            entered_ms: attendance.entered_ms,
+            left_ms: attendance.left_ms,
+            consumed_ms: attendance.consumed_ms,
         })
     }
 
-    /// The peer of a record, without a socket. What it may do is known when it comes back.
+    /// Restores a peer without a socket from its record. Its permissions are known when it
+    /// reconnects.
     pub(crate) fn restored(record: &PeerRecord, stage: Option<StageType>, lost: Moment) -> Self {
-        // Nobody is told of those who may never come back, or were hidden; not when their permissions
-        // are changed meanwhile either.
+        // A restored peer may never reconnect, or may have been hidden. It stays hidden until it
+        // does, even if its permissions are changed in the meantime.
         let permissions = Permissions {
             hidden_participant: true,
-            // Where it stands is kept of those who have a stage.
+            // Stage status is only recorded for peers with a stage.
             stage_enabled: stage.is_some(),
             ..Permissions::default()
         };
-        let who = Newcomer {
+        let profile = PeerProfile {
             peer: record.peer,
             participant: record.participant,
             custom_id: record.custom_id.clone(),
@@ -289,197 +291,202 @@ impl Peer {
             preset_name: record.preset_name.clone(),
             view: record.view,
             permissions: permissions.clone(),
-            // It counts again when the peer has a socket.
+            // Set when the peer reconnects.
             token_expires: 0,
         };
-        let mut peer = Self::new(who, permissions, record.created_ms);
-        peer.place = Place::Inside;
+        let mut peer = Self::new(profile, permissions, record.created_ms);
+        peer.state = PeerState::Joined;
         peer.stage = stage.unwrap_or(StageType::OnStage);
-        (peer.lost, peer.absent) = (Some(lost.monotonic), Some(lost));
-        // Only the records know how long it was here before.
+        (peer.disconnected_at, peer.absent_since) = (Some(lost.monotonic), Some(lost));
+        // Only the record contains how long the peer was joined before.
         let stayed_ms = lost.now_ms.saturating_sub(record.entered_ms);
-        peer.stay = Some(Stay::of(record, lost.monotonic.before(stayed_ms)));
+        peer.attendance = Some(Attendance::of(record, lost.monotonic.before(stayed_ms)));
         peer
     }
 }
 
-/// Whether `viewer` is told of `subject`.
-pub(crate) fn sees(viewer: &Peer, subject: &Peer) -> bool {
-    viewer.is_inside()
-        && subject.is_inside()
+/// Whether `viewer` can see `subject`.
+pub(crate) fn can_see(viewer: &Peer, subject: &Peer) -> bool {
+    viewer.has_joined()
+        && subject.has_joined()
         && viewer.id() != subject.id()
         && !subject.permissions.hidden_participant
         && (!viewer.is_audience() || subject.stage == StageType::OnStage)
 }
 
-/// Everybody, in the order in which they came.
+/// All peers of a room, in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    by_seat: BTreeMap<Seat, Peer>,
-    by_id: HashMap<PeerId, Seat>,
-    by_person: HashMap<ParticipantId, Vec<Seat>>,
-    by_connection: HashMap<ConnectionId, Seat>,
-    /// Kept when a person has gone: whoever comes back has what is left.
-    left: HashMap<ParticipantId, Allowances>,
+    by_slot: BTreeMap<Slot, Peer>,
+    by_id: HashMap<PeerId, Slot>,
+    by_participant: HashMap<ParticipantId, Vec<Slot>>,
+    by_connection: HashMap<ConnectionId, Slot>,
+    /// Kept when a participant leaves, so that reconnecting does not restore allowances.
+    allowances: HashMap<ParticipantId, Allowances>,
     next: u64,
-    inside: usize,
-    /// How many peers were looked at.
-    pub(crate) steps: Steps,
+    joined: usize,
+    /// Cost of peer lookups.
+    pub(crate) cost_units: CostCounter,
 }
 
 impl Peers {
     pub(crate) fn len(&self) -> usize {
-        self.by_seat.len()
+        self.by_slot.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_seat.is_empty()
+        self.by_slot.is_empty()
     }
 
-    /// How many have joined.
-    pub(crate) fn inside(&self) -> usize {
-        self.inside
+    /// Number of peers that have joined.
+    pub(crate) fn joined_count(&self) -> usize {
+        self.joined
     }
 
-    pub(crate) fn add(&mut self, peer: Peer) -> Seat {
-        let seat = Seat(self.next);
+    pub(crate) fn add(&mut self, peer: Peer) -> Slot {
+        let slot = Slot(self.next);
         self.next += 1;
-        self.inside += usize::from(peer.is_inside());
-        self.by_id.insert(peer.id(), seat);
-        self.by_person.entry(peer.user()).or_default().push(seat);
-        self.by_seat.insert(seat, peer);
-        seat
+        self.joined += usize::from(peer.has_joined());
+        self.by_id.insert(peer.id(), slot);
+        self.by_participant
+            .entry(peer.participant_id())
+            .or_default()
+            .push(slot);
+        self.by_slot.insert(slot, peer);
+        slot
     }
 
-    pub(crate) fn remove(&mut self, seat: Seat) -> Option<Peer> {
-        let peer = self.by_seat.remove(&seat)?;
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Peer> {
+        let peer = self.by_slot.remove(&slot)?;
         self.by_id.remove(&peer.id());
-        if let Some(seats) = self.by_person.get_mut(&peer.user()) {
-            seats.retain(|other| *other != seat);
-            if seats.is_empty() {
-                self.by_person.remove(&peer.user());
+        if let Some(slots) = self.by_participant.get_mut(&peer.participant_id()) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.by_participant.remove(&peer.participant_id());
             }
         }
-        self.inside -= usize::from(peer.is_inside());
+        self.joined -= usize::from(peer.has_joined());
         if let Some(connection) = peer.connection {
             self.by_connection.remove(&connection);
         }
         Some(peer)
     }
 
-    /// Ties a socket to a peer; answers with the socket it had.
-    pub(crate) fn connect(&mut self, seat: Seat, connection: ConnectionId) -> Option<ConnectionId> {
-        let old = self.disconnect(seat);
-        if let Some(peer) = self.by_seat.get_mut(&seat) {
+    /// Assigns a socket to a peer. Returns the peer's previous socket.
+    pub(crate) fn connect(&mut self, slot: Slot, connection: ConnectionId) -> Option<ConnectionId> {
+        let old = self.disconnect(slot);
+        if let Some(peer) = self.by_slot.get_mut(&slot) {
             peer.connection = Some(connection);
-            peer.lost = None;
-            self.by_connection.insert(connection, seat);
+            peer.disconnected_at = None;
+            self.by_connection.insert(connection, slot);
         }
         old
     }
 
-    /// Unties a peer from its socket.
-    pub(crate) fn disconnect(&mut self, seat: Seat) -> Option<ConnectionId> {
-        let connection = self.by_seat.get_mut(&seat)?.connection.take()?;
+    /// Removes a peer's socket and returns it.
+    pub(crate) fn disconnect(&mut self, slot: Slot) -> Option<ConnectionId> {
+        let connection = self.by_slot.get_mut(&slot)?.connection.take()?;
         self.by_connection.remove(&connection);
         Some(connection)
     }
 
-    pub(crate) fn put(&mut self, seat: Seat, place: Place) {
-        if let Some(peer) = self.by_seat.get_mut(&seat) {
-            self.inside -= usize::from(peer.is_inside());
-            peer.place = place;
-            peer.card = Card::default();
-            self.inside += usize::from(peer.is_inside());
+    pub(crate) fn set_state(&mut self, slot: Slot, state: PeerState) {
+        if let Some(peer) = self.by_slot.get_mut(&slot) {
+            self.joined -= usize::from(peer.has_joined());
+            peer.state = state;
+            peer.encoded = EncodedPeer::default();
+            self.joined += usize::from(peer.has_joined());
         }
     }
 
-    pub(crate) fn seat_of(&self, peer: PeerId) -> Option<Seat> {
+    pub(crate) fn slot_of(&self, peer: PeerId) -> Option<Slot> {
         self.by_id.get(&peer).copied()
     }
 
-    /// The seats of a person, in the order in which they came.
-    pub(crate) fn seats_of(&self, person: ParticipantId) -> &[Seat] {
-        self.by_person.get(&person).map_or(&[], Vec::as_slice)
+    /// Slots of a participant, in order of arrival.
+    pub(crate) fn slots_of(&self, participant: ParticipantId) -> &[Slot] {
+        self.by_participant
+            .get(&participant)
+            .map_or(&[], Vec::as_slice)
     }
 
-    /// What is left of a person's rates.
-    pub(crate) fn left_of(&mut self, person: ParticipantId) -> &mut Allowances {
-        self.left.entry(person).or_default()
+    /// Remaining allowances of a participant.
+    pub(crate) fn allowances_of(&mut self, participant: ParticipantId) -> &mut Allowances {
+        self.allowances.entry(participant).or_default()
     }
 
-    /// What is left of the rates of the person on a seat.
-    pub(crate) fn left(&mut self, seat: Seat) -> &mut Allowances {
-        self.left_of(self[seat].user())
+    /// Remaining allowances of the peer's participant.
+    pub(crate) fn allowances(&mut self, slot: Slot) -> &mut Allowances {
+        self.allowances_of(self[slot].participant_id())
     }
 
-    /// The seat of a peer by the text of its id.
-    pub(crate) fn seat_named(&self, peer: &str) -> Option<Seat> {
-        self.seat_of(peer.parse().ok()?)
+    /// Slot of the peer with this textual id.
+    pub(crate) fn slot_by_id_text(&self, peer: &str) -> Option<Slot> {
+        self.slot_of(peer.parse().ok()?)
     }
 
-    pub(crate) fn seat_at(&self, connection: ConnectionId) -> Option<Seat> {
+    pub(crate) fn slot_by_connection(&self, connection: ConnectionId) -> Option<Slot> {
         self.by_connection.get(&connection).copied()
     }
 
-    pub(crate) fn get(&self, seat: Seat) -> Option<&Peer> {
-        self.by_seat.get(&seat)
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Peer> {
+        self.by_slot.get(&slot)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
-        self.steps.add(self.by_seat.len());
-        self.by_seat.iter().map(|(seat, peer)| (*seat, peer))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Peer)> {
+        self.cost_units.add(self.by_slot.len());
+        self.by_slot.iter().map(|(slot, peer)| (*slot, peer))
     }
 
-    /// The seats of the peers that `which` picks, to change them one by one.
-    pub(crate) fn seats(&self, which: impl Fn(&Peer) -> bool) -> Vec<Seat> {
+    /// Slots of the peers that match `which`.
+    pub(crate) fn slots(&self, which: impl Fn(&Peer) -> bool) -> Vec<Slot> {
         let picked = self.iter().filter(|(_, peer)| which(peer));
-        picked.map(|(seat, _)| seat).collect()
+        picked.map(|(slot, _)| slot).collect()
     }
 
-    /// The sockets of the peers that `which` picks.
+    /// Sockets of the peers that match `which`.
     pub(crate) fn sockets(&self, which: impl Fn(&Peer) -> bool) -> Vec<ConnectionId> {
-        // When everybody is thrown out nobody hears of the others.
+        // The common case while all peers are being removed.
         if self.by_connection.is_empty() {
             return Vec::new();
         }
-        if self.by_connection.len() < self.by_seat.len() / 8 {
-            self.steps.add(self.by_connection.len());
-            let mut seats: Vec<Seat> = self.by_connection.values().copied().collect();
-            seats.sort_unstable();
-            let picked = seats.iter().map(|seat| &self[*seat]);
+        if self.by_connection.len() < self.by_slot.len() / 8 {
+            self.cost_units.add(self.by_connection.len());
+            let mut slots: Vec<Slot> = self.by_connection.values().copied().collect();
+            slots.sort_unstable();
+            let picked = slots.iter().map(|slot| &self[*slot]);
             let picked = picked.filter(|peer| which(peer));
             return picked.filter_map(|peer| peer.connection).collect();
         }
-        self.steps.add(self.by_seat.len());
-        let picked = self.by_seat.values().filter(|peer| which(peer));
+        self.cost_units.add(self.by_slot.len());
+        let picked = self.by_slot.values().filter(|peer| which(peer));
         picked.filter_map(|peer| peer.connection).collect()
     }
 
-    /// The sockets of those who are told of a peer.
-    pub(crate) fn watching(&self, subject: Seat) -> Vec<ConnectionId> {
+    /// Sockets of the peers that can see `subject`.
+    pub(crate) fn viewers_of(&self, subject: Slot) -> Vec<ConnectionId> {
         let subject = self.get(subject);
         subject.map_or_else(Vec::new, |subject| {
-            self.sockets(|viewer| sees(viewer, subject))
+            self.sockets(|viewer| can_see(viewer, subject))
         })
     }
 }
 
-impl std::ops::Index<Seat> for Peers {
+impl std::ops::Index<Slot> for Peers {
     type Output = Peer;
 
-    /// The peer on a seat that was found in this input.
-    fn index(&self, seat: Seat) -> &Peer {
-        &self.by_seat[&seat]
+    /// The peer of a slot that was looked up while handling the current input.
+    fn index(&self, slot: Slot) -> &Peer {
+        &self.by_slot[&slot]
     }
 }
 
-impl std::ops::IndexMut<Seat> for Peers {
-    fn index_mut(&mut self, seat: Seat) -> &mut Peer {
-        let peer = self.by_seat.get_mut(&seat);
-        let peer = peer.expect("the seat was found in this input");
-        // Whoever asks for it so is about to change it.
-        peer.card = Card::default();
+impl std::ops::IndexMut<Slot> for Peers {
+    fn index_mut(&mut self, slot: Slot) -> &mut Peer {
+        let peer = self.by_slot.get_mut(&slot);
+        let peer = peer.expect("the slot was found in this input");
+        // Mutable access is about to change the peer.
+        peer.encoded = EncodedPeer::default();
         peer
     }
 }

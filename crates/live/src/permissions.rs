@@ -1,4 +1,4 @@
-//! What people may do, read and changed while the call runs (docs/spec/signalling.md 6.10).
+//! Reading and updating permissions during the call (docs/spec/signalling.md 6.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,14 +17,14 @@ use parlor_protocol::signal::socket::room::StageType;
 use prost::Message;
 use serde::Serialize;
 
-use crate::breakout::at_most;
-use crate::frame::named;
+use crate::breakout::check_item_count;
+use crate::frame::parse_ids;
 use crate::output::{EntryKind, Refusal};
-use crate::peer::{Peer, Seat};
-use crate::room::{Act, Outcome, RequestContext, Room, Turn};
+use crate::peer::{Peer, Slot};
+use crate::room::{Outcome, RequestContext, Room, Step, Task};
 use crate::roster::first_stage;
 
-/// The permissions with what was changed about them. Fields that a patch does not set stay.
+/// Applies a patch to permissions. Fields that the patch does not set stay unchanged.
 pub(crate) fn patched(permissions: &Permissions, patch: &PresetUpdates) -> Permissions {
     let mut now = permissions.clone();
     let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
@@ -126,10 +126,10 @@ pub(crate) fn patched(permissions: &Permissions, patch: &PresetUpdates) -> Permi
 }
 
 fn set_media(field: &mut MediaKindPermission, patch: Option<&wire::StreamPermission>) {
-    let Some(asked) = patch.and_then(|patch| patch.can_produce) else {
+    let Some(value) = patch.and_then(|patch| patch.can_produce) else {
         return;
     };
-    field.can_produce = match wire::StreamPermissionType::try_from(asked) {
+    field.can_produce = match wire::StreamPermissionType::try_from(value) {
         Ok(wire::StreamPermissionType::Allowed) => MediaPermission::Allowed,
         Ok(wire::StreamPermissionType::NotAllowed) => MediaPermission::NotAllowed,
         Ok(wire::StreamPermissionType::CanRequest) => MediaPermission::CanRequest,
@@ -137,23 +137,23 @@ fn set_media(field: &mut MediaKindPermission, patch: Option<&wire::StreamPermiss
     };
 }
 
-/// A patch without the fields that say nothing: merged, they would take back what was said before.
-fn said(mut patch: PresetUpdates) -> PresetUpdates {
+/// Removes fields whose value means "unset". Merging them would revert earlier changes.
+fn without_unset(mut patch: PresetUpdates) -> PresetUpdates {
     patch.waiting_room_type = patch.waiting_room_type.filter(|kind| *kind != 0);
     if let Some(media) = &mut patch.media {
         let kinds = [&mut media.audio, &mut media.video, &mut media.screenshare];
         for kind in kinds.into_iter().flatten() {
-            kind.can_produce = kind.can_produce.filter(|asked| *asked != 0);
+            kind.can_produce = kind.can_produce.filter(|value| *value != 0);
         }
     }
     patch
 }
 
-/// People whose permissions may be read with one request. Clients ask for one. Each of their peers
-/// is some kilobytes.
-const READ_AT_ONCE: usize = 64;
+/// Maximum number of participants in one read. Clients ask for one. Each of their peers adds some
+/// kilobytes.
+const MAX_READS: usize = 64;
 
-/// What a client reads of a peer's preset, as JSON.
+/// A peer's preset as clients read it, in JSON.
 #[derive(Serialize)]
 struct Preset<'p> {
     name: &'p str,
@@ -161,39 +161,40 @@ struct Preset<'p> {
 }
 
 impl Room {
-    /// `getUserPresets`: the own permissions, or anybody's for those who may change them.
+    /// `getUserPresets`: a peer's own permissions, or those of anyone for peers that may change
+    /// them.
     pub(crate) fn read_permissions(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let me = &self.peers[asked.seat];
+        let me = &self.peers[ctx.slot];
         let forbidden = || Refusal::forbidden("can_change_participant_permissions");
-        if !me.is_inside() {
+        if !me.has_joined() {
             return Err(forbidden());
         }
-        let request: ReadPeersPresetRequest = asked.message()?;
-        let users = named::<ParticipantId>(&request.user_ids);
+        let request: ReadPeersPresetRequest = ctx.message()?;
+        let users = parse_ids::<ParticipantId>(&request.user_ids);
         let may = me.permissions.can_change_participant_permissions;
-        if !may && users.iter().any(|user| *user != me.user()) {
+        if !may && users.iter().any(|user| *user != me.participant_id()) {
             return Err(forbidden());
         }
-        if users.len() > READ_AT_ONCE {
-            let message = format!("the permissions of {READ_AT_ONCE} people are read at once");
+        if users.len() > MAX_READS {
+            let message = format!("a request reads at most {MAX_READS} participants");
             return Err(Refusal::new(413, message));
         }
-        let seats = users.iter().flat_map(|user| self.peers.seats_of(*user));
-        let seats: BTreeSet<Seat> = seats.copied().collect();
-        self.steps.add(8 * seats.len());
-        let peer_presets = seats.iter().map(|seat| {
-            let peer = &self.peers[*seat];
+        let slots = users.iter().flat_map(|user| self.peers.slots_of(*user));
+        let slots: BTreeSet<Slot> = slots.copied().collect();
+        self.cost_units.add(8 * slots.len());
+        let peer_presets = slots.iter().map(|slot| {
+            let peer = &self.peers[*slot];
             let preset = Preset {
-                name: &peer.who.preset_name,
+                name: &peer.profile.preset_name,
                 permissions: &peer.permissions,
             };
-            let preset = serde_json::to_vec(&preset).expect("a preset has no keys but texts");
+            let preset = serde_json::to_vec(&preset).expect("a preset has only string keys");
             PeerPreset {
-                user_id: peer.user().to_string(),
+                user_id: peer.participant_id().to_string(),
                 peer_id: peer.id().to_string(),
                 preset: preset.into(),
             }
@@ -201,128 +202,133 @@ impl Room {
         let response = ReadPeersPresetResponse {
             peer_presets: peer_presets.collect(),
         };
-        asked.reply(turn, &response);
+        ctx.reply(step, &response);
         Ok(())
     }
 
     /// `updateUserPreset`.
     pub(crate) fn update_permissions(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let me = &self.peers[asked.seat];
-        if !me.is_inside() || !me.permissions.can_change_participant_permissions {
+        let me = &self.peers[ctx.slot];
+        if !me.has_joined() || !me.permissions.can_change_participant_permissions {
             return Err(Refusal::forbidden("can_change_participant_permissions"));
         }
-        let request: UpdatePeersPresetRequest = asked.message()?;
-        at_most(asked, request.update_peers_presets.len(), "changes")?;
-        let (mut people, mut patches) = (Vec::new(), BTreeMap::new());
+        let request: UpdatePeersPresetRequest = ctx.message()?;
+        check_item_count(ctx, request.update_peers_presets.len(), "changes")?;
+        let (mut participants, mut patches) = (Vec::new(), BTreeMap::new());
         for update in &request.update_peers_presets {
-            let person = update.user_ids.parse::<ParticipantId>();
-            let person = person.map_err(|_| Refusal::new(404, "there is no such user here"))?;
-            // Who is named twice in the same way is changed, and told, once.
+            let participant = update.user_ids.parse::<ParticipantId>();
+            let participant =
+                participant.map_err(|_| Refusal::new(404, "there is no such user here"))?;
+            // Identical updates of one participant are applied and pushed once.
             let patch = update.patch.unwrap_or_default();
-            if patches.insert(person, patch) != Some(patch) {
-                people.push((person, patch));
+            if patches.insert(participant, patch) != Some(patch) {
+                participants.push((participant, patch));
             }
         }
-        for (person, _) in &people {
-            if self.peers.seats_of(*person).is_empty() {
+        for (participant, _) in &participants {
+            if self.peers.slots_of(*participant).is_empty() {
                 return Err(Refusal::new(404, "there is no such user here"));
             }
         }
-        self.may_add(asked.seat, people.len())?;
-        // The first one was counted before.
+        self.check_task_quota(ctx.slot, participants.len())?;
+        // The first update was charged before the handler.
         let (more, rate) = (
-            people.len().saturating_sub(1),
+            participants.len().saturating_sub(1),
             self.limits.permission_updates,
         );
         let refusal = "too many permission updates: slow down";
-        let left = self.peers.left(asked.seat);
-        left.permission_updates
-            .spend_many(more, rate, turn.monotonic, refusal)?;
-        let acts = people.into_iter().map(|(person, patch)| Act::Patch {
-            person,
-            patch: Box::new(patch),
-            by: Some(asked.seat),
-        });
-        let answer = Act::Answer {
-            connection: asked.connection,
-            event: asked.request.event,
-            id: asked.request.id.clone(),
+        let allowances = self.peers.allowances(ctx.slot);
+        allowances
+            .permission_updates
+            .spend_many(more, rate, step.monotonic, refusal)?;
+        let tasks = participants
+            .into_iter()
+            .map(|(participant, patch)| Task::PatchPermissions {
+                participant,
+                patch: Box::new(patch),
+                by: Some(ctx.slot),
+            });
+        let reply = Task::Reply {
+            connection: ctx.connection,
+            event: ctx.request.event,
+            id: ctx.request.id.clone(),
             response: Box::new(UpdatePeersPresetResponse {
                 update_peers_presets: request.update_peers_presets,
             }),
         };
-        self.carry_out(turn, Some(asked.seat), acts.chain([answer]));
+        self.run_tasks(step, Some(ctx.slot), tasks.chain([reply]));
         Ok(())
     }
 
-    /// Changes what a person may do, for the rest of the session and for every client of theirs.
-    /// The peer that asked learns it from its reply.
-    pub(crate) fn patch_person(
+    /// Changes a participant's permissions for the rest of the session and for all of their peers.
+    /// The requesting peer receives the change in its reply.
+    pub(crate) fn patch_participant(
         &mut self,
-        turn: &mut Turn<'_>,
-        person: ParticipantId,
+        step: &mut Step<'_>,
+        participant: ParticipantId,
         patch: &PresetUpdates,
-        by: Option<Seat>,
+        by: Option<Slot>,
     ) {
-        let standing = self.people.entry(person).or_default();
-        // Later fields win, and messages are merged field by field: what protobuf means by decoding
-        // one message over another.
-        let encoded = said(*patch).encode_to_vec();
-        if standing.patch.merge(encoded.as_slice()).is_err() {
+        let state = self.participants.entry(participant).or_default();
+        // In protobuf, decoding a message over another merges nested messages and overwrites scalar
+        // fields.
+        let encoded = without_unset(*patch).encode_to_vec();
+        if state.patch.merge(encoded.as_slice()).is_err() {
             return;
         }
-        let whole = standing.patch;
+        let whole = state.patch;
         let kept = Some(whole.encode_to_vec().into());
-        self.keep_entry(turn, EntryKind::Permissions, person.to_string(), kept);
+        self.persist_entry(step, EntryKind::Permissions, participant.to_string(), kept);
         let update = UpdatePeersPresetResponse {
             update_peers_presets: vec![UpdatePeerPreset {
-                user_ids: person.to_string(),
+                user_ids: participant.to_string(),
                 patch: Some(*patch),
             }],
         };
-        for seat in self.peers.seats_of(person).to_vec() {
-            let now = patched(&self.peers[seat].who.permissions, &whole);
-            self.set_permissions(turn, seat, now);
-            if by != Some(seat) {
-                let to = Vec::from_iter(self.peers[seat].connection);
-                turn.push(to, event::UPDATE_USER_PRESET, &update);
+        for slot in self.peers.slots_of(participant).to_vec() {
+            let now = patched(&self.peers[slot].profile.permissions, &whole);
+            self.set_permissions(step, slot, now);
+            if by != Some(slot) {
+                let to = Vec::from_iter(self.peers[slot].connection);
+                step.push(to, event::UPDATE_USER_PRESET, &update);
             }
         }
     }
 
-    /// From now on the peer may do this.
-    fn set_permissions(&mut self, turn: &mut Turn<'_>, seat: Seat, now: Permissions) {
-        self.turn_into(turn, seat, |peer| peer.permissions = now);
+    /// Sets a peer's permissions.
+    fn set_permissions(&mut self, step: &mut Step<'_>, slot: Slot, now: Permissions) {
+        self.update_peer(step, slot, |peer| peer.permissions = now);
     }
 
-    /// From now on the peer is somebody who may do something else.
-    pub(crate) fn turn_into(
+    /// Changes a peer's profile or permissions, and handles the consequences: stage status, stage
+    /// requests and admission.
+    pub(crate) fn update_peer(
         &mut self,
-        turn: &mut Turn<'_>,
-        seat: Seat,
+        step: &mut Step<'_>,
+        slot: Slot,
         change: impl FnOnce(&mut Peer),
     ) {
-        let before = self.peers[seat].permissions.accept_waiting_requests;
-        let asks = |peer: &Peer| peer.stage == StageType::RequestedStage;
-        let asked = asks(&self.peers[seat]);
-        self.change(turn, seat, |peer| {
+        let before = self.peers[slot].permissions.accept_waiting_requests;
+        let requested = |peer: &Peer| peer.stage == StageType::RequestedStage;
+        let had_requested = requested(&self.peers[slot]);
+        self.apply_change(step, slot, |peer| {
             let staged = peer.has_stage();
             change(peer);
-            if peer.has_stage() != staged && peer.is_inside() {
+            if peer.has_stage() != staged && peer.has_joined() {
                 peer.stage = first_stage(peer);
             }
         });
-        if asked && !asks(&self.peers[seat]) {
-            self.tell_stage_requests(turn);
+        if had_requested && !requested(&self.peers[slot]) {
+            self.push_stage_requests(step);
         }
-        let peer = &self.peers[seat];
-        if peer.permissions.accept_waiting_requests && !before && peer.is_inside() {
-            self.privileged_entered(turn);
+        let peer = &self.peers[slot];
+        if peer.permissions.accept_waiting_requests && !before && peer.has_joined() {
+            self.privileged_entered(step);
         }
-        self.admit_if_free(turn, seat);
+        self.admit_if_allowed(step, slot);
     }
 }

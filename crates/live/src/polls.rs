@@ -14,49 +14,51 @@ use uuid::Uuid;
 use crate::input::{ConnectionId, NewPoll};
 use crate::limits::Limits;
 use crate::output::{Answer, EntryKind, Refusal};
-use crate::peer::{Peer, Seat};
-use crate::room::{Deadline, Outcome, RequestContext, Room, Turn};
+use crate::peer::{Peer, Slot};
+use crate::room::{Deadline, Outcome, RequestContext, Room, Step};
 use view::{Held, View, Visibility};
 
-/// Votes are told at most so often: each change of a poll is the whole of it, to everybody. In large
-/// meetings, where everybody who has voted has a frame of their own, more seldom.
+/// Minimum interval between pushes of votes, in milliseconds. Each push contains the whole poll.
+/// The interval is longer in large meetings, since each voter of an anonymous poll needs an
+/// individual frame.
 const VOTES_MS: i64 = 300;
-/// So many clients make it as long again.
+/// Number of further peers that lengthen the interval by another [`VOTES_MS`].
 const VOTES_PEERS: usize = 1_000;
 
-/// The polls of a session, oldest first, with every vote.
+/// The polls of a session, oldest first, with all votes.
 #[derive(Debug, Default)]
 pub(crate) struct Polls {
     all: Vec<Held>,
-    /// The bytes of all, which clients read in one reply.
+    /// Encoded size of all polls, in bytes. Clients read them in one reply.
     bytes: usize,
-    /// The places of those with votes that only the voters were told of.
+    /// Indexes of polls with votes that have not been pushed.
     voted: BTreeSet<usize>,
-    /// Of these everybody is being told.
+    /// Indexes of polls that are being pushed.
     due: BTreeSet<usize>,
-    /// Those who are still to be told of one of them, each in a frame of their own, and which.
-    personal: Vec<(Seat, usize)>,
+    /// Peers that still need an individual frame, with the index of the poll.
+    personal: Vec<(Slot, usize)>,
 }
 
 impl Polls {
-    /// Takes a poll of the records. Its id.
+    /// Restores a poll and returns its id.
     pub(crate) fn restore(&mut self, encoded: &[u8]) -> Option<Uuid> {
         let mut poll = Poll::decode(encoded).ok()?;
         if poll.anonymous {
-            forget_voters(&mut poll);
+            anonymize(&mut poll);
         }
         let id = poll.poll_id.parse().ok();
-        // Ids are drawn in the order of time.
-        let at = self
+        // Ids are generated in chronological order.
+        let index = self
             .all
             .partition_point(|other| other.poll.poll_id < poll.poll_id);
         let held = Held::from(poll);
         self.bytes += held.whole.len();
-        self.all.insert(at, held);
+        self.all.insert(index, held);
         id
     }
 
-    /// Adds a poll, as long as a quarter of what clients read in one reply is left for votes.
+    /// Adds a poll, unless all polls together would exceed three quarters of the maximum size. The
+    /// rest is reserved for votes.
     fn add(&mut self, poll: Poll, limits: &Limits) -> Outcome {
         let held = Held::from(poll);
         if self.bytes + held.whole.len() > limits.poll_bytes / 4 * 3 {
@@ -67,34 +69,34 @@ impl Polls {
         Ok(())
     }
 
-    /// Puts a poll in the place of one that was there, with one vote less.
-    fn put(&mut self, at: usize, poll: Poll, limits: &Limits) -> Outcome {
+    /// Replaces a poll after a vote.
+    fn replace(&mut self, index: usize, poll: Poll, limits: &Limits) -> Outcome {
         let held = Held::from(poll);
-        let bytes = self.bytes - self.all[at].whole.len() + held.whole.len();
+        let bytes = self.bytes - self.all[index].whole.len() + held.whole.len();
         if bytes > limits.poll_bytes {
             return Err(Refusal::new(409, "the polls of this session are full"));
         }
         self.bytes = bytes;
-        self.all[at] = held;
+        self.all[index] = held;
         Ok(())
     }
 
-    /// Everybody is being told how polls stand.
-    fn is_telling(&self) -> bool {
+    /// Whether polls are being pushed.
+    fn is_pushing(&self) -> bool {
         !self.due.is_empty() || !self.personal.is_empty()
     }
 }
 
-/// Of an anonymous poll nobody is to know who voted for what, neither by its content nor by the order
-/// in which people voted.
-fn forget_voters(poll: &mut Poll) {
+/// Removes the votes and the order of the voters from an anonymous poll, since both reveal who
+/// voted for which option.
+fn anonymize(poll: &mut Poll) {
     for option in &mut poll.options {
         option.votes.clear();
     }
     poll.votes.sort_unstable();
 }
 
-fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
+fn validate(limits: &Limits, poll: &NewPoll) -> Outcome {
     let fits = |text: &String| {
         !text.trim().is_empty() && text.chars().count() <= limits.poll_text && !text.contains('\0')
     };
@@ -114,41 +116,37 @@ fn checked(limits: &Limits, poll: &NewPoll) -> Outcome {
 
 impl Room {
     /// `createPoll`.
-    pub(crate) fn create_poll(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        let me = self.inside(asked.seat)?;
+    pub(crate) fn create_poll(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let me = self.joined_peer(ctx.slot)?;
         if !me.permissions.polls.can_create {
             return Err(Refusal::forbidden("polls.can_create"));
         }
-        let request: NewPollRequest = asked.message()?;
-        let (name, user) = (me.name.clone(), me.user().to_string());
+        let request: NewPollRequest = ctx.message()?;
+        let (name, user) = (me.name.clone(), me.participant_id().to_string());
         let new = NewPoll {
             question: request.question,
             options: request.options,
             anonymous: request.anonymous,
             hide_votes: request.hide_votes,
         };
-        checked(&self.limits, &new)?;
-        self.add_poll(turn, new, name, user)?;
-        let at = self.polls.all.len() - 1;
-        self.tell_poll(turn, event::CREATE_POLL, at, Some(asked.connection));
-        self.reply_poll(turn, asked, at);
+        validate(&self.limits, &new)?;
+        self.add_poll(step, new, name, user)?;
+        let index = self.polls.all.len() - 1;
+        self.push_poll(step, event::CREATE_POLL, index, Some(ctx.connection));
+        self.reply_poll(step, ctx, index);
         Ok(())
     }
 
-    /// A poll by the REST API.
-    pub(crate) fn poll_from_outside(&mut self, turn: &mut Turn<'_>, new: NewPoll) -> Answer {
+    /// Creates a poll for the REST API.
+    pub(crate) fn create_poll_from_api(&mut self, step: &mut Step<'_>, new: NewPoll) -> Answer {
         if !self.session.live {
             return Answer::NoSession;
         }
-        let poll = checked(&self.limits, &new)
-            .and_then(|()| self.add_poll(turn, new, String::new(), String::new()));
+        let poll = validate(&self.limits, &new)
+            .and_then(|()| self.add_poll(step, new, String::new(), String::new()));
         match poll {
             Ok(poll) => {
-                self.tell_poll(turn, event::CREATE_POLL, self.polls.all.len() - 1, None);
+                self.push_poll(step, event::CREATE_POLL, self.polls.all.len() - 1, None);
                 Answer::Poll(Box::new(poll))
             }
             Err(refusal) => Answer::Refused(refusal),
@@ -156,45 +154,41 @@ impl Room {
     }
 
     /// `getPolls`.
-    pub(crate) fn list_polls(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        let me = &self.peers[asked.seat];
+    pub(crate) fn list_polls(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let me = &self.peers[ctx.slot];
         if !me.permissions.polls.can_view {
             return Err(Refusal::forbidden("polls.can_view"));
         }
-        let user = me.user().to_string();
-        let polls = if me.is_inside() {
+        let user = me.participant_id().to_string();
+        let polls = if me.has_joined() {
             &*self.polls.all
         } else {
             &[]
         };
-        self.steps.add(polls.len());
+        self.cost_units.add(polls.len());
         let views = polls.iter().map(|held| View::of(held, &user));
-        view::reply(turn, asked, &views.collect::<Vec<_>>());
+        view::reply(step, ctx, &views.collect::<Vec<_>>());
         Ok(())
     }
 
-    /// `votePoll`: one vote for each person.
-    pub(crate) fn vote(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let me = self.inside(asked.seat)?;
+    /// `votePoll`: one vote per participant.
+    pub(crate) fn vote(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let me = self.joined_peer(ctx.slot)?;
         if !me.permissions.polls.can_vote {
             return Err(Refusal::forbidden("polls.can_vote"));
         }
         if !me.permissions.polls.can_view {
             return Err(Refusal::forbidden("polls.can_view"));
         }
-        let request: VotePollRequest = asked.message()?;
-        let (user, name) = (me.user().to_string(), me.name.clone());
+        let request: VotePollRequest = ctx.message()?;
+        let (user, name) = (me.participant_id().to_string(), me.name.clone());
         let mut polls = self.polls.all.iter();
-        let at = polls
+        let index = polls
             .position(|held| held.poll.poll_id == request.poll_id)
             .ok_or_else(|| Refusal::new(404, "there is no such poll"))?;
-        let mut poll = self.polls.all[at].poll.clone();
-        if self.polls.all[at].has_voted(&user) {
-            return Err(Refusal::new(409, "you have voted already"));
+        let mut poll = self.polls.all[index].poll.clone();
+        if self.polls.all[index].has_voted(&user) {
+            return Err(Refusal::new(409, "you have already voted"));
         }
         let option = usize::try_from(request.index).ok();
         let option = option
@@ -202,8 +196,8 @@ impl Room {
             .ok_or_else(|| Refusal::new(400, "the poll has no such option"))?;
         option.count = Some(option.count() + 1);
         if poll.anonymous {
-            let place = poll.votes.partition_point(|voter| *voter < user);
-            poll.votes.insert(place, user);
+            let index = poll.votes.partition_point(|voter| *voter < user);
+            poll.votes.insert(index, user);
         } else {
             option.votes.push(PollVote {
                 user_id: user.clone(),
@@ -211,57 +205,57 @@ impl Room {
             });
             poll.votes.push(user);
         }
-        self.polls.put(at, poll, &self.limits)?;
-        self.keep_poll(turn, at);
-        self.reply_poll(turn, asked, at);
-        if self.polls.voted.is_empty() && !self.polls.is_telling() {
-            self.tell_votes_soon(turn);
+        self.polls.replace(index, poll, &self.limits)?;
+        self.persist_poll(step, index);
+        self.reply_poll(step, ctx, index);
+        if self.polls.voted.is_empty() && !self.polls.is_pushing() {
+            self.schedule_votes(step);
         }
-        self.polls.voted.insert(at);
+        self.polls.voted.insert(index);
         Ok(())
     }
 
-    fn tell_votes_soon(&mut self, turn: &Turn<'_>) {
+    fn schedule_votes(&mut self, step: &Step<'_>) {
         let times = 1 + self.peers.len() / VOTES_PEERS;
         let in_ms = VOTES_MS.saturating_mul(i64::try_from(times).unwrap_or(i64::MAX));
-        self.at(turn.monotonic.after(in_ms), Deadline::Votes);
+        self.schedule(step.monotonic.after(in_ms), Deadline::Votes);
     }
 
-    /// Everybody learns how polls stand that were voted on.
-    pub(crate) fn tell_votes(&mut self, turn: &mut Turn<'_>) {
-        if let Some((seat, at)) = self.polls.personal.pop() {
-            self.tell_voter(turn, seat, at);
+    /// Pushes polls that have new votes.
+    pub(crate) fn push_votes(&mut self, step: &mut Step<'_>) {
+        if let Some((slot, index)) = self.polls.personal.pop() {
+            self.push_to_voter(step, slot, index);
         } else {
             if self.polls.due.is_empty() {
                 self.polls.due = std::mem::take(&mut self.polls.voted);
             }
-            if let Some(at) = self.polls.due.pop_first() {
-                self.polls.personal = self.tell_poll(turn, event::VOTE_POLL, at, None);
+            if let Some(index) = self.polls.due.pop_first() {
+                self.polls.personal = self.push_poll(step, event::VOTE_POLL, index, None);
             }
         }
-        // One poll, or one of those with frames of their own, at a time: the next one is told at
-        // once, or in the next slice.
-        if self.polls.is_telling() {
-            self.at(turn.monotonic, Deadline::Votes);
+        // Pushes one poll or one individual frame per call. The next one follows at once, or in the
+        // next slice.
+        if self.polls.is_pushing() {
+            self.schedule(step.monotonic, Deadline::Votes);
         } else if !self.polls.voted.is_empty() {
-            self.tell_votes_soon(turn);
+            self.schedule_votes(step);
         }
     }
 
-    /// Somebody who has voted in an anonymous poll learns how it stands.
-    fn tell_voter(&self, turn: &mut Turn<'_>, seat: Seat, at: usize) {
-        let peer = self.peers.get(seat).filter(|peer| views_polls(peer));
+    /// Pushes an anonymous poll to a peer that has voted in it.
+    fn push_to_voter(&self, step: &mut Step<'_>, slot: Slot, index: usize) {
+        let peer = self.peers.get(slot).filter(|peer| views_polls(peer));
         let socket = peer.and_then(|peer| peer.connection);
         if let (Some(peer), Some(socket)) = (peer, socket) {
-            let (held, user) = (&self.polls.all[at], peer.user().to_string());
+            let (held, user) = (&self.polls.all[index], peer.participant_id().to_string());
             let view = View::of(held, &user);
-            view::push(turn, vec![socket], event::VOTE_POLL, view);
+            view::push(step, vec![socket], event::VOTE_POLL, view);
         }
     }
 
     fn add_poll(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         new: NewPoll,
         created_by: String,
         created_by_user_id: String,
@@ -272,12 +266,12 @@ impl Room {
         }
         let options = new.options.into_iter().map(|text| PollOption {
             text,
-            // Explicitly, because clients do not read an absent count as none.
+            // Explicit zero, because clients do not treat an absent count as zero.
             count: Some(0),
             votes: Vec::new(),
         });
         let poll = Poll {
-            poll_id: turn.id().to_string(),
+            poll_id: step.id().to_string(),
             created_by,
             created_by_user_id,
             question: new.question,
@@ -287,44 +281,45 @@ impl Room {
             votes: Vec::new(),
         };
         self.polls.add(poll.clone(), &self.limits)?;
-        self.keep_poll(turn, count);
+        self.persist_poll(step, count);
         Ok(poll)
     }
 
-    fn keep_poll(&self, turn: &mut Turn<'_>, at: usize) {
-        let held = &self.polls.all[at];
-        let kept = Some(held.whole.clone());
-        self.keep_entry(turn, EntryKind::Poll, held.poll.poll_id.clone(), kept);
+    fn persist_poll(&self, step: &mut Step<'_>, index: usize) {
+        let held = &self.polls.all[index];
+        let encoded = Some(held.whole.clone());
+        self.persist_entry(step, EntryKind::Poll, held.poll.poll_id.clone(), encoded);
     }
 
-    /// Who changed a poll gets it as a reply.
-    fn reply_poll(&self, turn: &mut Turn<'_>, asked: &RequestContext<'_>, at: usize) {
-        let user = self.peers[asked.seat].user().to_string();
-        let view = View::of(&self.polls.all[at], &user);
-        view::reply(turn, asked, &[view]);
+    /// Replies with the changed poll.
+    fn reply_poll(&self, step: &mut Step<'_>, ctx: &RequestContext<'_>, index: usize) {
+        let user = self.peers[ctx.slot].participant_id().to_string();
+        let view = View::of(&self.polls.all[index], &user);
+        view::reply(step, ctx, &[view]);
     }
 
-    /// Everybody who may see polls learns of a change, but who has it from a reply, and those who need
-    /// a frame of their own because they have voted in an anonymous poll: these are returned.
-    fn tell_poll(
+    /// Pushes a poll to all peers that may view polls, except the requester, whose reply contains
+    /// it. Returns the peers that need individual frames, because they have voted in an anonymous
+    /// poll.
+    fn push_poll(
         &self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         event: u32,
-        at: usize,
-        but: Option<ConnectionId>,
-    ) -> Vec<(Seat, usize)> {
-        let held = &self.polls.all[at];
+        index: usize,
+        except: Option<ConnectionId>,
+    ) -> Vec<(Slot, usize)> {
+        let held = &self.polls.all[index];
         let (mut whole, mut counts, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         let mut personal = Vec::new();
-        for (seat, peer) in self.peers.iter().filter(|(_, peer)| views_polls(peer)) {
-            let Some(socket) = peer.connection.filter(|socket| but != Some(*socket)) else {
+        for (slot, peer) in self.peers.iter().filter(|(_, peer)| views_polls(peer)) {
+            let Some(socket) = peer.connection.filter(|socket| except != Some(*socket)) else {
                 continue;
             };
-            match Visibility::of(held, &peer.user().to_string()) {
+            match Visibility::of(held, &peer.participant_id().to_string()) {
                 Visibility::Whole => whole.push(socket),
                 Visibility::Hidden => hidden.push(socket),
                 Visibility::Counts { voted: false } => counts.push(socket),
-                Visibility::Counts { voted: true } => personal.push((seat, at)),
+                Visibility::Counts { voted: true } => personal.push((slot, index)),
             }
         }
         for (to, visibility) in [
@@ -332,13 +327,13 @@ impl Room {
             (hidden, Visibility::Hidden),
             (counts, Visibility::Counts { voted: false }),
         ] {
-            view::push(turn, to, event, View::with(held, visibility, ""));
+            view::push(step, to, event, View::with(held, visibility, ""));
         }
         personal
     }
 }
 
-/// Whether somebody is told of polls.
+/// Whether a peer receives polls.
 fn views_polls(peer: &Peer) -> bool {
-    peer.is_inside() && peer.permissions.polls.can_view
+    peer.has_joined() && peer.permissions.polls.can_view
 }

@@ -1,4 +1,4 @@
-//! The way of an input to its handler.
+//! Dispatches inputs to their handlers.
 
 mod deadlines;
 mod request;
@@ -8,10 +8,10 @@ mod work;
 
 pub(crate) use deadlines::Deadline;
 pub(crate) use request::RequestContext;
-pub(crate) use session::{Gone, Session, Standing};
-pub use time::{At, Monotonic};
+pub(crate) use session::{Departed, ParticipantState, Session};
+pub use time::{InputContext, Monotonic};
 pub(crate) use time::{Latest, Moment};
-pub(crate) use work::{Act, Steps};
+pub(crate) use work::{CostCounter, Task};
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,36 +25,38 @@ use prost::Message;
 use uuid::Uuid;
 
 use crate::chat::Chat;
-use crate::events::{self, MOST_FIELDS};
+use crate::events::{self, MAX_FIELDS};
 use crate::frame::{self, error_frame};
-use crate::input::{Command, ConnectionId, Input, Meeting, Past, Request, Ticket};
+use crate::input::{Command, ConnectionId, Input, Meeting, PersistedState, Request, Ticket};
 use crate::limits::Limits;
 use crate::media::{Tracks, media_error};
-use crate::output::{Answer, Closing, EntryKind, Output, Pace, Record, Refusal, STEP_BYTES};
-use crate::peer::{Peer, Peers, Seat};
+use crate::output::{
+    Answer, BYTES_PER_COST_UNIT, CloseReason, EntryKind, Output, Pace, Record, Refusal,
+};
+use crate::peer::{Peer, Peers, Slot};
 use crate::polls::Polls;
 use crate::stores::Stores;
 use work::Work;
 
-/// One input being handled: the time, ids, and what is to be done.
-pub(crate) struct Turn<'a> {
-    /// The time of the records, Unix milliseconds: what the clock shows, or the latest time that the
-    /// room has given, whichever is later.
+/// The context of handling one input: the time, the id generator and the outputs.
+pub(crate) struct Step<'a> {
+    /// Wall-clock time of the records, in Unix milliseconds. Never earlier than the latest time
+    /// that the room has used.
     pub(crate) now_ms: i64,
-    /// The time that limits, timers and durations go by.
+    /// Time for limits, timers and durations.
     pub(crate) monotonic: Monotonic,
     last_id: Uuid,
     ids: &'a mut dyn FnMut(i64) -> Uuid,
     out: &'a mut Vec<Output>,
 }
 
-impl Turn<'_> {
+impl Step<'_> {
     pub(crate) fn emit(&mut self, output: Output) {
         self.out.push(output);
     }
 
-    pub(crate) fn keep(&mut self, record: Record) {
-        self.emit(Output::Keep(record));
+    pub(crate) fn persist(&mut self, record: Record) {
+        self.emit(Output::Persist(record));
     }
 
     pub(crate) fn send(&mut self, to: Vec<ConnectionId>, frame: Bytes) {
@@ -64,14 +66,14 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends a push: encoded once, for all of them.
+    /// Sends a push to all of `to`. It is encoded once.
     pub(crate) fn push(&mut self, to: Vec<ConnectionId>, event: u32, message: &impl Message) {
         if !to.is_empty() {
             self.send(to, frame::frame(event, None, message));
         }
     }
 
-    /// Sends a push that may wait a little.
+    /// Sends a push that may be delayed briefly ([`Pace::Soon`]).
     pub(crate) fn push_soon(&mut self, to: Vec<ConnectionId>, event: u32, message: &impl Message) {
         if !to.is_empty() {
             let (frame, pace) = (frame::frame(event, None, message), Pace::Soon);
@@ -80,17 +82,17 @@ impl Turn<'_> {
     }
 }
 
-/// Whether a room takes anybody in.
+/// Whether the room accepts peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Admission {
     Open,
     /// The meeting was deleted.
     Deleted,
-    /// The server stops: nothing happens in the room any more.
+    /// The server is shutting down. The room ignores all further inputs.
     Suspended,
 }
 
-/// A meeting with people in it.
+/// The room of a meeting: its peers and everything they share.
 pub struct Room {
     pub(crate) meeting: Meeting,
     pub(crate) limits: Limits,
@@ -99,50 +101,57 @@ pub struct Room {
     pub(crate) chat: Chat,
     pub(crate) polls: Polls,
     pub(crate) stores: Stores,
-    pub(crate) people: BTreeMap<ParticipantId, Standing>,
-    /// Deleted from the meeting: they stay out once they have left.
-    pub(crate) removed: BTreeSet<ParticipantId>,
+    pub(crate) participants: BTreeMap<ParticipantId, ParticipantState>,
+    /// Participants deleted from the meeting. They cannot join again.
+    pub(crate) deleted_participants: BTreeSet<ParticipantId>,
     pub(crate) pinned: Option<PeerId>,
     pub(crate) tracks: Tracks,
-    /// Peers of this session that have left, in case they come back.
-    pub(crate) gone: BTreeMap<PeerId, Gone>,
+    /// Peers of this session that have left. They may return.
+    pub(crate) departed: BTreeMap<PeerId, Departed>,
     latest: Latest,
-    /// What was too much for one input.
+    /// Work that exceeds the cost limit of one input.
     pub(crate) work: Work,
-    /// How much was looked at, peers apart.
-    pub(crate) steps: Steps,
-    /// How much the last input has cost.
+    /// Cost of the work done so far, without lookups in [`Peers`], which has its own counter.
+    pub(crate) cost_units: CostCounter,
+    /// Cost of the last input.
     cost: usize,
-    /// What was refused because it was too often or too much, by event and code.
+    /// Number of requests rejected for rate or size, by event and code.
     refused: BTreeMap<(&'static str, i32), u64>,
     deadlines: BTreeSet<(Monotonic, Deadline)>,
     detached: BTreeSet<ConnectionId>,
     count_due: bool,
-    connected_due: bool,
-    /// The list of those who wait was told a moment ago; and whether it has changed since.
-    list_told: Option<bool>,
-    pub(crate) door: Door,
+    breakout_update_due: bool,
+    /// `Some` within the push interval of the waiting list; `true` when the list has changed since
+    /// the last push.
+    waiting_list_pushed: Option<bool>,
+    pub(crate) admission: Admission,
 }
 
-/// What can be refused.
+/// Result of a handler.
 pub(crate) type Outcome = Result<(), Refusal>;
 
-/// Why sockets close whose peers were thrown out, if their clients do not close them.
-const REMOVED: Closing = Closing::Final("you are no longer in this meeting");
-/// Why sockets close when the server stops.
-const RESTARTS: Closing = Closing::Again("the server restarts");
+/// Close reason for removed peers whose clients do not close the socket themselves.
+const REMOVED: CloseReason = CloseReason::Final("you are no longer in this meeting");
+/// Close reason when the server shuts down.
+const RESTARTING: CloseReason = CloseReason::Reconnect("the server is restarting");
+
 impl Room {
-    /// Opens the room of a meeting as the records left it. Peers that were inside when the server
-    /// stopped have the grace period to come back.
-    pub fn open(meeting: Meeting, limits: Limits, past: Past, at: &mut At<'_>) -> Self {
-        let (mut latest_ms, mut latest_id) = (past.latest_ms(), Uuid::nil());
+    /// Restores the room of a meeting from its records. Peers that were joined when the server
+    /// stopped can reconnect within the grace period.
+    pub fn open(
+        meeting: Meeting,
+        limits: Limits,
+        saved: PersistedState,
+        context: &mut InputContext<'_>,
+    ) -> Self {
+        let (mut latest_ms, mut latest_id) = (saved.latest_ms(), Uuid::nil());
         let mut stages = BTreeMap::new();
-        let (mut people, mut polls, mut stores) = (
-            BTreeMap::<ParticipantId, Standing>::new(),
+        let (mut participants, mut polls, mut stores) = (
+            BTreeMap::<ParticipantId, ParticipantState>::new(),
             Polls::default(),
             Stores::default(),
         );
-        for (kind, key, value) in past.entries {
+        for (kind, key, value) in saved.entries {
             match kind {
                 EntryKind::Poll => {
                     latest_id = latest_id.max(polls.restore(&value).unwrap_or_default());
@@ -156,31 +165,33 @@ impl Room {
                     stages.insert(key, stage.unwrap_or(StageType::OffStage));
                 }
                 EntryKind::Admitted | EntryKind::Permissions => {
-                    let Ok(person) = key.parse() else { continue };
-                    let standing = people.entry(person).or_default();
+                    let Ok(participant) = key.parse() else {
+                        continue;
+                    };
+                    let state = participants.entry(participant).or_default();
                     if kind == EntryKind::Admitted {
-                        standing.admitted = true;
+                        state.admitted = true;
                     } else if let Ok(patch) = PresetUpdates::decode(value.as_slice()) {
-                        standing.patch = patch;
+                        state.patch = patch;
                     }
                 }
             }
         }
-        let said = past.chat.iter().map(|message| message.id);
-        let latest_id = said.fold(latest_id, Ord::max);
-        // The clock may be behind that of the server which has written the records.
+        let message_ids = saved.chat.iter().map(|message| message.id);
+        let latest_id = message_ids.fold(latest_id, Ord::max);
+        // The clock may be behind that of the server that wrote the records.
         let latest_ms = latest_ms.max(time::time_of(latest_id));
-        let now_ms = at.now_ms.max(latest_ms.saturating_add(1));
+        let now_ms = context.now_ms.max(latest_ms.saturating_add(1));
         let now = Moment {
             now_ms,
-            monotonic: at.monotonic,
+            monotonic: context.monotonic,
         };
-        let live = past.session.is_some();
+        let live = saved.session.is_some();
         let next = |ids: &mut dyn FnMut(i64) -> Uuid| session::next(ids(now_ms), now_ms, &meeting);
-        let record = past.session.unwrap_or_else(|| next(&mut *at.ids));
-        let mut chat = Chat::new(past.chat, &limits);
-        (chat.stored.bytes, chat.stored.full) = (past.chat_bytes, past.chat_full);
-        let left_ms = past.peers.iter().filter_map(|peer| peer.left_ms).max();
+        let record = saved.session.unwrap_or_else(|| next(&mut *context.ids));
+        let mut chat = Chat::new(saved.chat, &limits);
+        (chat.stored.bytes, chat.stored.full) = (saved.chat_bytes, saved.chat_full);
+        let left_ms = saved.peers.iter().filter_map(|peer| peer.left_ms).max();
         let left_ms = left_ms.unwrap_or(record.started_ms);
         let longest_ms = limits.grace_ms.max(meeting.keep_alive_ms);
         let mut room = Self {
@@ -200,148 +211,157 @@ impl Room {
             peers: Peers::default(),
             polls,
             stores,
-            people,
-            removed: BTreeSet::new(),
+            participants,
+            deleted_participants: BTreeSet::new(),
             pinned: None,
             tracks: Tracks::default(),
-            gone: BTreeMap::new(),
+            departed: BTreeMap::new(),
             work: Work::default(),
-            steps: Steps::default(),
+            cost_units: CostCounter::default(),
             cost: 0,
             refused: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             detached: BTreeSet::new(),
             count_due: false,
-            connected_due: false,
-            list_told: None,
-            door: Door::Open,
+            breakout_update_due: false,
+            waiting_list_pushed: None,
+            admission: Admission::Open,
         };
-        for record in &past.peers {
+        for record in &saved.peers {
             if record.left_ms.is_some() {
-                room.gone.insert(record.peer, Gone::of(record));
+                room.departed.insert(record.peer, Departed::of(record));
                 continue;
             }
-            let lost_ms = past
+            let lost_ms = saved
                 .last_alive_ms
                 .clamp(record.entered_ms, now_ms.max(record.entered_ms));
             let lost = now.past(lost_ms, longest_ms);
             let stage = stages.get(&record.peer.to_string()).copied();
-            let seat = room.peers.add(Peer::restored(record, stage, lost));
+            let slot = room.peers.add(Peer::restored(record, stage, lost));
             let until = now.monotonic.after(room.limits.grace_ms);
-            room.at(until, Deadline::Grace(seat));
+            room.schedule(until, Deadline::Grace(slot));
         }
         if room.peers.is_empty() {
-            room.session_is_empty();
+            room.session_became_empty();
         }
         room
     }
 
-    /// Takes one input and appends what is to be done.
-    pub fn handle(&mut self, at: &mut At<'_>, input: Input, out: &mut Vec<Output>) {
-        let begun = out.len();
-        let steps = self.steps.count() + self.peers.steps.count();
-        let turn = &mut Turn {
-            now_ms: at.now_ms.max(self.latest.now_ms),
-            monotonic: at.monotonic,
+    /// Handles one input and appends the resulting outputs to `out`.
+    pub fn handle(&mut self, context: &mut InputContext<'_>, input: Input, out: &mut Vec<Output>) {
+        let start = out.len();
+        let cost_units = self.cost_units.count() + self.peers.cost_units.count();
+        let step = &mut Step {
+            now_ms: context.now_ms.max(self.latest.now_ms),
+            monotonic: context.monotonic,
             last_id: self.latest.id,
-            ids: &mut *at.ids,
+            ids: &mut *context.ids,
             out: &mut *out,
         };
-        if self.door == Door::Suspended {
-            // Sockets close now, and nobody has left.
+        if self.admission == Admission::Suspended {
+            // Sockets are closed, but no peer leaves.
             match input {
                 Input::Command { ticket, .. } => {
-                    turn.emit(Output::Answer(ticket, Answer::NoSession));
+                    step.emit(Output::Answer(ticket, Answer::NoSession));
                 }
-                Input::Opened { connection, .. } => turn.emit(Output::Close {
+                Input::Opened { connection, .. } => step.emit(Output::Close {
                     connection,
-                    closing: RESTARTS,
+                    closing: RESTARTING,
                 }),
                 _ => {}
             }
             return;
         }
-        let mut slice = self.slice(turn);
+        let mut slice = self.start_slice(step);
         match input {
-            Input::Opened { connection, who } => self.opened(turn, connection, *who),
-            Input::Frame { connection, bytes } => self.frame(turn, connection, bytes),
+            Input::Opened {
+                connection,
+                profile,
+            } => self.socket_opened(step, connection, *profile),
+            Input::Frame { connection, bytes } => self.frame(step, connection, bytes),
             Input::Closed {
                 connection,
-                goodbye,
-            } => self.closed(turn, connection, goodbye),
-            Input::Command { ticket, command } => self.command(turn, ticket, command),
-            Input::Media { order, outcome } => self.media_answered(turn, order, outcome),
-            Input::Freed {
+                leaving,
+            } => self.socket_closed(step, connection, leaving),
+            Input::Command { ticket, command } => self.command(step, ticket, command),
+            Input::Media { order, outcome } => self.media_answered(step, order, outcome),
+            Input::TransportFreed {
                 peer,
                 publishes,
                 transport,
-            } => self.transport_freed(turn, peer, publishes, &transport),
-            Input::Speaking(speakers) => self.spoken(turn, &speakers),
+            } => self.transport_freed(step, peer, publishes, &transport),
+            Input::ActiveSpeakers(speakers) => self.speakers_updated(step, &speakers),
             Input::Tick => {}
         }
-        self.tick(turn, &mut slice);
+        self.tick(step, &mut slice);
         self.latest = Latest {
-            now_ms: turn.now_ms,
-            id: turn.last_id,
+            now_ms: step.now_ms,
+            id: step.last_id,
         };
-        // Nobody is told of a change before it is kept, in whatever order handlers come to it.
-        out[begun..].sort_by_key(|output| !matches!(output, Output::Keep(_)));
-        let steps = self.steps.count() + self.peers.steps.count() - steps;
-        self.cost = steps + out[begun..].iter().map(Output::steps).sum::<usize>();
+        // Records come first: no client may learn of a change before it is persisted.
+        out[start..].sort_by_key(|output| !matches!(output, Output::Persist(_)));
+        let cost_units = self.cost_units.count() + self.peers.cost_units.count() - cost_units;
+        self.cost = cost_units + out[start..].iter().map(Output::cost_units).sum::<usize>();
     }
 
-    /// What the last input has cost, in steps: each peer, message, key or poll that was looked at is
-    /// one, and so are each field of a request, each receiver of a frame, each record, and each 256
-    /// bytes of these. A step takes about a tenth of a microsecond.
+    /// Cost of the last input, in cost units. One unit is charged for each peer, message, key or
+    /// poll visited, each field of a request, each receiver of a frame and each record, and for
+    /// every 256 bytes of frames and records. A unit takes about 0.1 µs.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// What was refused since this was asked last, because it came too often (429) or was too much
-    /// (413): the name of the event, or `any` where frames of all kinds were too many, the code, and
-    /// how often. For metrics.
+    /// Takes the number of requests rejected for their rate (429) or size (413) since the last
+    /// call, by event name and code. The event is `any` when a peer sent too many frames of all
+    /// kinds. For metrics.
     pub fn take_refused(&mut self) -> impl Iterator<Item = (&'static str, i32, u64)> + use<> {
         let refused = std::mem::take(&mut self.refused).into_iter();
         refused.map(|((event, code), count)| (event, code, count))
     }
 
-    /// What an input may cost at most, in these steps. More is done in slices.
-    pub fn most_cost(&self) -> usize {
+    /// Upper bound of the cost of one input, in cost units. Larger work is done in slices.
+    pub fn max_cost(&self) -> usize {
         let limits = &self.limits;
         let peers = self.peers.len().max(1);
         let reads = limits.chat_held + limits.store_keys + limits.polls + limits.reply_bytes / 128;
-        // A frame, and what it becomes for others, for who sent it, and in the records.
-        let frame = MOST_FIELDS + 2 * peers + 3 * limits.frame_bytes / STEP_BYTES;
-        // What a frame asks for, timers and a search each get a slice, with what they end in.
-        3 * limits.slice_steps + frame + reads + 200 * peers
+        // The frame itself, the pushes and the reply that it causes, and its records.
+        let frame = MAX_FIELDS + 2 * peers + 3 * limits.frame_bytes / BYTES_PER_COST_UNIT;
+        // One slice each for the work that a frame requests, for timers and for a search, with the
+        // final item of each.
+        3 * limits.slice_cost + frame + reads + 200 * peers
     }
 
-    /// The time of what the room has recorded last, Unix milliseconds: no record has a later one.
+    /// Latest time that the room has recorded, in Unix milliseconds. No record has a later time.
     pub fn latest_ms(&self) -> i64 {
         self.latest.now_ms
     }
 
-    /// When to call with [`Input::Tick`] at the latest.
-    pub fn wake_at(&self) -> Option<Monotonic> {
+    /// Time by which [`Input::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
         let next = self.deadlines.first();
-        let next = next.filter(|_| self.door != Door::Suspended);
+        let next = next.filter(|_| self.admission != Admission::Suspended);
         let next = next.map(|(at, _)| *at);
         next.map(|at| self.work.paused_until.map_or(at, |until| at.max(until)))
     }
 
-    /// Nobody is connected and no session is live, or the room was suspended: it may be dropped.
-    pub fn is_over(&self) -> bool {
+    /// Whether the room may be dropped: no peer is connected and no session is live, or the room
+    /// was suspended.
+    pub fn is_finished(&self) -> bool {
         let empty = self.peers.is_empty() && self.detached.is_empty();
-        self.door == Door::Suspended || (empty && !self.session.live)
+        self.admission == Admission::Suspended || (empty && !self.session.live)
     }
 
-    fn frame(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, bytes: Bytes) {
-        let Some(seat) = self.peers.seat_at(connection) else {
+    fn frame(&mut self, step: &mut Step<'_>, connection: ConnectionId, bytes: Bytes) {
+        let Some(slot) = self.peers.slot_by_connection(connection) else {
             return;
         };
-        // Whatever it holds, a frame counts.
+        // Malformed frames count towards the rate as well.
         let rate = self.limits.frames;
-        let in_time = self.peers.left(seat).frames.take(rate, turn.monotonic);
+        let within_rate = self
+            .peers
+            .allowances(slot)
+            .frames
+            .take(rate, step.monotonic);
         let size = bytes.len();
         let request = if size > self.limits.frame_bytes {
             Err(Refusal::new(413, "this frame is too large"))
@@ -350,23 +370,23 @@ impl Room {
         };
         let request = match request {
             Ok(request) => request,
-            Err(refusal) if in_time => {
-                return turn.send(vec![connection], error_frame(None, &refusal));
+            Err(refusal) if within_rate => {
+                return step.send(vec![connection], error_frame(None, &refusal));
             }
-            // Nobody waits for an answer to what cannot be read.
+            // A frame that cannot be decoded gets no reply beyond the rate.
             Err(_) => return,
         };
         let id = request.id.as_deref();
-        let refused = if !in_time {
+        let refused = if !within_rate {
             let refusal = Refusal::new(429, "too many messages: slow down");
             *self.refused.entry(("any", refusal.code)).or_default() += 1;
             error_frame(id, &refusal)
-        } else if let Err(refusal) = self.request(turn, (seat, connection), &request, size) {
+        } else if let Err(refusal) = self.request(step, (slot, connection), &request, size) {
             if matches!(refusal.code, 413 | 429) {
                 let name = event::name(request.event).unwrap_or("unknown");
                 *self.refused.entry((name, refusal.code)).or_default() += 1;
             }
-            // The media plane has an error of its own.
+            // The media plane has its own error event.
             if request.event >> 24 == 3 {
                 media_error(request.event, id, &refusal)
             } else {
@@ -375,14 +395,15 @@ impl Room {
         } else {
             return;
         };
-        turn.send(vec![connection], refused);
+        step.send(vec![connection], refused);
     }
 
-    /// Every request goes through the table of events. What is not in it is refused, never ignored.
+    /// Dispatches a request through the table of events. Events outside the table are rejected,
+    /// never ignored.
     fn request(
         &mut self,
-        turn: &mut Turn<'_>,
-        (seat, connection): (Seat, ConnectionId),
+        step: &mut Step<'_>,
+        (slot, connection): (Slot, ConnectionId),
         request: &Request,
         size: usize,
     ) -> Outcome {
@@ -391,7 +412,7 @@ impl Room {
             let name = event::name(number).unwrap_or("unknown");
             return Err(Refusal::new(
                 501,
-                format!("this server does not take the event {number} ({name}) from clients"),
+                format!("clients may not send the event {number} ({name})"),
             ));
         };
         if size > rule.frame_bytes {
@@ -403,94 +424,100 @@ impl Room {
                 ),
             ));
         }
-        let left = self.peers.left(seat);
-        if let Some((left, rate, refusal)) = rule.rate.spent_first(left, &self.limits) {
-            left.spend(rate, turn.monotonic, refusal)?;
+        let allowances = self.peers.allowances(slot);
+        let upfront = rule.rate.upfront_allowance(allowances, &self.limits);
+        if let Some((allowance, rate, refusal)) = upfront {
+            allowance.spend(rate, step.monotonic, refusal)?;
         }
-        let asked = RequestContext {
-            seat,
+        let ctx = RequestContext {
+            slot,
             connection,
             request,
             rule,
-            elements: rule.elements.most(self.peers.len()),
-            fields: Cell::new(0),
+            max_fields: rule.fields.max(self.peers.len()),
+            field_count: Cell::new(0),
         };
-        let outcome = (rule.handler)(self, turn, &asked);
-        self.steps.add(asked.fields.get());
+        let outcome = (rule.handler)(self, step, &ctx);
+        self.cost_units.add(ctx.field_count.get());
         outcome
     }
 
-    fn command(&mut self, turn: &mut Turn<'_>, ticket: Ticket, command: Command) {
+    fn command(&mut self, step: &mut Step<'_>, ticket: Ticket, command: Command) {
         let answer = match command {
-            Command::Who => {
-                let here = |peer: &Peer| peer.is_inside() && !peer.removed;
-                let inside = self.peers.iter().filter(|(_, peer)| here(peer));
-                let present = inside.map(|(_, peer)| peer.present()).collect();
+            Command::ListPeers => {
+                let is_present = |peer: &Peer| peer.has_joined() && !peer.removed;
+                let joined = self.peers.iter().filter(|(_, peer)| is_present(peer));
+                let present = joined.map(|(_, peer)| peer.snapshot()).collect();
                 let session = self.session.live.then(|| self.session.record.clone());
-                Answer::Who(session, present)
+                Answer::Peers(session, present)
             }
-            Command::Present(people) => {
-                let here = self.here_among(&people);
+            Command::FindPeers(participants) => {
+                let here = self.present_peers_of(&participants);
                 let present = here
                     .iter()
-                    .map(|seat| self.peers[*seat].present())
+                    .map(|slot| self.peers[*slot].snapshot())
                     .collect();
                 let session = self.session.live.then(|| self.session.record.clone());
-                Answer::Who(session, present)
+                Answer::Peers(session, present)
             }
-            Command::Kick(people) => self.kick_people(turn, &people),
-            Command::KickPresent(people) => self.kick_present(turn, people),
-            Command::KickAll => self.kick_everybody(turn),
-            Command::Mute(people) => self.mute_people(turn, &people),
-            Command::MuteAll { allow_unmute } => self.mute_everybody(turn, allow_unmute),
-            Command::Poll(poll) => self.poll_from_outside(turn, poll),
-            Command::Removed { participant, drop } => self.remove_person(turn, participant, drop),
-            Command::Changed(meeting) => {
-                // Two changes may be told in the other order.
+            Command::Kick(participants) => self.kick_participants(step, &participants),
+            Command::KickIfPresent(participants) => self.kick_if_present(step, participants),
+            Command::KickAll => self.kick_all_peers(step),
+            Command::Mute(participants) => self.mute_participants(step, &participants),
+            Command::MuteAll { allow_unmute } => self.mute_all_participants(step, allow_unmute),
+            Command::Poll(poll) => self.create_poll_from_api(step, poll),
+            Command::ParticipantDeleted { participant, drop } => {
+                self.participant_deleted(step, participant, drop)
+            }
+            Command::MeetingUpdated(meeting) => {
+                // Updates may arrive out of order.
                 if meeting.version >= self.meeting.version {
                     self.meeting = meeting;
                     if let Some(since) = self.session.empty_since {
                         let due = since.monotonic.after(self.meeting.keep_alive_ms);
-                        self.at(due, Deadline::Empty);
+                        self.schedule(due, Deadline::SessionEmpty);
                     }
                 }
                 Answer::Done
             }
-            Command::Gone => self.gone_for_good(turn),
+            Command::MeetingDeleted => self.meeting_deleted(step),
             Command::Push { event, payload } => {
-                let inside = self.peers.sockets(Peer::is_inside);
+                let joined = self.peers.sockets(Peer::has_joined);
                 let envelope = parlor_protocol::signal::Envelope {
                     event,
                     id: None,
                     payload: Some(payload),
                     metadata: None,
                 };
-                turn.send(inside, envelope.encode_to_vec().into());
+                step.send(joined, envelope.encode_to_vec().into());
                 Answer::Done
             }
-            Command::Transfer { meeting, people } => self.transfer(turn, meeting, people),
+            Command::Transfer {
+                meeting,
+                participants,
+            } => self.transfer(step, meeting, participants),
             Command::ChatFull(full) => {
                 self.chat.stored.full = full;
                 Answer::Done
             }
             Command::Suspend => {
-                self.finish_removals(turn);
+                self.finish_removals(step);
                 for connection in self.peers.sockets(|_| true) {
-                    turn.emit(Output::Close {
+                    step.emit(Output::Close {
                         connection,
-                        closing: RESTARTS,
+                        closing: RESTARTING,
                     });
                 }
                 for connection in std::mem::take(&mut self.detached) {
-                    turn.emit(Output::Close {
+                    step.emit(Output::Close {
                         connection,
                         closing: REMOVED,
                     });
                 }
-                self.door = Door::Suspended;
+                self.admission = Admission::Suspended;
                 Answer::Done
             }
         };
-        turn.emit(Output::Answer(ticket, answer));
+        step.emit(Output::Answer(ticket, answer));
     }
 }

@@ -1,6 +1,7 @@
-//! Who is there: sockets, joining, leaving, coming back (docs/spec/signalling.md 1.5, 6.2 to 6.4).
+//! The roster: connecting, joining, leaving and reconnecting (docs/spec/signalling.md 1.5, 6.2 to
+//! 6.4).
 
-mod sight;
+mod visibility;
 
 use parlor_protocol::preset::{MediaPermission, Permissions, ViewType};
 use parlor_protocol::signal::event;
@@ -9,13 +10,15 @@ use parlor_protocol::signal::socket::room::{
     RoomInfoResponse, RoomPeersInfoRequest, StageType,
 };
 
-use crate::input::{ConnectionId, Newcomer};
-use crate::output::{Closing, EntryKind, MediaOrder, Output, Record, Refusal};
-use crate::peer::{MediaState, Peer, Place, Seat, Stay, sees};
+use crate::input::{ConnectionId, PeerProfile};
+use crate::output::{CloseReason, EntryKind, MediaOrder, Output, Record, Refusal};
+use crate::peer::{Attendance, MediaState, Peer, PeerState, Slot, can_see};
 use crate::permissions::patched;
-use crate::room::{Act, Deadline, Door, Gone, Monotonic, Outcome, RequestContext, Room, Turn};
+use crate::room::{
+    Admission, Deadline, Departed, Monotonic, Outcome, RequestContext, Room, Step, Task,
+};
 
-/// `RoomPeersInfoResponse` of peers that are encoded already: the same on the wire.
+/// `RoomPeersInfoResponse` with peers that are already encoded. Identical on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Roster {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -23,391 +26,409 @@ struct Roster {
 }
 
 impl Room {
-    /// A socket opened: of somebody new, or of a peer that comes back.
-    pub(crate) fn opened(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, who: Newcomer) {
-        let seat = match self.seat_for(turn, who) {
-            Ok(seat) => seat,
+    /// Handles an opened socket, of a new or a reconnecting peer.
+    pub(crate) fn socket_opened(
+        &mut self,
+        step: &mut Step<'_>,
+        connection: ConnectionId,
+        profile: PeerProfile,
+    ) {
+        let slot = match self.slot_for(step, profile) {
+            Ok(slot) => slot,
             Err(closing) => {
-                turn.emit(Output::Close {
+                step.emit(Output::Close {
                     connection,
                     closing,
                 });
                 return;
             }
         };
-        if let Some(old) = self.peers.connect(seat, connection) {
-            let closing = Closing::Final("this peer has another socket");
-            turn.emit(Output::Close {
+        if let Some(old) = self.peers.connect(slot, connection) {
+            let closing = CloseReason::Final("this peer has connected with another socket");
+            step.emit(Output::Close {
                 connection: old,
                 closing,
             });
         }
-        match self.peers[seat].place {
-            // Its client joins again by itself, or is not inside as far as it knows.
-            Place::Inside => self.grace(turn, seat),
-            // It may have missed that it was let in.
-            Place::Invited => self.invite(turn, seat),
-            Place::Lobby | Place::Waiting | Place::Rejected => {}
+        match self.peers[slot].state {
+            // The client either joins again by itself or assumes that the peer has not joined.
+            PeerState::Joined => self.start_grace_period(step, slot),
+            // It may have missed the push.
+            PeerState::Admitted => self.push_admitted(step, slot),
+            PeerState::Connected | PeerState::Waiting | PeerState::Rejected => {}
         }
     }
 
-    /// The seat of a peer that comes back, or one for somebody new.
-    fn seat_for(&mut self, turn: &mut Turn<'_>, who: Newcomer) -> Result<Seat, Closing> {
-        // Their token was checked before the meeting was deleted.
-        if self.door == Door::Deleted {
-            return Err(Closing::Final("this meeting is gone"));
+    /// Returns the slot of a reconnecting peer, or a slot for a new one.
+    fn slot_for(&mut self, step: &mut Step<'_>, profile: PeerProfile) -> Result<Slot, CloseReason> {
+        // The token was verified before the meeting was deleted.
+        if self.admission == Admission::Deleted {
+            return Err(CloseReason::Final("this meeting was deleted"));
         }
-        let (left, rate) = (self.peers.left_of(who.participant), self.limits.openings);
-        if !left.openings.take(rate, turn.monotonic) {
-            return Err(Closing::Again("this person connects too often"));
+        let (allowances, rate) = (
+            self.peers.allowances_of(profile.participant),
+            self.limits.openings,
+        );
+        if !allowances.openings.take(rate, step.monotonic) {
+            return Err(CloseReason::Reconnect(
+                "this participant connects too often",
+            ));
         }
-        let theirs = Closing::Final("this peer id is somebody else's");
-        let permissions = self.permissions_of(&who);
-        if let Some(seat) = self.peers.seat_of(who.peer) {
-            if self.peers[seat].user() != who.participant {
-                return Err(theirs);
+        let id_taken = CloseReason::Final("this peer id belongs to another participant");
+        let permissions = self.permissions_of(&profile);
+        if let Some(slot) = self.peers.slot_of(profile.peer) {
+            if self.peers[slot].participant_id() != profile.participant {
+                return Err(id_taken);
             }
-            if self.peers[seat].removed {
-                // It comes back before everything of it is gone.
-                self.thrown_out(turn, seat);
-                return self.new_seat(turn, who, permissions);
+            if self.peers[slot].removed {
+                // It reconnects before its removal has finished.
+                self.finish_removal(step, slot);
+                return self.new_slot(step, profile, permissions);
             }
-            self.turn_into(turn, seat, |peer| {
-                (peer.permissions, peer.who) = (permissions, who);
+            self.update_peer(step, slot, |peer| {
+                (peer.permissions, peer.profile) = (permissions, profile);
             });
-            let peer = &mut self.peers[seat];
-            peer.reopened = peer.is_inside().then_some(turn.monotonic);
-            // Its older socket may still be open, and is closed now.
-            peer.absent.get_or_insert(turn.moment());
-            return Ok(seat);
+            let peer = &mut self.peers[slot];
+            peer.reopened_at = peer.has_joined().then_some(step.monotonic);
+            // Its previous socket may still be open, and is closed now.
+            peer.absent_since.get_or_insert(step.moment());
+            return Ok(slot);
         }
-        self.new_seat(turn, who, permissions)
+        self.new_slot(step, profile, permissions)
     }
 
-    /// A seat for somebody new, or who has left before.
-    fn new_seat(
+    /// Adds a peer that is new or has left before.
+    fn new_slot(
         &mut self,
-        turn: &Turn<'_>,
-        who: Newcomer,
+        step: &Step<'_>,
+        profile: PeerProfile,
         permissions: Permissions,
-    ) -> Result<Seat, Closing> {
+    ) -> Result<Slot, CloseReason> {
         if self.peers.len() >= self.limits.peers {
-            return Err(Closing::Final("this meeting is full"));
+            return Err(CloseReason::Final("this meeting is full"));
         }
-        if self.peers.seats_of(who.participant).len() >= self.limits.peers_per_person {
-            return Err(Closing::Final("this person is here too often"));
+        if self.peers.slots_of(profile.participant).len() >= self.limits.peers_per_participant {
+            return Err(CloseReason::Final("this participant has too many peers"));
         }
-        let mut peer = Peer::new(who, permissions, turn.now_ms);
-        if let Some(gone) = self.gone.get(&peer.id()) {
-            if gone.participant != peer.user() {
-                return Err(Closing::Final("this peer id is somebody else's"));
+        let mut peer = Peer::new(profile, permissions, step.now_ms);
+        if let Some(departed) = self.departed.get(&peer.id()) {
+            if departed.participant != peer.participant_id() {
+                return Err(CloseReason::Final(
+                    "this peer id belongs to another participant",
+                ));
             }
-            // It goes on with what it had: a session has one record of each peer.
-            peer.created_ms = gone.created_ms;
-            peer.stay = Some(gone.stay);
+            // Continues its earlier attendance: a session has one record for each peer.
+            peer.created_ms = departed.created_ms;
+            peer.attendance = Some(departed.attendance);
         }
         Ok(self.peers.add(peer))
     }
 
-    fn permissions_of(&self, who: &Newcomer) -> Permissions {
-        match self.people.get(&who.participant) {
-            Some(standing) => patched(&who.permissions, &standing.patch),
-            None => who.permissions.clone(),
+    fn permissions_of(&self, profile: &PeerProfile) -> Permissions {
+        match self.participants.get(&profile.participant) {
+            Some(state) => patched(&profile.permissions, &state.patch),
+            None => profile.permissions.clone(),
         }
     }
 
-    /// A socket is gone.
-    pub(crate) fn closed(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, goodbye: bool) {
+    /// Handles a closed socket.
+    pub(crate) fn socket_closed(
+        &mut self,
+        step: &mut Step<'_>,
+        connection: ConnectionId,
+        leaving: bool,
+    ) {
         if self.forget_detached(connection) {
             return;
         }
-        let Some(seat) = self.peers.seat_at(connection) else {
+        let Some(slot) = self.peers.slot_by_connection(connection) else {
             return;
         };
-        self.peers.disconnect(seat);
-        let peer = &mut self.peers[seat];
-        peer.lost = Some(turn.monotonic);
-        peer.absent.get_or_insert(turn.moment());
-        // Those who have not joined keep their transports over a gap as well.
-        if goodbye || peer.place == Place::Rejected {
-            self.depart(turn, seat, false);
+        self.peers.disconnect(slot);
+        let peer = &mut self.peers[slot];
+        peer.disconnected_at = Some(step.monotonic);
+        peer.absent_since.get_or_insert(step.moment());
+        // Peers that have not joined keep their transports through a reconnect as well.
+        if leaving || peer.state == PeerState::Rejected {
+            self.depart(step, slot, false);
         } else {
-            self.grace(turn, seat);
+            self.start_grace_period(step, slot);
         }
     }
 
-    /// The peer has the grace period from now on.
-    fn grace(&mut self, turn: &Turn<'_>, seat: Seat) {
-        let until = turn.monotonic.after(self.limits.grace_ms);
-        self.at(until, Deadline::Grace(seat));
+    /// Starts the peer's grace period.
+    fn start_grace_period(&mut self, step: &Step<'_>, slot: Slot) {
+        let until = step.monotonic.after(self.limits.grace_ms);
+        self.schedule(until, Deadline::Grace(slot));
     }
 
-    /// The grace of a peer is over, unless it came back.
-    pub(crate) fn grace_over(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let Some(peer) = self.peers.get(seat) else {
+    /// Handles the end of a grace period, unless the peer has reconnected.
+    pub(crate) fn grace_period_expired(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        // What happened later has a later deadline.
-        let over = |since: Monotonic| since.after(self.limits.grace_ms) <= turn.monotonic;
-        match (peer.lost, peer.place) {
+        // Later events have their own deadlines.
+        let over = |since: Monotonic| since.after(self.limits.grace_ms) <= step.monotonic;
+        match (peer.disconnected_at, peer.state) {
             (Some(lost), _) => {
                 if over(lost) {
-                    self.depart(turn, seat, true);
+                    self.depart(step, slot, true);
                 } else {
                     let until = lost.after(self.limits.grace_ms);
-                    self.at(until, Deadline::Grace(seat));
+                    self.schedule(until, Deadline::Grace(slot));
                 }
             }
-            (None, Place::Inside) if peer.reopened.is_some_and(over) => {
-                self.leave(turn, seat);
-                self.free_media(turn, seat, true);
+            (None, PeerState::Joined) if peer.reopened_at.is_some_and(over) => {
+                self.leave(step, slot);
+                self.free_media(step, slot, true);
             }
-            (None, Place::Rejected)
-                if peer.rejected.after(self.limits.rejected_ms) <= turn.monotonic =>
+            (None, PeerState::Rejected)
+                if peer.rejected_at.after(self.limits.rejected_ms) <= step.monotonic =>
             {
                 if let Some(connection) = peer.connection {
-                    let closing = Closing::Final("you were not let in");
-                    turn.emit(Output::Close {
+                    let closing = CloseReason::Final("you were not admitted");
+                    step.emit(Output::Close {
                         connection,
                         closing,
                     });
                 }
-                self.depart(turn, seat, false);
+                self.depart(step, slot, false);
             }
             (None, _) => {}
         }
     }
 
-    /// `joinRoom`: idempotent, because clients join again after every reconnect.
-    pub(crate) fn join(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let request: JoinRoomRequest = asked.message()?;
-        let seat = asked.seat;
-        self.may_join(seat)?;
-        if let Some(asked) = request.peer {
-            self.name_before_join(seat, &asked);
+    /// `joinRoom`. Idempotent, because clients join again after every reconnect.
+    pub(crate) fn join(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let request: JoinRoomRequest = ctx.message()?;
+        let slot = ctx.slot;
+        self.check_can_join(slot)?;
+        if let Some(info) = request.peer {
+            self.set_name_before_join(slot, &info);
         }
-        if !self.peers[seat].is_inside() {
-            if self.must_wait(seat) {
-                self.wait(turn, seat);
+        if !self.peers[slot].has_joined() {
+            if self.must_wait(slot) {
+                self.put_in_waiting_room(step, slot);
             } else {
-                // A client that joins for the first time leaves a row behind.
-                if self.peers[seat].stay.is_none() {
+                // The first join of a peer adds a row to the database.
+                if self.peers[slot].attendance.is_none() {
                     let rate = self.limits.new_peers;
-                    let refusal = "this person has come with too many clients";
-                    let left = &mut self.peers.left(seat).new_peers;
-                    left.spend(rate, turn.monotonic, refusal)?;
+                    let refusal = "this participant has joined with too many clients";
+                    let allowance = &mut self.peers.allowances(slot).new_peers;
+                    allowance.spend(rate, step.monotonic, refusal)?;
                 }
-                self.enter(turn, seat);
+                self.enter(step, slot);
             }
         }
-        let peer = &mut self.peers[seat];
-        (peer.reopened, peer.absent) = (None, None);
+        let peer = &mut self.peers[slot];
+        (peer.reopened_at, peer.absent_since) = (None, None);
         let peer = Some(peer.info());
-        asked.reply(turn, &PeerInfoResponse { peer });
+        ctx.reply(step, &PeerInfoResponse { peer });
         Ok(())
     }
 
-    /// Whether the peer may see what is inside: it is there, or would be at once if it joined.
-    pub(crate) fn looks_in(&self, seat: Seat) -> bool {
-        match self.peers[seat].place {
-            Place::Inside => true,
-            Place::Lobby => !self.must_wait(seat) && self.may_join(seat).is_ok(),
-            Place::Waiting | Place::Invited | Place::Rejected => false,
+    /// Whether the peer may see the room's contents: it has joined, or could join without waiting.
+    pub(crate) fn can_view_room(&self, slot: Slot) -> bool {
+        match self.peers[slot].state {
+            PeerState::Joined => true,
+            PeerState::Connected => !self.must_wait(slot) && self.check_can_join(slot).is_ok(),
+            PeerState::Waiting | PeerState::Admitted | PeerState::Rejected => false,
         }
     }
 
     /// The peer, if it has joined.
-    pub(crate) fn inside(&self, seat: Seat) -> Result<&Peer, Refusal> {
-        let peer = &self.peers[seat];
-        if peer.is_inside() {
+    pub(crate) fn joined_peer(&self, slot: Slot) -> Result<&Peer, Refusal> {
+        let peer = &self.peers[slot];
+        if peer.has_joined() {
             Ok(peer)
         } else {
             Err(Refusal::new(403, "join the meeting first"))
         }
     }
 
-    fn may_join(&self, seat: Seat) -> Outcome {
-        let peer = &self.peers[seat];
-        if peer.is_inside() {
+    fn check_can_join(&self, slot: Slot) -> Outcome {
+        let peer = &self.peers[slot];
+        if peer.has_joined() {
             return Ok(());
         }
-        if self.removed.contains(&peer.user()) {
+        if self.deleted_participants.contains(&peer.participant_id()) {
             return Err(Refusal::new(403, "this participant was deleted"));
         }
         if !self.meeting.active {
             return Err(Refusal::new(403, "this meeting is inactive"));
         }
-        if peer.place == Place::Rejected {
-            return Err(Refusal::new(403, "you were not let in"));
+        if peer.state == PeerState::Rejected {
+            return Err(Refusal::new(403, "you were not admitted"));
         }
         Ok(())
     }
 
-    /// Clients send the name that was set before the join.
-    fn name_before_join(&mut self, seat: Seat, asked: &PeerInfo) {
-        let longest = self.limits.name;
-        let peer = &mut self.peers[seat];
-        let name = asked.display_name.trim();
+    /// Takes the display name from a join request: clients send the name that was set before the
+    /// join.
+    fn set_name_before_join(&mut self, slot: Slot, info: &PeerInfo) {
+        let longest = self.limits.name_chars;
+        let peer = &mut self.peers[slot];
+        let name = info.display_name.trim();
         let good =
             !name.is_empty() && name.chars().count() <= longest && !name.contains(char::is_control);
-        if good && !peer.is_inside() && peer.permissions.can_edit_display_name {
+        if good && !peer.has_joined() && peer.permissions.can_edit_display_name {
             name.clone_into(&mut peer.name);
         }
     }
 
-    /// The peer is inside from now on.
-    fn enter(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        self.begin_session(turn);
-        self.peers.put(seat, Place::Inside);
-        let peer = &mut self.peers[seat];
+    /// Moves the peer into the meeting.
+    fn enter(&mut self, step: &mut Step<'_>, slot: Slot) {
+        self.begin_session(step);
+        self.peers.set_state(slot, PeerState::Joined);
+        let peer = &mut self.peers[slot];
         peer.stage = first_stage(peer);
-        let first = peer.stay.is_none();
-        let stay = peer.stay.get_or_insert(Stay {
-            joined_ms: turn.now_ms,
-            entered_ms: turn.now_ms,
+        let first = peer.attendance.is_none();
+        let attendance = peer.attendance.get_or_insert(Attendance {
+            joined_ms: step.now_ms,
+            entered_ms: step.now_ms,
             left_ms: None,
             consumed_ms: 0,
-            since: turn.monotonic,
+            since: step.monotonic,
         });
-        (stay.entered_ms, stay.left_ms) = (turn.now_ms, None);
-        stay.since = turn.monotonic;
+        (attendance.entered_ms, attendance.left_ms) = (step.now_ms, None);
+        attendance.since = step.monotonic;
         self.session.record.total += i64::from(first);
-        self.admit_media(turn, seat);
-        self.keep_peer(turn, seat);
-        if self.peers[seat].has_stage() {
-            self.keep_stage(turn, seat);
+        self.admit_media(step, slot);
+        self.persist_peer(step, slot);
+        if self.peers[slot].has_stage() {
+            self.persist_stage(step, slot);
         }
-        self.keep_session(turn);
+        self.persist_session(step);
         let info = PeerInfoResponse {
-            peer: Some(self.peers[seat].info()),
+            peer: Some(self.peers[slot].info()),
         };
-        turn.push_soon(self.peers.watching(seat), event::JOIN_ROOM, &info);
-        self.tell_connected_soon(turn);
-        if self.peers[seat].who.view == ViewType::Livestream {
-            self.count_soon(turn);
+        step.push_soon(self.peers.viewers_of(slot), event::JOIN_ROOM, &info);
+        self.schedule_breakout_update(step);
+        if self.peers[slot].profile.view == ViewType::Livestream {
+            self.schedule_viewer_count(step);
         }
-        if self.peers[seat].permissions.accept_waiting_requests {
-            self.privileged_entered(turn);
+        if self.peers[slot].permissions.accept_waiting_requests {
+            self.privileged_entered(step);
         }
     }
 
-    /// The peer is outside from now on; its socket may stay.
-    pub(crate) fn leave(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let was = self.peers[seat].place;
-        if was != Place::Inside {
-            self.peers[seat].media = MediaState::Out;
-            self.peers.put(seat, Place::Lobby);
-            if was == Place::Waiting {
-                self.waiting_list_changed(turn);
+    /// Moves the peer out of the meeting. It may keep its socket.
+    pub(crate) fn leave(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let was = self.peers[slot].state;
+        if was != PeerState::Joined {
+            self.peers[slot].media = MediaState::Idle;
+            self.peers.set_state(slot, PeerState::Connected);
+            if was == PeerState::Waiting {
+                self.waiting_list_changed(step);
             }
             return;
         }
-        let watching = self.peers.watching(seat);
-        let media_watching = self.media_watching(seat);
-        let had_media = self.peers[seat].media == MediaState::Complete;
-        self.peers[seat].media = MediaState::Out;
-        self.peers.put(seat, Place::Lobby);
-        let peer = &mut self.peers[seat];
+        let watching = self.peers.viewers_of(slot);
+        let media_watching = self.media_viewers_of(slot);
+        let had_media = self.peers[slot].media == MediaState::Ready;
+        self.peers[slot].media = MediaState::Idle;
+        self.peers.set_state(slot, PeerState::Connected);
+        let peer = &mut self.peers[slot];
         let info = peer.info();
-        peer.reopened = None;
+        peer.reopened_at = None;
         let asked_for_stage = peer.stage == StageType::RequestedStage;
         peer.stage = StageType::OffStage;
-        let (id, viewer) = (peer.id(), peer.who.view == ViewType::Livestream);
-        let left = peer.absent.take().unwrap_or_else(|| turn.moment());
-        if let Some(stay) = &mut peer.stay {
-            stay.left_ms = Some(left.now_ms);
-            // However the clock was set meanwhile.
-            let stayed_ms = left.monotonic.since(stay.since);
-            stay.consumed_ms += stayed_ms;
+        let (id, viewer) = (peer.id(), peer.profile.view == ViewType::Livestream);
+        let left = peer.absent_since.take().unwrap_or_else(|| step.moment());
+        if let Some(attendance) = &mut peer.attendance {
+            attendance.left_ms = Some(left.now_ms);
+            // Monotonic, so that clock changes do not matter.
+            let stayed_ms = left.monotonic.since(attendance.since);
+            attendance.consumed_ms += stayed_ms;
             self.session.record.consumed_ms += stayed_ms;
         }
         self.session.left = self.session.left.max(left);
         if self.pinned == Some(id) {
-            self.set_pinned(turn, None);
+            self.set_pinned(step, None);
         }
-        self.tracks.forget(seat);
+        self.tracks.forget(slot);
         self.tracks.forget_speaker(id);
-        self.keep_peer(turn, seat);
-        self.keep_entry(turn, EntryKind::Stage, id.to_string(), None);
-        self.keep_session(turn);
-        let gone = PeerInfoResponse { peer: Some(info) };
-        turn.push_soon(watching, event::LEAVE_ROOM, &gone);
+        self.persist_peer(step, slot);
+        self.persist_entry(step, EntryKind::Stage, id.to_string(), None);
+        self.persist_session(step);
+        let push = PeerInfoResponse { peer: Some(info) };
+        step.push_soon(watching, event::LEAVE_ROOM, &push);
         if had_media {
-            self.tell_media_left(turn, seat, media_watching);
+            self.push_media_left(step, slot, media_watching);
         }
         if asked_for_stage {
-            self.tell_stage_requests(turn);
+            self.push_stage_requests(step);
         }
         if viewer {
-            self.count_soon(turn);
+            self.schedule_viewer_count(step);
         }
-        self.tell_connected_soon(turn);
-        if self.peers.inside() == 0 {
-            self.session_is_empty();
+        self.schedule_breakout_update(step);
+        if self.peers.joined_count() == 0 {
+            self.session_became_empty();
         }
     }
 
-    /// The peer leaves; what is left of it is its time in the session. `away` when its client does
-    /// not know.
-    pub(crate) fn depart(&mut self, turn: &mut Turn<'_>, seat: Seat, away: bool) {
-        self.leave(turn, seat);
-        let Some(peer) = self.peers.remove(seat) else {
+    /// Removes the peer and keeps only its attendance. `client_offline` is whether the client has
+    /// lost its connection and does not know.
+    pub(crate) fn depart(&mut self, step: &mut Step<'_>, slot: Slot, client_offline: bool) {
+        self.leave(step, slot);
+        let Some(peer) = self.peers.remove(slot) else {
             return;
         };
-        self.tracks.depart(seat);
-        turn.emit(Output::Media(MediaOrder::Close {
+        self.tracks.depart(slot);
+        step.emit(Output::Media(MediaOrder::Close {
             peer: peer.id(),
-            away,
+            client_offline,
         }));
-        if let Some(stay) = peer.stay {
-            let gone = Gone {
-                participant: peer.user(),
+        if let Some(attendance) = peer.attendance {
+            let departed = Departed {
+                participant: peer.participant_id(),
                 created_ms: peer.created_ms,
-                stay,
+                attendance,
             };
-            self.gone.insert(peer.id(), gone);
+            self.departed.insert(peer.id(), departed);
         }
     }
 
-    /// Peers are thrown out: each is told by `event`, after which its client closes the socket. They
-    /// have none from now on; that they leave takes some slices if they are many.
-    pub(crate) fn throw_out(&mut self, turn: &mut Turn<'_>, seats: &[Seat], event: u32) {
-        // None of them hears of the others.
-        let sockets: Vec<ConnectionId> = seats
+    /// Removes peers. Each receives `event`, on which its client closes the socket. Their sockets
+    /// are detached at once; many removals take several slices to finish.
+    pub(crate) fn remove_peers(&mut self, step: &mut Step<'_>, slots: &[Slot], event: u32) {
+        // Detached first, so that they receive no pushes about each other.
+        let sockets: Vec<ConnectionId> = slots
             .iter()
-            .filter_map(|seat| self.peers.disconnect(*seat))
+            .filter_map(|slot| self.peers.disconnect(*slot))
             .collect();
         for socket in &sockets {
-            self.detach(turn, *socket);
+            self.detach(step, *socket);
         }
-        for seat in seats {
-            self.peers[*seat].removed = true;
+        for slot in slots {
+            self.peers[*slot].removed = true;
         }
-        self.remove_in_order(turn, seats.iter().copied().map(Act::ThrowOut));
-        turn.push(sockets, event, &());
+        self.run_removals(step, slots.iter().copied().map(Task::FinishRemoval));
+        step.push(sockets, event, &());
     }
 
-    /// A peer that was removed leaves, unless it has left already.
-    pub(crate) fn thrown_out(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        if let Some(peer) = self.peers.get(seat) {
-            let away = peer.lost.is_some();
-            self.depart(turn, seat, away);
+    /// Finishes the removal of a peer, unless it has already left.
+    pub(crate) fn finish_removal(&mut self, step: &mut Step<'_>, slot: Slot) {
+        if let Some(peer) = self.peers.get(slot) {
+            let client_offline = peer.disconnected_at.is_some();
+            self.depart(step, slot, client_offline);
         }
     }
 
-    fn keep_peer(&self, turn: &mut Turn<'_>, seat: Seat) {
-        if let Some(record) = self.peers[seat].record(self.session_id()) {
-            turn.keep(Record::Peer(record));
+    fn persist_peer(&self, step: &mut Step<'_>, slot: Slot) {
+        if let Some(record) = self.peers[slot].record(self.session_id()) {
+            step.persist(Record::Peer(record));
         }
     }
 
     /// `getRoomInfo`.
     #[expect(
         clippy::unnecessary_wraps,
-        reason = "handlers of the event table have one shape"
+        reason = "all handlers have the same signature"
     )]
-    pub(crate) fn room_info(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        // Before the first join nothing has started; clients keep the first time they are told.
+    pub(crate) fn room_info(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        // Clients keep the first start time they receive, so none is sent before the first join.
         let live = self.session.live;
         let started = i64::from(live) * self.session.record.started_ms / 1000;
         let room = RoomInfo {
@@ -417,24 +438,24 @@ impl Room {
             active_recordings: Vec::new(),
             room_uuid: live.then(|| self.session_id().to_string()),
         };
-        asked.reply(turn, &RoomInfoResponse { room: Some(room) });
+        ctx.reply(step, &RoomInfoResponse { room: Some(room) });
         Ok(())
     }
 
-    /// `getRoomPeersInfo`: everybody that the peer is told of, or a page of a search. Clients ask
-    /// before they join as well; those who would have to wait are told of nobody.
-    pub(crate) fn roster(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let page: RoomPeersInfoRequest = asked.message()?;
-        let me = &self.peers[asked.seat];
-        let looks_in = self.looks_in(asked.seat);
+    /// `getRoomPeersInfo`: all peers visible to the requester, or a page of a search. Clients also
+    /// send it before they join; those that would have to wait receive no peers.
+    pub(crate) fn roster(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let page: RoomPeersInfoRequest = ctx.message()?;
+        let me = &self.peers[ctx.slot];
+        let can_view_room = self.can_view_room(ctx.slot);
         let hidden = |peer: &Peer| peer.permissions.hidden_participant;
         let wanted = page.seach_query.to_lowercase();
         let found = self.peers.iter().map(|(_, peer)| peer).filter(|peer| {
-            let seen = if me.is_inside() {
-                sees(me, peer)
+            let seen = if me.has_joined() {
+                can_see(me, peer)
             } else {
                 let audience = me.is_audience() && peer.stage != StageType::OnStage;
-                looks_in && peer.is_inside() && !hidden(peer) && !audience
+                can_view_room && peer.has_joined() && !hidden(peer) && !audience
             };
             seen && (wanted.is_empty() || peer.name.to_lowercase().contains(&wanted))
         });
@@ -443,26 +464,26 @@ impl Room {
             usize::try_from(page.limit).unwrap_or_default(),
         );
         let take = if take == 0 { usize::MAX } else { take };
-        let peers = found.skip(skip).take(take).map(Peer::card).collect();
-        asked.reply(turn, &Roster { peers });
+        let peers = found.skip(skip).take(take).map(Peer::encoded).collect();
+        ctx.reply(step, &Roster { peers });
         Ok(())
     }
 
     /// `getPeerInfo`.
-    pub(crate) fn peer_info(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let request: GetPeerInfoRequest = asked.message()?;
-        let me = &self.peers[asked.seat];
-        let found = self.peers.seat_named(&request.peer_id);
-        let found = found.map(|seat| &self.peers[seat]);
-        let seen = found.filter(|peer| peer.id() == me.id() || sees(me, peer));
+    pub(crate) fn peer_info(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let request: GetPeerInfoRequest = ctx.message()?;
+        let me = &self.peers[ctx.slot];
+        let found = self.peers.slot_by_id_text(&request.peer_id);
+        let found = found.map(|slot| &self.peers[slot]);
+        let seen = found.filter(|peer| peer.id() == me.id() || can_see(me, peer));
         let peer = seen.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
         let peer = Some(peer.info());
-        asked.reply(turn, &PeerInfoResponse { peer });
+        ctx.reply(step, &PeerInfoResponse { peer });
         Ok(())
     }
 }
 
-/// Where a peer stands with the stage when it joins (docs/spec/signalling.md 6.8).
+/// Stage status of a peer that joins (docs/spec/signalling.md 6.8).
 pub(crate) fn first_stage(peer: &Peer) -> StageType {
     if !peer.has_stage() {
         return StageType::OnStage;

@@ -9,30 +9,30 @@ use parlor_protocol::signal::socket::livestreaming::{
 };
 use parlor_protocol::signal::socket::room::{GetRoomStageStateResponse, StageType};
 
-use crate::frame::named;
+use crate::frame::parse_ids;
 use crate::output::Refusal;
-use crate::peer::{Peer, Seat};
-use crate::room::{Act, Outcome, RequestContext, Room, Turn};
+use crate::peer::{Peer, Slot};
+use crate::room::{Outcome, RequestContext, Room, Step, Task};
 
 impl Room {
     /// `requestStageAccess`.
     pub(crate) fn request_stage(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let peer = self.staged(asked.seat)?;
+        let peer = self.peer_with_stage(ctx.slot)?;
         match (peer.stage_access(), peer.stage) {
             (MediaPermission::NotAllowed, _) => Err(Refusal::forbidden("stage_access")),
             (_, StageType::OnStage | StageType::ApprovedStage) => Ok(()),
-            // Its own client lets it go up without asking.
+            // The client joins the stage without an approval.
             (MediaPermission::Allowed, _) => {
-                self.set_stage(turn, asked.seat, StageType::ApprovedStage);
+                self.set_stage(step, ctx.slot, StageType::ApprovedStage);
                 Ok(())
             }
             (MediaPermission::CanRequest, _) => {
-                self.set_stage(turn, asked.seat, StageType::RequestedStage);
-                self.tell_stage_requests(turn);
+                self.set_stage(step, ctx.slot, StageType::RequestedStage);
+                self.push_stage_requests(step);
                 Ok(())
             }
         }
@@ -41,16 +41,16 @@ impl Room {
     /// `cancelStageRequest`.
     pub(crate) fn cancel_stage_request(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let peer = self.staged(asked.seat)?;
+        let peer = self.peer_with_stage(ctx.slot)?;
         if matches!(
             peer.stage,
             StageType::RequestedStage | StageType::ApprovedStage
         ) {
-            self.set_stage(turn, asked.seat, StageType::OffStage);
-            self.tell_stage_requests(turn);
+            self.set_stage(step, ctx.slot, StageType::OffStage);
+            self.push_stage_requests(step);
         }
         Ok(())
     }
@@ -58,77 +58,69 @@ impl Room {
     /// `getStageRequests`.
     pub(crate) fn stage_requests(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.must_accept_stage(asked)?;
-        asked.reply(turn, &self.requests());
+        self.check_can_accept_stage(ctx)?;
+        ctx.reply(step, &self.stage_request_list());
         Ok(())
     }
 
-    /// `grantStageAccess`: also to people who have not asked.
-    pub(crate) fn grant_stage(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.must_accept_stage(asked)?;
-        let request: GrantStageAccessRequest = asked.message()?;
-        let people = self.staged_among(&request.user_ids);
-        self.decide(turn, asked, people, Act::Grant)
+    /// `grantStageAccess`. Also applies to participants who have not requested access.
+    pub(crate) fn grant_stage(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.check_can_accept_stage(ctx)?;
+        let request: GrantStageAccessRequest = ctx.message()?;
+        let participants = self.staged_peers_of(&request.user_ids);
+        self.run_stage_tasks(step, ctx, participants, Task::GrantStage)
     }
 
-    /// Somebody is let on the stage, and is told so.
-    pub(crate) fn grant_to(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+    /// Grants a peer stage access and notifies it.
+    pub(crate) fn grant_stage_to(&mut self, step: &mut Step<'_>, slot: Slot) {
         let stage = self
             .peers
-            .get(seat)
-            .filter(|peer| peer.is_inside() && peer.has_stage());
+            .get(slot)
+            .filter(|peer| peer.has_joined() && peer.has_stage());
         let decided = |stage| matches!(stage, StageType::OnStage | StageType::ApprovedStage);
         if stage.is_none_or(|peer| decided(peer.stage)) {
             return;
         }
-        self.set_stage(turn, seat, StageType::ApprovedStage);
-        let user_ids = vec![self.peers[seat].user().to_string()];
-        let to = Vec::from_iter(self.peers[seat].connection);
-        turn.push(
+        self.set_stage(step, slot, StageType::ApprovedStage);
+        let user_ids = vec![self.peers[slot].participant_id().to_string()];
+        let to = Vec::from_iter(self.peers[slot].connection);
+        step.push(
             to,
             event::GRANT_STAGE_ACCESS,
             &GrantStageAccessRequest { user_ids },
         );
     }
 
-    /// Those who decide learn of it once it is done for all.
-    fn decide(
+    /// Runs stage tasks, then pushes the stage requests once.
+    fn run_stage_tasks(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-        people: Vec<Seat>,
-        act: fn(Seat) -> Act,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
+        participants: Vec<Slot>,
+        task: fn(Slot) -> Task,
     ) -> Outcome {
-        self.may_add(asked.seat, people.len())?;
-        let acts = people.into_iter().map(act);
-        let acts = acts.chain([Act::TellStageRequests]);
-        self.carry_out(turn, Some(asked.seat), acts);
+        self.check_task_quota(ctx.slot, participants.len())?;
+        let tasks = participants.into_iter().map(task);
+        let tasks = tasks.chain([Task::PushStageRequests]);
+        self.run_tasks(step, Some(ctx.slot), tasks);
         Ok(())
     }
 
     /// `denyStageAccess`.
-    pub(crate) fn deny_stage(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.must_accept_stage(asked)?;
-        let request: DenyStageAccessRequest = asked.message()?;
-        let people = self.staged_among(&request.user_ids);
-        self.decide(turn, asked, people, Act::DenyStage)
+    pub(crate) fn deny_stage(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.check_can_accept_stage(ctx)?;
+        let request: DenyStageAccessRequest = ctx.message()?;
+        let participants = self.staged_peers_of(&request.user_ids);
+        self.run_stage_tasks(step, ctx, participants, Task::DenyStage)
     }
 
-    /// Somebody is not let on the stage. They are told before the others: a status of its own would
-    /// make their client leave the stage.
-    pub(crate) fn deny_to(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let peer = self.peers.get(seat);
+    /// Denies a peer stage access. It is notified before the others: a status push about itself
+    /// would make its client leave the stage.
+    pub(crate) fn deny_stage_to(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let peer = self.peers.get(slot);
         let asks = peer.is_some_and(|peer| {
             matches!(
                 peer.stage,
@@ -136,120 +128,113 @@ impl Room {
             )
         });
         if asks {
-            let user_ids = vec![self.peers[seat].user().to_string()];
-            let to = Vec::from_iter(self.peers[seat].connection);
-            turn.push(
+            let user_ids = vec![self.peers[slot].participant_id().to_string()];
+            let to = Vec::from_iter(self.peers[slot].connection);
+            step.push(
                 to,
                 event::DENY_STAGE_ACCESS,
                 &DenyStageAccessRequest { user_ids },
             );
-            self.set_stage(turn, seat, StageType::OffStage);
+            self.set_stage(step, slot, StageType::OffStage);
         }
     }
 
-    /// `joinStage`, answered on the status event.
-    pub(crate) fn join_stage(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        let peer = self.staged(asked.seat)?;
+    /// `joinStage`. The reply is on the status event.
+    pub(crate) fn join_stage(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let peer = self.peer_with_stage(ctx.slot)?;
         let up = matches!(peer.stage, StageType::OnStage | StageType::ApprovedStage);
         if !up && peer.stage_access() != MediaPermission::Allowed {
             return Err(Refusal::forbidden("stage_access"));
         }
-        self.set_stage(turn, asked.seat, StageType::OnStage);
-        let status = self.stage_status(asked.seat);
-        asked.reply_on(turn, event::PEER_STAGE_STATUS_UPDATE, &status);
+        self.set_stage(step, ctx.slot, StageType::OnStage);
+        let status = self.stage_status(ctx.slot);
+        ctx.reply_on(step, event::PEER_STAGE_STATUS_UPDATE, &status);
         Ok(())
     }
 
-    /// `leaveStage`: the own place on it, or somebody else's.
-    pub(crate) fn leave_stage(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.staged(asked.seat)?;
-        let request: LeaveStageRequest = asked.message()?;
-        let me = self.staged(asked.seat)?;
-        let mine = me.user().to_string();
+    /// `leaveStage`: for the requester, or for other participants.
+    pub(crate) fn leave_stage(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.peer_with_stage(ctx.slot)?;
+        let request: LeaveStageRequest = ctx.message()?;
+        let me = self.peer_with_stage(ctx.slot)?;
+        let mine = me.participant_id().to_string();
         let (id, own) = (
             me.id(),
             request.user_ids.is_empty() || request.user_ids.contains(&mine),
         );
         if request.user_ids.iter().any(|user| *user != mine) {
-            self.must_accept_stage(asked)?;
-            let mut people = self.staged_among(&request.user_ids);
-            people.retain(|seat| self.peers[*seat].id() != id);
-            self.decide(turn, asked, people, Act::OffStage)?;
-            asked.reply(turn, &request);
+            self.check_can_accept_stage(ctx)?;
+            let mut participants = self.staged_peers_of(&request.user_ids);
+            participants.retain(|slot| self.peers[*slot].id() != id);
+            self.run_stage_tasks(step, ctx, participants, Task::RemoveFromStage)?;
+            ctx.reply(step, &request);
         }
         if own {
-            let asks = self.peers[asked.seat].stage == StageType::RequestedStage;
-            self.set_stage(turn, asked.seat, StageType::OffStage);
+            let asks = self.peers[ctx.slot].stage == StageType::RequestedStage;
+            self.set_stage(step, ctx.slot, StageType::OffStage);
             if asks {
-                self.tell_stage_requests(turn);
+                self.push_stage_requests(step);
             }
-            let status = self.stage_status(asked.seat);
-            asked.reply_on(turn, event::PEER_STAGE_STATUS_UPDATE, &status);
+            let status = self.stage_status(ctx.slot);
+            ctx.reply_on(step, event::PEER_STAGE_STATUS_UPDATE, &status);
         }
         Ok(())
     }
 
-    /// Somebody is sent off the stage: their client leaves it when it hears of itself.
-    pub(crate) fn put_off_stage(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let peer = self.peers.get(seat);
-        if peer.is_some_and(|peer| peer.is_inside() && peer.stage != StageType::OffStage) {
-            self.set_stage(turn, seat, StageType::OffStage);
-            let to = Vec::from_iter(self.peers[seat].connection);
-            let status = self.stage_status(seat);
-            turn.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
+    /// Removes a peer from the stage. Its client leaves the stage on a status push about itself.
+    pub(crate) fn remove_from_stage(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let peer = self.peers.get(slot);
+        if peer.is_some_and(|peer| peer.has_joined() && peer.stage != StageType::OffStage) {
+            self.set_stage(step, slot, StageType::OffStage);
+            let to = Vec::from_iter(self.peers[slot].connection);
+            let status = self.stage_status(slot);
+            step.push(to, event::PEER_STAGE_STATUS_UPDATE, &status);
         }
     }
 
     /// `getRoomStageState`.
-    pub(crate) fn stage_state(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        self.staged(asked.seat)?;
-        let me = &self.peers[asked.seat];
+    pub(crate) fn stage_state(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        self.peer_with_stage(ctx.slot)?;
+        let me = &self.peers[ctx.slot];
         let at = |stage| {
             let peers = self.peers.iter().map(|(_, peer)| peer);
-            let seen = peers.filter(|peer| peer.id() == me.id() || crate::peer::sees(me, peer));
-            let there = seen.filter(|peer| peer.stage == stage);
-            there.map(|peer| peer.id().to_string()).collect()
+            let seen = peers.filter(|peer| peer.id() == me.id() || crate::peer::can_see(me, peer));
+            let on_stage_type = seen.filter(|peer| peer.stage == stage);
+            on_stage_type.map(|peer| peer.id().to_string()).collect()
         };
         let state = GetRoomStageStateResponse {
             on_stage_peers: at(StageType::OnStage),
             approved_stage_peers: at(StageType::ApprovedStage),
             requested_stage_peers: at(StageType::RequestedStage),
         };
-        asked.reply(turn, &state);
+        ctx.reply(step, &state);
         Ok(())
     }
 
-    /// Those who decide and are on the stage themselves get the complete list after every change.
-    pub(crate) fn tell_stage_requests(&self, turn: &mut Turn<'_>) {
+    /// Pushes the complete list of stage requests to peers that can grant stage access and may go
+    /// on the stage themselves.
+    pub(crate) fn push_stage_requests(&self, step: &mut Step<'_>) {
         let deciding = self.peers.sockets(|peer| {
             let may = peer.accepts_stage() && peer.stage_access() == MediaPermission::Allowed;
-            peer.is_inside() && peer.has_stage() && may
+            peer.has_joined() && peer.has_stage() && may
         });
         if !deciding.is_empty() {
-            turn.push(deciding, event::GET_STAGE_REQUESTS, &self.requests());
+            step.push(
+                deciding,
+                event::GET_STAGE_REQUESTS,
+                &self.stage_request_list(),
+            );
         }
     }
 
-    /// Moves a peer and tells the others.
-    fn set_stage(&mut self, turn: &mut Turn<'_>, seat: Seat, stage: StageType) {
-        self.change(turn, seat, |peer| peer.stage = stage);
+    /// Sets a peer's stage status and pushes it.
+    fn set_stage(&mut self, step: &mut Step<'_>, slot: Slot, stage: StageType) {
+        self.apply_change(step, slot, |peer| peer.stage = stage);
     }
 
-    /// The peer, if it is inside and the call has a stage for it.
-    fn staged(&self, seat: Seat) -> Result<&Peer, Refusal> {
-        let peer = self.inside(seat)?;
+    /// The peer, if it has joined and the call has a stage for it.
+    fn peer_with_stage(&self, slot: Slot) -> Result<&Peer, Refusal> {
+        let peer = self.joined_peer(slot)?;
         if peer.has_stage() {
             Ok(peer)
         } else {
@@ -257,29 +242,29 @@ impl Room {
         }
     }
 
-    fn staged_among(&self, users: &[String]) -> Vec<Seat> {
-        let users = named::<ParticipantId>(users);
-        self.peers.seats(|peer| {
-            let staged = peer.is_inside() && peer.has_stage();
-            staged && users.contains(&peer.user())
+    fn staged_peers_of(&self, users: &[String]) -> Vec<Slot> {
+        let users = parse_ids::<ParticipantId>(users);
+        self.peers.slots(|peer| {
+            let staged = peer.has_joined() && peer.has_stage();
+            staged && users.contains(&peer.participant_id())
         })
     }
 
-    fn must_accept_stage(&self, asked: &RequestContext<'_>) -> Outcome {
-        if self.staged(asked.seat)?.accepts_stage() {
+    fn check_can_accept_stage(&self, ctx: &RequestContext<'_>) -> Outcome {
+        if self.peer_with_stage(ctx.slot)?.accepts_stage() {
             Ok(())
         } else {
             Err(Refusal::forbidden("accept_stage_requests"))
         }
     }
 
-    fn requests(&self) -> GetStageRequestsResponse {
+    fn stage_request_list(&self) -> GetStageRequestsResponse {
         let asking = self.peers.iter().map(|(_, peer)| peer);
         let asking =
-            asking.filter(|peer| peer.is_inside() && peer.stage == StageType::RequestedStage);
+            asking.filter(|peer| peer.has_joined() && peer.stage == StageType::RequestedStage);
         let stage_requests = asking.map(|peer| StageRequest {
             display_name: peer.name.clone(),
-            user_id: peer.user().to_string(),
+            user_id: peer.participant_id().to_string(),
             peer_id: peer.id().to_string(),
         });
         GetStageRequestsResponse {

@@ -1,4 +1,4 @@
-//! Key-value stores that the people in a meeting share (docs/spec/signalling.md 6.9).
+//! Key-value stores shared by the participants of a meeting (docs/spec/signalling.md 6.9).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,30 +9,30 @@ use parlor_protocol::signal::socket::plugin::{
 };
 use prost::Message;
 
-use crate::frame::{head_len, put_length, put_text, text_len};
+use crate::frame::{header_len, put_length, put_text, text_len};
 use crate::output::{EntryKind, Refusal};
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// The store in which clients agree on the plugins that are on.
+/// Store in which clients keep the active plugins.
 const PLUGINS: &str = "__rtk_plugins__";
-/// Between the parts of a key in the records; names that hold it are refused.
+/// Separates the parts of a key in the records. Names that contain it are rejected.
 const SEPARATOR: char = '\u{1F}';
 const SEPARATOR_BYTE: u8 = SEPARATOR as u8;
-/// The longest name of a store or key, in bytes.
+/// Maximum length of a store's or key's name, in bytes.
 const NAME_BYTES: usize = 256;
 
 /// Plugin id and store name.
 type StoreName = (String, String);
 
-/// One store.
+/// A store.
 #[derive(Debug, Default)]
 struct Store {
-    /// Encoded, as they are kept and sent.
+    /// Encoded items, as they are persisted and sent.
     items: BTreeMap<String, Bytes>,
     bytes: usize,
 }
 
-/// Every store of a session. Sizes are those on the wire, names and authors included.
+/// All stores of a session. Sizes are encoded sizes, including names and authors.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
     by_name: BTreeMap<StoreName, Store>,
@@ -41,7 +41,7 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Takes an item of the records. When it was set.
+    /// Restores an item and returns when it was set.
     pub(crate) fn restore(&mut self, key: &str, encoded: &[u8]) -> Option<i64> {
         let mut parts = key.splitn(3, SEPARATOR);
         let (plugin, store) = (parts.next()?, parts.next()?);
@@ -67,7 +67,7 @@ impl Stores {
         }
     }
 
-    /// Removes keys. Those that were there are left in the list.
+    /// Removes keys. Retains those that existed in `keys`.
     fn remove(&mut self, name: &StoreName, keys: &mut Vec<StoreKeys>) {
         let Some(store) = self.by_name.get_mut(name) else {
             return keys.clear();
@@ -85,7 +85,7 @@ impl Stores {
     }
 }
 
-/// `PluginStoreResponse` of items that are encoded already.
+/// `PluginStoreResponse` with items that are already encoded.
 struct Items<'s, I> {
     name: &'s StoreName,
     items: &'s [I],
@@ -95,7 +95,7 @@ impl<I: AsRef<[u8]>> Items<'_, I> {
     fn encoded_len(&self) -> usize {
         let (plugin, store) = self.name;
         let items = self.items.iter().map(|item| item.as_ref().len());
-        let items = items.map(|length| head_len(length) + length);
+        let items = items.map(|length| header_len(length) + length);
         text_len(plugin) + text_len(store) + items.sum::<usize>()
     }
 
@@ -109,23 +109,23 @@ impl<I: AsRef<[u8]>> Items<'_, I> {
     }
 }
 
-/// What is before the key in the records.
-fn kept_prefix(name: &StoreName) -> String {
+/// Prefix of the store's keys in the records.
+fn record_key_prefix(name: &StoreName) -> String {
     format!("{}{SEPARATOR}{}{SEPARATOR}", name.0, name.1)
 }
 
-fn good_name(name: &str) -> bool {
+fn is_valid_name(name: &str) -> bool {
     let bytes = name.as_bytes();
-    // One byte at a time: a frame holds 400 KiB of names.
+    // Scans bytes, which is cheaper than chars: a frame holds up to 400 KiB of names.
     bytes.len() <= NAME_BYTES && !bytes.contains(&SEPARATOR_BYTE) && !bytes.contains(&0)
 }
 
 impl Room {
-    /// `storeGetKeys`: these keys, or all. Before a join as well, because clients read the store of
-    /// plugins first; what else is in stores, those who would have to wait do not learn.
-    pub(crate) fn store_get(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let request: PluginStoreGetKeysRequest = asked.message()?;
-        let waits = !self.looks_in(asked.seat);
+    /// `storeGetKeys`: some or all keys. Clients read the plugin store before they join, so it is
+    /// readable for all; other stores are empty for peers that would have to wait.
+    pub(crate) fn store_get(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let request: PluginStoreGetKeysRequest = ctx.message()?;
+        let waits = !self.can_view_room(ctx.slot);
         let name = (request.plugin_id, request.store_name);
         let store = self.stores.by_name.get(&name);
         let store = store.filter(|_| !waits || name.1 == PLUGINS);
@@ -138,44 +138,44 @@ impl Room {
                 found.collect()
             }
         };
-        self.steps.add(items.len());
+        self.cost_units.add(items.len());
         let items = Items {
             name: &name,
             items: &items,
         };
-        asked.reply_with(turn, items.encoded_len(), |reply| items.write(reply));
+        ctx.reply_with(step, items.encoded_len(), |reply| items.write(reply));
         Ok(())
     }
 
     /// `storeInsertKeys`.
     pub(crate) fn store_insert(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.inside(asked.seat)?;
-        let request: PluginStoreInsertKeysRequest = asked.message()?;
+        self.joined_peer(ctx.slot)?;
+        let request: PluginStoreInsertKeysRequest = ctx.message()?;
         let name = (request.plugin_id, request.store_name);
-        self.may_write(asked, &name, &request.insert_keys, true)?;
-        let items = self.items_of(turn, asked, request.insert_keys);
-        self.has_room_for(&name, &items)?;
-        let prefix = kept_prefix(&name);
+        self.check_store_write(ctx, &name, &request.insert_keys, true)?;
+        let items = self.encode_items(step, ctx, request.insert_keys);
+        self.check_capacity(&name, &items)?;
+        let prefix = record_key_prefix(&name);
         for (key, item) in &items {
             let kept = [&*prefix, key].concat();
-            self.keep_entry(turn, EntryKind::Store, kept, Some(item.clone()));
+            self.persist_entry(step, EntryKind::Store, kept, Some(item.clone()));
         }
         let encoded: Vec<&Bytes> = items.iter().map(|(_, item)| item).collect();
-        self.tell_store(turn, asked, &name, &encoded);
+        self.push_store_change(step, ctx, &name, &encoded);
         self.stores.set(name, items);
         Ok(())
     }
 
-    /// What is set by a request, encoded. A key that is named twice is set once, to what is said last:
-    /// a small request must not become a large push.
-    fn items_of(
+    /// Encodes the items of a request. Of duplicate keys the last one wins; otherwise a small
+    /// request could cause a large push.
+    fn encode_items(
         &self,
-        turn: &Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &Step<'_>,
+        ctx: &RequestContext<'_>,
         mut keys: Vec<StoreKeys>,
     ) -> Vec<(String, Bytes)> {
         keys.sort_by(|one, other| one.store_key.cmp(&other.store_key));
@@ -186,7 +186,7 @@ impl Room {
             }
             same
         });
-        let mut item = self.item_by(turn, asked);
+        let mut item = self.item_template(step, ctx);
         let encoded = keys.into_iter().map(|key| {
             item.store_key = key.store_key;
             item.payload = key.payload.unwrap_or_else(|| Bytes::from_static(b"{}"));
@@ -196,54 +196,54 @@ impl Room {
         encoded.collect()
     }
 
-    /// An item that whoever asks changes now, without its key and content.
-    fn item_by(&self, turn: &Turn<'_>, asked: &RequestContext<'_>) -> PluginStoreItem {
+    /// An item set by the requester now, without key and value.
+    fn item_template(&self, step: &Step<'_>, ctx: &RequestContext<'_>) -> PluginStoreItem {
         PluginStoreItem {
-            timestamp: turn.now_ms.to_string(),
-            peer_id: self.peers[asked.seat].id().to_string(),
+            timestamp: step.now_ms.to_string(),
+            peer_id: self.peers[ctx.slot].id().to_string(),
             ..PluginStoreItem::default()
         }
     }
 
-    /// `storeDeleteKeys`. What was removed is told without its content, which no client reads, and
-    /// with who removed it: clients take no notice of what they did themselves.
+    /// `storeDeleteKeys`. The push has no values, which no client reads, but carries the author,
+    /// because clients ignore their own changes.
     pub(crate) fn store_delete(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.inside(asked.seat)?;
-        let request: PluginStoreDeleteKeysRequest = asked.message()?;
+        self.joined_peer(ctx.slot)?;
+        let request: PluginStoreDeleteKeysRequest = ctx.message()?;
         let name = (request.plugin_id, request.store_name);
         let mut keys = request.delete_keys;
-        self.may_write(asked, &name, &keys, false)?;
+        self.check_store_write(ctx, &name, &keys, false)?;
         self.stores.remove(&name, &mut keys);
-        let prefix = kept_prefix(&name);
-        let mut item = self.item_by(turn, asked);
+        let prefix = record_key_prefix(&name);
+        let mut item = self.item_template(step, ctx);
         let mut items = Vec::with_capacity(keys.len());
         for key in keys {
             let kept = [&*prefix, &*key.store_key].concat();
-            self.keep_entry(turn, EntryKind::Store, kept, None);
+            self.persist_entry(step, EntryKind::Store, kept, None);
             item.store_key = key.store_key;
             items.push(item.encode_to_vec());
         }
-        self.tell_store(turn, asked, &name, &items);
+        self.push_store_change(step, ctx, &name, &items);
         Ok(())
     }
 
-    fn may_write(
+    fn check_store_write(
         &self,
-        asked: &RequestContext<'_>,
+        ctx: &RequestContext<'_>,
         name: &StoreName,
         keys: &[StoreKeys],
         starts: bool,
     ) -> Outcome {
-        let peer = self.inside(asked.seat)?;
+        let peer = self.joined_peer(ctx.slot)?;
         if name.1 == PLUGINS {
-            // A plugin is off when its key holds null or is gone.
+            // A plugin is inactive if its key is null or missing.
             let off = |key: &StoreKeys| {
                 let value = key.payload.as_deref().unwrap_or(b"{}");
-                // Only null is read as nothing, and nothing else is read to its end.
+                // Only `null` parses as `()`; parsing stops early on anything else.
                 serde_json::from_slice::<()>(value).is_ok()
             };
             let closes = !starts || keys.iter().any(off);
@@ -257,9 +257,9 @@ impl Room {
             }
         }
         let longest = self.limits.store_value_bytes;
-        let good = good_name(&name.0)
-            && good_name(&name.1)
-            && keys.iter().all(|key| good_name(&key.store_key));
+        let good = is_valid_name(&name.0)
+            && is_valid_name(&name.1)
+            && keys.iter().all(|key| is_valid_name(&key.store_key));
         if !good {
             let message = format!("names of stores and keys have at most {NAME_BYTES} bytes");
             return Err(Refusal::new(400, message));
@@ -276,7 +276,7 @@ impl Room {
         Ok(())
     }
 
-    fn has_room_for(&self, name: &StoreName, items: &[(String, Bytes)]) -> Outcome {
+    fn check_capacity(&self, name: &StoreName, items: &[(String, Bytes)]) -> Outcome {
         let (stores, limits) = (&self.stores, &self.limits);
         let store = stores.by_name.get(name);
         if store.is_none() && stores.by_name.len() >= limits.store_count {
@@ -303,18 +303,18 @@ impl Room {
         Ok(())
     }
 
-    /// Everybody inside learns of a change; its author takes no notice.
-    fn tell_store(
+    /// Pushes a change to all joined peers. Its author ignores it.
+    fn push_store_change(
         &self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
         name: &StoreName,
         items: &[impl AsRef<[u8]>],
     ) {
-        let mut others = self.peers.sockets(crate::peer::Peer::is_inside);
-        others.retain(|socket| *socket != asked.connection);
+        let mut others = self.peers.sockets(crate::peer::Peer::has_joined);
+        others.retain(|socket| *socket != ctx.connection);
         let change = Items { name, items };
-        asked.tell_with(turn, others, change.encoded_len(), |frame| {
+        ctx.reply_and_push_with(step, others, change.encoded_len(), |frame| {
             change.write(frame);
         });
     }

@@ -8,211 +8,227 @@ use parlor_protocol::signal::socket::room::{
     AcceptWaitingRoomRequests, DenyWaitingRoomRequests, GetWaitingRoomRequests, WaitingRoomRequest,
 };
 
-use crate::frame::named;
+use crate::frame::parse_ids;
 use crate::input::ConnectionId;
 use crate::output::{EntryKind, Refusal};
-use crate::peer::{Peer, Place, Seat};
-use crate::room::{Act, Deadline, Outcome, RequestContext, Room, Turn};
+use crate::peer::{Peer, PeerState, Slot};
+use crate::room::{Deadline, Outcome, RequestContext, Room, Step, Task};
 
-/// What letting somebody in costs by itself, in steps.
-const ADMIT_STEPS: usize = 20;
+/// Base cost of admitting a peer, in cost units.
+const ADMIT_COST: usize = 20;
 
-fn decides(peer: &Peer) -> bool {
-    peer.is_inside() && !peer.removed && peer.permissions.accept_waiting_requests
+fn can_admit(peer: &Peer) -> bool {
+    peer.has_joined() && !peer.removed && peer.permissions.accept_waiting_requests
 }
 
 impl Room {
-    /// Whether the peer has to wait if it joins now.
-    pub(crate) fn must_wait(&self, seat: Seat) -> bool {
-        let peer = &self.peers[seat];
+    /// Whether the peer would have to wait if it joined now.
+    pub(crate) fn must_wait(&self, slot: Slot) -> bool {
+        let peer = &self.peers[slot];
         let admitted = self
-            .people
-            .get(&peer.user())
-            .is_some_and(|who| who.admitted);
-        // Those who let others in need nobody to let them in.
-        if admitted || peer.place == Place::Invited || peer.permissions.accept_waiting_requests {
+            .participants
+            .get(&peer.participant_id())
+            .is_some_and(|state| state.admitted);
+        // Peers that can admit others need no admission.
+        if admitted || peer.state == PeerState::Admitted || peer.permissions.accept_waiting_requests
+        {
             return false;
         }
         match peer.permissions.waiting_room_type {
             WaitingRoomType::Skip => false,
             WaitingRoomType::SkipOnAccept => true,
             WaitingRoomType::OnPrivilegedUserEntry => {
-                !self.peers.iter().any(|(_, peer)| decides(peer))
+                !self.peers.iter().any(|(_, peer)| can_admit(peer))
             }
         }
     }
 
-    pub(crate) fn wait(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        if self.peers[seat].place != Place::Waiting {
-            self.peers.put(seat, Place::Waiting);
-            self.waiting_list_changed(turn);
+    pub(crate) fn put_in_waiting_room(&mut self, step: &mut Step<'_>, slot: Slot) {
+        if self.peers[slot].state != PeerState::Waiting {
+            self.peers.set_state(slot, PeerState::Waiting);
+            self.waiting_list_changed(step);
         }
     }
 
     /// `getWaitingRoomRequests`.
     pub(crate) fn waiting_list(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        self.must_decide(asked)?;
-        asked.reply(turn, &self.waiting());
+        self.check_can_admit(ctx)?;
+        ctx.reply(step, &self.waiting_requests());
         Ok(())
     }
 
     /// `acceptWaitingRoomRequests`.
-    pub(crate) fn let_in(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        self.must_decide(asked)?;
-        let request: AcceptWaitingRoomRequests = asked.message()?;
-        let people = self.waiting_among(&request.user_ids);
-        self.may_add(asked.seat, people.len())?;
-        let acts = people.into_iter().map(Act::Admit);
-        let acts = acts.chain([Act::TellWaiting]);
-        self.carry_out(turn, Some(asked.seat), acts);
+    pub(crate) fn accept_waiting(
+        &mut self,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
+    ) -> Outcome {
+        self.check_can_admit(ctx)?;
+        let request: AcceptWaitingRoomRequests = ctx.message()?;
+        let participants = self.waiting_peers_of(&request.user_ids);
+        self.check_task_quota(ctx.slot, participants.len())?;
+        let tasks = participants.into_iter().map(Task::Admit);
+        let tasks = tasks.chain([Task::PushWaitingList]);
+        self.run_tasks(step, Some(ctx.slot), tasks);
         Ok(())
     }
 
-    /// `denyWaitingRoomRequests`. The client leaves its socket open, so it is closed after a while.
-    pub(crate) fn turn_away(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        self.must_decide(asked)?;
-        let request: DenyWaitingRoomRequests = asked.message()?;
-        let people = self.waiting_among(&request.user_ids);
-        self.may_add(asked.seat, people.len())?;
-        let acts = people.into_iter().map(Act::TurnAway);
-        let acts = acts.chain([Act::TellWaiting]);
-        self.carry_out(turn, Some(asked.seat), acts);
+    /// `denyWaitingRoomRequests`. The client leaves its socket open, so the server closes it after
+    /// a while.
+    pub(crate) fn deny_waiting(
+        &mut self,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
+    ) -> Outcome {
+        self.check_can_admit(ctx)?;
+        let request: DenyWaitingRoomRequests = ctx.message()?;
+        let participants = self.waiting_peers_of(&request.user_ids);
+        self.check_task_quota(ctx.slot, participants.len())?;
+        let tasks = participants.into_iter().map(Task::Reject);
+        let tasks = tasks.chain([Task::PushWaitingList]);
+        self.run_tasks(step, Some(ctx.slot), tasks);
         Ok(())
     }
 
-    /// Somebody who waits, or was turned away and is still there, is let in.
-    pub(crate) fn admit_waiting(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let place = self.peers.get(seat).map(|peer| peer.place);
-        if matches!(place, Some(Place::Waiting | Place::Rejected)) {
-            self.admit(turn, seat);
+    /// Admits a peer that waits, or that was rejected and is still connected.
+    pub(crate) fn admit_waiting_peer(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let state = self.peers.get(slot).map(|peer| peer.state);
+        if matches!(state, Some(PeerState::Waiting | PeerState::Rejected)) {
+            self.admit(step, slot);
         }
     }
 
-    /// Somebody who waits is turned away.
-    pub(crate) fn reject_waiting(&mut self, turn: &mut Turn<'_>, seat: Seat) {
+    /// Rejects a waiting peer.
+    pub(crate) fn reject_waiting_peer(&mut self, step: &mut Step<'_>, slot: Slot) {
         if self
             .peers
-            .get(seat)
-            .is_none_or(|peer| peer.place != Place::Waiting)
+            .get(slot)
+            .is_none_or(|peer| peer.state != PeerState::Waiting)
         {
             return;
         }
-        self.peers.put(seat, Place::Rejected);
-        self.peers[seat].rejected = turn.monotonic;
-        let to = Vec::from_iter(self.peers[seat].connection);
-        turn.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
-        let until = turn.monotonic.after(self.limits.rejected_ms);
-        self.at(until, Deadline::Grace(seat));
+        self.peers.set_state(slot, PeerState::Rejected);
+        self.peers[slot].rejected_at = step.monotonic;
+        let to = Vec::from_iter(self.peers[slot].connection);
+        step.push(to, event::WAITING_ROOM_REQUEST_DENIED, &());
+        let until = step.monotonic.after(self.limits.rejected_ms);
+        self.schedule(until, Deadline::Grace(slot));
     }
 
-    /// Somebody who can let people in has come: those who only wait for that are let in.
-    pub(crate) fn privileged_entered(&mut self, turn: &mut Turn<'_>) {
-        // Many may come to decide at once: one act is enough for all of them.
+    /// A privileged peer has entered: admits the peers that wait for one.
+    pub(crate) fn privileged_entered(&mut self, step: &mut Step<'_>) {
+        // One task is enough, even if many privileged peers enter at once.
         if !self.work.admit_due {
             self.work.admit_due = true;
-            self.carry_out(turn, None, [Act::AdmitWaiting]);
+            self.run_tasks(step, None, [Task::AdmitWaiting]);
         }
     }
 
-    /// Those who wait for somebody who can let people in are let in, as many as fit into a slice.
-    pub(crate) fn admit_all_who_wait(&mut self, turn: &mut Turn<'_>) {
+    /// Admits the peers that wait for a privileged peer: as many as fit into a slice.
+    pub(crate) fn admit_waiting_peers(&mut self, step: &mut Step<'_>) {
         self.work.admit_due = false;
-        let waiting = self.peers.seats(|peer| {
+        let waiting = self.peers.slots(|peer| {
             let kind = peer.permissions.waiting_room_type;
-            peer.place == Place::Waiting && kind == WaitingRoomType::OnPrivilegedUserEntry
+            peer.state == PeerState::Waiting && kind == WaitingRoomType::OnPrivilegedUserEntry
         });
-        if waiting.is_empty() || !self.peers.iter().any(|(_, peer)| decides(peer)) {
+        if waiting.is_empty() || !self.peers.iter().any(|(_, peer)| can_admit(peer)) {
             return;
         }
-        let mut slice = self.slice(turn);
-        for seat in waiting {
-            if self.is_over_after(turn, &mut slice) {
-                return self.privileged_entered(turn);
+        let mut slice = self.start_slice(step);
+        for slot in waiting {
+            if self.slice_exhausted(step, &mut slice) {
+                return self.privileged_entered(step);
             }
-            self.steps.add(ADMIT_STEPS);
-            self.admit_waiting(turn, seat);
+            self.cost_units.add(ADMIT_COST);
+            self.admit_waiting_peer(step, slot);
         }
-        self.waiting_list_changed(turn);
+        self.waiting_list_changed(step);
     }
 
-    /// A peer that waits is let in once it need not wait any more.
-    pub(crate) fn admit_if_free(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        if self.peers[seat].place == Place::Waiting && !self.must_wait(seat) {
-            self.admit(turn, seat);
-            self.waiting_list_changed(turn);
+    /// Admits a waiting peer that no longer has to wait.
+    pub(crate) fn admit_if_allowed(&mut self, step: &mut Step<'_>, slot: Slot) {
+        if self.peers[slot].state == PeerState::Waiting && !self.must_wait(slot) {
+            self.admit(step, slot);
+            self.waiting_list_changed(step);
         }
     }
 
-    fn admit(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        // Before the session there is nothing to keep it with, and nobody who could take it back.
+    fn admit(&mut self, step: &mut Step<'_>, slot: Slot) {
+        // Without a live session, there is no record to store the admission in, and no host who
+        // could revoke it.
         if self.session.live {
-            let user = self.peers[seat].user();
-            self.people.entry(user).or_default().admitted = true;
+            let user = self.peers[slot].participant_id();
+            self.participants.entry(user).or_default().admitted = true;
             let kept = Some(Bytes::new());
-            self.keep_entry(turn, EntryKind::Admitted, user.to_string(), kept);
+            self.persist_entry(step, EntryKind::Admitted, user.to_string(), kept);
         }
-        self.peers.put(seat, Place::Invited);
-        self.invite(turn, seat);
+        self.peers.set_state(slot, PeerState::Admitted);
+        self.push_admitted(step, slot);
     }
 
-    /// The person has to be let in again.
-    pub(crate) fn forget_admission(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let user = self.peers[seat].user();
-        let standing = self.people.get_mut(&user);
-        if let Some(standing) = standing.filter(|standing| standing.admitted) {
-            standing.admitted = false;
-            self.keep_entry(turn, EntryKind::Admitted, user.to_string(), None);
+    /// Revokes a participant's admission.
+    pub(crate) fn revoke_admission(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let user = self.peers[slot].participant_id();
+        let state = self.participants.get_mut(&user);
+        if let Some(state) = state.filter(|state| state.admitted) {
+            state.admitted = false;
+            self.persist_entry(step, EntryKind::Admitted, user.to_string(), None);
         }
     }
 
-    /// Tells a peer that it was let in; its client joins again.
-    pub(crate) fn invite(&self, turn: &mut Turn<'_>, seat: Seat) {
-        let to = Vec::from_iter(self.peers[seat].connection);
-        turn.push(to, event::WAITING_ROOM_REQUEST_ACCEPTED, &());
+    /// Notifies a peer that it was admitted. Its client joins again.
+    pub(crate) fn push_admitted(&self, step: &mut Step<'_>, slot: Slot) {
+        let to = Vec::from_iter(self.peers[slot].connection);
+        step.push(to, event::WAITING_ROOM_REQUEST_ACCEPTED, &());
     }
 
-    fn must_decide(&self, asked: &RequestContext<'_>) -> Outcome {
-        if decides(&self.peers[asked.seat]) {
+    fn check_can_admit(&self, ctx: &RequestContext<'_>) -> Outcome {
+        if can_admit(&self.peers[ctx.slot]) {
             Ok(())
         } else {
             Err(Refusal::forbidden("accept_waiting_requests"))
         }
     }
 
-    /// The peers of these people that wait, or were turned away and are still there.
-    fn waiting_among(&self, users: &[String]) -> Vec<Seat> {
-        let users = named::<ParticipantId>(users);
-        self.peers.seats(|peer| {
-            let waits = matches!(peer.place, Place::Waiting | Place::Rejected);
-            waits && users.contains(&peer.user())
+    /// Returns the peers of these participants that are waiting, or that were rejected and are
+    /// still connected.
+    fn waiting_peers_of(&self, users: &[String]) -> Vec<Slot> {
+        let users = parse_ids::<ParticipantId>(users);
+        self.peers.slots(|peer| {
+            let waits = matches!(peer.state, PeerState::Waiting | PeerState::Rejected);
+            waits && users.contains(&peer.participant_id())
         })
     }
 
-    fn waiting(&self) -> GetWaitingRoomRequests {
+    fn waiting_requests(&self) -> GetWaitingRoomRequests {
         let waiting = self.peers.iter().map(|(_, peer)| peer);
-        let waiting = waiting.filter(|peer| peer.place == Place::Waiting);
+        let waiting = waiting.filter(|peer| peer.state == PeerState::Waiting);
         let requests = waiting.map(|peer| WaitingRoomRequest {
             peer_id: peer.id().to_string(),
-            user_id: peer.user().to_string(),
+            user_id: peer.participant_id().to_string(),
             display_name: peer.name.clone(),
-            picture: peer.who.picture.clone(),
-            custom_participant_id: Some(peer.who.custom_id.clone()),
-            preset_name: Some(peer.who.preset_name.clone()),
+            picture: peer.profile.picture.clone(),
+            custom_participant_id: Some(peer.profile.custom_id.clone()),
+            preset_name: Some(peer.profile.preset_name.clone()),
         });
         GetWaitingRoomRequests {
             requests: requests.collect(),
         }
     }
 
-    /// Those who decide get the complete list after every change.
-    pub(crate) fn tell_waiting_list(&self, turn: &mut Turn<'_>) {
-        let deciding: Vec<ConnectionId> = self.peers.sockets(decides);
+    /// Pushes the complete waiting list to all peers that can admit.
+    pub(crate) fn push_waiting_list(&self, step: &mut Step<'_>) {
+        let deciding: Vec<ConnectionId> = self.peers.sockets(can_admit);
         if !deciding.is_empty() {
-            turn.push(deciding, event::GET_WAITING_ROOM_REQUESTS, &self.waiting());
+            step.push(
+                deciding,
+                event::GET_WAITING_ROOM_REQUESTS,
+                &self.waiting_requests(),
+            );
         }
     }
 }

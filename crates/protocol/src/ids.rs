@@ -1,8 +1,8 @@
-//! Ids: 128-bit numbers that cannot be taken for one another.
+//! Typed 128-bit ids.
 //!
-//! Accounts and apps are written as 32 lower-case hex digits, everything else as a
-//! hyphenated lower-case UUID. Reading takes either case; an account or app id may
-//! also be hyphenated, because clients write app ids both ways.
+//! Account and app ids are written as 32 lower-case hex digits, all others as hyphenated lower-case
+//! UUIDs. Parsing is case-insensitive. Account and app ids are also accepted in hyphenated form,
+//! because clients write app ids both ways.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-/// A text that is not the id it should be.
+/// The error when a string is not a valid id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseIdError {
     kind: &'static str,
@@ -18,8 +18,8 @@ pub struct ParseIdError {
 }
 
 impl ParseIdError {
-    /// What the id stands for: `account`, `app`, `meeting`, `participant`, `peer`, `preset`,
-    /// `producer`, `session` or `token`.
+    /// Kind of id: `account`, `app`, `meeting`, `participant`, `peer`, `preset`, `producer`,
+    /// `session` or `token`.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -33,7 +33,7 @@ impl fmt::Display for ParseIdError {
 
 impl std::error::Error for ParseIdError {}
 
-/// The two spellings of an id: which texts are read, and how it is written.
+/// Format of an id when parsed and written.
 #[derive(Clone, Copy)]
 enum Spelling {
     Hex,
@@ -41,7 +41,7 @@ enum Spelling {
 }
 
 impl Spelling {
-    /// What a caller should have sent, for error messages.
+    /// The expected format, for error messages.
     const fn form(self) -> &'static str {
         match self {
             Self::Hex => "32 hexadecimal digits",
@@ -49,8 +49,7 @@ impl Spelling {
         }
     }
 
-    /// The length decides the spelling, so that the braced and URN forms that
-    /// [`Uuid`] also reads stay out.
+    /// Checks the length first, because [`Uuid`] also parses the braced and URN forms.
     fn parse(self, text: &str) -> Option<Uuid> {
         match (self, text.len()) {
             (_, 36) | (Self::Hex, 32) => Uuid::try_parse(text).ok(),
@@ -96,12 +95,12 @@ macro_rules! id {
         pub struct $Id(Uuid);
 
         impl $Id {
-            /// The id with this number.
+            /// Creates the id from a UUID.
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// The number behind the id.
+            /// The underlying UUID.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -157,39 +156,41 @@ macro_rules! id {
 }
 
 id!(
-    /// An account: the owner of apps and API tokens. 32 hex digits.
+    /// Id of an account, which owns apps and API tokens. 32 hex digits.
     AccountId, "account", Spelling::Hex
 );
 id!(
-    /// An app: the owner of meetings, presets and webhooks. 32 hex digits.
+    /// Id of an app, which owns meetings, presets and webhooks. 32 hex digits.
     AppId, "app", Spelling::Hex
 );
 id!(
-    /// A meeting. A hyphenated UUID.
+    /// Id of a meeting. A hyphenated UUID.
     MeetingId, "meeting", Spelling::Hyphenated
 );
 id!(
-    /// A participant of a meeting. A hyphenated UUID.
+    /// Id of a participant of a meeting. A hyphenated UUID.
     ParticipantId, "participant", Spelling::Hyphenated
 );
 id!(
-    /// A preset. A hyphenated UUID.
+    /// Id of a preset. A hyphenated UUID.
     PresetId, "preset", Spelling::Hyphenated
 );
 id!(
-    /// One live run of a meeting, from the first join to the last leave. A hyphenated UUID.
+    /// Id of a session: one live run of a meeting, from the first join to the last leave. A
+    /// hyphenated UUID.
     SessionId, "session", Spelling::Hyphenated
 );
 id!(
-    /// One client in a meeting. The client chooses it and keeps it over reconnects. A hyphenated UUID.
+    /// Id of a peer: one client in a meeting. The client generates it and keeps it across
+    /// reconnects. A hyphenated UUID.
     PeerId, "peer", Spelling::Hyphenated
 );
 id!(
-    /// A track that a peer publishes. A hyphenated UUID.
+    /// Id of a track that a peer publishes. A hyphenated UUID.
     ProducerId, "producer", Spelling::Hyphenated
 );
 id!(
-    /// An API token, not its secret. A hyphenated UUID.
+    /// Id of an API token (not its secret). A hyphenated UUID.
     TokenId, "token", Spelling::Hyphenated
 );
 
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_of_a_uuid_are_no_ids() {
+    fn other_uuid_formats_are_rejected() {
         for text in [
             "",
             "0",

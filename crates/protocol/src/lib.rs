@@ -1,23 +1,22 @@
-//! The words both sides use: ids, and the shapes of a preset and of a meeting's settings.
+//! Types shared by server and clients: ids, presets, meeting settings and signalling messages.
 //!
-//! Pure types. Nothing here reads a clock, draws a random number or touches a socket.
+//! Pure data types: nothing here uses a clock, randomness or sockets.
 //!
-//! - [`ids`]: the ids of accounts, apps, meetings, participants, presets and tokens.
-//! - [`preset`]: what a participant may do and how the call looks; [`preset::stock`]
-//!   holds the seven presets of a new app.
-//! - [`meeting`]: everything a caller can set on a meeting but its title and status.
-//! - [`merge_patch()`]: RFC 7396, the meaning of every PATCH body.
-//! - [`strict`]: reads JSON without the liberties serde takes.
-//! - [`signal`]: the messages on the socket, generated from `proto/`, and their event numbers.
-//! - [`secret`]: a text that no log shows.
-//! - [`address`]: which URLs are taken.
+//! - [`ids`]: typed ids of accounts, apps, meetings, participants, presets and tokens.
+//! - [`preset`]: a participant's permissions and the look of the call; [`preset::stock`] has the
+//!   seven presets of a new app.
+//! - [`meeting`]: all settings of a meeting except its title and status.
+//! - [`merge_patch()`]: JSON Merge Patch (RFC 7396), used for every PATCH body.
+//! - [`strict`]: strict JSON deserialization.
+//! - [`signal`]: the WebSocket messages, generated from `proto/`, and their event numbers.
+//! - [`Source`]: microphone, camera, screen and screen audio.
+//! - [`secret`]: strings that are never logged.
+//! - [`urls`]: validation of URLs.
 //!
-//! Reading is in two steps. serde answers whether the JSON has the right types, and
-//! fills what is absent with the defaults that each type documents. Then
-//! [`garde::Validate`] answers whether the values are within their limits, and names
-//! the path of each that is not. [`schemars::JsonSchema`] states both.
+//! Input is checked in two steps. serde checks the types and fills in the defaults documented on
+//! each type. [`garde::Validate`] then checks the limits and reports the path of each violation.
+//! [`schemars::JsonSchema`] describes both.
 
-pub mod address;
 pub mod ids;
 pub mod meeting;
 mod merge_patch;
@@ -25,7 +24,9 @@ mod nullable;
 pub mod preset;
 pub mod secret;
 pub mod signal;
+mod source;
 pub mod strict;
+pub mod urls;
 
 pub use ids::{
     AccountId, AppId, MeetingId, ParseIdError, ParticipantId, PeerId, PresetId, ProducerId,
@@ -35,3 +36,4 @@ pub use meeting::{MeetingSettings, MeetingStatus};
 pub use merge_patch::merge_patch;
 pub use preset::PresetBody;
 pub use secret::Secret;
+pub use source::Source;

@@ -1,7 +1,7 @@
-//! The settings of a meeting: everything a caller can set but its title and status.
+//! The settings of a meeting: everything a caller can set except its title and status.
 //!
-//! Defaults are filled inside every object that is given; an object that is not given
-//! stays absent. Where an absent field is harmless, `null` means absent.
+//! Defaults are filled in inside every object that is given; an omitted object stays absent. Where
+//! an absent field is harmless, `null` means absent.
 
 mod ai;
 mod recording;
@@ -22,22 +22,23 @@ pub use storage::{AuthMethod, StorageConfig, StorageType};
 use crate::{
     merge_patch,
     nullable::{null_is_default, nullable_in},
-    strict::{Strict, Track},
+    strict,
 };
 
-/// Whether a meeting can be joined.
+/// Whether participants can join a meeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MeetingStatus")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MeetingStatus {
-    /// It can. The default.
+    /// Participants can join. The default.
     #[default]
     Active,
-    /// Nobody can join, not even with a valid token. Those already in it stay.
+    /// No participant can join, not even with a valid token. Those already in the meeting stay.
     Inactive,
 }
 
 impl MeetingStatus {
-    /// The word for it, `ACTIVE` or `INACTIVE`.
+    /// The wire value, `ACTIVE` or `INACTIVE`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "ACTIVE",
@@ -46,39 +47,39 @@ impl MeetingStatus {
     }
 }
 
-/// Everything a caller can set on a meeting but its title and status.
+/// All settings of a meeting except its title and status.
 ///
-/// It serialises with its secrets, so that it can be stored. What a caller sees is
+/// Serialization includes the secrets, so that the settings can be stored. Callers see
 /// [`MeetingSettings::public`].
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a setting of its own on the wire"
+    reason = "each setting is a separate field on the wire"
 )]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct MeetingSettings {
-    /// Start recording when the first participant joins.
+    /// Whether to start recording when the first participant joins.
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<bool>")]
     pub record_on_start: bool,
-    /// Start a livestream when the first participant joins.
+    /// Whether to start a livestream when the first participant joins.
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<bool>")]
     pub live_stream_on_start: bool,
-    /// Keep the chat after the call has ended.
+    /// Whether to keep the chat after the session has ended.
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<bool>")]
     pub persist_chat: bool,
-    /// Write a summary when the call ends. Needs a transcript.
+    /// Whether to generate a summary when the session ends. Requires a transcript.
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<bool>")]
     pub summarize_on_end: bool,
-    /// Write a transcript when the call ends.
+    /// Whether to generate a transcript when the session ends.
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<bool>")]
     pub transcribe_on_end: bool,
-    /// How long a call stays open after the last participant left, in seconds.
+    /// How long the session stays open after the last participant has left, in seconds.
     #[serde(deserialize_with = "null_is_keep_alive")]
     #[schemars(schema_with = "nullable_in::<u32>")]
     #[garde(range(min = 60, max = 600))]
@@ -91,15 +92,14 @@ pub struct MeetingSettings {
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ai_config: Option<AiConfig>,
-    /// Where the meeting should be held. Kept and answered; a single server has no
-    /// other place to go to.
+    /// Preferred region of the meeting. Stored and returned, but without effect on a single server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_region: Option<Region>,
 }
 
 impl MeetingSettings {
-    /// The settings as a caller sees them: without `access_key`, `secret`, `password`
-    /// and `private_key`.
+    /// The settings as returned to callers: without `access_key`, `secret`, `password` and
+    /// `private_key`.
     #[must_use]
     pub fn public(&self) -> Self {
         let mut settings = self.clone();
@@ -109,8 +109,8 @@ impl MeetingSettings {
         settings
     }
 
-    /// The JSON of [`MeetingSettings::merge`], for callers that want to say where in it
-    /// an error is.
+    /// The JSON that [`MeetingSettings::merge`] deserializes, for callers that report the path of
+    /// an error.
     ///
     /// # Panics
     ///
@@ -123,15 +123,15 @@ impl MeetingSettings {
         settings
     }
 
-    /// These settings changed by `patch` (RFC 7396); `null` puts a field back to its
-    /// default. Secrets that the patch does not name stay. The limits still have to be
-    /// checked on what comes back.
+    /// Applies `patch` (RFC 7396) to the settings. `null` resets a field to its default. Secrets
+    /// that the patch does not name are kept. The caller must still validate the limits of the
+    /// result.
     ///
     /// # Errors
     ///
-    /// When the result no longer has the types of the settings.
+    /// Fails if the result does not deserialize.
     pub fn merge(&self, patch: Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(Strict::new(self.merged(patch), &Track::default()))
+        strict::deserialize(self.merged(patch)).map_err(|error| error.source)
     }
 }
 
@@ -151,11 +151,12 @@ impl Default for MeetingSettings {
     }
 }
 
-/// How long a call stays open after the last participant left, if nothing else is set.
+/// Default keep-alive of a session, in seconds.
 const KEEP_ALIVE_SECONDS: u32 = 60;
 
-/// Where a meeting can be held.
+/// A region in which a meeting can be hosted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MeetingRegion")]
 #[serde(rename_all = "kebab-case")]
 pub enum Region {
     /// Mumbai.
@@ -172,8 +173,7 @@ pub enum Region {
     EuCentral1,
 }
 
-/// A merge must not put an older name of a field beside the stored newer one: the
-/// reader would see the field twice.
+/// Replaces older field names in a patch, because a merge would otherwise produce the field twice.
 fn with_current_names(mut patch: Value) -> Value {
     let recording = patch
         .get_mut("recording_config")

@@ -1,9 +1,9 @@
-//! RFC 7396, JSON Merge Patch: the meaning of every PATCH body.
+//! JSON Merge Patch (RFC 7396), used for every PATCH body.
 
 use serde_json::{Map, Value};
 
-/// Changes `target` by `patch` as RFC 7396 section 2 says: members of an object are
-/// merged one by one, `null` removes the member, anything else replaces the target.
+/// Applies `patch` to `target` as specified in RFC 7396 section 2: members of an object are merged
+/// one by one, `null` removes a member, and any other value replaces the target.
 ///
 /// ```
 /// # use serde_json::json;

@@ -1,9 +1,9 @@
-//! Fields where `null` means absent: read, never written.
+//! Fields for which `null` means absent. `null` is accepted but never written.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
-/// Reads `null` as the type's default.
+/// Deserializes `null` as the type's default.
 ///
 /// For use as `#[serde(deserialize_with = "null_is_default")]`.
 pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -14,7 +14,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The schema of such a field: requests may have a `null`, replies have none.
+/// Schema of such a field: nullable in requests, but not in responses.
 ///
 /// For use as `#[schemars(schema_with = "nullable_in::<T>")]`.
 pub(crate) fn nullable_in<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {

@@ -1,10 +1,9 @@
-//! A preset: what a participant may do, and how the call looks to them.
+//! A preset: a participant's permissions and the look of the call.
 //!
-//! Lenient in, complete out. Every part may be left out and then takes the default
-//! that its type states; fields nobody knows are ignored, among them the older
-//! `ui.config_diff`. A wrong type or an unknown word of an enum is an error. What is
-//! written is always whole: only a logo, a font, `stage_access` and what a plugin leaves
-//! open can be missing.
+//! Input may be partial: omitted parts take the default documented on each type, and unknown fields
+//! are ignored, including the older `ui.config_diff`. A wrong type or an unknown enum value is an
+//! error. Output is complete: only a logo, a font, `stage_access` and unset plugin settings can be
+//! missing.
 
 mod config;
 mod permissions;
@@ -30,36 +29,33 @@ pub use ui::{
     Theme, Ui,
 };
 
-use crate::{
-    merge_patch,
-    strict::{Strict, Track},
-};
+use crate::{merge_patch, strict};
 
-/// Everything of a preset but its id, name and times.
+/// A preset without its id, name and timestamps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default)]
 pub struct PresetBody {
-    /// What the call consists of.
+    /// Settings of the call.
     #[garde(dive)]
     pub config: PresetConfig,
-    /// What the participant may do.
+    /// Permissions of the participant.
     #[garde(dive)]
     pub permissions: Permissions,
-    /// How the call looks.
+    /// Look of the call.
     #[garde(dive)]
     pub ui: Ui,
 }
 
 impl PresetBody {
-    /// This preset changed by `patch` (RFC 7396); `null` puts a field back to its
-    /// default. The limits still have to be checked on what comes back.
+    /// Applies `patch` (RFC 7396) to the preset. `null` resets a field to its default. The caller
+    /// must still validate the limits of the result.
     ///
     /// # Errors
     ///
-    /// When the result no longer has the types of a preset.
+    /// Fails if the result does not deserialize.
     pub fn merge(&self, patch: Value) -> Result<Self, serde_json::Error> {
         let mut body = serde_json::to_value(self)?;
         merge_patch(&mut body, patch);
-        Self::deserialize(Strict::new(body, &Track::default()))
+        strict::deserialize(body).map_err(|error| error.source)
     }
 }

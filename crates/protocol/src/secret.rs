@@ -1,4 +1,4 @@
-//! A text that no log shows.
+//! Strings that are never logged.
 
 use std::fmt;
 
@@ -6,9 +6,8 @@ use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A password or key that a caller gave us to use elsewhere, at most 16,384
-/// characters. Its `Debug` form hides it; serde writes it in clear, so that it can be
-/// stored.
+/// A password or key of the caller for another service, at most 16,384 characters. `Debug` redacts
+/// it; serde writes it in clear text, so that it can be stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[garde(transparent)]
 #[serde(transparent)]
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Secret(#[garde(length(chars, max = 16_384))] String);
 
 impl Secret {
-    /// The text itself, for the one who has to present it.
+    /// The secret in clear text.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! The messages on a meeting's socket.
+//! The messages of a meeting's WebSocket.
 //!
-//! A binary frame is one [`Envelope`]. Which message its payload is, the [`event`] number says. The
-//! messages are generated from `proto/`, whose names and tags are those of the official clients.
+//! A binary frame is one [`Envelope`]. Its [`event`] number determines the type of the payload. The
+//! messages are generated from `proto/`, with the names and tags of the official clients.
 
 pub mod event;
 pub mod scan;
@@ -10,7 +10,7 @@ pub mod scan;
     missing_docs,
     unreachable_pub,
     clippy::pedantic,
-    reason = "generated; proto/ says what the messages are"
+    reason = "generated code; the messages are documented in proto/"
 )]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/signal.rs"));

@@ -1,5 +1,5 @@
-//! Breakout rooms: what a room has found to be allowed, and what needs the records and other rooms
-//! (docs/spec/signalling.md 6.11).
+//! Breakout rooms: performs requests that a room has authorized and that need the database and
+//! other rooms (docs/spec/signalling.md 6.11).
 
 mod moving;
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
-use parlor_live::{Answer, Command, Delegated, Refusal, Request, error_frame, frame};
+use parlor_live::{Answer, Command, DelegatedRequest, Refusal, Request, error_frame, frame};
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{
@@ -23,13 +23,13 @@ use prost::Message;
 
 use crate::http::ApiError;
 use crate::rest::meetings::{self, ROOMS_MAX, Room};
-use crate::rooms::{Breakout, Done, records};
-use crate::state::Parlor;
+use crate::rooms::{DelegationHandler, DelegationResult, records};
+use crate::state::ServerState;
 
-/// Characters of a room's title.
-const TITLE_MAX: usize = 256;
+/// Maximum length of a breakout room's title, in characters.
+const MAX_TITLE_CHARS: usize = 256;
 
-/// Why it was not done.
+/// The reason why a request failed.
 enum Failure {
     Refused(Refusal),
     Failed(ApiError),
@@ -53,73 +53,85 @@ impl From<parlor_store::Error> for Failure {
     }
 }
 
-/// Breakout rooms as the rooms of meetings know them.
-struct Rooms(Weak<Parlor>);
+/// Handles the requests about breakout rooms that rooms delegate.
+struct Handler(Weak<ServerState>);
 
-impl Breakout for Rooms {
+impl DelegationHandler for Handler {
     fn perform<'a>(
         &'a self,
         app: AppId,
         meeting: MeetingId,
-        task: &'a Delegated,
-    ) -> BoxFuture<'a, Done> {
+        task: &'a DelegatedRequest,
+    ) -> BoxFuture<'a, DelegationResult> {
         async move {
             match self.0.upgrade() {
-                Some(parlor) => perform(&parlor, app, meeting, task).await,
+                Some(state) => perform(&state, app, meeting, task).await,
                 // The server has stopped.
-                None => Done::default(),
+                None => DelegationResult::default(),
             }
         }
         .boxed()
     }
 
-    fn tell_family(&self, app: AppId, parent: MeetingId) {
-        if let Some(parlor) = self.0.upgrade() {
-            tell_family(&parlor, app, parent);
+    fn notify_breakout_rooms(&self, app: AppId, parent: MeetingId) {
+        if let Some(state) = self.0.upgrade() {
+            notify_breakout_rooms(&state, app, parent);
         }
     }
 }
 
-/// Has this server's rooms leave to it what is about breakout rooms.
-pub(crate) fn attach(parlor: &Arc<Parlor>) {
-    parlor.live.set_breakout(Rooms(Arc::downgrade(parlor)));
+/// Registers the handler of delegated requests.
+pub(crate) fn attach(state: &Arc<ServerState>) {
+    state
+        .live
+        .set_delegation_handler(Handler(Arc::downgrade(state)));
 }
 
-/// Tells everybody in a meeting and its breakout rooms who is where: soon, and as it is then.
-fn tell_family(parlor: &Arc<Parlor>, app: AppId, parent: MeetingId) {
-    if !parlor.live.notifier.begin((app, parent)) {
+/// Sends the current roster to everyone in a meeting and its breakout rooms, in the background.
+fn notify_breakout_rooms(state: &Arc<ServerState>, app: AppId, parent: MeetingId) {
+    if !state.live.notifier.mark_changed((app, parent)) {
         return;
     }
-    let telling = Arc::clone(parlor);
-    parlor.live.spawn(async move {
-        let family = (app, parent);
-        let rounds = telling
+    let task_state = Arc::clone(state);
+    state.live.spawn(async move {
+        let meeting = (app, parent);
+        let run = task_state
             .live
             .notifier
-            .rounds(family, || tell_once(&telling, family));
-        if AssertUnwindSafe(rounds).catch_unwind().await.is_err() {
-            tracing::error!(%parent, "telling breakout rooms who is where has panicked");
+            .run(meeting, || notify_once(&task_state, meeting));
+        if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+            tracing::error!(%parent, "notifying breakout rooms panicked");
         }
     });
 }
 
-async fn tell_once(parlor: &Arc<Parlor>, (app, parent): (AppId, MeetingId)) {
-    let _turn = parlor.live.turn_to_read(app).await;
-    let told = async { Family::of(parlor, app, parent).await?.tell_all().await };
-    match told.await {
+async fn notify_once(state: &Arc<ServerState>, (app, parent): (AppId, MeetingId)) {
+    let _permit = state.live.read_permit(app).await;
+    let notified = async {
+        ConnectedMeetings::of(state, app, parent)
+            .await?
+            .notify_all()
+            .await
+    };
+    match notified.await {
         Err(Failure::Failed(error)) => {
-            tracing::warn!(?error, %parent, "breakout rooms could not be told who is where");
+            tracing::warn!(?error, %parent, "breakout rooms could not be notified");
         }
-        // When it was refused, the meeting is gone, and nobody is left to be told.
+        // A refusal means that the meeting no longer exists, so there is no one to notify.
         Ok(()) | Err(Failure::Refused(_)) => {}
     }
 }
 
-/// Does it.
-async fn perform(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId, task: &Delegated) -> Done {
+/// Performs a delegated request and returns its reply.
+async fn perform(
+    state: &Arc<ServerState>,
+    app: AppId,
+    meeting: MeetingId,
+    task: &DelegatedRequest,
+) -> DelegationResult {
     let done = async {
-        let family = Family::of(parlor, app, meeting).await?;
-        family.perform(task).await
+        let connected = ConnectedMeetings::of(state, app, meeting).await?;
+        connected.perform(task).await
     };
     match done.await {
         Ok(done) => done,
@@ -128,7 +140,7 @@ async fn perform(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId, task: &De
                 Failure::Refused(refusal) => refusal,
                 Failure::Failed(error) => {
                     tracing::warn!(?error, %meeting, "a breakout room operation failed");
-                    Refusal::new(500, "this could not be done")
+                    Refusal::new(500, "the request failed")
                 }
             };
             error_frame(task.request.id.as_deref(), &refusal).into()
@@ -136,21 +148,22 @@ async fn perform(parlor: &Arc<Parlor>, app: AppId, meeting: MeetingId, task: &De
     }
 }
 
-/// A meeting with breakout rooms, or without any yet, seen from one of them.
-struct Family<'p> {
-    parlor: &'p Arc<Parlor>,
+/// A meeting and its breakout rooms, if any, as seen from one of them.
+struct ConnectedMeetings<'p> {
+    state: &'p Arc<ServerState>,
     app: AppId,
     here: MeetingId,
     parent: Room,
     rooms: Vec<Room>,
 }
 
-impl<'p> Family<'p> {
-    async fn of(parlor: &'p Arc<Parlor>, app: AppId, here: MeetingId) -> Result<Self, Failure> {
-        let family = meetings::family(parlor, app, here).await?;
-        let (parent, rooms) = family.ok_or_else(|| Refusal::new(404, "this meeting is gone"))?;
+impl<'p> ConnectedMeetings<'p> {
+    async fn of(state: &'p Arc<ServerState>, app: AppId, here: MeetingId) -> Result<Self, Failure> {
+        let family = meetings::family(state, app, here).await?;
+        let (parent, rooms) =
+            family.ok_or_else(|| Refusal::new(404, "this meeting was deleted"))?;
         Ok(Self {
-            parlor,
+            state,
             app,
             here,
             parent,
@@ -158,7 +171,7 @@ impl<'p> Family<'p> {
         })
     }
 
-    async fn perform(&self, task: &Delegated) -> Result<Done, Failure> {
+    async fn perform(&self, task: &DelegatedRequest) -> Result<DelegationResult, Failure> {
         let request = &task.request;
         match request.event {
             event::GET_CONNECTED_ROOMS_DUMP => Ok(reply(request, &self.dump().await?).into()),
@@ -168,10 +181,10 @@ impl<'p> Family<'p> {
             event::BROADCAST_TO_ENTITY => self.broadcast(request),
             event::KICK_ALL => {
                 for room in self.all().filter(|room| room.id != self.here) {
-                    let live = &self.parlor.live;
-                    live.tell(self.app, room.id, Command::KickAll);
+                    let live = &self.state.live;
+                    live.send(self.app, room.id, Command::KickAll);
                 }
-                Ok(Done::default())
+                Ok(DelegationResult::default())
             }
             _ => Err(Refusal::new(501, "this cannot be delegated").into()),
         }
@@ -181,9 +194,9 @@ impl<'p> Family<'p> {
         std::iter::once(&self.parent).chain(&self.rooms)
     }
 
-    /// Who is where.
+    /// Returns the roster of each room.
     async fn dump(&self) -> Result<GetConnectedRoomsDumpResponse, Failure> {
-        // Each room answers in its own time.
+        // Rooms are message concurrently.
         let mut meetings = try_join_all(self.all().map(|room| self.dump_of(room))).await?;
         let parent = meetings.remove(0);
         Ok(GetConnectedRoomsDumpResponse {
@@ -193,21 +206,21 @@ impl<'p> Family<'p> {
     }
 
     async fn dump_of(&self, room: &Room) -> Result<ConnectedMeetingDump, Failure> {
-        // Without breakout rooms the roster says who is here.
+        // Without breakout rooms, the room's own roster is sufficient.
         let present = if self.rooms.is_empty() {
             Vec::new()
         } else {
             match self
-                .parlor
+                .state
                 .live
-                .ask(self.app, room.id, Command::Who)
+                .command_with_timeout(self.app, room.id, Command::ListPeers)
                 .await?
             {
-                Answer::Who(_, present) => present,
+                Answer::Peers(_, present) => present,
                 _ => Vec::new(),
             }
         };
-        // Everybody gets the same, so nobody is in it whom somebody is not told of.
+        // Everyone gets the same dump, so it contains only peers that are visible to all.
         let shown = present.into_iter().filter(|peer| peer.shown);
         let participants = shown.map(|peer| ConnectedMeetingPeer {
             id: Some(peer.participant.to_string()),
@@ -223,43 +236,46 @@ impl<'p> Family<'p> {
         })
     }
 
-    /// Everybody in the family learns how it is now.
-    async fn tell_all(&self) -> Result<(), Failure> {
+    /// Sends the current dump to all connected rooms.
+    async fn notify_all(&self) -> Result<(), Failure> {
         let payload: Bytes = self.dump().await?.encode_to_vec().into();
         for room in self.all() {
             let push = Command::Push {
                 event: event::GET_CONNECTED_ROOMS_DUMP,
                 payload: payload.clone(),
             };
-            self.parlor.live.tell(self.app, room.id, push);
+            self.state.live.send(self.app, room.id, push);
         }
         Ok(())
     }
 
-    /// The parent's breakout rooms were changed, which cannot fail any more: everybody learns of it.
+    /// Announces a committed change of the parent's breakout rooms.
     async fn changed(&self) {
-        records::tell_changed(&self.parlor.live, self.app, self.parent.id).await;
-        tell_family(self.parlor, self.app, self.parent.id);
+        records::notify_changed(&self.state.live, self.app, self.parent.id).await;
+        notify_breakout_rooms(self.state, self.app, self.parent.id);
     }
 
-    async fn create(&self, request: &Request) -> Result<Done, Failure> {
-        let asked: CreateConnectedRoomsRequest = request.message()?;
-        if asked.payloads.is_empty() || self.rooms.len() + asked.payloads.len() > ROOMS_MAX {
-            return Err(so_many_rooms().into());
+    async fn create(&self, request: &Request) -> Result<DelegationResult, Failure> {
+        let body: CreateConnectedRoomsRequest = request.message()?;
+        if body.payloads.is_empty() || self.rooms.len() + body.payloads.len() > ROOMS_MAX {
+            return Err(invalid_room_count().into());
         }
-        let titles: Vec<String> = asked
+        let titles: Vec<String> = body
             .payloads
             .into_iter()
             .map(|room| room.title.unwrap_or_default().replace('\0', ""))
             .collect();
-        if titles.iter().any(|title| title.chars().count() > TITLE_MAX) {
-            let message = format!("a title has at most {TITLE_MAX} characters");
+        if titles
+            .iter()
+            .any(|title| title.chars().count() > MAX_TITLE_CHARS)
+        {
+            let message = format!("a title has at most {MAX_TITLE_CHARS} characters");
             return Err(Refusal::new(400, message).into());
         }
-        let made = meetings::make_rooms(self.parlor, self.app, self.parent.id, titles).await?;
-        let made = made.ok_or_else(so_many_rooms)?;
+        let created = meetings::create_rooms(self.state, self.app, self.parent.id, titles).await?;
+        let created = created.ok_or_else(invalid_room_count)?;
         self.changed().await;
-        let payloads = made.into_iter().map(|room| CreateRoomResponsePayload {
+        let payloads = created.into_iter().map(|room| CreateRoomResponsePayload {
             id: Some(room.id.to_string()),
             title: Some(room.title),
             error: None,
@@ -270,29 +286,29 @@ impl<'p> Family<'p> {
         Ok(reply(request, &response).into())
     }
 
-    async fn delete(&self, request: &Request) -> Result<Done, Failure> {
-        let asked: DisableConnectedRoomsRequest = request.message()?;
-        let named: HashSet<&str> = asked.payloads.iter().map(DisableRoomPayload::id).collect();
+    async fn delete(&self, request: &Request) -> Result<DelegationResult, Failure> {
+        let body: DisableConnectedRoomsRequest = request.message()?;
+        let named: HashSet<&str> = body.payloads.iter().map(DisableRoomPayload::id).collect();
         let is_named = |room: &&Room| named.contains(&*room.id.to_string());
-        let gone: Vec<&Room> = self.rooms.iter().filter(is_named).collect();
-        if gone.len() != named.len() {
+        let removed: Vec<&Room> = self.rooms.iter().filter(is_named).collect();
+        if removed.len() != named.len() {
             return Err(Refusal::new(404, "there is no such breakout room").into());
         }
-        let ids: Vec<MeetingId> = gone.iter().map(|room| room.id).collect();
-        // Nobody could be moved out of them first: whoever is inside would be thrown out of the call.
-        if !self.parent.active && self.has_people(&ids).await? {
-            let message =
-                "this meeting takes nobody in: its breakout rooms stay until they are empty";
+        let ids: Vec<MeetingId> = removed.iter().map(|room| room.id).collect();
+        // Clients could not move participants out first, so they would be disconnected from the
+        // call.
+        if !self.parent.active && self.has_participants(&ids).await? {
+            let message = "this meeting is inactive: its breakout rooms can be removed only when they are empty";
             return Err(Refusal::new(403, message).into());
         }
-        meetings::disconnect(self.parlor, self.app, self.parent.id, &ids).await?;
+        meetings::remove_rooms(self.state, self.app, self.parent.id, &ids).await?;
         for id in ids {
-            records::tell_changed(&self.parlor.live, self.app, id).await;
-            // Clients move people out first; whoever is still there goes.
-            self.parlor.live.tell(self.app, id, Command::KickAll);
+            records::notify_changed(&self.state.live, self.app, id).await;
+            // Clients move participants out first; any that remain are disconnected.
+            self.state.live.send(self.app, id, Command::KickAll);
         }
         self.changed().await;
-        let payloads = gone.into_iter().map(|room| DisableConnectedRoomPayload {
+        let payloads = removed.into_iter().map(|room| DisableConnectedRoomPayload {
             id: Some(room.id.to_string()),
             status: Some("INACTIVE".to_owned()),
             title: Some(room.title.clone()),
@@ -304,20 +320,24 @@ impl<'p> Family<'p> {
         Ok(reply(request, &response).into())
     }
 
-    async fn has_people(&self, rooms: &[MeetingId]) -> Result<bool, Failure> {
+    async fn has_participants(&self, rooms: &[MeetingId]) -> Result<bool, Failure> {
         for room in rooms {
-            let asked = self.parlor.live.ask(self.app, *room, Command::Who);
-            if matches!(asked.await?, Answer::Who(_, present) if !present.is_empty()) {
+            let answer = self
+                .state
+                .live
+                .command_with_timeout(self.app, *room, Command::ListPeers);
+            if matches!(answer.await?, Answer::Peers(_, present) if !present.is_empty()) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// A message of the app to other rooms; its reply is the sender's own copy.
-    fn broadcast(&self, request: &Request) -> Result<Done, Failure> {
+    /// Sends an app's message to other rooms. The reply is the sender's own copy.
+    fn broadcast(&self, request: &Request) -> Result<DelegationResult, Failure> {
         let message: BroadcastMessage = request.message()?;
-        // Each room once, and none when one of them is not there.
+        // Each room receives the message once. If one of the rooms does not exist, none receives
+        // it.
         let named: HashSet<&str> = message.ids.iter().map(String::as_str).collect();
         let is_named = |room: &&Room| named.contains(&*room.id.to_string());
         let rooms: Vec<&Room> = self.all().filter(is_named).collect();
@@ -329,13 +349,13 @@ impl<'p> Family<'p> {
                 event: event::BROADCAST_TO_ENTITY,
                 payload: request.payload.clone(),
             };
-            self.parlor.live.tell(self.app, room.id, push);
+            self.state.live.send(self.app, room.id, push);
         }
         Ok(reply(request, &message).into())
     }
 }
 
-fn so_many_rooms() -> Refusal {
+fn invalid_room_count() -> Refusal {
     Refusal::new(
         400,
         format!("a meeting has 1 to {ROOMS_MAX} breakout rooms"),

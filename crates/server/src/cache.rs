@@ -1,19 +1,19 @@
-//! A small cache whose entries are believed for a short time only.
+//! A small cache whose entries expire soon.
 //!
-//! What it holds may have been changed by another process, so the time is also how long a
-//! revocation by command line may take to reach a running server.
+//! Another process may change the cached records, so the lifetime of an entry is also how long a
+//! revocation from the command line may take to reach a running server.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::RwLock;
 
-/// How long an entry is believed, in milliseconds.
-const BELIEVED_MS: i64 = 1000;
-/// Entries at most; when it is full it starts over.
+/// Lifetime of an entry, in milliseconds.
+const TTL_MS: i64 = 1000;
+/// Maximum number of entries; a full cache is cleared.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Key → value and when it was read, by a time that nobody sets: a clock that was set back must not
-/// bring an entry back to life.
+/// Maps a key to its value and the time at which it was read. That time is monotonic, so that an
+/// expired entry does not become valid again when the wall clock is set back.
 pub(crate) struct Cache<K, V> {
     entries: RwLock<HashMap<K, (V, i64)>>,
 }
@@ -27,14 +27,14 @@ impl<K, V> Default for Cache<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
-    /// An entry that is still believed.
+    /// Returns the value of a key, unless it has expired.
     pub(crate) fn get(&self, key: &K, monotonic_ms: i64) -> Option<V> {
         let entries = self.entries.read().expect("no holder of this lock panics");
         let (value, read_ms) = entries.get(key)?;
-        (monotonic_ms - read_ms < BELIEVED_MS).then(|| value.clone())
+        (monotonic_ms - read_ms < TTL_MS).then(|| value.clone())
     }
 
-    /// Keeps what was just read.
+    /// Caches a value that was just read.
     pub(crate) fn put(&self, key: K, value: V, monotonic_ms: i64) {
         let mut entries = self.entries.write().expect("no holder of this lock panics");
         if entries.len() >= ENTRIES_MAX {
@@ -43,8 +43,8 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         entries.insert(key, (value, monotonic_ms));
     }
 
-    /// Forgets an entry that this process has changed.
-    pub(crate) fn forget(&self, key: &K) {
+    /// Removes an entry whose record this process has changed.
+    pub(crate) fn invalidate(&self, key: &K) {
         self.entries
             .write()
             .expect("no holder of this lock panics")

@@ -1,70 +1,90 @@
 //! The command line.
 
 mod first_start;
+mod healthcheck;
+mod licenses;
 mod manage;
-mod serving;
+mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Settings;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Meetings as a service that anybody can run: a drop-in for Cloudflare RealtimeKit.
+/// A self-hosted meeting server: a drop-in replacement for Cloudflare RealtimeKit
 ///
-/// Without a command it serves. The first start makes an account, an API token and an app, and
-/// prints them with lines to paste.
+/// Without a command, starts the server. The first start creates an account, an API token and an
+/// app, and prints them with commands to try.
 #[derive(Debug, Parser)]
 #[command(name = "parlor", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Print the licenses of the software in this binary
+    #[arg(long)]
+    licenses: bool,
     #[command(flatten)]
     settings: Settings,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
-  parlor                                          serve on http://localhost:8787, records in ./data
+  parlor                                          serve on http://localhost:8787, data in ./data
   parlor serve --listen 0.0.0.0:8787 --database postgres://parlor@db/parlor
   parlor token create --account ID --name ci --expires-in 86400
   parlor app list --account ID --json
 
-Every setting is also an environment variable (PARLOR_LISTEN, …) and a key of the TOML file that
---config names; a flag wins over the environment, and the environment over the file.";
+Every setting is also an environment variable (PARLOR_LISTEN, …) and a key of the TOML file given by
+--config. Flags override the environment, and the environment overrides the file.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API (this is what happens without a command)
+    /// Start the server (the default without a command)
     Serve,
-    /// Make, list and revoke API tokens
+    /// Create, list and revoke API tokens
     #[command(subcommand)]
     Token(manage::Token),
-    /// Make, list and delete apps
+    /// Create, list and delete apps
     #[command(subcommand)]
     App(manage::App),
-    /// Make and list accounts
+    /// Create and list accounts
     #[command(subcommand)]
     Account(manage::Account),
     /// List and rotate the keys that sign join tokens
     #[command(subcommand)]
     Key(manage::Key),
-    /// Print the settings that are in force, with secrets hidden
+    /// Check that the server on this machine is ready: exits with 0 or 1
+    ///
+    /// Asks /readyz over plain HTTP at the address that --listen names.
+    Healthcheck {
+        /// Ask /healthz instead, which does not depend on the database
+        #[arg(long)]
+        live: bool,
+    },
+    /// Print the settings in effect, with secrets hidden
     Config,
     /// Print the OpenAPI description
     Openapi,
-    /// Sign join tokens for some seconds and print how many a second (for the benchmark)
+    /// Sign join tokens for some seconds and print the rate (for the benchmark)
     #[command(hide = true)]
     MintBench {
-        /// How long
+        /// Duration, in seconds
         seconds: u64,
     },
 }
 
-/// Runs the command that the process was started with.
+/// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
-    let Cli { command, settings } = Cli::parse();
+    let Cli {
+        command,
+        licenses,
+        settings,
+    } = Cli::parse();
+    if licenses {
+        return licenses::print();
+    }
     match settings
         .with_file()
         .and_then(|settings| dispatch(command, &settings))
@@ -79,28 +99,33 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()> {
     match command.unwrap_or(Command::Serve) {
-        Command::Serve => serving::run(settings),
+        Command::Serve => serve::run(settings),
         Command::Token(command) => {
-            managed(settings, false, async |parlor| command.run(&parlor).await)
+            with_database(settings, false, async |state| command.run(&state).await)
         }
         Command::App(command) => {
-            managed(settings, false, async |parlor| command.run(&parlor).await)
+            with_database(settings, false, async |state| command.run(&state).await)
         }
         Command::Account(command) => {
-            let may_be_new = matches!(command, manage::Account::Create { .. });
-            managed(settings, may_be_new, async |parlor| {
-                command.run(&parlor).await
+            let may_create = matches!(command, manage::Account::Create { .. });
+            with_database(settings, may_create, async |state| {
+                command.run(&state).await
             })
         }
         Command::Key(command) => {
-            managed(settings, false, async |parlor| command.run(&parlor).await)
+            with_database(settings, false, async |state| command.run(&state).await)
+        }
+        Command::Healthcheck { live } => {
+            healthcheck::run(settings, if live { "/healthz" } else { "/readyz" })
         }
         Command::Config => {
-            print!("{}", settings.shown()?);
+            print!("{}", settings.to_toml()?);
             Ok(())
         }
         Command::MintBench { seconds } => {
-            let rate = crate::rest::participants::mint_for(std::time::Duration::from_secs(seconds));
+            let rate = crate::rest::participants::measure_token_signing(
+                std::time::Duration::from_secs(seconds),
+            );
             println!("{rate:.0} tokens/s");
             Ok(())
         }
@@ -111,25 +136,25 @@ fn dispatch(command: Option<Command>, settings: &Settings) -> anyhow::Result<()>
     }
 }
 
-/// Runs a command on the database directly; a server may be running on it.
-fn managed(
+/// Opens the database and runs a command on it. A server may be running on the same database.
+fn with_database(
     settings: &Settings,
-    may_be_new: bool,
-    command: impl AsyncFnOnce(Parlor) -> anyhow::Result<()>,
+    may_create: bool,
+    command: impl AsyncFnOnce(ServerState) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let place = if may_be_new {
-            settings.place()?
+        let location = if may_create {
+            settings.database_location()?
         } else {
-            settings.existing_place()?
+            settings.existing_database_location()?
         };
-        let parlor = Parlor::open(&place, settings.limits()?).await?;
-        let db = parlor.db.clone();
-        let done = command(parlor).await;
+        let state = ServerState::open(&location, settings.limits()?).await?;
+        let db = state.db.clone();
+        let result = command(state).await;
         db.close().await;
-        done
+        result
     })
 }

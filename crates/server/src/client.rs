@@ -1,5 +1,5 @@
-//! What the official client SDKs speak: calls over HTTP, the socket of a meeting, and the page with a
-//! client of its own.
+//! The interfaces of the official client SDKs: HTTP calls, the socket of a meeting, and a page with
+//! a client of its own.
 
 pub mod http;
 pub(crate) mod meeting_page;

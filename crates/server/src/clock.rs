@@ -1,4 +1,4 @@
-//! The one source of time and ids. Everything else is told the time.
+//! The only source of time and IDs. Other modules receive the time as an argument.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,22 +7,22 @@ use std::time::Instant;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// How long a clock that was set forward must stay so before it counts for what is removed.
+/// How long a forward step of the wall clock must last before [`Clock::settled_ms`] follows it.
 pub(crate) const SETTLES_MS: i64 = 24 * 60 * 60 * 1000;
-/// A step of less is none: clocks are always a little off.
+/// Smallest change that counts as a step of the wall clock: clocks always drift a little.
 const STEP_MS: i64 = 30_000;
 
-/// Two times: that of the wall clock, which an operator or NTP may set forward or back, and one that
-/// nobody sets (docs/adr/0014-two-times.md). Tests can move both forward, and set the wall clock.
+/// Two clocks: the wall clock, which an operator or NTP may set forward or back, and a monotonic
+/// one (docs/adr/0014-two-times.md). Tests can advance both and set the wall clock.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    /// By how much tests have moved both times.
+    /// How far tests have advanced both clocks.
     ahead_ms: AtomicI64,
-    /// By how much tests have set the wall clock.
+    /// How far tests have set the wall clock.
     set_ms: AtomicI64,
     made: AtomicU32,
-    /// The latest time that the wall clock has shown since it was set back.
+    /// Latest time of the wall clock since it was last set back.
     latest_ms: AtomicI64,
     set_back: AtomicU32,
     settled: Mutex<Settled>,
@@ -43,8 +43,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// What the wall clock shows, Unix milliseconds: for what is recorded, told or signed, and for
-    /// what ends at a date.
+    /// The time of the wall clock, in Unix milliseconds. Used for times that are stored, sent or
+    /// signed, and for expiry dates.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now_ms(&self) -> i64 {
         let set_ms = self.set_ms.load(Ordering::Relaxed);
@@ -57,22 +57,22 @@ impl Clock {
         now_ms
     }
 
-    /// How often the wall clock was set back: new ids are in the order of older ones as long as this
-    /// is the same.
+    /// How often the wall clock was set back. While this does not change, new IDs sort after older
+    /// ones.
     pub fn set_back(&self) -> u32 {
         self.set_back.load(Ordering::Relaxed)
     }
 
-    /// Milliseconds since the process started: for limits, timers, and what lasts a while. It never
-    /// goes back and does not jump. While the machine sleeps it stands still.
+    /// Milliseconds since the process started. Used for limits, timers and durations. It never goes
+    /// back or jumps, and stops while the machine is suspended.
     pub fn monotonic_ms(&self) -> i64 {
         let passed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
         passed_ms.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
     }
 
-    /// The time by which old records are removed, Unix milliseconds. It is that of the wall clock,
-    /// but a step forward does not count before it has lasted for a day: what a wrong clock has
-    /// removed does not come back when it is set right.
+    /// The time used to decide which records are old enough to remove, in Unix milliseconds. It is
+    /// the time of the wall clock, but ignores a step forward until it has lasted for a day:
+    /// records that are removed because of a wrong clock are lost even if the clock is corrected.
     pub fn settled_ms(&self) -> i64 {
         let passed_ms = self.monotonic_ms();
         let offset_ms = self.now_ms().saturating_sub(passed_ms);
@@ -80,7 +80,7 @@ impl Clock {
         passed_ms.saturating_add(settled.least(passed_ms, offset_ms))
     }
 
-    /// Time passes, for tests of what happens later.
+    /// Advances both clocks, for tests.
     pub fn advance_ms(&self, ms: i64) {
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
     }
@@ -90,15 +90,15 @@ impl Clock {
         self.set_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// A random id, which tells nothing.
+    /// Returns a random ID, which reveals nothing.
     #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
     pub fn random_id(&self) -> Uuid {
         Uuid::new_v4()
     }
 
-    /// A new time-ordered id (UUID version 7, RFC 9562) of a given time. Ids of one process and one
-    /// millisecond are in the order in which they were made: after the time comes a counter of 32
-    /// bits, and then 42 random ones.
+    /// Returns a new time-ordered ID (UUID version 7, RFC 9562) for the given time. IDs of one
+    /// process with the same millisecond sort in the order of creation: the time is followed by a
+    /// 32-bit counter and 42 random bits.
     #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
     pub fn new_id(&self, now_ms: i64) -> Uuid {
         let ms = u64::try_from(now_ms).unwrap_or_default();
@@ -112,8 +112,8 @@ impl Clock {
     }
 }
 
-/// How far the wall clock was ahead of the time that nobody sets, at the least: in the present
-/// period of [`SETTLES_MS`] and in the one before.
+/// The smallest offset of the wall clock from the monotonic clock in the current and in the
+/// previous period of [`SETTLES_MS`].
 #[derive(Debug, Default)]
 struct Settled {
     period: i64,
@@ -140,19 +140,19 @@ impl Settled {
     }
 }
 
-/// The Unix milliseconds that a version 7 id carries.
+/// Returns the Unix milliseconds of a version 7 ID.
 pub fn id_ms(id: Uuid) -> i64 {
     i64::try_from(id.as_u128() >> 80).expect("48 bits fit")
 }
 
-/// The smallest version 7 id of a millisecond, for ranges of time over ids.
+/// Returns the smallest version 7 ID of a millisecond, to select IDs by time range.
 pub fn first_id_at(ms: i64) -> Uuid {
     Uuid::from_u128(
         u128::from(u64::try_from(ms.clamp(0, (1 << 48) - 1)).expect("not negative")) << 80,
     )
 }
 
-/// A time as the API writes it: RFC 3339, UTC, milliseconds, `Z`.
+/// Formats a time for the API: RFC 3339 in UTC with milliseconds and `Z`.
 pub fn rfc3339(ms: i64) -> String {
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.3}")
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_the_clock_moves_one_time_and_passing_moves_both() {
+    fn setting_the_wall_clock_does_not_change_the_monotonic_one() {
         let clock = Clock::default();
         let (now, passed) = (clock.now_ms(), clock.monotonic_ms());
         clock.step_ms(-3_600_000);
@@ -195,28 +195,28 @@ mod tests {
     }
 
     #[test]
-    fn a_step_forward_counts_for_removal_when_it_has_lasted_for_a_day() {
+    fn a_step_forward_counts_after_it_has_lasted_for_a_day() {
         const HOUR: i64 = SETTLES_MS / 24;
         let mut settled = Settled::default();
         assert_eq!(settled.least(0, 1_000), 1_000);
-        // A little off is not a step.
+        // A small change is not a step.
         assert_eq!(settled.least(1, 1_500), 1_500);
-        // A glitch.
+        // A short glitch is ignored.
         assert_eq!(settled.least(HOUR, 400 * SETTLES_MS), 1_000);
         assert_eq!(settled.least(2 * HOUR, 1_000), 1_000);
-        // A step that lasts counts after a day, and before two have passed.
+        // A lasting step counts after one to two days.
         for hour in 3..=47 {
             assert_eq!(settled.least(hour * HOUR, HOUR), 1_000, "{hour}");
         }
         assert_eq!(settled.least(48 * HOUR, HOUR), HOUR);
-        // A step back counts at once.
+        // A step back counts immediately.
         assert_eq!(settled.least(49 * HOUR, 500), 500);
-        // Nobody has looked for days.
+        // A gap of days between calls.
         assert_eq!(settled.least(300 * HOUR, HOUR), HOUR);
     }
 
     #[test]
-    fn it_is_known_how_often_the_clock_was_set_back() {
+    fn steps_back_are_counted() {
         let clock = Clock::default();
         clock.now_ms();
         for (step_ms, times) in [(3_600_000, 0), (-1_000, 0), (-3_600_000, 1), (-60_000, 2)] {

@@ -1,32 +1,32 @@
-//! How much space a file system has left.
+//! Free disk space.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Between two readings.
+/// Interval between two readings.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The system does not say how much is left.
+/// Value of [`Readings::full_at`] when the free space is unknown.
 const UNKNOWN: u64 = u64::MAX;
 
-/// The file system that a folder is on. Cheap to clone.
+/// The free space of the file system that contains a directory. Cheap to clone.
 ///
-/// A file system on a network may not answer for minutes. So a thread of its own asks it, and
-/// everybody else looks at the last answer.
+/// A network file system may not respond for minutes. So a separate thread queries it, and callers
+/// use the last reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk(Arc<Readings>);
 
 #[derive(Debug, Default)]
 struct Readings {
-    /// Bytes that this process has written to it.
+    /// Total bytes that this process has written.
     written: AtomicU64,
-    /// What `written` is when nothing is left, by the last reading.
+    /// The value of `written` at which the disk is full, according to the last reading.
     full_at: AtomicU64,
 }
 
 impl Disk {
-    /// Reads the free space now, and every second as long as there is a `Disk` of it.
+    /// Reads the free space now and then every second until the last clone is dropped.
     pub(crate) fn of(folder: impl Into<PathBuf>) -> Self {
         let folder: PathBuf = folder.into();
         let disk = Self(Arc::default());
@@ -34,12 +34,12 @@ impl Disk {
         let readings = Arc::downgrade(&disk.0);
         let thread = std::thread::Builder::new().name("disk".to_owned());
         if let Err(error) = thread.spawn(move || keep_reading(&folder, &readings)) {
-            tracing::error!(%error, "free space is not watched");
+            tracing::error!(%error, "cannot monitor the free disk space");
         }
         disk
     }
 
-    /// One with so much left, which nobody reads again.
+    /// Returns a disk with the given free space, which is not read again.
     #[cfg(test)]
     pub(crate) fn with(free: u64) -> Self {
         let disk = Self(Arc::default());
@@ -47,27 +47,28 @@ impl Disk {
         disk
     }
 
-    /// Reads again, for tests.
+    /// Takes a new reading, for tests.
     #[cfg(test)]
     pub(crate) fn read(&self, free: impl FnOnce() -> Option<u64>) {
         self.0.read(free);
     }
 
-    /// Bytes that this process may still write: by a reading of a second ago, or of before the file
-    /// system has stopped to answer, less what was written since. `None` when the system does not say.
+    /// Free bytes: the last reading, which is older than a second when the file system has stopped
+    /// responding, minus the bytes written since. `None` when the free space is unknown.
     pub(crate) fn free(&self) -> Option<u64> {
         let full_at = self.0.full_at.load(Ordering::Relaxed);
         let written = self.0.written.load(Ordering::Relaxed);
         (full_at != UNKNOWN).then(|| full_at.saturating_sub(written))
     }
 
-    /// So many bytes were written to it.
-    pub(crate) fn wrote(&self, bytes: u64) {
+    /// Records that this process has written `bytes`.
+    pub(crate) fn record_write(&self, bytes: u64) {
         self.0.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether less than a reserve is left, once `bytes` more are written. 0 is no reserve.
-    pub(crate) fn is_short(&self, reserve: u64, bytes: u64) -> bool {
+    /// Whether writing `bytes` more would leave less than the reserve. A reserve of 0 is always
+    /// met.
+    pub(crate) fn is_below_reserve(&self, reserve: u64, bytes: u64) -> bool {
         let needed = reserve.saturating_add(bytes);
         reserve > 0 && self.free().is_some_and(|free| free < needed)
     }
@@ -75,7 +76,7 @@ impl Disk {
 
 impl Readings {
     fn read(&self, free: impl FnOnce() -> Option<u64>) {
-        // Before the reading, which may contain some of what is written meanwhile, or not.
+        // Loaded before the reading, which may or may not include concurrent writes.
         let written = self.written.load(Ordering::Relaxed);
         let full_at = free().map_or(UNKNOWN, |free| written.saturating_add(free));
         self.full_at.store(full_at, Ordering::Relaxed);
@@ -94,7 +95,7 @@ fn keep_reading(folder: &std::path::Path, readings: &Weak<Readings>) {
 
 fn free(folder: &std::path::Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(folder).ok()?;
-    // What is reserved for root is not for this process.
+    // `f_bavail` excludes the blocks that are reserved for root.
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -105,36 +106,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserve_is_compared_with_what_is_free() {
+    fn a_reserve_is_compared_with_the_free_space() {
         let disk = Disk::with(1000);
         assert_eq!(disk.free(), Some(1000));
-        assert!(!disk.is_short(1000, 0));
-        assert!(disk.is_short(1001, 0));
-        assert!(!disk.is_short(1, 999));
-        assert!(disk.is_short(1, 1000));
-        assert!(!disk.is_short(0, u64::MAX));
+        assert!(!disk.is_below_reserve(1000, 0));
+        assert!(disk.is_below_reserve(1001, 0));
+        assert!(!disk.is_below_reserve(1, 999));
+        assert!(disk.is_below_reserve(1, 1000));
+        assert!(!disk.is_below_reserve(0, u64::MAX));
         disk.read(|| None);
         assert_eq!(disk.free(), None);
-        assert!(!disk.is_short(u64::MAX, u64::MAX));
+        assert!(!disk.is_below_reserve(u64::MAX, u64::MAX));
     }
 
     #[test]
-    fn what_was_written_since_the_last_reading_is_not_free() {
+    fn bytes_written_since_the_last_reading_are_not_free() {
         let disk = Disk::with(1000);
-        disk.wrote(400);
+        disk.record_write(400);
         assert_eq!(disk.free(), Some(600));
-        // Some of it while the system was asked: it may be in the answer or not.
+        // Bytes written during a reading may or may not be included in it.
         disk.read(|| {
-            disk.wrote(100);
+            disk.record_write(100);
             Some(600)
         });
         assert_eq!(disk.free(), Some(500));
-        disk.wrote(u64::from(u32::MAX));
+        disk.record_write(u64::from(u32::MAX));
         assert_eq!(disk.free(), Some(0));
     }
 
     #[test]
-    fn nobody_waits_for_a_file_system_that_does_not_answer() {
+    fn callers_do_not_wait_for_a_file_system_that_hangs() {
         let disk = Disk::with(1000);
         let ((asked, is_asked), (answer, answers)) = (mpsc::channel(), mpsc::channel());
         std::thread::scope(|scope| {
@@ -146,14 +147,14 @@ mod tests {
                 });
             });
             is_asked.recv().unwrap();
-            assert_eq!(disk.free(), Some(1000), "while it hangs");
+            assert_eq!(disk.free(), Some(1000), "while the file system hangs");
             answer.send(1).unwrap();
         });
         assert_eq!(disk.free(), Some(1));
     }
 
     #[test]
-    fn the_system_says_what_is_free() {
+    fn the_free_space_of_a_directory_is_read() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Disk::of(folder.path()).free().is_some());
         assert_eq!(free(&folder.path().join("gone")), None);

@@ -1,13 +1,13 @@
-//! The files of chats: where they are stored, what is recorded of them, and how much there may be.
+//! Chat files: storage, records and quotas.
 
+pub(crate) mod cleanup;
+pub(crate) mod in_progress;
 pub(crate) mod kinds;
 pub(crate) mod links;
 pub(crate) mod ranges;
 pub(crate) mod records;
 pub(crate) mod slots;
 pub(crate) mod storage;
-pub(crate) mod underway;
-pub(crate) mod upkeep;
 
 pub use storage::Files;
 
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use parlor_store::{Db, Statement};
 use uuid::Uuid;
 
-use self::underway::Underway;
-use self::upkeep::Rounds;
+use self::cleanup::CleanupState;
+use self::in_progress::InProgress;
 use crate::clock::Clock;
 use crate::identity::app_owners::AppOwners;
 use crate::limits::Quotas;
@@ -25,22 +25,22 @@ use crate::metrics::Metrics;
 
 pub(crate) fn statements() -> Vec<&'static Statement> {
     let mut all = records::STATEMENTS.to_vec();
-    all.extend(upkeep::statements());
+    all.extend(cleanup::statements());
     all
 }
 
-/// What keeps and records the files of chats.
+/// Stores chat files and keeps their records.
 pub struct FileService {
     pub(crate) db: Db,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) owners: Arc<AppOwners>,
     pub(crate) quotas: Quotas,
-    /// This process among the records.
+    /// ID of this process in the database.
     pub(crate) process: Uuid,
-    /// Where the bytes are; a server without it has no files.
+    /// The storage of the files' content. A server without storage has no files.
     pub storage: Option<Files>,
-    pub(crate) underway: Underway,
-    /// What is remembered of the last round over the files.
-    pub(crate) rounds: Rounds,
+    pub(crate) in_progress: InProgress,
+    /// State of the background cleanup.
+    pub(crate) cleanup: CleanupState,
 }

@@ -1,4 +1,4 @@
-//! The doors through which foreign bytes come in, for fuzzers. Nothing here may panic.
+//! Entry points for fuzzers: every parser of untrusted input. Nothing here may panic.
 
 use std::sync::LazyLock;
 
@@ -9,24 +9,24 @@ use parlor_protocol::preset::PresetBody;
 use parlor_protocol::{MeetingSettings, merge_patch};
 use serde_json::Value;
 
-use crate::http::{Endpoint, auth, checked};
+use crate::http::{Endpoint, auth, parse_value};
 use crate::rest::endpoints;
 
-/// The JSON body of every operation.
+/// Parses a JSON body as the body of every operation.
 pub fn body(bytes: &[u8]) {
     for endpoint in &*OPERATIONS {
         endpoint.fuzz(bytes);
     }
 }
 
-/// The query string of every operation.
+/// Parses a query string as the query of every operation.
 pub fn query(bytes: &[u8]) {
     body(bytes);
 }
 
 static OPERATIONS: LazyLock<Vec<Endpoint>> = LazyLock::new(endpoints);
 
-/// Headers with credentials.
+/// Parses an `Authorization` header.
 pub fn credentials(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;
@@ -37,7 +37,7 @@ pub fn credentials(bytes: &[u8]) {
     let _ = auth::bearer(&headers);
 }
 
-/// Ids in paths.
+/// Parses ids from paths.
 pub fn ids(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -46,12 +46,12 @@ pub fn ids(bytes: &[u8]) {
     let _ = (text.parse::<MeetingId>(), text.parse::<ParticipantId>());
 }
 
-/// What a proxy puts before a connection.
+/// Parses a PROXY protocol header.
 pub fn proxy_header(bytes: &[u8]) {
     crate::net::read_proxy_header(bytes);
 }
 
-/// Tokens that browsers bring.
+/// Parses a join token.
 pub fn join_token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -59,15 +59,16 @@ pub fn join_token(bytes: &[u8]) {
     let _ = crate::identity::join_token::parse(text);
 }
 
-/// A change to a preset and to a meeting's settings: what is accepted is within its limits.
+/// Applies a patch to a preset and to a meeting's settings, and checks that an accepted result is
+/// within its limits.
 pub fn preset_patch(bytes: &[u8]) {
     let Ok(patch) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
     let mut preset = serde_json::to_value(PresetBody::default()).expect("a preset serialises");
     merge_patch(&mut preset, patch.clone());
-    if let Ok(preset) = checked::<PresetBody>(preset) {
+    if let Ok(preset) = parse_value::<PresetBody>(preset) {
         assert!(preset.validate().is_ok());
     }
-    let _ = checked::<MeetingSettings>(MeetingSettings::default().merged(patch));
+    let _ = parse_value::<MeetingSettings>(MeetingSettings::default().merged(patch));
 }

@@ -1,38 +1,41 @@
-//! The HTTP framework: what all operations share. It knows no resource.
+//! The HTTP framework that all operations share. It knows nothing of individual resources.
 //!
-//! | file | what it is for |
+//! | file | contents |
 //! |---|---|
-//! | `endpoint` | what an operation is, and the way of a request to its handler |
-//! | `respond` | around every request: its id, its log line, its metrics |
-//! | `auth` | who calls |
-//! | `input`, `patch` | bodies, queries and paths into checked values |
-//! | `reply`, `error` | what goes out |
-//! | `idempotency` | the same answer to the same request |
+//! | `endpoint` | the definition of an operation, and the path of a request to its handler |
+//! | `dispatch` | the wrapper around every request: request id, log line, metrics |
+//! | `auth` | authentication and authorization of the caller |
+//! | `input`, `patch` | parsing and validation of bodies, queries and paths |
+//! | `response`, `error` | response bodies |
+//! | `optimistic` | retries of updates that lose a race |
+//! | `idempotency` | replay of responses by `Idempotency-Key` |
 
 pub mod auth;
+pub(crate) mod dispatch;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod idempotency;
 mod input;
+mod optimistic;
 mod patch;
-mod reply;
-pub(crate) mod respond;
+mod response;
 
 pub use crate::paging::Page;
+pub(crate) use dispatch::client as dispatch_client;
 pub(crate) use endpoint::read_body;
 pub use endpoint::{Call, Endpoint, Scope, Surface};
 pub use error::{ApiError, Problem};
-pub use idempotency::Uncommitted;
-pub(crate) use idempotency::{FORGET, STATEMENTS, forgotten_ms};
-pub use input::{FromPath, Input, Nothing, PathParams, checked, parse_body, parse_query};
+pub use idempotency::CommitError;
+pub(crate) use idempotency::{DELETE_EXPIRED, STATEMENTS, expiry_cutoff_ms};
+pub use input::{Empty, FromPath, Input, PathParams, parse_body, parse_query, parse_value};
+pub(crate) use optimistic::retry_on_conflict;
 pub use patch::Patch;
-pub use reply::{Data, Reply};
-pub(crate) use respond::client as respond_to_client;
+pub use response::{ApiResponse, Data};
 
-/// Matches that a search considers.
+/// Maximum number of matches that a search considers.
 pub const SEARCH_MAX: i64 = 1000;
 
-/// The end of the range of texts that start with a prefix.
+/// The exclusive upper bound of the strings that start with a prefix.
 pub fn prefix_end(prefix: &str) -> String {
     format!("{prefix}{}", char::MAX)
 }

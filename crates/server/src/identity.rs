@@ -1,4 +1,5 @@
-//! Who somebody is: accounts, API tokens, the keys of this server and what is signed with them.
+//! Identity: accounts, API tokens, the server's signing keys, and the tokens and links signed with
+//! them.
 
 pub mod accounts;
 pub mod api_tokens;

@@ -1,7 +1,8 @@
-//! Parlor: meetings as a service that anybody can run.
+//! Parlor: a self-hosted meeting server, compatible with the APIs of Cloudflare RealtimeKit.
 //!
-//! The binary is a thin shell over this library. [`state::Parlor`] is the running server, [`rest`] the
-//! REST API, [`client`] what the client SDKs speak, [`net`] the listeners, [`cli`] the command line.
+//! The binary only calls [`cli::run`]. [`state::ServerState`] holds the state of a running server,
+//! [`rest`] is the REST API, [`client`] the API of the client SDKs, [`net`] the listeners, and
+//! [`cli`] the command line.
 
 mod breakout;
 mod cache;

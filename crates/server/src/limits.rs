@@ -1,46 +1,47 @@
-//! The limits of a server: every bound that an operator can set, and its default.
+//! The limits that an operator can set, and their defaults.
 
 use std::time::Duration;
 
 use parlor_store::Options;
 
-/// Every bound that an operator can set.
+/// The limits that an operator can set, except those on connections.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_bytes: usize,
-    /// Seconds for a request body to arrive.
+    /// Timeout for receiving a request body, in seconds.
     pub body_secs: u64,
-    /// Life of a join token when the caller does not say, in seconds.
+    /// Default lifetime of a join token, in seconds.
     pub token_life_secs: u64,
-    /// Longest life of a join token, in seconds.
+    /// Maximum lifetime of a join token, in seconds.
     pub token_life_max_secs: u64,
-    /// Requests a minute for each API token; 0 is no limit.
+    /// Maximum number of requests per minute for each API token; 0 is no limit.
     pub requests_per_minute: u32,
-    /// Answer 409 to adding somebody who is there already, unless the request says otherwise.
+    /// Whether adding a participant who already exists is rejected with 409, unless the request
+    /// says otherwise.
     pub reject_existing: bool,
-    /// Largest file of a chat, in bytes.
+    /// Maximum size of a chat file, in bytes.
     pub upload_bytes: u64,
-    /// Files a minute that each participant may upload; 0 is no limit.
+    /// Maximum number of uploads per minute for each participant; 0 is no limit.
     pub uploads_per_minute: u32,
-    /// Life of a link to a file when the client does not say, in seconds.
+    /// Default lifetime of a link to a file, in seconds.
     pub file_life_secs: u64,
-    /// Longest life of a link to a file, in seconds.
+    /// Maximum lifetime of a link to a file, in seconds.
     pub file_life_max_secs: u64,
-    /// Bytes that may wait for clients to read them, on the whole server; 0 is no limit.
+    /// Maximum size of the frames queued for all sockets of the server, in bytes; 0 is no limit.
     pub socket_bytes: usize,
-    /// Of these, for the clients of one meeting; 0 is no limit.
+    /// Maximum size of the frames queued for the sockets of one meeting, in bytes; 0 is no limit.
     pub socket_bytes_per_meeting: usize,
-    /// How much may be stored.
+    /// The storage quotas.
     pub quotas: Quotas,
-    /// The bounds of each live meeting.
+    /// The limits of one live meeting.
     pub room: parlor_live::Limits,
-    /// How long the database may take, and how much may wait for it.
+    /// Timeouts and queue limits of the database.
     pub database: Options,
 }
 
 impl Limits {
-    /// How long a request body may take to arrive.
+    /// Timeout for receiving a request body.
     pub fn body_timeout(&self) -> Duration {
         Duration::from_secs(self.body_secs)
     }
@@ -68,22 +69,24 @@ impl Default for Limits {
     }
 }
 
-/// The bounds on what is stored, in bytes; 0 is no limit. That of a meeting's chat is the room's.
+/// The storage quotas, in bytes; 0 is no limit. The quota of one meeting's chat is in
+/// [`parlor_live::Limits`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quotas {
-    /// Files of a meeting.
+    /// Maximum total size of the files of one meeting.
     pub files_per_meeting: u64,
-    /// Files of an app.
+    /// Maximum total size of the files of one app.
     pub files_per_app: u64,
-    /// Files of all apps.
+    /// Maximum total size of the files of all apps.
     pub files_total: u64,
-    /// Chat messages of an app.
+    /// Maximum total size of the chat messages of one app.
     pub chat_per_app: u64,
-    /// Chat messages of all apps.
+    /// Maximum total size of the chat messages of all apps.
     pub chat_total: u64,
-    /// Free space that uploads and chats leave on the disk, so that records can still be written.
+    /// Disk space that uploads and chats must leave free, so that other records can still be
+    /// written.
     pub disk_reserve: u64,
-    /// How long files are kept, in milliseconds; 0 is as long as their meeting.
+    /// How long files are kept, in milliseconds; 0 keeps them as long as their meeting.
     pub file_retention_ms: i64,
 }
 
@@ -101,28 +104,28 @@ impl Default for Quotas {
     }
 }
 
-/// Limits on connections.
+/// Limits on HTTP connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// For a request's head to arrive, and for an idle connection to stay.
+    /// Timeout for receiving a request's headers, and for an idle connection.
     pub header: Duration,
-    /// Open connections.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Of these, of one IPv4 address or one /64 of IPv6; 0 is no limit.
+    /// Maximum number of open connections from one IPv4 address or IPv6 /64; 0 is no limit.
     pub per_address: usize,
-    /// Bytes of responses that peers have not taken.
+    /// Limits on buffered responses.
     pub unsent: UnsentLimits,
-    /// For requests to finish when the server stops.
+    /// Timeout for open requests to finish on shutdown.
     pub shutdown: Duration,
 }
 
-/// How many bytes may be unsent; 0 is no limit.
+/// Limits on the responses that clients have not yet received, in bytes; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
 pub struct UnsentLimits {
-    /// For one connection.
+    /// Limit for one connection.
     pub connection: usize,
-    /// For one IPv4 address or one /64 of IPv6.
+    /// Limit for one IPv4 address or IPv6 /64.
     pub address: usize,
-    /// For all of them.
+    /// Limit for the whole server.
     pub server: usize,
 }

@@ -1,4 +1,4 @@
-//! What the server counts and times, in the Prometheus exposition of `OpenMetrics`.
+//! The metrics of the server, in the `OpenMetrics` text format.
 
 mod storage;
 
@@ -14,10 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Why a transport of media was refused, in the order of [`parlor_sfu::Stats::refused`].
+/// Reasons for rejecting a media transport, in the order of [`parlor_sfu::Stats::refused`].
 const REFUSED: [&str; 4] = ["person", "meeting", "app", "full"];
 
-/// A request of a client in a meeting that came too often or was too much.
+/// Labels of the socket requests that were rejected because of a rate limit or a quota.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusedRequest {
     event: &'static str,
@@ -41,54 +41,54 @@ struct Query {
     statement: &'static str,
 }
 
-/// Why a connection or a request was refused.
+/// Reason for rejecting a connection or a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The server has as many connections as it may.
+pub enum RefusalReason {
+    /// The server has reached its connection limit.
     Connections,
-    /// The address has its share of connections.
+    /// The address has reached its connection limit.
     Address,
-    /// A trusted proxy has not said whose the connection is.
+    /// A trusted proxy did not send a PROXY protocol header.
     NoProxyHeader,
-    /// The response is larger than what a connection may hold.
+    /// The response exceeds the unsent bytes allowed for one connection.
     UnsentByConnection,
-    /// The address has its share of unsent bytes.
+    /// The address has reached its limit of unsent bytes.
     UnsentByAddress,
-    /// The server holds as many unsent bytes as it may.
+    /// The server has reached its limit of unsent bytes.
     UnsentByServer,
 }
 
-/// Why a peer was disconnected.
+/// Reason for closing a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disconnected {
-    /// It waited for nothing but its next request, and made room for others.
+pub enum DisconnectReason {
+    /// The connection was idle, and was closed to make room for a new one.
     Idle,
-    /// It took nothing of what it was sent, and made room for others.
+    /// The client did not read its response, and was disconnected to free memory.
     Slow,
-    /// It took nothing of what it was sent for too long.
+    /// The client did not read anything for too long.
     TimedOut,
 }
 
-impl From<Refused> for Reason {
-    fn from(refused: Refused) -> Self {
+impl From<RefusalReason> for Reason {
+    fn from(refused: RefusalReason) -> Self {
         let reason = match refused {
-            Refused::Connections => "connections",
-            Refused::Address => "connections_per_address",
-            Refused::NoProxyHeader => "proxy_protocol",
-            Refused::UnsentByConnection => "unsent_bytes_per_connection",
-            Refused::UnsentByAddress => "unsent_bytes_per_address",
-            Refused::UnsentByServer => "unsent_bytes",
+            RefusalReason::Connections => "connections",
+            RefusalReason::Address => "connections_per_address",
+            RefusalReason::NoProxyHeader => "proxy_protocol",
+            RefusalReason::UnsentByConnection => "unsent_bytes_per_connection",
+            RefusalReason::UnsentByAddress => "unsent_bytes_per_address",
+            RefusalReason::UnsentByServer => "unsent_bytes",
         };
         Self { reason }
     }
 }
 
-impl From<Disconnected> for Reason {
-    fn from(disconnected: Disconnected) -> Self {
+impl From<DisconnectReason> for Reason {
+    fn from(disconnected: DisconnectReason) -> Self {
         let reason = match disconnected {
-            Disconnected::Idle => "idle",
-            Disconnected::Slow => "slow",
-            Disconnected::TimedOut => "timed_out",
+            DisconnectReason::Idle => "idle",
+            DisconnectReason::Slow => "slow",
+            DisconnectReason::TimedOut => "timed_out",
         };
         Self { reason }
     }
@@ -119,35 +119,35 @@ pub struct Metrics {
     waiting_delegated: Gauge,
     refused_delegated: Counter,
     refused_requests: Family<RefusedRequest, Counter>,
-    unheard_bytes: Level,
-    unsent_bytes: Level,
+    mailbox_bytes: ByteGauge,
+    unsent_bytes: ByteGauge,
     media: Media,
     pub(crate) storage: storage::Storage,
 }
 
-/// How much there is of something, in bytes.
+/// A gauge of bytes.
 #[derive(Debug, Clone, Default)]
-pub struct Level(Gauge);
+pub struct ByteGauge(Gauge);
 
-impl Level {
-    /// How much there is now.
+impl ByteGauge {
+    /// The current value.
     pub fn now(&self) -> usize {
         usize::try_from(self.0.get()).unwrap_or_default()
     }
 
-    /// There is more of it. How much now.
+    /// Adds to the gauge and returns the new value.
     pub fn add(&self, bytes: usize) -> usize {
         let before = self.0.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         usize::try_from(before).unwrap_or_default() + bytes
     }
 
-    /// There is less of it.
+    /// Subtracts from the gauge.
     pub fn take(&self, bytes: usize) {
         self.0.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
-/// What the media plane's threads have counted, as it was when it was last shown.
+/// Metrics of the media plane. [`Metrics::encode`] copies them from [`parlor_sfu::Stats`].
 #[derive(Default)]
 struct Media {
     transports: Gauge,
@@ -166,18 +166,18 @@ impl Media {
         for (name, help, gauge) in [
             (
                 "media_transports",
-                "Transports of clients",
+                "Media transports of clients",
                 &self.transports,
             ),
             (
                 "media_transports_connected",
-                "Transports that are connected",
+                "Media transports that are connected",
                 &self.connected_transports,
             ),
             ("media_producers", "Published tracks", &self.producers),
             (
                 "media_consumers",
-                "Received tracks, once for each receiver",
+                "Received tracks, counted once per receiver",
                 &self.consumers,
             ),
         ] {
@@ -186,22 +186,18 @@ impl Media {
         for (name, help, counter) in [
             (
                 "media_datagrams_in",
-                "Datagrams that came",
+                "Datagrams received",
                 &self.datagrams_in,
             ),
-            (
-                "media_datagrams_out",
-                "Datagrams that were sent",
-                &self.datagrams_out,
-            ),
+            ("media_datagrams_out", "Datagrams sent", &self.datagrams_out),
             (
                 "media_datagrams_dropped",
-                "Datagrams for nobody, not understood, or that the system would not send",
+                "Datagrams dropped: without a known recipient, malformed, or not accepted by the system for sending",
                 &self.datagrams_dropped,
             ),
             (
                 "media_thread_panics",
-                "Panics of media threads, each of which freed the transports of its meetings",
+                "Panics of media threads; each closed the transports of the meetings on its thread",
                 &self.panics,
             ),
         ] {
@@ -209,13 +205,13 @@ impl Media {
         }
         registry.register(
             "media_transports_refused",
-            "Transports that were refused, by reason",
+            "Media transports rejected, by reason",
             self.refused.clone(),
         );
     }
 }
 
-/// 0.1 ms to 26 s.
+/// A histogram of latencies from 0.1 ms to 26 s.
 fn latencies() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 19))
 }
@@ -247,8 +243,8 @@ impl Default for Metrics {
             waiting_delegated: Gauge::default(),
             refused_delegated: Counter::default(),
             refused_requests: Family::default(),
-            unheard_bytes: Level::default(),
-            unsent_bytes: Level::default(),
+            mailbox_bytes: ByteGauge::default(),
+            unsent_bytes: ByteGauge::default(),
             storage: storage::Storage::default(),
         };
         metrics.registered()
@@ -256,22 +252,22 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// What happens to connections at their limits.
+    /// Registers the metrics of connection limits.
     fn register_limits(&mut self) {
         let registry = &mut self.registry;
         registry.register(
             "http_refused",
-            "Connections and requests that were refused, by reason",
+            "Connections and requests rejected, by reason",
             self.refused.clone(),
         );
         registry.register(
             "http_disconnected",
-            "Peers that were disconnected, by reason",
+            "Connections closed by the server, by reason",
             self.disconnected.clone(),
         );
         registry.register_with_unit(
             "http_unsent",
-            "Memory of responses that peers have not taken yet",
+            "Memory of responses that clients have not received yet",
             Unit::Bytes,
             self.unsent.clone(),
         );
@@ -283,19 +279,19 @@ impl Metrics {
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "http_request",
-            "Time to answer a request",
+            "Time to respond to a request",
             seconds(),
             self.requests.clone(),
         );
         registry.register_with_unit(
             "store_query",
-            "Time of a read, by statement",
+            "Duration of a database read, by statement",
             seconds(),
             self.queries.clone(),
         );
         registry.register_with_unit(
             "store_commit",
-            "Time of a group commit",
+            "Duration of a group commit",
             seconds(),
             self.commits.clone(),
         );
@@ -306,7 +302,7 @@ impl Metrics {
         );
         registry.register(
             "store_refused",
-            "Commits and reads that the database did not answer, by reason",
+            "Commits and reads that failed because the database was unavailable, by reason",
             self.store_refusals.clone(),
         );
         registry.register(
@@ -316,25 +312,29 @@ impl Metrics {
         );
         registry.register(
             "http_connections_refused",
-            "Connections over the limit",
+            "Connections rejected because of the connection limit",
             self.refused_connections.clone(),
         );
         registry.register(
             "tls_handshakes_failed",
-            "Connections that did not get through TLS",
+            "TLS handshakes that failed",
             self.failed_handshakes.clone(),
         );
         registry.register_with_unit(
             "client_telemetry",
-            "What clients reported about themselves, which is dropped",
+            "Telemetry received from clients, which is discarded",
             Unit::Bytes,
             self.telemetry_bytes.clone(),
         );
         registry.register("rooms", "Live meetings", self.rooms.clone());
-        registry.register("sockets", "Open sockets of clients", self.sockets.clone());
+        registry.register(
+            "sockets",
+            "Open WebSockets of clients",
+            self.sockets.clone(),
+        );
         registry.register(
             "sockets_overflowed",
-            "Sockets that were closed because they did not read",
+            "Sockets closed because the client did not read fast enough",
             self.overflowed_sockets.clone(),
         );
         self.media.register(registry);
@@ -343,33 +343,33 @@ impl Metrics {
         self
     }
 
-    /// What keeps one client from the place of others.
+    /// Registers the metrics of the limits in meetings.
     fn register_room_limits(&mut self) {
         let registry = &mut self.registry;
         for (name, help, counter) in [
             (
                 "sockets_crowded",
-                "Sockets that were turned away because too many of one person's were not heard out",
+                "Sockets rejected because too many sockets of the participant had frames queued",
                 &self.crowded_sockets,
             ),
             (
                 "sockets_slowed",
-                "Times that a socket was not read for a while because of its texts and pings",
+                "Number of times that reading from a socket was paused because of its text frames and pings",
                 &self.slowed_sockets,
             ),
             (
                 "sockets_long_texts",
-                "Sockets that were closed because of a long text frame",
+                "Sockets closed because of a text frame that was too long",
                 &self.long_texts,
             ),
             (
                 "room_pushes_dropped",
-                "Messages of other rooms that a room had no place for",
+                "Messages from other rooms dropped because the room's queue was full",
                 &self.dropped_pushes,
             ),
             (
                 "delegated_refused",
-                "Requests about breakout rooms that were refused because too many of one person wait",
+                "Breakout room requests rejected because too many of the participant's requests were queued",
                 &self.refused_delegated,
             ),
         ] {
@@ -377,23 +377,23 @@ impl Metrics {
         }
         registry.register(
             "requests_refused",
-            "Requests of clients in meetings that came too often (429) or were too much (413)",
+            "Socket requests rejected because of a rate limit (429) or a size limit (413)",
             self.refused_requests.clone(),
         );
         registry.register(
             "delegated_waiting",
-            "Requests about breakout rooms that wait or are being done",
+            "Breakout room requests that are queued or in progress",
             self.waiting_delegated.clone(),
         );
         for (name, help, level) in [
             (
                 "mailbox",
-                "What clients have sent and their rooms have not looked at",
-                &self.unheard_bytes,
+                "Frames from clients that their rooms have not processed yet",
+                &self.mailbox_bytes,
             ),
             (
                 "unsent",
-                "What waits for clients to read it",
+                "Frames that are queued for clients",
                 &self.unsent_bytes,
             ),
         ] {
@@ -401,8 +401,8 @@ impl Metrics {
         }
     }
 
-    /// A request was answered.
-    pub fn answered(
+    /// Records a completed HTTP request.
+    pub fn record_request(
         &self,
         operation: &'static str,
         surface: &'static str,
@@ -418,22 +418,22 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A connection was opened; it is closed when the guard goes.
-    pub fn connected(&self) -> Open {
-        Open::one_more(&self.connections)
+    /// Counts an open connection until the guard is dropped.
+    pub fn connected(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.connections)
     }
 
-    /// A room was started; it is over when the guard goes.
-    pub fn room_opened(&self) -> Open {
-        Open::one_more(&self.rooms)
+    /// Counts a live meeting until the guard is dropped.
+    pub fn room_opened(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.rooms)
     }
 
-    /// A client's socket was opened; it is closed when the guard goes.
-    pub fn socket_opened(&self) -> Open {
-        Open::one_more(&self.sockets)
+    /// Counts an open client socket until the guard is dropped.
+    pub fn socket_opened(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.sockets)
     }
 
-    /// So many clients did not read what they were sent.
+    /// Counts sockets closed because the client did not read fast enough.
     pub fn sockets_overflowed(&self, count: usize) {
         if count > 0 {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -441,89 +441,89 @@ impl Metrics {
         }
     }
 
-    /// A person has opened sockets faster than the room has looked at them.
+    /// Counts a socket rejected because too many sockets of the participant had frames queued.
     pub fn socket_crowded(&self) {
         self.crowded_sockets.inc();
     }
 
-    /// A socket is not read for a while.
+    /// Counts a pause in reading from a socket.
     pub fn socket_slowed(&self) {
         self.slowed_sockets.inc();
     }
 
-    /// A client has sent a long text.
+    /// Counts a socket closed because of a text frame that was too long.
     pub fn long_text(&self) {
         self.long_texts.inc();
     }
 
-    /// A message of another room was dropped.
+    /// Counts a dropped message from another room.
     pub fn push_dropped(&self) {
         self.dropped_pushes.inc();
     }
 
-    /// A request that needs the records waits for its turn; it is done when the guard goes.
-    pub fn delegated(&self) -> Open {
-        Open::one_more(&self.waiting_delegated)
+    /// Counts a delegated request as queued or in progress until the guard is dropped.
+    pub fn delegated(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.waiting_delegated)
     }
 
-    /// A request that needs the records was refused.
+    /// Counts a rejected delegated request.
     pub fn delegated_refused(&self) {
         self.refused_delegated.inc();
     }
 
-    /// Requests of clients in meetings were refused: of this event, with this code, so many.
+    /// Counts rejected socket requests with this event and error code.
     pub fn requests_refused(&self, event: &'static str, code: i32, count: u64) {
         let refused = RefusedRequest { event, code };
         self.refused_requests.get_or_create(&refused).inc_by(count);
     }
 
-    /// Bytes that wait for rooms.
-    pub fn unheard_bytes(&self) -> Level {
-        self.unheard_bytes.clone()
+    /// The gauge of bytes queued for rooms.
+    pub fn mailbox_bytes(&self) -> ByteGauge {
+        self.mailbox_bytes.clone()
     }
 
-    /// Bytes that wait for clients.
-    pub fn unsent_bytes(&self) -> Level {
+    /// The gauge of bytes queued for clients.
+    pub fn unsent_bytes(&self) -> ByteGauge {
         self.unsent_bytes.clone()
     }
 
-    /// A connection was turned away.
-    pub fn refused(&self) {
+    /// Counts a connection rejected because of the connection limit.
+    pub fn connection_refused(&self) {
         self.refused_connections.inc();
     }
 
-    /// A connection or a request was refused.
-    pub fn refused_for(&self, reason: Refused) {
+    /// Counts a rejected connection or request.
+    pub fn record_refusal(&self, reason: RefusalReason) {
         self.refused.get_or_create(&reason.into()).inc();
     }
 
-    /// A peer was disconnected.
-    pub fn disconnected(&self, reason: Disconnected) {
+    /// Counts a connection closed by the server.
+    pub fn record_disconnect(&self, reason: DisconnectReason) {
         self.disconnected.get_or_create(&reason.into()).inc();
     }
 
-    /// So many bytes wait for peers, or wait no more.
-    pub fn unsent(&self, waits: bool, bytes: usize) {
+    /// Adds bytes to the unsent response bytes, or subtracts them.
+    pub fn unsent(&self, is_added: bool, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        if waits {
+        if is_added {
             self.unsent.inc_by(bytes);
         } else {
             self.unsent.dec_by(bytes);
         }
     }
 
-    /// A TLS handshake failed.
+    /// Counts a failed TLS handshake.
     pub fn handshake_failed(&self) {
         self.failed_handshakes.inc();
     }
 
-    /// A client reported about itself.
+    /// Counts bytes of client telemetry.
     pub fn telemetry(&self, bytes: u64) {
         self.telemetry_bytes.inc_by(bytes);
     }
 
-    /// Everything as text, with what the media plane counts by itself.
-    pub fn text(&self, stats: &parlor_sfu::Stats) -> String {
+    /// Encodes all metrics, including the media plane's.
+    pub fn encode(&self, stats: &parlor_sfu::Stats) -> String {
         let media = &self.media;
         for (gauge, now) in [
             (&media.transports, stats.open_transports),
@@ -551,18 +551,18 @@ impl Metrics {
     }
 }
 
-/// Something that is open for as long as this is held.
+/// Counts something in a gauge until it is dropped.
 #[derive(Debug)]
-pub struct Open(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Open {
-    fn one_more(gauge: &Gauge) -> Self {
+impl GaugeGuard {
+    fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -578,8 +578,8 @@ impl Observer for Metrics {
         self.batches.observe(units as f64);
     }
 
-    fn refused(&self, why: Refusal) {
-        let reason = why.as_str();
+    fn refused(&self, refusal: Refusal) {
+        let reason = refusal.as_str();
         self.store_refusals.get_or_create(&Reason { reason }).inc();
     }
 

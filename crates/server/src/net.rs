@@ -1,13 +1,12 @@
-//! The socket: connections in, with a bound on everything a stranger can make us hold, and a stop
-//! that finishes what was accepted.
+//! The HTTP listeners: bounded resources for untrusted peers, and graceful shutdown.
 //!
-//! | file | what it is for |
+//! | module | content |
 //! |---|---|
-//! | `connections` | how many connections an address may have, and which give way to others |
-//! | `listen` | listeners, and the open files that connections need |
-//! | `proxies`, `proxy_protocol` | whose connection or request it is, behind a proxy |
-//! | `stream` | whether the peer takes what it is sent |
-//! | `unsent` | bytes of responses that peers have not taken yet |
+//! | `connections` | connections per address, and eviction of idle and slow ones |
+//! | `listen` | listening sockets, and the limit of open files |
+//! | `proxies`, `proxy_protocol` | the client's address behind a proxy |
+//! | `stream` | detection of peers that do not read |
+//! | `unsent` | bytes of responses that were not written to peers yet |
 
 mod connections;
 mod listen;
@@ -44,33 +43,33 @@ pub(crate) use self::origin::origin;
 pub(crate) use self::proxies::ViaTrustedProxy;
 pub use self::proxies::{ClientAddress, TrustedProxies};
 pub(crate) use self::proxy_protocol::read_bytes as read_proxy_header;
-use self::stream::{Held, Watched};
+use self::stream::{BackpressureStream, Held};
 pub(crate) use self::unsent::PieceBytes;
-use self::unsent::{Account, Ledger};
+use self::unsent::{ChargeContext, UnsentBudget};
 use crate::limits::ConnectionLimits;
-use crate::metrics::{Metrics, Refused};
+use crate::metrics::{Metrics, RefusalReason};
 use crate::shares::network;
 
-/// Largest head of a request, in bytes.
+/// Maximum size of a request's head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
-/// Bytes that TLS holds back for a peer that does not take them.
+/// Maximum bytes that TLS buffers for a slow peer.
 const TLS_BUFFER_BYTES: usize = 64 * 1024;
-/// Connections that wait for others to give way to them. When there are more, they are refused.
-const WAITING: usize = 64;
-/// Headers in a request.
-const HEADERS: usize = 100;
+/// Maximum number of connections that wait for the eviction of others. Further ones are rejected.
+const MAX_WAITING: usize = 64;
+/// Maximum number of headers in a request.
+const MAX_HEADERS: usize = 100;
 
-/// How a request came in.
+/// The URL scheme of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// Plain HTTP.
     Http,
-    /// Over TLS.
+    /// HTTP over TLS.
     Https,
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// Returns the name of the scheme as in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -79,23 +78,22 @@ impl Scheme {
     }
 }
 
-/// Where connections come in.
-pub struct Door {
+/// The sockets that serve one router.
+pub struct HttpListener {
     listeners: Vec<TcpListener>,
     router: Router,
     tls: Option<Tls>,
 }
 
-/// How connections are secured, and what else than HTTP may come in them.
+/// The TLS configuration of a listener, and the TURN relay that shares its port.
 #[derive(Clone)]
 struct Tls {
     acceptor: TlsAcceptor,
     relay: Option<Relay>,
 }
 
-impl Door {
-    /// A door to a router, with TLS or without. Every request carries its [`Scheme`] as an
-    /// extension.
+impl HttpListener {
+    /// Serves a router, with or without TLS. Every request carries its [`Scheme`] as an extension.
     pub fn new(listeners: Vec<TcpListener>, router: Router, tls: Option<TlsAcceptor>) -> Self {
         let scheme = tls.as_ref().map_or(Scheme::Http, |_| Scheme::Https);
         Self {
@@ -108,7 +106,7 @@ impl Door {
         }
     }
 
-    /// The same door, at which those who come over TLS may also speak TURN with the media plane.
+    /// Also serves TURN of the media plane to clients that connect over TLS.
     #[must_use]
     pub fn with_relay(mut self, relay: Option<&Relay>) -> Self {
         if let Some(tls) = &mut self.tls {
@@ -118,135 +116,142 @@ impl Door {
     }
 }
 
-/// What every connection shares.
+/// The state shared by all connections.
 #[derive(Clone)]
-struct Hall {
+struct ConnectionContext {
     bounds: ConnectionLimits,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     open: TaskTracker,
     permits: Arc<Semaphore>,
-    /// Connections that wait for a permit.
+    /// Limits the connections that wait for a permit.
     waiting: Arc<Semaphore>,
     connections: Arc<Connections>,
-    ledger: Arc<Ledger>,
+    unsent: Arc<UnsentBudget>,
 }
 
-/// Serves until it is told to stop, and then until every accepted request is answered, every
-/// upgraded connection is closed by whoever took it over, or time is up.
+/// Serves until `stop` is cancelled, then until every accepted request is answered and every
+/// upgraded connection is closed, or until the shutdown timeout.
 pub async fn serve(
-    doors: Vec<Door>,
+    listeners: Vec<HttpListener>,
     bounds: ConnectionLimits,
     proxies: TrustedProxies,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
     let connections = Connections::new(bounds.per_address, proxies, Arc::clone(&metrics));
-    let hall = Hall {
+    let context = ConnectionContext {
         bounds,
         stop,
         open: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(bounds.connections)),
-        waiting: Arc::new(Semaphore::new(WAITING)),
+        waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         connections: Arc::new(connections),
-        ledger: Arc::new(Ledger::new(bounds.unsent, Arc::clone(&metrics))),
+        unsent: Arc::new(UnsentBudget::new(bounds.unsent, Arc::clone(&metrics))),
         metrics,
     };
-    let accepting = doors.into_iter().flat_map(|door| {
-        let hall = &hall;
-        let (router, tls) = (door.router, door.tls);
-        door.listeners
+    let accepting = listeners.into_iter().flat_map(|group| {
+        let context = &context;
+        let (router, tls) = (group.router, group.tls);
+        group
+            .listeners
             .into_iter()
-            .map(move |listener| accept(listener, router.clone(), tls.clone(), hall.clone()))
+            .map(move |listener| accept(listener, router.clone(), tls.clone(), context.clone()))
     });
     futures_util::future::join_all(accepting).await;
-    hall.open.close();
-    if tokio::time::timeout(bounds.shutdown, hall.open.wait())
+    context.open.close();
+    if tokio::time::timeout(bounds.shutdown, context.open.wait())
         .await
         .is_err()
     {
         tracing::warn!(
-            open = hall.open.len(),
+            open = context.open.len(),
             "connections were cut off: they took too long to finish"
         );
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, tls: Option<Tls>, hall: Hall) {
-    while let Some(accepted) = hall.stop.run_until_cancelled(listener.accept()).await {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    context: ConnectionContext,
+) {
+    while let Some(accepted) = context.stop.run_until_cancelled(listener.accept()).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, most likely: connections that end will give some back.
+                // Probably out of file descriptors; connections that end will release some.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let (tls, router, hall) = (tls.clone(), router.clone(), hall.clone());
-        match hall.try_permit() {
+        let (tls, router, context) = (tls.clone(), router.clone(), context.clone());
+        match context.try_permit() {
             Some(permit) => {
-                let held = hall.hold(permit);
-                tokio::spawn(connection(stream, peer, tls, router, hall, held));
+                let held = context.hold(permit);
+                tokio::spawn(connection(stream, peer, tls, router, context, held));
             }
-            // Whoever has to wait keeps nobody else from being accepted.
-            None => match Arc::clone(&hall.waiting).try_acquire_owned() {
+            // Waiting for a permit must not block the accept loop.
+            None => match Arc::clone(&context.waiting).try_acquire_owned() {
                 Ok(waiting) => {
-                    hall.open.clone().spawn(async move {
-                        let permit = hall.permit().await;
+                    context.open.clone().spawn(async move {
+                        let permit = context.permit().await;
                         drop(waiting);
                         match permit {
                             Some(permit) => {
-                                let held = hall.hold(permit);
-                                tokio::spawn(connection(stream, peer, tls, router, hall, held));
+                                let held = context.hold(permit);
+                                tokio::spawn(connection(stream, peer, tls, router, context, held));
                             }
-                            None => hall.refuse(),
+                            None => context.refuse(),
                         }
                     });
                 }
-                Err(_) => hall.refuse(),
+                Err(_) => context.refuse(),
             },
         }
     }
 }
 
-impl Hall {
-    /// A place among the connections. When there is none, those that only wait give way.
+impl ConnectionContext {
+    /// Acquires a connection slot, evicting idle or slow connections if none is free.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.connections.place(|| self.try_permit()).await
+        self.connections.acquire_slot(|| self.try_permit()).await
     }
 
     fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
-    /// Counts in a connection that has a place. This is done before its task first runs: otherwise
-    /// a search for connections to close would not find it.
+    /// Registers a connection that has a slot. This happens before its task first runs, because an
+    /// eviction would not find it otherwise.
     fn hold(&self, permit: OwnedSemaphorePermit) -> Held {
         Held {
             permit,
             connected: self.metrics.connected(),
             open: self.open.token(),
             share: None,
-            registered: self.connections.register(),
+            registration: self.connections.register(),
         }
     }
 
-    /// Counts a connection for which there is no place.
+    /// Counts a connection that is rejected for lack of slots.
     fn refuse(&self) {
-        self.metrics.refused();
-        self.metrics.refused_for(Refused::Connections);
+        self.metrics.connection_refused();
+        self.metrics.record_refusal(RefusalReason::Connections);
     }
 
-    /// Who is at the other end, as a proxy says where one is to say so. `None` when it does not.
-    async fn client(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+    /// Returns the client's address, from the PROXY protocol header if the peer is to send one.
+    /// Returns `None` if that header is missing.
+    async fn client_address(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
         if !self.connections.proxies.speaks_proxy_protocol(peer.ip()) {
             return Some(peer);
         }
         let reading = tokio::time::timeout(self.bounds.header, proxy_protocol::read(stream));
         let read = self.stop.run_until_cancelled(reading).await?;
         let Ok(Ok(client)) = read else {
-            self.metrics.refused_for(Refused::NoProxyHeader);
+            self.metrics.record_refusal(RefusalReason::NoProxyHeader);
             return None;
         };
         Some(client.unwrap_or(peer))
@@ -258,89 +263,89 @@ async fn connection(
     peer: SocketAddr,
     tls: Option<Tls>,
     router: Router,
-    hall: Hall,
+    context: ConnectionContext,
     mut held: Held,
 ) {
-    let bounds = hall.bounds;
-    // Small answers must not wait for an acknowledgement of the one before.
+    let bounds = context.bounds;
+    // Small responses must not wait for the acknowledgement of the previous one.
     let _ = stream.set_nodelay(true);
-    // A peer that is gone does not acknowledge; one that does not read is up to `Watched`.
+    // Detects peers that do not acknowledge; `BackpressureStream` detects those that do not read.
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.header));
-    let Some(client) = hall.client(&mut stream, peer).await else {
+    let Some(client) = context.client_address(&mut stream, peer).await else {
         return;
     };
-    // Of the connections of a trusted proxy each request counts.
-    if !hall.connections.proxies.trusts(client.ip()) {
-        match hall.connections.admit(client.ip()).await {
+    // Connections of a trusted proxy are not counted; their requests are.
+    if !context.connections.proxies.trusts(client.ip()) {
+        match context.connections.admit(client.ip()).await {
             Ok(share) => held.share = Some(share),
-            Err(refused) => return hall.metrics.refused_for(refused),
+            Err(refused) => return context.metrics.record_refusal(refused),
         }
-        held.registered.assign(network(client.ip()));
+        held.registration.assign(network(client.ip()));
     }
-    let known = Arc::clone(&held.registered.connection);
-    let stream = Watched::new(stream, bounds.header, Arc::clone(&hall.metrics), held);
+    let registered = Arc::clone(&held.registration.connection);
+    let stream = BackpressureStream::new(stream, bounds.header, Arc::clone(&context.metrics), held);
     let Some(tls) = tls else {
-        return requests(stream, known, client, router, &hall).await;
+        return serve_requests(stream, registered, client, router, &context).await;
     };
-    let shaking = tls.acceptor.accept_with(stream, |session| {
+    let handshake = tls.acceptor.accept_with(stream, |session| {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
     });
-    let shaking = tokio::time::timeout(bounds.header, shaking);
-    match hall.stop.run_until_cancelled(shaking).await {
+    let handshake = tokio::time::timeout(bounds.header, handshake);
+    match context.stop.run_until_cancelled(handshake).await {
         Some(Ok(Ok(mut stream))) => {
             if let Some(relay) = &tls.relay {
-                // What is there is looked at where it is, so HTTP is served as without.
-                let looking = tokio::time::timeout(bounds.header, stream.fill_buf());
-                let Some(Ok(Ok(first))) = hall.stop.run_until_cancelled(looking).await else {
+                // The first bytes are only peeked at, so that HTTP is served as usual.
+                let peeking = tokio::time::timeout(bounds.header, stream.fill_buf());
+                let Some(Ok(Ok(first))) = context.stop.run_until_cancelled(peeking).await else {
                     return;
                 };
-                if Relay::takes(first) != Some(false) && !first.is_empty() {
+                if Relay::recognizes(first) != Some(false) && !first.is_empty() {
                     let watched = stream.get_mut().0;
                     watched.read_while_blocked();
                     let socket = socket2::SockRef::from(&*watched);
-                    let _ = socket.set_tcp_notsent_lowat(Relay::UNSENT);
-                    known.upgraded(None);
+                    let _ = socket.set_tcp_notsent_lowat(Relay::MAX_UNSENT_BYTES);
+                    registered.set_upgraded(None);
                     let serving = relay.serve(stream, client);
-                    hall.stop.run_until_cancelled(serving).await;
+                    context.stop.run_until_cancelled(serving).await;
                     return;
                 }
             }
-            requests(stream, known, client, router, &hall).await;
+            serve_requests(stream, registered, client, router, &context).await;
         }
         Some(Ok(Err(error))) => {
-            hall.metrics.handshake_failed();
+            context.metrics.handshake_failed();
             tracing::debug!(%error, "a TLS handshake failed");
         }
-        Some(Err(_)) => hall.metrics.handshake_failed(),
+        Some(Err(_)) => context.metrics.handshake_failed(),
         None => {}
     }
 }
 
-/// Serves requests one after the other. `pipeline_flush` must stay off: with it hyper makes and
-/// keeps responses for as long as there are requests, whether the peer takes any or not.
-async fn requests<S>(
+/// Serves requests sequentially. `pipeline_flush` must stay off: with it, hyper produces and
+/// buffers responses for as long as there are requests, even if the peer reads none.
+async fn serve_requests<S>(
     stream: S,
     connection: Arc<Connection>,
     client: SocketAddr,
     router: Router,
-    hall: &Hall,
+    context: &ConnectionContext,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (service, shared) = (TowerToHyperService::new(router), hall.clone());
+    let (service, shared) = (TowerToHyperService::new(router), context.clone());
     let answer = move |mut request: Request<Incoming>| {
-        let (mut account, is_passed_on) = account(&mut request, client, &connection, &shared);
+        let (mut charge, is_forwarded) = charge_context(&mut request, client, &connection, &shared);
         let service = service.clone();
         async move {
-            if is_passed_on {
-                // The connection is in nobody's share, so the request is.
-                match account.connections.admit(account.network).await {
-                    Ok(share) => account.share = Some(share),
-                    Err(refused) => return Ok::<_, Infallible>(account.refused(refused)),
+            if is_forwarded {
+                // The connection is in no client's share, so the request is counted instead.
+                match charge.connections.admit(charge.network).await {
+                    Ok(share) => charge.share = Some(share),
+                    Err(refused) => return Ok::<_, Infallible>(charge.refuse(refused)),
                 }
             }
             let response = service.call(request).await?;
-            let mut response = account.answered(response).await;
+            let mut response = charge.into_response(response).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 response.body_mut().upgrade();
             }
@@ -349,8 +354,8 @@ async fn requests<S>(
     };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(hall.bounds.header)
-        .max_headers(HEADERS)
+        .header_read_timeout(context.bounds.header)
+        .max_headers(MAX_HEADERS)
         .max_buf_size(HEAD_BYTES)
         .max_header_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service_fn(answer))
@@ -358,7 +363,7 @@ async fn requests<S>(
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = hall.stop.cancelled() => {
+        () = context.stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -368,33 +373,33 @@ async fn requests<S>(
     }
 }
 
-/// What a request is charged to, and whether a trusted proxy has passed it on. The request is told
-/// who has sent it. If the proxy names nobody, that is the proxy itself, and all such requests share
-/// its address.
-fn account(
+/// Returns the context that a request is charged to, and whether a trusted proxy has forwarded the
+/// request. Adds the client's address to the request. If the proxy does not send the client's
+/// address, the proxy's own address is used, which all such requests share.
+fn charge_context(
     request: &mut Request<Incoming>,
     peer: SocketAddr,
     connection: &Arc<Connection>,
-    hall: &Hall,
-) -> (Account, bool) {
-    connection.busy();
-    let proxies = &hall.connections.proxies;
+    context: &ConnectionContext,
+) -> (ChargeContext, bool) {
+    connection.set_busy();
+    let proxies = &context.connections.proxies;
     let client = proxies.client(peer.ip(), request.headers());
-    let is_passed_on = proxies.trusts(peer.ip());
+    let is_forwarded = proxies.trusts(peer.ip());
     let extensions = request.extensions_mut();
     extensions.insert(ClientAddress(client));
-    if is_passed_on {
+    if is_forwarded {
         extensions.insert(ViaTrustedProxy);
     }
-    let account = Account {
-        connections: Arc::clone(&hall.connections),
-        ledger: Arc::clone(&hall.ledger),
+    let charge = ChargeContext {
+        connections: Arc::clone(&context.connections),
+        budget: Arc::clone(&context.unsent),
         connection: Arc::clone(connection),
         network: network(client),
         is_write: !request.method().is_safe(),
         share: None,
     };
-    (account, is_passed_on)
+    (charge, is_forwarded)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Running the server: readiness, traces, and what is done from time to time.
+//! Operating the server: readiness, logs and traces, and periodic background work.
 
 pub(crate) mod readiness;
 pub mod sweeper;

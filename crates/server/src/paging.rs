@@ -1,15 +1,16 @@
-//! Pages: numbers outside, keys inside.
+//! Pagination: page numbers in the API, keyset pagination in the database.
 //!
-//! Callers ask for pages by number. Skipping rows to get there would make page 5,000 a thousand
-//! times slower than page 1, so the rank of some rows is remembered ([`Ranks`]) and a page is read
-//! from the nearest row of known rank, or from the nearer end. Rows are in the order of their
-//! time-ordered ids; a rank counts from the oldest, so new rows at the other end never change it,
-//! and a deletion (which the tally counts) forgets all ranks of its scope.
+//! Callers request pages by number. Skipping all earlier rows would make page 5,000 a thousand
+//! times slower than page 1. So [`RankCache`] remembers the ranks of some rows, and a page is read
+//! from the nearest row with a known rank, or from the nearer end of the list. Rows are sorted by
+//! their time-ordered IDs. Ranks count from the oldest row, so new rows do not change them. A
+//! deletion changes the [`Tally`] of its scope and invalidates all ranks of the scope.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use garde::Validate;
 use parlor_protocol::ids::AppId;
 use parlor_store::{Db, Error, FromRow, Statement, Value, values};
 use schemars::JsonSchema;
@@ -19,21 +20,23 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::tallies::{TALLY, Tally};
 
-/// Items on a page when the caller does not say.
+/// Default number of items on a page.
 pub const PER_PAGE_DEFAULT: u32 = 20;
-/// The largest page.
-pub const PER_PAGE_MAX: u32 = 1000;
-/// The farthest page.
+/// Maximum number of items on a page.
+const PER_PAGE_MAX: u32 = 1000;
+/// Maximum page number.
 pub const PAGE_NO_MAX: u32 = 1_000_000_000;
-/// Rows younger than this may still get an older neighbour from a commit under way.
+/// Age after which a row's rank is final, in milliseconds. Until then, a commit in progress may
+/// still insert an older row.
 const SETTLED_MS: i64 = 60_000;
-/// Scopes whose ranks are kept at once.
+/// Maximum number of scopes in the cache; a full cache is cleared.
 const SCOPES_MAX: usize = 256;
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Paging")]
 pub struct Paging {
-    /// How many items the whole list has.
+    /// Number of items in the whole list.
     #[schemars(range(min = 0))]
     pub total_count: i64,
     /// Number of the page's first item, counted from 1; 0 for an empty page.
@@ -49,12 +52,13 @@ pub struct Paging {
 pub struct Page<T> {
     /// The items, in order.
     pub items: Vec<T>,
-    /// Where in the whole list they stand.
+    /// Position of the page in the list.
     pub paging: Paging,
 }
 
-/// Direction of a list by creation time. `DSC` is an older spelling of `DESC`.
+/// Sort order by creation time. `DSC` is an older spelling of `DESC`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "SortOrder")]
 pub enum SortOrder {
     /// Oldest first.
     #[serde(rename = "ASC")]
@@ -65,30 +69,68 @@ pub enum SortOrder {
     Descending,
 }
 
-/// The part of a list that a caller asked for.
+/// Page number, counted from 1. 0 also selects the first page. Defaults to 1.
+#[derive(Debug, Clone, Copy, Deserialize, Validate, JsonSchema)]
+#[serde(transparent)]
+#[garde(transparent)]
+#[schemars(inline)]
+pub struct PageNo(#[garde(range(max = PAGE_NO_MAX))] u32);
+
+impl Default for PageNo {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// Number of items per page. Defaults to 20.
+#[derive(Debug, Clone, Copy, Deserialize, Validate, JsonSchema)]
+#[serde(transparent)]
+#[garde(transparent)]
+#[schemars(inline)]
+pub struct PerPage<const MIN: u32 = 0, const MAX: u32 = PER_PAGE_MAX>(
+    #[garde(range(min = MIN, max = MAX))] u32,
+);
+
+impl<const MIN: u32, const MAX: u32> Default for PerPage<MIN, MAX> {
+    fn default() -> Self {
+        Self(PER_PAGE_DEFAULT)
+    }
+}
+
+/// The requested part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Items before the first one.
+    /// Number of items before the first one.
     pub offset: i64,
-    /// Items at most.
+    /// Maximum number of items.
     pub limit: i64,
 }
 
 impl Window {
-    /// Pages count from 1, and 0 means the first one too; so does an absent number.
-    pub fn new(page_no: Option<u32>, per_page: Option<u32>) -> Self {
-        let limit = per_page
-            .filter(|limit| *limit > 0)
-            .unwrap_or(PER_PAGE_DEFAULT)
-            .min(PER_PAGE_MAX);
-        let page = page_no.unwrap_or(1).max(1) - 1;
+    /// Only the first item.
+    pub const FIRST_ITEM: Self = Self {
+        offset: 0,
+        limit: 1,
+    };
+
+    /// Returns the window of a page. A size of 0 means the default size.
+    pub fn new<const MIN: u32, const MAX: u32>(
+        PageNo(page_no): PageNo,
+        PerPage(per_page): PerPage<MIN, MAX>,
+    ) -> Self {
+        let limit = if per_page == 0 {
+            PER_PAGE_DEFAULT
+        } else {
+            per_page
+        };
+        let page = page_no.max(1) - 1;
         Self {
             offset: i64::from(page) * i64::from(limit),
             limit: i64::from(limit),
         }
     }
 
-    /// Where a page of `count` items stands in a list of `total`.
+    /// Returns the position of a page with `count` items in a list of `total` items.
     pub fn paging(self, total: i64, count: usize) -> Paging {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let (start, end) = if count == 0 {
@@ -103,7 +145,7 @@ impl Window {
         }
     }
 
-    /// The window of a list that is already in memory, oldest first, in the order that is wanted.
+    /// Returns one page of a list in memory. `items` must be sorted from oldest to newest.
     pub fn cut<T>(self, mut items: Vec<T>, order: SortOrder) -> Page<T> {
         if order == SortOrder::Descending {
             items.reverse();
@@ -119,55 +161,56 @@ impl Window {
     }
 }
 
-/// How to read a page: walk from a row (or an end), skip some rows, take some.
+/// How to read a page: start at a row or at an end of the list, skip some rows, and take some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Walk {
-    /// Towards newer rows.
+pub struct PageScan {
+    /// Whether to scan towards newer rows.
     pub ascending: bool,
-    /// The row to start from, itself included.
+    /// ID of the row to start at, inclusive.
     pub from: Uuid,
-    /// Rows to pass over.
+    /// Number of rows to skip.
     pub skip: i64,
-    /// Rows to read.
+    /// Number of rows to read.
     pub take: i64,
-    /// Whether the rows must be turned round afterwards.
+    /// Whether the rows must be reversed after reading.
     pub reverse: bool,
     /// Rank of the first row read.
     rank: i64,
 }
 
-/// Known ranks of rows, for every scope that was listed lately.
+/// Cache of row ranks, by scope.
 #[derive(Default)]
-pub struct Ranks {
-    scopes: Mutex<HashMap<Uuid, Marks>>,
-    /// How often the clock had been set back when the first of them was learned.
+pub struct RankCache {
+    scopes: Mutex<HashMap<Uuid, KnownRanks>>,
+    /// Value of [`Clock::set_back`] for which the cached ranks are valid.
     set_back: AtomicU32,
 }
 
-/// Rank from the oldest → row, valid while nothing was removed.
+/// The known ranks of one scope. They are valid until a row is removed.
 #[derive(Default)]
-struct Marks {
+struct KnownRanks {
     removed: i64,
     rows: BTreeMap<i64, Uuid>,
 }
 
-impl Ranks {
-    /// Forgets everything when the clock was set back since: new rows then come before older ones.
-    fn must_be_in_order(&self, set_back: u32) {
+impl RankCache {
+    /// Clears the cache if the clock was set back, because new rows then sort before older ones.
+    fn reset_if_clock_set_back(&self, set_back: u32) {
         if self.set_back.swap(set_back, Ordering::Relaxed) != set_back {
             let mut scopes = self.scopes.lock().expect("no holder of this lock panics");
             scopes.clear();
         }
     }
 
-    /// The shortest way to a window; `None` when it is beyond the end.
+    /// Returns the scan that reads a window and skips the fewest rows. Returns `None` when the
+    /// window is beyond the end of the list.
     pub fn plan(
         &self,
         scope: Uuid,
         tally: Tally,
         window: Window,
         order: SortOrder,
-    ) -> Option<Walk> {
+    ) -> Option<PageScan> {
         let total = tally.total();
         if window.offset >= total {
             return None;
@@ -181,21 +224,21 @@ impl Ranks {
         let mut up = (low, Uuid::nil(), low);
         let mut down = (total - 1 - high, Uuid::max(), high);
         let scopes = self.scopes.lock().expect("no holder of this lock panics");
-        if let Some(marks) = scopes
+        if let Some(known) = scopes
             .get(&scope)
-            .filter(|marks| marks.removed == tally.removed)
+            .filter(|known| known.removed == tally.removed)
         {
-            if let Some((rank, row)) = marks.rows.range(..=low).next_back() {
+            if let Some((rank, row)) = known.rows.range(..=low).next_back() {
                 up = up.min((low - rank, *row, low));
             }
-            if let Some((rank, row)) = marks.rows.range(high..).next() {
+            if let Some((rank, row)) = known.rows.range(high..).next() {
                 down = down.min((rank - high, *row, high));
             }
         }
         let ascending = up.0 < down.0;
         let (skip, from, rank) = if ascending { up } else { down };
         let reverse = ascending != (order == SortOrder::Ascending);
-        Some(Walk {
+        Some(PageScan {
             ascending,
             from,
             skip,
@@ -205,12 +248,12 @@ impl Ranks {
         })
     }
 
-    /// Remembers the rank of a walk's first row. `before` and `after` are the tallies read around
-    /// the walk: if they differ, the rank is not certain.
-    pub fn learn(
+    /// Caches the rank of a scan's first row. `before` and `after` are the tallies read around the
+    /// scan: if they differ, the rank is uncertain and is not cached.
+    pub fn record(
         &self,
         scope: Uuid,
-        walk: &Walk,
+        scan: &PageScan,
         first: Uuid,
         before: Tally,
         after: Tally,
@@ -224,30 +267,31 @@ impl Ranks {
         if scopes.len() >= SCOPES_MAX && !scopes.contains_key(&scope) {
             scopes.clear();
         }
-        let marks = scopes.entry(scope).or_default();
-        if marks.removed != before.removed {
-            *marks = Marks {
+        let known = scopes.entry(scope).or_default();
+        if known.removed != before.removed {
+            *known = KnownRanks {
                 removed: before.removed,
                 rows: BTreeMap::new(),
             };
         }
-        let near = walk.rank - spacing..walk.rank + spacing;
-        if marks.rows.range(near).next().is_none() {
-            marks.rows.insert(walk.rank, first);
+        let near = scan.rank - spacing..scan.rank + spacing;
+        if known.rows.range(near).next().is_none() {
+            known.rows.insert(scan.rank, first);
         }
     }
 }
 
-/// A list whose scope has a tally and whose rows are in the order of their ids.
+/// A list whose scope has a tally and whose rows are sorted by ID.
 #[derive(Clone, Copy)]
 pub(crate) struct Listing {
-    /// The app of the scope.
+    /// The app that the scope belongs to.
     pub(crate) app: AppId,
-    /// What the rows are in: the key of the tally.
+    /// The scope of the list, which is the key of the tally.
     pub(crate) scope: Uuid,
-    /// Reads rows from an id on: its parameters end with that id, how many to take, how many to skip.
+    /// Reads rows from an ID towards newer rows. Its last three parameters are the ID, the number
+    /// of rows to take and the number of rows to skip.
     pub(crate) ascending: &'static Statement,
-    /// The same, towards older rows.
+    /// Like `ascending`, but towards older rows.
     pub(crate) descending: &'static Statement,
 }
 
@@ -255,20 +299,20 @@ pub(crate) struct Listing {
 pub(crate) struct Pager {
     db: Db,
     clock: Arc<Clock>,
-    ranks: Ranks,
+    ranks: RankCache,
 }
 
 impl Pager {
-    /// Knows no rank yet.
+    /// Creates a pager with an empty rank cache.
     pub(crate) fn new(db: Db, clock: Arc<Clock>) -> Self {
         Self {
             db,
             clock,
-            ranks: Ranks::default(),
+            ranks: RankCache::default(),
         }
     }
 
-    /// Reads one page. `key` is what stands before the last three parameters of the list's statements.
+    /// Reads one page. `key` holds the parameters of the list's statements before the last three.
     pub(crate) async fn page<T: FromRow + Send + 'static>(
         &self,
         list: Listing,
@@ -277,30 +321,30 @@ impl Pager {
         id: fn(&T) -> Uuid,
     ) -> Result<Page<T>, Error> {
         let set_back = self.clock.set_back();
-        self.ranks.must_be_in_order(set_back);
+        self.ranks.reset_if_clock_set_back(set_back);
         let before = self.tally(list).await?;
-        let Some(walk) = self.ranks.plan(list.scope, before, window, order) else {
+        let Some(scan) = self.ranks.plan(list.scope, before, window, order) else {
             return Ok(Page {
                 items: Vec::new(),
                 paging: window.paging(before.total(), 0),
             });
         };
-        let statement = if walk.ascending {
+        let statement = if scan.ascending {
             list.ascending
         } else {
             list.descending
         };
-        key.extend(values![walk.from, walk.take, walk.skip]);
+        key.extend(values![scan.from, scan.take, scan.skip]);
         let mut items = self.db.scan::<T>(statement, key).await?;
         if let Some(first) = items.first().map(id) {
             let after = self.tally(list).await?;
             if self.clock.set_back() == set_back {
                 let settled_ms = self.clock.settled_ms();
                 self.ranks
-                    .learn(list.scope, &walk, first, before, after, settled_ms);
+                    .record(list.scope, &scan, first, before, after, settled_ms);
             }
         }
-        if walk.reverse {
+        if scan.reverse {
             items.reverse();
         }
         let paging = window.paging(before.total(), items.len());
@@ -320,13 +364,13 @@ mod tests {
 
     use super::*;
 
-    /// Walks a list of rows 0..total whose id is their rank.
-    fn read(walk: &Walk, total: i64) -> Vec<i64> {
+    /// Performs a scan on a list of rows 0..total, each with its rank as its ID.
+    fn read(scan: &PageScan, total: i64) -> Vec<i64> {
         let rows = 0..total;
-        let from = i64::try_from(walk.from.as_u128()).unwrap_or(i64::MAX);
-        let skip = usize::try_from(walk.skip).unwrap();
-        let take = usize::try_from(walk.take).unwrap();
-        let mut page: Vec<i64> = if walk.ascending {
+        let from = i64::try_from(scan.from.as_u128()).unwrap_or(i64::MAX);
+        let skip = usize::try_from(scan.skip).unwrap();
+        let take = usize::try_from(scan.take).unwrap();
+        let mut page: Vec<i64> = if scan.ascending {
             rows.filter(|row| *row >= from)
                 .skip(skip)
                 .take(take)
@@ -338,7 +382,7 @@ mod tests {
                 .take(take)
                 .collect()
         };
-        if walk.reverse {
+        if scan.reverse {
             page.reverse();
         }
         page
@@ -350,7 +394,7 @@ mod tests {
             total in 0_i64..5000,
             pages in prop::collection::vec((0_i64..60, 1_i64..120, any::<bool>()), 1..40),
         ) {
-            let ranks = Ranks::default();
+            let ranks = RankCache::default();
             let tally = Tally { added: total, removed: 0 };
             for (page, limit, ascending) in pages {
                 let window = Window { offset: page * limit, limit };
@@ -358,21 +402,21 @@ mod tests {
                 let all: Vec<i64> = if ascending { (0..total).collect() } else { (0..total).rev().collect() };
                 let skip = usize::try_from(window.offset).unwrap();
                 let want: Vec<i64> = all.into_iter().skip(skip).take(usize::try_from(limit).unwrap()).collect();
-                let Some(walk) = ranks.plan(Uuid::nil(), tally, window, order) else {
+                let Some(scan) = ranks.plan(Uuid::nil(), tally, window, order) else {
                     prop_assert!(want.is_empty());
                     continue;
                 };
-                let got = read(&walk, total);
+                let got = read(&scan, total);
                 prop_assert_eq!(&got, &want);
-                let first = if walk.reverse { got[got.len() - 1] } else { got[0] };
-                ranks.learn(Uuid::nil(), &walk, Uuid::from_u128(first.unsigned_abs().into()), tally, tally, SETTLED_MS + 1);
+                let first = if scan.reverse { got[got.len() - 1] } else { got[0] };
+                ranks.record(Uuid::nil(), &scan, Uuid::from_u128(first.unsigned_abs().into()), tally, tally, SETTLED_MS + 1);
             }
         }
     }
 
     #[test]
-    fn paging_on_never_skips_far() {
-        let ranks = Ranks::default();
+    fn reading_consecutive_pages_skips_few_rows() {
+        let ranks = RankCache::default();
         let tally = Tally {
             added: 1_000_000,
             removed: 0,
@@ -383,19 +427,19 @@ mod tests {
                 offset: page * 100,
                 limit: 100,
             };
-            let walk = ranks
+            let scan = ranks
                 .plan(Uuid::nil(), tally, window, SortOrder::Descending)
                 .unwrap();
-            farthest = farthest.max(walk.skip);
-            let first = Uuid::from_u128(walk.rank.unsigned_abs().into());
-            ranks.learn(Uuid::nil(), &walk, first, tally, tally, SETTLED_MS + 1);
+            farthest = farthest.max(scan.skip);
+            let first = Uuid::from_u128(scan.rank.unsigned_abs().into());
+            ranks.record(Uuid::nil(), &scan, first, tally, tally, SETTLED_MS + 1);
         }
         assert!(farthest <= 1000, "skipped {farthest} rows");
     }
 
     #[test]
-    fn a_removal_forgets_ranks() {
-        let ranks = Ranks::default();
+    fn a_removal_invalidates_ranks() {
+        let ranks = RankCache::default();
         let tally = Tally {
             added: 10_000,
             removed: 0,
@@ -404,12 +448,12 @@ mod tests {
             offset: 5000,
             limit: 10,
         };
-        let walk = ranks
+        let scan = ranks
             .plan(Uuid::nil(), tally, window, SortOrder::Descending)
             .unwrap();
-        ranks.learn(
+        ranks.record(
             Uuid::nil(),
-            &walk,
+            &scan,
             Uuid::from_u128(7),
             tally,
             tally,
@@ -435,18 +479,23 @@ mod tests {
         );
     }
 
+    fn window(page_no: u32, per_page: u32) -> Window {
+        Window::new(PageNo(page_no), PerPage::<0, PER_PAGE_MAX>(per_page))
+    }
+
     #[test]
     fn page_zero_is_page_one() {
         assert_eq!(
-            Window::new(Some(0), Some(0)),
+            window(0, 0),
             Window {
                 offset: 0,
                 limit: 20
             }
         );
-        assert_eq!(Window::new(None, Some(5)), Window::new(Some(1), Some(5)));
+        let window_of_default = Window::new(PageNo::default(), PerPage::<0, PER_PAGE_MAX>(5));
+        assert_eq!(window_of_default, window(1, 5));
         assert_eq!(
-            Window::new(Some(2), Some(2)).paging(123, 2),
+            window(2, 2).paging(123, 2),
             Paging {
                 total_count: 123,
                 start_offset: 3,

@@ -1,4 +1,4 @@
-//! Presets that were parsed lately.
+//! A cache of parsed presets.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -7,19 +7,19 @@ use parlor_protocol::ids::PresetId;
 use parlor_protocol::preset::PresetBody;
 use parlor_store::Error;
 
-/// Presets as they were last read by those who join, so that each version is parsed once and
-/// shared.
+/// Parsed presets by ID, with their version, so that each version is parsed once and shared between
+/// the participants who join with it.
 #[derive(Default)]
 pub(crate) struct PresetCache(RwLock<HashMap<PresetId, (i64, Arc<PresetBody>)>>);
 
-/// Presets that are kept parsed; when there are more it starts over.
+/// Maximum number of entries; a full cache is cleared.
 const PARSED_MAX: usize = 10_000;
 
 impl PresetCache {
-    /// A preset of this id and version, whose JSON was just read.
+    /// Returns the preset with this ID and version, parsing its JSON if it is not cached.
     ///
     /// # Errors
-    /// When the JSON is not a preset's.
+    /// When the JSON is not a valid preset.
     pub(crate) fn parsed(
         &self,
         id: PresetId,

@@ -1,12 +1,12 @@
-//! What a deleted app or meeting leaves behind, and is removed later.
+//! Deferred deletion of the records of deleted apps and meetings.
 
 use parlor_store::Statement;
 use uuid::Uuid;
 
-/// Stands for the whole app where a meeting's id would stand.
+/// The meeting ID that stands for the whole app.
 pub(crate) const WHOLE_APP: Uuid = Uuid::nil();
 
-/// Hands what a deleted app ([`WHOLE_APP`]) or meeting leaves behind to the sweeper.
+/// Schedules the remaining records of a deleted app ([`WHOLE_APP`]) or meeting for the sweeper.
 pub(crate) static PURGE: Statement = Statement::new(
     "purges.insert",
     "INSERT INTO purges (app_id, meeting_id, passes, due) VALUES ($1, $2, 0, $3)

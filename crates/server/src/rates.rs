@@ -1,4 +1,4 @@
-//! How often somebody may do something, if the server says so. Counted by each node for itself.
+//! Rate limits. Each node counts on its own.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -12,23 +12,23 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// The limit on what each `K`, a token or a person, does.
+/// A rate limit for each key, such as an API token or a participant.
 #[derive(Clone)]
-pub struct Rates<K: Hash + Eq + Clone> {
+pub struct RateLimits<K: Hash + Eq + Clone> {
     limiter: Option<Arc<Limiter<K>>>,
     per_minute: u32,
 }
 
-/// Somebody has used up their quota.
+/// The quota of a key is used up.
 #[derive(Debug)]
 pub(crate) struct Exceeded {
-    /// Seconds until one more request is allowed.
+    /// Seconds until the next request is allowed.
     pub(crate) retry_secs: u64,
-    /// The quota, of which nothing is left.
+    /// The exhausted quota.
     pub(crate) quota: Remaining,
 }
 
-/// What is left of a quota.
+/// The remaining quota of a key.
 #[derive(Debug)]
 pub(crate) struct Remaining {
     requests: u32,
@@ -38,8 +38,8 @@ pub(crate) struct Remaining {
 static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-impl<K: Hash + Eq + Clone> Rates<K> {
-    /// Allows so many requests a minute, at once or spread; 0 is no limit.
+impl<K: Hash + Eq + Clone> RateLimits<K> {
+    /// Allows `per_minute` requests per minute, in a burst or spread out; 0 is no limit.
     pub fn new(per_minute: u32) -> Self {
         let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
         let limiter = quota.map(|quota| Arc::new(RateLimiter::dashmap(quota).with_middleware()));
@@ -49,15 +49,15 @@ impl<K: Hash + Eq + Clone> Rates<K> {
         }
     }
 
-    /// Takes one request from somebody's quota; `None` when there is no limit.
+    /// Takes one request from the quota of a key. Returns `None` when there is no limit.
     ///
     /// # Errors
-    /// When none is left.
-    pub(crate) fn take(&self, whose: &K) -> Result<Option<Remaining>, Exceeded> {
+    /// When the quota is used up.
+    pub(crate) fn take(&self, key: &K) -> Result<Option<Remaining>, Exceeded> {
         let Some(limiter) = &self.limiter else {
             return Ok(None);
         };
-        match limiter.check_key(whose) {
+        match limiter.check_key(key) {
             Ok(state) => {
                 let requests = state.remaining_burst_capacity();
                 Ok(Some(Remaining {
@@ -79,8 +79,8 @@ impl<K: Hash + Eq + Clone> Rates<K> {
         }
     }
 
-    /// Forgets those who have their whole quota again.
-    pub fn forget_idle(&self) {
+    /// Removes the keys that have their full quota again.
+    pub fn evict_idle(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
         }

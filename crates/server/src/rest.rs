@@ -1,10 +1,10 @@
-//! The REST API: the resources, the description of their operations, and every route.
+//! The REST API: the resources, their operations and the OpenAPI description.
 //!
-//! | file | what it is for |
+//! | file | contents |
 //! |---|---|
-//! | `operations` | every operation of RealtimeKit, built or not |
-//! | `openapi` | the API description |
-//! | the others | a resource each, with its operations |
+//! | `operations` | every operation of RealtimeKit, implemented or planned |
+//! | `openapi` | the generated OpenAPI description |
+//! | the others | one resource each, with its operations |
 
 pub(crate) mod active_session;
 pub(crate) mod analytics;
@@ -18,7 +18,7 @@ pub(crate) mod sessions;
 
 use crate::http::Endpoint;
 
-/// Every operation that is built.
+/// Every implemented operation.
 pub fn endpoints() -> Vec<Endpoint> {
     [
         apps::endpoints(),

@@ -1,10 +1,12 @@
-//! The rooms that run in this process: one task for each live meeting, and the way to it.
+//! The rooms that run in this process: one task per live meeting, and the registry of their
+//! mailboxes.
 //!
-//! A room starts with the first socket of its meeting, or when the server finds an open session in
-//! the records at its start. Its task ends when nobody is connected and no session is live. A room
-//! that fails is read anew from the records a little later, whether somebody comes back or not: its
-//! session must end some day.
+//! A room starts when the first socket of its meeting opens, or at server start if the database has
+//! an open session for it. Its task ends when no peer is connected and no session is live. A room
+//! that fails is reloaded from the database after a short delay, even if no client reconnects,
+//! because its session must end eventually.
 
+mod app_semaphore;
 pub(crate) mod chat_quota;
 mod delegation;
 mod driver;
@@ -13,13 +15,12 @@ mod media;
 pub(crate) mod notifier;
 mod outbox;
 pub mod records;
-mod slice;
 #[cfg(test)]
 mod tests;
-mod turns;
+mod time_slice;
 mod unsent;
 
-pub(crate) use mailbox::{Mailbox, SocketSender, Unopened};
+pub(crate) use mailbox::{Mailbox, OpenError, SocketSender};
 pub(crate) use outbox::{Inbox, Outbox, Outgoing};
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +33,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parlor_live::{
-    Answer, Command, ConnectionId, Delegated, MediaAnswer, Newcomer, OrderId, Refusal, error_frame,
+    Answer, Command, ConnectionId, DelegatedRequest, MediaAnswer, OrderId, PeerProfile, Refusal,
+    error_frame,
 };
 use parlor_protocol::ids::{AppId, MeetingId, PeerId};
 use parlor_sfu::Media;
@@ -43,42 +45,44 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::app_semaphore::AppPermit;
 use self::chat_quota::ChatStates;
 use self::delegation::Delegation;
 use self::mailbox::{Receiver, mailbox};
 use self::notifier::RosterNotifier;
-use self::turns::Turn;
 use self::unsent::Unsent;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::limits::Limits;
-use crate::metrics::{Level, Metrics};
+use crate::metrics::{ByteGauge, Metrics};
 
-/// Between two signs of life in the records.
-const BEAT: Duration = Duration::from_secs(5);
-/// How long rooms may take to let go of their sockets when the server stops.
-const SUSPEND: Duration = Duration::from_secs(10);
+/// Interval between heartbeats written to the database.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long rooms may take to close their sockets when the server stops.
+const SUSPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After a room has failed, before it is read anew.
-const RETRY: Duration = Duration::from_secs(5);
-/// How long a browser takes to notice that its media connections are no more: it checks them every
-/// 2.5 s, and is told; the SDK lets another two seconds pass, and what it does then must not meet
-/// what it does on its new socket. If its socket comes back before, it believes in them, publishes
-/// on them, is refused, and leaves camera and microphone off (docs/spec/media.md 5.5).
-pub(crate) const NOTICE: Duration = Duration::from_secs(5);
-/// Firefox checks every five seconds, give or take a fifth.
-pub(crate) const LONGEST_NOTICE: Duration = Duration::from_millis(8500);
-/// How long a room may take to answer when others wait for that: as long as a commit may take.
-const ANSWER: Duration = driver::PATIENCE;
-/// Rooms that are read from the records at once.
-const OPENING: usize = 32;
+/// Delay before a failed room is reloaded.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// How long a browser takes to detect that its media connections are gone. It checks them every 2.5
+/// seconds and notifies the SDK, which waits another two seconds; the cleanup that follows must not
+/// overlap with the new socket. If the socket reconnects earlier, the client still considers its
+/// old transports valid, publishes on them, is rejected, and leaves camera and microphone off
+/// (docs/spec/media.md 5.5).
+pub(crate) const MEDIA_LOSS_DELAY: Duration = Duration::from_secs(5);
+/// The same delay in Firefox, which checks every five seconds, plus or minus 20 %.
+pub(crate) const FIREFOX_MEDIA_LOSS_DELAY: Duration = Duration::from_millis(8500);
+/// How long a room may take to answer a command that blocks other work: as long as a commit may
+/// take.
+const COMMAND_TIMEOUT: Duration = driver::COMMIT_TIMEOUT;
+/// Maximum number of rooms that are loaded from the database at the same time.
+const CONCURRENT_LOADS: usize = 32;
 
-/// What is sent to a room's task.
+/// A message in a room's mailbox.
 #[derive(Debug)]
-pub(crate) enum Letter {
+pub(crate) enum RoomMessage {
     Opened {
         connection: ConnectionId,
-        who: Box<Newcomer>,
+        profile: Box<PeerProfile>,
         socket: Outbox,
     },
     Frame {
@@ -87,7 +91,7 @@ pub(crate) enum Letter {
     },
     Closed {
         connection: ConnectionId,
-        goodbye: bool,
+        leaving: bool,
     },
     Command {
         command: Command,
@@ -99,90 +103,90 @@ pub(crate) enum Letter {
     },
 }
 
-/// The rooms that run.
+/// The running rooms.
 pub struct LiveSessions {
     rooms: Mutex<HashMap<(AppId, MeetingId), Mailbox>>,
     connections: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
-    opening: Semaphore,
+    loading: Semaphore,
     resumed: OnceLock<Resumed>,
-    given_up: Mutex<HashMap<(MeetingId, PeerId), Instant>>,
-    queued_bytes: Level,
+    evicted: Mutex<HashMap<(MeetingId, PeerId), Instant>>,
+    queued_bytes: ByteGauge,
     unsent: Arc<Unsent>,
     delegation: Delegation,
     pub(crate) db: Db,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
-    /// This process among the records: a time-ordered id of its start.
+    /// This process's time-ordered id in the `servers` table.
     pub(crate) process: Uuid,
-    /// The disk of the records, where they are this server's own.
+    /// The disk of the database, if the database is local to this server.
     pub(crate) disk: Option<Disk>,
     pub(crate) media: OnceLock<Media>,
-    /// What rooms were told of the room for messages.
+    /// The chat storage state that was last sent to the rooms.
     pub(crate) chat_states: ChatStates,
     pub(crate) notifier: RosterNotifier,
-    breakout: OnceLock<Box<dyn Breakout>>,
+    delegation_handler: OnceLock<Box<dyn DelegationHandler>>,
 }
 
-/// What rooms leave to others: what needs the records of people and meetings, and other rooms.
-pub(crate) trait Breakout: Send + Sync {
-    /// Does what a room has found to be allowed.
+/// Work that rooms delegate because it needs the database or other rooms.
+pub(crate) trait DelegationHandler: Send + Sync {
+    /// Performs a task that the room has already authorized.
     fn perform<'a>(
         &'a self,
         app: AppId,
         meeting: MeetingId,
-        task: &'a Delegated,
-    ) -> BoxFuture<'a, Done>;
+        task: &'a DelegatedRequest,
+    ) -> BoxFuture<'a, DelegationResult>;
 
-    /// Tells everybody in a meeting and its breakout rooms who is where: soon, and as it is then.
-    fn tell_family(&self, app: AppId, parent: MeetingId);
+    /// Sends the current roster to everyone in a meeting and its breakout rooms, in the background.
+    fn notify_breakout_rooms(&self, app: AppId, parent: MeetingId);
 }
 
-/// What came of something that a room has left to others.
+/// The result of a delegated task.
 #[derive(Default)]
-pub(crate) struct Done {
-    /// The frame for who asked.
+pub(crate) struct DelegationResult {
+    /// The reply frame for the requester.
     pub(crate) reply: Option<Bytes>,
-    /// What to tell rooms after that.
-    pub(crate) then: Vec<(MeetingId, Command)>,
+    /// Commands to send to rooms after the reply.
+    pub(crate) commands: Vec<(MeetingId, Command)>,
 }
 
-impl From<Bytes> for Done {
+impl From<Bytes> for DelegationResult {
     fn from(reply: Bytes) -> Self {
         Self {
             reply: Some(reply),
-            then: Vec::new(),
+            commands: Vec::new(),
         }
     }
 }
 
-/// The meetings that the server found open when it started.
+/// The meetings with an open session at server start.
 struct Resumed {
     meetings: HashSet<MeetingId>,
     since: Instant,
 }
 
 impl LiveSessions {
-    /// No room runs yet.
+    /// Creates a registry without running rooms.
     pub(crate) fn new(
         (db, clock, metrics): (Db, Arc<Clock>, Arc<Metrics>),
         limits: Limits,
         process: Uuid,
         disk: Option<Disk>,
     ) -> Self {
-        let (most, most_of_meeting) = (limits.socket_bytes, limits.socket_bytes_per_meeting);
+        let (max, max_per_meeting) = (limits.socket_bytes, limits.socket_bytes_per_meeting);
         Self {
             rooms: Mutex::default(),
             connections: AtomicU64::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            opening: Semaphore::new(OPENING),
+            loading: Semaphore::new(CONCURRENT_LOADS),
             resumed: OnceLock::new(),
-            given_up: Mutex::default(),
-            queued_bytes: metrics.unheard_bytes(),
-            unsent: Unsent::new(most, most_of_meeting, metrics.unsent_bytes()),
+            evicted: Mutex::default(),
+            queued_bytes: metrics.mailbox_bytes(),
+            unsent: Unsent::new(max, max_per_meeting, metrics.unsent_bytes()),
             delegation: Delegation::default(),
             db,
             clock,
@@ -193,186 +197,198 @@ impl LiveSessions {
             media: OnceLock::new(),
             chat_states: ChatStates::default(),
             notifier: RosterNotifier::default(),
-            breakout: OnceLock::new(),
+            delegation_handler: OnceLock::new(),
         }
     }
 
-    /// Who does what rooms leave to others. The first call counts.
-    pub(crate) fn set_breakout(&self, breakout: impl Breakout + 'static) {
-        let _ = self.breakout.set(Box::new(breakout));
+    /// Sets the handler of delegated tasks. Later calls have no effect.
+    pub(crate) fn set_delegation_handler(&self, handler: impl DelegationHandler + 'static) {
+        let _ = self.delegation_handler.set(Box::new(handler));
     }
 
-    async fn delegate(&self, app: AppId, meeting: MeetingId, task: &Delegated) -> Done {
-        if let Some(breakout) = self.breakout.get() {
-            breakout.perform(app, meeting, task).await
+    async fn delegate(
+        &self,
+        app: AppId,
+        meeting: MeetingId,
+        task: &DelegatedRequest,
+    ) -> DelegationResult {
+        if let Some(handler) = self.delegation_handler.get() {
+            handler.perform(app, meeting, task).await
         } else {
             let refusal = Refusal::new(501, "this server has no breakout rooms");
             error_frame(task.request.id.as_deref(), &refusal).into()
         }
     }
 
-    fn tell_family(&self, app: AppId, parent: MeetingId) {
-        if let Some(breakout) = self.breakout.get() {
-            breakout.tell_family(app, parent);
+    fn notify_breakout_rooms(&self, app: AppId, parent: MeetingId) {
+        if let Some(handler) = self.delegation_handler.get() {
+            handler.notify_breakout_rooms(app, parent);
         }
     }
 
-    /// Asks the room of a meeting; [`Answer::NoSession`] when none runs.
+    /// Sends a command to the room of a meeting and waits for the answer. Returns
+    /// [`Answer::NoSession`] if no room runs.
     pub async fn command(&self, app: AppId, meeting: MeetingId, command: Command) -> Answer {
-        let Some(mailbox) = self.running(app, meeting) else {
+        let Some(mailbox) = self.mailbox(app, meeting) else {
             return Answer::NoSession;
         };
         let (answer, answered) = oneshot::channel();
-        let letter = Letter::Command {
+        let message = RoomMessage::Command {
             command,
             answer: Some(answer),
         };
-        if mailbox.send(letter).is_err() {
+        if mailbox.send(message).is_err() {
             return Answer::NoSession;
         }
-        // A room that is over must not wait for this.
+        // A finished room must not be kept alive by this handle.
         drop(mailbox);
         answered.await.unwrap_or(Answer::NoSession)
     }
 
-    /// The same, for whoever must not wait for long: others wait meanwhile.
+    /// Like [`Self::command`], with a timeout, for callers that block other work.
     ///
     /// # Errors
-    /// When the room has not answered in time. It does later what it was asked to do.
-    pub(crate) async fn ask(
+    /// When the room does not answer in time. It still executes the command later.
+    pub(crate) async fn command_with_timeout(
         &self,
         app: AppId,
         meeting: MeetingId,
         command: Command,
     ) -> Result<Answer, Error> {
-        let answer = timeout(ANSWER, self.command(app, meeting, command)).await;
-        answer.map_err(|_| Error::Unavailable("a room does not answer in time".to_owned()))
+        let answer = timeout(COMMAND_TIMEOUT, self.command(app, meeting, command)).await;
+        answer.map_err(|_| Error::Unavailable("the room did not answer in time".to_owned()))
     }
 
-    /// Tells the room of a meeting, if one runs, and does not wait. A message to those in it is left
-    /// out when the room is far behind.
-    pub fn tell(&self, app: AppId, meeting: MeetingId, command: Command) {
-        let Some(mailbox) = self.running(app, meeting) else {
+    /// Sends a command to the room of a meeting, if one runs, without waiting. A push to its peers
+    /// is dropped if the room has fallen far behind.
+    pub fn send(&self, app: AppId, meeting: MeetingId, command: Command) {
+        let Some(mailbox) = self.mailbox(app, meeting) else {
             return;
         };
         let is_push = matches!(command, Command::Push { .. });
-        let letter = Letter::Command {
+        let message = RoomMessage::Command {
             command,
             answer: None,
         };
         if !is_push {
-            // The room may be over by then, and then there is nobody to tell.
-            let _ = mailbox.send(letter);
-        } else if !mailbox.offer(letter) {
+            // If the room has ended, there is nothing to do.
+            let _ = mailbox.send(message);
+        } else if !mailbox.try_send(message) {
             self.metrics.push_dropped();
         }
     }
 
-    /// Tells every room of an app that runs, and does not wait.
-    pub fn tell_app(&self, app: AppId, command: &Command) {
+    /// Sends a command to every running room of an app, without waiting.
+    pub fn send_to_app(&self, app: AppId, command: &Command) {
         let of_app = |(owner, meeting): &(AppId, MeetingId)| (*owner == app).then_some(*meeting);
         let meetings: Vec<MeetingId> = self.rooms().keys().filter_map(of_app).collect();
         for meeting in meetings {
-            self.tell(app, meeting, command.clone());
+            self.send(app, meeting, command.clone());
         }
     }
 
-    /// Whether the room of a meeting runs, or is being read from the records.
+    /// Whether the room of a meeting runs or is being loaded from the database.
     pub(crate) fn is_running(&self, app: AppId, meeting: MeetingId) -> bool {
         self.rooms().contains_key(&(app, meeting))
     }
 
-    /// The apps that have a room that runs.
+    /// The apps that have a running room.
     pub(crate) fn apps(&self) -> HashSet<AppId> {
         self.rooms().keys().map(|(app, _)| *app).collect()
     }
 
-    /// Waits until a client that was here before has noticed that what it had in the media plane is
-    /// no more: after a start of the server, or after somebody was given up. `notice` is how long its
-    /// browser takes.
-    pub(crate) async fn noticed(&self, meeting: MeetingId, peer: PeerId, notice: Duration) {
+    /// Waits until a reconnecting client has detected that its transports are gone, after a server
+    /// restart or after [`Self::set_evicted`]. `delay` is how long its browser needs for that.
+    pub(crate) async fn wait_for_media_loss_detection(
+        &self,
+        meeting: MeetingId,
+        peer: PeerId,
+        delay: Duration,
+    ) {
         let resumed = self.resumed.get();
         let resumed = resumed.filter(|resumed| resumed.meetings.contains(&meeting));
-        let given_up = self.given_up().get(&(meeting, peer)).copied();
-        let since = resumed.map(|resumed| resumed.since).max(given_up);
+        let evicted = self.evicted().get(&(meeting, peer)).copied();
+        let since = resumed.map(|resumed| resumed.since).max(evicted);
         if let Some(since) = since {
-            sleep_until(since + notice).await;
+            sleep_until(since + delay).await;
         }
     }
 
-    /// What a client had that is away was freed.
-    pub(crate) fn gave_up(&self, meeting: MeetingId, peer: PeerId) {
-        let mut given_up = self.given_up();
-        // Not each time: all of a room's peers may be given up at once.
-        if given_up.len().is_power_of_two() {
-            given_up.retain(|_, since| since.elapsed() < LONGEST_NOTICE);
+    /// Records that the transports of a disconnected peer were freed.
+    pub(crate) fn set_evicted(&self, meeting: MeetingId, peer: PeerId) {
+        let mut evicted = self.evicted();
+        // Cleaning up on every call would be slow when all peers of a room are evicted at once.
+        if evicted.len().is_power_of_two() {
+            evicted.retain(|_, since| since.elapsed() < FIREFOX_MEDIA_LOSS_DELAY);
         }
-        given_up.insert((meeting, peer), Instant::now());
+        evicted.insert((meeting, peer), Instant::now());
     }
 
-    fn given_up(&self) -> MutexGuard<'_, HashMap<(MeetingId, PeerId), Instant>> {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    fn evicted(&self) -> MutexGuard<'_, HashMap<(MeetingId, PeerId), Instant>> {
+        self.evicted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many rooms run.
+    /// The number of running rooms.
     pub fn count(&self) -> usize {
         self.rooms().len()
     }
 
-    /// Starts the rooms of sessions that were open when the server stopped, and gives signs of life
-    /// from now on.
+    /// Starts the rooms of the sessions that were open when the server stopped, and starts the
+    /// heartbeat.
     ///
     /// # Errors
-    /// When the records cannot be read.
+    /// When the database fails.
     pub async fn resume(self: &Arc<Self>) -> Result<(), Error> {
-        records::beat(self).await?;
+        records::heartbeat(self).await?;
         let sessions = records::open_sessions(self).await?;
         let _ = self.resumed.set(Resumed {
             meetings: sessions.iter().map(|(_, meeting)| *meeting).collect(),
             since: Instant::now(),
         });
         for (app, meeting) in sessions {
-            // The room stays by itself, for as long as its session is live.
+            // The room keeps running by itself for as long as its session is live.
             drop(self.enter(app, meeting));
         }
         let (live, stop) = (Arc::clone(self), self.stop.clone());
         self.tasks.spawn(async move {
-            let mut beats = tokio::time::interval(BEAT);
-            while stop.run_until_cancelled(beats.tick()).await.is_some() {
-                if let Err(error) = records::beat(&live).await {
-                    tracing::warn!(%error, "no sign of life could be written");
+            let mut ticks = tokio::time::interval(HEARTBEAT_INTERVAL);
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                if let Err(error) = records::heartbeat(&live).await {
+                    tracing::warn!(%error, "the heartbeat could not be written");
                 }
             }
         });
         Ok(())
     }
 
-    /// Closes every socket so that clients come back, and ends every task; nobody has left.
+    /// Closes every socket so that clients reconnect, and ends every task. Peers do not count as
+    /// having left.
     pub async fn suspend(&self) {
         let mailboxes: Vec<Mailbox> = {
             let rooms = self.rooms();
-            // Under the lock: no room starts from here on.
+            // Under the lock, so that no room starts after this.
             self.stop.cancel();
             rooms.values().cloned().collect()
         };
         for mailbox in mailboxes {
-            let letter = Letter::Command {
+            let message = RoomMessage::Command {
                 command: Command::Suspend,
                 answer: None,
             };
-            let _ = mailbox.send(letter);
+            let _ = mailbox.send(message);
         }
         self.tasks.close();
-        if timeout(SUSPEND, self.tasks.wait()).await.is_err() {
+        if timeout(SUSPEND_TIMEOUT, self.tasks.wait()).await.is_err() {
             tracing::warn!(open = self.tasks.len(), "rooms took too long to stop");
         }
-        // Those who do not come back were here until now.
-        if let Err(error) = records::beat(self).await {
-            tracing::warn!(%error, "no last sign of life could be written");
+        // Peers that do not reconnect count as present until now.
+        if let Err(error) = records::heartbeat(self).await {
+            tracing::warn!(%error, "the last heartbeat could not be written");
         }
     }
 
-    /// The room of a meeting; it is started if it does not run. `None` when the server stops.
+    /// Returns the mailbox of a meeting's room, starting the room if needed. Returns `None` if the
+    /// server is stopping.
     pub(crate) fn enter(self: &Arc<Self>, app: AppId, meeting: MeetingId) -> Option<Mailbox> {
         let mut rooms = self.rooms();
         if self.stop.is_cancelled() {
@@ -384,43 +400,43 @@ impl LiveSessions {
         if let Some(mailbox) = running {
             return Some(mailbox.clone());
         }
-        let (mailbox, letters) = mailbox(&self.queued_bytes);
+        let (mailbox, receiver) = mailbox(&self.queued_bytes);
         rooms.insert((app, meeting), mailbox.clone());
         self.tasks
-            .spawn(run(Arc::clone(self), app, meeting, letters));
+            .spawn(run(Arc::clone(self), app, meeting, receiver));
         Some(mailbox)
     }
 
-    /// An id for a socket of a meeting, and the queue in front of it.
+    /// Allocates a connection id for a socket of a meeting, with its outgoing queue.
     pub(crate) fn connection(&self, meeting: MeetingId) -> (ConnectionId, Outbox, Inbox) {
         let id = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
         let (outbox, inbox) = self.unsent.outbox(meeting, id);
         (id, outbox, inbox)
     }
 
-    /// Waits for a turn to read who is in breakout rooms. Only a few do at once.
-    pub(crate) async fn turn_to_read(&self, app: AppId) -> Turn<'_> {
-        self.delegation.turn_to_read(app).await
+    /// Waits for a permit to read the roster of breakout rooms. Only a few run concurrently.
+    pub(crate) async fn read_permit(&self, app: AppId) -> AppPermit<'_> {
+        self.delegation.read_permit(app).await
     }
 
-    /// Runs a piece of work that the server's stop waits for.
+    /// Spawns a task that server shutdown waits for.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
     }
 
-    /// Removes a room that is over, unless somebody is on the way to it.
-    fn retire(&self, app: AppId, meeting: MeetingId, letters: &Receiver) -> bool {
+    /// Removes a finished room, unless another handle to its mailbox exists.
+    fn retire(&self, app: AppId, meeting: MeetingId, receiver: &Receiver) -> bool {
         let mut rooms = self.rooms();
-        // One sender is the registry's own; others are only ever cloned under this lock, or from one
-        // that is there.
-        let alone = letters.is_alone();
+        // The registry itself holds one sender; others are cloned only under this lock, or from an
+        // existing clone.
+        let alone = receiver.is_alone();
         if alone {
             rooms.remove(&(app, meeting));
         }
         alone
     }
 
-    /// Removes a room that takes no letters any more, unless another has taken its place.
+    /// Removes a room whose mailbox is closed, unless a new one has replaced it.
     fn forget(&self, app: AppId, meeting: MeetingId) {
         let mut rooms = self.rooms();
         if rooms.get(&(app, meeting)).is_some_and(Mailbox::is_closed) {
@@ -428,7 +444,7 @@ impl LiveSessions {
         }
     }
 
-    fn running(&self, app: AppId, meeting: MeetingId) -> Option<Mailbox> {
+    fn mailbox(&self, app: AppId, meeting: MeetingId) -> Option<Mailbox> {
         self.rooms().get(&(app, meeting)).cloned()
     }
 
@@ -437,20 +453,20 @@ impl LiveSessions {
     }
 }
 
-/// Runs the room of a meeting until it is over; when it fails, another takes its place.
-async fn run(live: Arc<LiveSessions>, app: AppId, meeting: MeetingId, letters: Receiver) {
-    let room = driver::run(Arc::clone(&live), app, meeting, letters);
-    // Whatever a panic has left half done is dropped with the room.
+/// Runs the room of a meeting until it ends. Restarts it after a failure.
+async fn run(live: Arc<LiveSessions>, app: AppId, meeting: MeetingId, receiver: Receiver) {
+    let room = driver::run(Arc::clone(&live), app, meeting, receiver);
+    // State left inconsistent by a panic is dropped with the room.
     let ended = AssertUnwindSafe(room).catch_unwind().await;
     live.forget(app, meeting);
     match ended {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => tracing::error!(%error, %meeting, "a room has failed"),
-        Err(_) => tracing::error!(%meeting, "a room has panicked"),
+        Ok(Err(error)) => tracing::error!(%error, %meeting, "a room failed"),
+        Err(_) => tracing::error!(%meeting, "a room panicked"),
     }
-    let pause = tokio::time::sleep(RETRY);
+    let pause = tokio::time::sleep(RETRY_DELAY);
     if live.stop.run_until_cancelled(pause).await.is_some() {
-        // It ends by itself when there is no session.
+        // Ends by itself if there is no session.
         drop(live.enter(app, meeting));
     }
 }

@@ -1,4 +1,4 @@
-//! Every route of the server.
+//! Assembles every route of the server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use http::Method;
 use crate::breakout;
 use crate::client::http::ClientCall;
 use crate::client::{self, meeting_page, websocket};
-use crate::http::respond;
+use crate::http::dispatch;
 use crate::rest::{self, operations, sessions};
 use crate::site;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// The whole router.
-pub fn router(parlor: &Arc<Parlor>) -> Router {
-    breakout::attach(parlor);
+/// Builds the router of the public listener.
+pub fn router(state: &Arc<ServerState>) -> Router {
+    breakout::attach(state);
     let mut routes = Routes::default();
     for endpoint in rest::endpoints() {
         let endpoint = Arc::new(endpoint);
         for (surface, path) in endpoint.mounts() {
-            let (parlor, endpoint) = (Arc::clone(parlor), Arc::clone(&endpoint));
+            let (state, endpoint) = (Arc::clone(state), Arc::clone(&endpoint));
             let method = endpoint.method().clone();
             routes.add(
                 path,
                 &method,
                 move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| {
-                    respond::to_endpoint(
-                        Arc::clone(&parlor),
+                    dispatch::to_endpoint(
+                        Arc::clone(&state),
                         Arc::clone(&endpoint),
                         surface,
                         params,
@@ -45,41 +45,43 @@ pub fn router(parlor: &Arc<Parlor>) -> Router {
     }
     for operation in operations::planned() {
         for (surface, path) in operation.mounts() {
-            let parlor = Arc::clone(parlor);
+            let state = Arc::clone(state);
             routes.add(path, &operation.method(), move |request: Request| {
-                respond::not_built(Arc::clone(&parlor), operation.name, surface, request)
+                dispatch::not_implemented(Arc::clone(&state), operation.name, surface, request)
             });
         }
     }
     for call in client::http::calls() {
         routes.add_client(call);
     }
-    let unknown = Arc::clone(parlor);
-    let fallback = move |request| respond::not_found(Arc::clone(&unknown), request);
-    let around = Arc::clone(parlor);
-    let around = from_fn(move |request, next| respond::site(Arc::clone(&around), request, next));
-    let site = site::router(parlor)
-        .merge(sessions::download_router(parlor))
+    let unknown = Arc::clone(state);
+    let fallback = move |request| dispatch::not_found(Arc::clone(&unknown), request);
+    let middleware = Arc::clone(state);
+    let middleware =
+        from_fn(move |request, next| dispatch::site(Arc::clone(&middleware), request, next));
+    let site = site::router(state)
+        .merge(sessions::download_router(state))
         .merge(meeting_page::router())
-        .layer(around);
-    // The socket is in no layer: what measures answers would take its whole life for one.
+        .layer(middleware);
+    // The WebSocket route has no middleware: its metrics would count the connection's whole
+    // lifetime as the duration of one request.
     routes
-        .into_router(parlor)
+        .into_router(state)
         .merge(site)
-        .merge(websocket::router(parlor))
+        .merge(websocket::router(state))
         .fallback(fallback)
 }
 
-/// What answers at a path.
+/// The handlers of one path.
 #[derive(Default)]
 struct Route {
     router: MethodRouter,
     methods: Vec<Method>,
-    /// What the client SDKs call here, which comes first.
+    /// Calls of the client SDKs to this path, which take precedence.
     clients: Vec<ClientCall>,
 }
 
-/// Path → its methods, so that each path knows what to say to the others.
+/// Routes by path, so that each path can list its allowed methods in a 405 response.
 #[derive(Default)]
 struct Routes(BTreeMap<String, Route>);
 
@@ -99,23 +101,27 @@ impl Routes {
         route.clients.push(call);
     }
 
-    fn into_router(self, parlor: &Arc<Parlor>) -> Router {
+    fn into_router(self, state: &Arc<ServerState>) -> Router {
         self.0
             .into_iter()
             .fold(Router::new(), |router, (path, route)| {
                 let allow: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
-                let (allow, around) = (allow.join(", "), Arc::clone(parlor));
-                let wrong = move |request| {
-                    respond::wrong_method(Arc::clone(&around), allow.clone(), request)
+                let (allow, fallback_state) = (allow.join(", "), Arc::clone(state));
+                let method_not_allowed = move |request| {
+                    dispatch::method_not_allowed(
+                        Arc::clone(&fallback_state),
+                        allow.clone(),
+                        request,
+                    )
                 };
-                let routed = route.router.fallback(wrong);
+                let routed = route.router.fallback(method_not_allowed);
                 if route.clients.is_empty() {
                     return router.route(&path, routed);
                 }
-                let (clients, parlor) =
-                    (Arc::<[ClientCall]>::from(route.clients), Arc::clone(parlor));
+                let (clients, state) =
+                    (Arc::<[ClientCall]>::from(route.clients), Arc::clone(state));
                 let first = from_fn(move |request, next| {
-                    client::http::first(Arc::clone(&parlor), Arc::clone(&clients), request, next)
+                    client::http::dispatch(Arc::clone(&state), Arc::clone(&clients), request, next)
                 });
                 router.route(&path, routed.layer(first))
             })

@@ -1,8 +1,8 @@
-//! The schema of the database.
+//! The database schema.
 
 use parlor_store::Migration;
 
-/// The schema, in order.
+/// All migrations, in order.
 pub static MIGRATIONS: &[Migration] = &[
     Migration {
         name: "0001_init",

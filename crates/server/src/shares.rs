@@ -1,5 +1,5 @@
-//! Shares of a bounded pool: how much of it each holder (an address, an app, a meeting, a person)
-//! may have at a time.
+//! Fair shares of a bounded pool: how much of it each holder (an address, an app, a meeting or a
+//! participant) may hold at a time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,29 +7,29 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts what each holder has of a pool and refuses more than `most`.
+/// A pool that limits how much of it each holder may hold.
 #[derive(Debug)]
 pub(crate) struct Shares<K> {
-    most: usize,
+    max: usize,
     held: Mutex<HashMap<K, usize>>,
 }
 
 impl<K: Clone + Eq + Hash> Shares<K> {
-    /// A pool of which each holder may have `most` at a time; 0 is no limit.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    /// Returns a pool of which each holder may hold `max` at a time; 0 is no limit.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            max,
             held: Mutex::default(),
         })
     }
 
-    /// Takes `count` for a holder until the returned [`Share`] is dropped. `None` when the holder
-    /// would have more than its share.
-    pub(crate) fn take(self: &Arc<Self>, holder: &K, count: usize) -> Option<Share<K>> {
+    /// Acquires `count` for a holder until the returned [`Share`] is dropped. Returns `None` when
+    /// the holder would exceed its share.
+    pub(crate) fn acquire(self: &Arc<Self>, holder: &K, count: usize) -> Option<Share<K>> {
         let mut held = self.held();
         let has = held.get(holder).copied().unwrap_or_default();
         let total = has.saturating_add(count);
-        if self.most > 0 && total > self.most {
+        if self.max > 0 && total > self.max {
             return None;
         }
         held.insert(holder.clone(), total);
@@ -40,7 +40,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         })
     }
 
-    fn give_back(&self, holder: &K, count: usize) {
+    fn release(&self, holder: &K, count: usize) {
         if let Entry::Occupied(mut entry) = self.held().entry(holder.clone()) {
             let left = entry.get().saturating_sub(count);
             if left == 0 {
@@ -56,7 +56,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 }
 
-/// Part of a pool that somebody holds, given back when it is dropped.
+/// The part of a pool that a holder has taken. Dropping it returns it to the pool.
 #[derive(Debug)]
 pub(crate) struct Share<K: Clone + Eq + Hash> {
     pool: Arc<Shares<K>>,
@@ -66,12 +66,12 @@ pub(crate) struct Share<K: Clone + Eq + Hash> {
 
 impl<K: Clone + Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
-        self.pool.give_back(&self.holder, self.count);
+        self.pool.release(&self.holder, self.count);
     }
 }
 
-/// The network that shares one limit: an IPv4 address, or the /64 of an IPv6 address, which one
-/// customer of an access network usually has whole. IPv4 addresses mapped into IPv6 count as IPv4.
+/// Returns the network that shares one limit: an IPv4 address, or the /64 of an IPv6 address, which
+/// is usually assigned to a single customer. IPv4-mapped IPv6 addresses count as IPv4.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
@@ -87,22 +87,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_has_no_more_than_its_share() {
+    fn a_holder_cannot_exceed_its_share() {
         let pool = Shares::new(3);
-        let first = pool.take(&"a", 2).expect("within the share");
-        assert!(pool.take(&"a", 2).is_none());
-        let second = pool.take(&"a", 1).expect("within the share");
-        let other = pool.take(&"b", 3).expect("others have their own");
+        let first = pool.acquire(&"a", 2).expect("within the share");
+        assert!(pool.acquire(&"a", 2).is_none());
+        let second = pool.acquire(&"a", 1).expect("within the share");
+        let other = pool.acquire(&"b", 3).expect("others have their own");
         drop(first);
-        assert!(pool.take(&"a", 2).is_some());
+        assert!(pool.acquire(&"a", 2).is_some());
         drop((second, other));
-        assert!(pool.held().is_empty(), "nothing is left of those who left");
+        assert!(pool.held().is_empty(), "an idle holder still has an entry");
     }
 
     #[test]
     fn zero_is_no_limit() {
         let pool = Shares::new(0);
-        let held: Vec<_> = (0..100).filter_map(|_| pool.take(&(), 1000)).collect();
+        let held: Vec<_> = (0..100).filter_map(|_| pool.acquire(&(), 1000)).collect();
         assert_eq!(held.len(), 100);
     }
 

@@ -1,4 +1,5 @@
-//! What is served to everybody: health, public keys, the API description and its page; and the metrics, on a listener of their own.
+//! Public endpoints without authentication: health checks, public keys, the API description and its
+//! page. Also the metrics, which are served on a separate listener.
 
 use std::sync::Arc;
 
@@ -10,26 +11,29 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
 use crate::client::http::location;
-use crate::http::{ApiError, Data, Reply};
+use crate::http::{ApiError, ApiResponse, Data};
 use crate::ops::readiness::Readiness;
 use crate::rest::openapi;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// The page may load its own files and call its own server, nothing else.
+/// Restricts the page to its own files and its own server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
-    let (ready, keys) = (Arc::clone(parlor), Arc::clone(parlor));
+pub(super) fn router(state: &Arc<ServerState>) -> Router {
+    let (ready, keys) = (Arc::clone(state), Arc::clone(state));
     let readiness = Arc::new(Readiness::default());
-    let description = serde_json::to_vec(&openapi::document(&parlor.limits))
+    let description = serde_json::to_vec(&openapi::document(&state.limits))
         .expect("the description is plain JSON");
-    // One copy, whoever asks for it.
+    // Serialized once and shared by all requests.
     let description = Bytes::from(description);
     let router = Router::new()
         .route("/", any(home))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(async move || readiness.answer(&ready).await))
+        .route(
+            "/readyz",
+            get(async move || readiness.respond(&ready).await),
+        )
         .route("/.well-known/jwks.json", get(async move || jwks(&keys)))
         .route(
             "/openapi.json",
@@ -54,13 +58,13 @@ pub(super) fn router(parlor: &Arc<Parlor>) -> Router {
     }
 }
 
-/// What is served on the listener of metrics, and nowhere else.
-pub fn metrics_router(parlor: &Arc<Parlor>) -> Router {
-    let parlor = Arc::clone(parlor);
+/// Builds the router of the metrics listener.
+pub fn metrics_router(state: &Arc<ServerState>) -> Router {
+    let state = Arc::clone(state);
     let text = async move || {
-        let media = parlor.edge.media.as_ref();
+        let media = state.edge.media.as_ref();
         let media = media.map(parlor_sfu::Media::stats).unwrap_or_default();
-        text(METRICS, parlor.metrics.text(&media))
+        text(METRICS, state.metrics.encode(&media))
     };
     Router::new().route("/metrics", get(text))
 }
@@ -71,11 +75,11 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The door of the host: elsewhere for people, an answer on the hosts where a client asks where it
-/// is.
+/// The root path. Redirects browsers to the documentation, and answers clients on the hosts that
+/// they query for their location.
 async fn home(request: Request) -> Response {
-    if let Some(answer) = location::answer(&request) {
-        return answer;
+    if let Some(response) = location::answer(&request) {
+        return response;
     }
     match *request.method() {
         Method::GET | Method::HEAD => {
@@ -85,8 +89,8 @@ async fn home(request: Request) -> Response {
     }
 }
 
-fn jwks(parlor: &Parlor) -> Response {
-    let keys = serde_json::json!({"keys": parlor.keys.jwks()});
+fn jwks(state: &ServerState) -> Response {
+    let keys = serde_json::json!({"keys": state.keys.jwks()});
     public(JSON, keys.to_string())
 }
 
@@ -94,7 +98,7 @@ fn text(kind: &'static str, body: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
-/// Readable by pages of any origin: nothing in it is secret.
+/// A response that pages of any origin may read, because it contains no secrets.
 fn public(kind: &'static str, body: impl IntoResponse) -> Response {
     let open = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -113,7 +117,8 @@ fn page(kind: &'static str, body: &'static str) -> Response {
     (guards, text(kind, body)).into_response()
 }
 
-/// What an operation costs at the least: a parsed body in the envelope. Only for measurements.
+/// The minimal cost of an operation: parses a body and returns it in the envelope. For benchmarks
+/// only.
 async fn echo(body: bytes::Bytes) -> Response {
     let kind = (header::CONTENT_TYPE, JSON);
     match serde_json::from_slice::<serde_json::Value>(&body) {

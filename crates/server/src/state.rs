@@ -1,18 +1,18 @@
-//! The running server: everything that a request may need, made once.
+//! The state of a running server, shared by all requests.
 
 use std::sync::Arc;
 
 use parlor_protocol::ids::{ParticipantId, TokenId};
 use parlor_sfu::Media;
-use parlor_store::{Db, Error, Place};
+use parlor_store::{DatabaseLocation, Db, Error};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::IceServer;
 use crate::config::Settings;
 use crate::disk::Disk;
-use crate::files::underway::Underway;
-use crate::files::upkeep::Rounds;
+use crate::files::cleanup::CleanupState;
+use crate::files::in_progress::InProgress;
 use crate::files::{FileService, Files};
 use crate::identity::api_tokens::ApiTokens;
 use crate::identity::app_owners::AppOwners;
@@ -22,29 +22,26 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::paging::Pager;
 use crate::preset_cache::PresetCache;
-use crate::rates::Rates;
+use crate::rates::RateLimits;
 use crate::rooms::LiveSessions;
 use crate::schema::MIGRATIONS;
 
-/// How often a change that others keep overtaking is tried.
-pub(crate) const WRITE_TRIES: usize = 32;
-
-/// What only a server that clients join has.
+/// The services that only client connections need. A server without them still serves the REST API.
 #[derive(Default)]
 pub struct Edge {
-    /// ICE servers that browsers are told.
+    /// ICE servers to announce to browsers.
     pub ice_servers: Vec<IceServer>,
-    /// The media plane.
+    /// Handle of the media plane.
     pub media: Option<Media>,
-    /// The files of chats.
+    /// Storage and records of chat files.
     pub files: Option<Files>,
 }
 
 impl Edge {
-    /// From the settings.
+    /// Opens the storage and reads the ICE servers. The caller starts the media plane.
     ///
     /// # Errors
-    /// When a setting is malformed or names something that cannot be used.
+    /// When a setting is malformed or the storage cannot be opened.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
             ice_servers: settings.ice_servers()?,
@@ -54,38 +51,38 @@ impl Edge {
     }
 }
 
-/// The running server.
-pub struct Parlor {
-    /// The records.
+/// The state of a running server.
+pub struct ServerState {
+    /// The database.
     pub db: Db,
-    /// Time and ids.
+    /// Source of times and IDs.
     pub clock: Arc<Clock>,
-    /// The keys of join tokens.
+    /// The keys that sign join tokens.
     pub keys: Arc<SigningKeys>,
-    /// The bounds in force.
+    /// The limits in effect.
     pub limits: Limits,
-    /// Counters and histograms.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The rooms that run.
+    /// The live meetings.
     pub live: Arc<LiveSessions>,
-    /// This process among the records: a time-ordered id of its start.
+    /// ID of this process in the database; time-ordered by the start of the process.
     pub(crate) process: Uuid,
-    /// What clients are told and believed. None of it is needed to serve the REST API.
+    /// The services that only client connections need.
     pub edge: Edge,
-    /// The files of chats.
+    /// Storage and records of chat files.
     pub files: FileService,
     pub(crate) presets: PresetCache,
-    pub(crate) rates: Rates<TokenId>,
-    pub(crate) uploads: Rates<ParticipantId>,
+    pub(crate) rates: RateLimits<TokenId>,
+    pub(crate) uploads: RateLimits<ParticipantId>,
     pub(crate) pager: Pager,
-    /// The API tokens.
+    /// API tokens.
     pub tokens: ApiTokens,
     pub(crate) owners: Arc<AppOwners>,
     pub(crate) links: SignedLinks,
 }
 
-impl Parlor {
-    /// The same server with an edge.
+impl ServerState {
+    /// Adds the services that client connections need.
     #[must_use]
     pub fn with_edge(mut self, mut edge: Edge) -> Self {
         self.files.storage = edge.files.take();
@@ -95,14 +92,14 @@ impl Parlor {
         Self { edge, ..self }
     }
 
-    /// Opens the database, brings it up to date, and reads or makes the signing keys.
+    /// Opens the database, applies pending migrations, and loads or creates the signing keys.
     ///
     /// # Errors
-    /// When the database cannot be opened or is of a newer version.
-    pub async fn open(place: &Place, limits: Limits) -> Result<Self, Error> {
+    /// When the database cannot be opened or has a newer schema than this version knows.
+    pub async fn open(location: &DatabaseLocation, limits: Limits) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let options = limits.database.clone();
-        let db = Db::open(place, options, Arc::<Metrics>::clone(&metrics)).await?;
+        let db = Db::open(location, options, Arc::<Metrics>::clone(&metrics)).await?;
         db.migrate(MIGRATIONS).await?;
         let clock = Arc::new(Clock::default());
         let keys = Arc::new(SigningKeys::load(&db, clock.now_ms()).await?);
@@ -116,14 +113,14 @@ impl Parlor {
             quotas: limits.quotas.clone(),
             process,
             storage: None,
-            underway: Underway::default(),
-            rounds: Rounds::default(),
+            in_progress: InProgress::default(),
+            cleanup: CleanupState::default(),
         };
         let live = LiveSessions::new(
             (db.clone(), Arc::clone(&clock), Arc::clone(&metrics)),
             limits.clone(),
             process,
-            disk_of(place),
+            disk_of(location),
         );
         Ok(Self {
             live: Arc::new(live),
@@ -135,8 +132,8 @@ impl Parlor {
             db,
             clock,
             keys,
-            rates: Rates::new(limits.requests_per_minute),
-            uploads: Rates::new(limits.uploads_per_minute),
+            rates: RateLimits::new(limits.requests_per_minute),
+            uploads: RateLimits::new(limits.uploads_per_minute),
             limits,
             metrics,
             process,
@@ -146,16 +143,17 @@ impl Parlor {
     }
 }
 
-fn disk_of(place: &Place) -> Option<Disk> {
-    match place {
-        Place::Sqlite(file) => file.parent().map(|folder| {
-            let here = folder.as_os_str().is_empty();
-            Disk::of(if here {
+/// The disk of an embedded database.
+fn disk_of(location: &DatabaseLocation) -> Option<Disk> {
+    match location {
+        DatabaseLocation::Sqlite(file) => file.parent().map(|folder| {
+            let is_current = folder.as_os_str().is_empty();
+            Disk::of(if is_current {
                 std::path::Path::new(".")
             } else {
                 folder
             })
         }),
-        Place::Postgres(_) => None,
+        DatabaseLocation::Postgres(_) => None,
     }
 }

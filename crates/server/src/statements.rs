@@ -1,8 +1,8 @@
-//! Every SQL statement of the server.
+//! All SQL statements of the server.
 
 use parlor_store::Statement;
 
-/// Every statement the server runs, for a test that prepares them on both engines.
+/// Returns every statement that the server runs, for a test that prepares them on both engines.
 pub fn statements() -> Vec<&'static Statement> {
     let mut all = crate::tallies::STATEMENTS.to_vec();
     all.extend(crate::http::STATEMENTS);

@@ -1,21 +1,22 @@
-//! How many rows a list has had: counted in the transaction that adds or removes them, so that a total
-//! costs one row instead of a scan (docs/adr/0004-tallies-and-remembered-ranks.md).
+//! Row counts of lists. The transaction that adds or removes rows also updates the count, so that a
+//! total reads one row instead of scanning the list
+//! (docs/adr/0004-tallies-and-remembered-ranks.md).
 
 use parlor_protocol::ids::AppId;
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use uuid::Uuid;
 
-/// How many rows a scope has gained and lost.
+/// The number of rows added to and removed from a scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Rows ever added.
+    /// Number of rows ever added.
     pub added: i64,
-    /// Rows ever removed.
+    /// Number of rows ever removed.
     pub removed: i64,
 }
 
 impl Tally {
-    /// Rows there are.
+    /// The current number of rows.
     pub fn total(self) -> i64 {
         (self.added - self.removed).max(0)
     }
@@ -43,7 +44,8 @@ static TALLY_REMOVED: Statement = Statement::new(
 
 pub(crate) static STATEMENTS: [&Statement; 3] = [&TALLY, &TALLY_ADDED, &TALLY_REMOVED];
 
-/// Counts the rows that a unit adds to a scope: `added` tells how many, from the unit's rows.
+/// Counts the rows that a unit adds to a scope. `added` computes their number from the rows that
+/// the unit's steps return.
 pub(crate) fn count_added(
     unit: Unit,
     app: AppId,
@@ -53,12 +55,13 @@ pub(crate) fn count_added(
     unit.sum(&TALLY_ADDED, values![app.uuid(), scope], added)
 }
 
-/// Counts the one row that a unit removes from a scope.
+/// Counts one row that a unit removes from a scope.
 pub(crate) fn count_removed(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |_| 1)
 }
 
-/// Counts what a unit removes from a scope, by the rows of its steps.
+/// Counts the rows that a unit removes from a scope. `removed` computes their number from the rows
+/// that the unit's steps return.
 pub(crate) fn count_removed_where(
     unit: Unit,
     app: AppId,
@@ -68,7 +71,7 @@ pub(crate) fn count_removed_where(
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], removed)
 }
 
-/// Counts the rows that the first step of a unit removes from a scope, which it returns.
+/// Counts the rows that the first step of a unit removes from a scope. The step must return them.
 pub(crate) fn count_removed_rows(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     unit.sum(&TALLY_REMOVED, values![app.uuid(), scope], |rows| {
         let removed = rows.first().map_or(0, Vec::len);
@@ -76,7 +79,7 @@ pub(crate) fn count_removed_rows(unit: Unit, app: AppId, scope: Uuid) -> Unit {
     })
 }
 
-/// The tally of a scope.
+/// Reads the tally of a scope.
 pub(crate) static TALLY: Statement = Statement::new(
     "tallies.read",
     "SELECT CAST(COALESCE(SUM(added), 0) AS BIGINT), CAST(COALESCE(SUM(removed), 0) AS BIGINT)

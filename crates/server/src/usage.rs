@@ -1,12 +1,12 @@
-//! How many bytes files and chat messages take: of a meeting, of an app, of the whole server.
+//! Storage usage: the bytes of files and chat messages of a meeting, an app and the whole server.
 //!
-//! Whoever writes or deletes something stored adds the difference to the three counts, in the same
-//! transaction ([`count`]). Counts that many units add to are written once for a batch.
+//! A transaction that writes or deletes files or messages adds the difference to the three counts
+//! ([`count`]). A count that several units of a batch change is written once per batch.
 
 use parlor_store::{Db, Error, FromRow, Row, Statement, Unit, values};
 use uuid::Uuid;
 
-/// Stands for all apps, or all meetings of an app.
+/// The ID that stands for all apps, or for all meetings of an app.
 pub(crate) const ALL: Uuid = Uuid::nil();
 
 static OF: Statement = Statement::new(
@@ -29,18 +29,19 @@ static CHAT: Statement = Statement::new(
     "INSERT INTO usage (app_id, meeting_id, lane, file_bytes, chat_bytes) VALUES ($1, $2, {lane}, 0, $3)
      ON CONFLICT (app_id, meeting_id, lane) DO UPDATE SET chat_bytes = usage.chat_bytes + excluded.chat_bytes",
 );
-/// For units that take turns: the next one must see it, so it is not left for the end of the batch.
+/// For units that run one after another: the next unit must see the new count, so it is not
+/// deferred to the end of the batch.
 static RESERVED: Statement = Statement::new(
     "usage.reserved",
     "INSERT INTO usage (app_id, meeting_id, lane, file_bytes, chat_bytes) VALUES ($1, $2, -1, $3, 0)
      ON CONFLICT (app_id, meeting_id, lane) DO UPDATE SET file_bytes = usage.file_bytes + excluded.file_bytes",
 );
-/// The counts of a deleted meeting, of which nothing is left.
+/// Deletes the counts of a deleted meeting, after everything else of it is gone.
 static FORGET_MEETING: Statement = Statement::new(
     "usage.forget_meeting",
     "DELETE FROM usage WHERE app_id = $1 AND meeting_id = $2",
 );
-/// The counts of a deleted app, once all its meetings are swept.
+/// Deletes the counts of a deleted app, after all its meetings are purged.
 static FORGET_APP: Statement = Statement::new(
     "usage.forget_app",
     "DELETE FROM usage WHERE app_id = $1 AND NOT EXISTS (SELECT 1 FROM apps WHERE id = $1)
@@ -50,16 +51,16 @@ static FORGET_APP: Statement = Statement::new(
 pub(crate) static STATEMENTS: [&Statement; 6] =
     [&OF, &FILES, &CHAT, &RESERVED, &FORGET_MEETING, &FORGET_APP];
 
-/// What is counted.
+/// Kind of stored data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
-    /// Files of chats.
+pub(crate) enum StoredKind {
+    /// Chat files.
     Files,
-    /// Messages of chats.
+    /// Chat messages.
     Chat,
 }
 
-/// Bytes of a meeting, of its app, and of all apps.
+/// Bytes used by a meeting, by its app and by all apps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     pub(crate) meeting: u64,
@@ -67,7 +68,7 @@ pub(crate) struct Used {
     pub(crate) all: u64,
 }
 
-/// What is used of the storage and of the records.
+/// Storage usage of files and chat messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) files: Used,
@@ -94,26 +95,27 @@ impl FromRow for Usage {
     }
 }
 
-/// What a meeting, its app and all apps use.
+/// Reads the usage of a meeting, its app and all apps.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn of(db: &Db, app: Uuid, meeting: Uuid) -> Result<Usage, Error> {
+pub(crate) async fn read(db: &Db, app: Uuid, meeting: Uuid) -> Result<Usage, Error> {
     let key = values![app, meeting, ALL];
     let found = db.read::<Usage>(&OF, key).await?.pop();
     Ok(found.unwrap_or_default())
 }
 
-/// Adds to the three counts, by how much the rows of the unit's steps say.
+/// Adds to the three counts of a meeting. `grown` computes the difference in bytes from the rows
+/// that the unit's steps return.
 pub(crate) fn count(
     mut unit: Unit,
-    what: What,
+    what: StoredKind,
     (app, meeting): (Uuid, Uuid),
     grown: impl Fn(&[Vec<Row>]) -> i64 + Clone + Send + 'static,
 ) -> Unit {
     let statement = match what {
-        What::Files => &FILES,
-        What::Chat => &CHAT,
+        StoredKind::Files => &FILES,
+        StoredKind::Chat => &CHAT,
     };
     for (app, meeting) in levels(app, meeting) {
         unit = unit.sum(statement, values![app, meeting], grown.clone());
@@ -121,7 +123,7 @@ pub(crate) fn count(
     unit
 }
 
-/// Adds bytes of files to the three counts at once, for the unit that comes next to see.
+/// Adds file bytes to the three counts immediately, so that the next unit sees them.
 pub(crate) fn reserve(mut unit: Unit, app: Uuid, meeting: Uuid, bytes: i64) -> Unit {
     for (app, meeting) in levels(app, meeting) {
         unit = unit.then(&RESERVED, values![app, meeting, bytes]);
@@ -129,13 +131,13 @@ pub(crate) fn reserve(mut unit: Unit, app: Uuid, meeting: Uuid, bytes: i64) -> U
     unit
 }
 
-/// Drops the counts of a meeting of which nothing is left.
-pub(crate) fn forget_meeting(unit: Unit, app: Uuid, meeting: Uuid) -> Unit {
+/// Deletes the counts of a meeting after everything else of it is gone.
+pub(crate) fn delete_meeting(unit: Unit, app: Uuid, meeting: Uuid) -> Unit {
     unit.then(&FORGET_MEETING, values![app, meeting])
 }
 
-/// Drops the counts of an app, if it was deleted and all its meetings were swept.
-pub(crate) fn forget_app(unit: Unit, app: Uuid) -> Unit {
+/// Deletes the counts of an app if it was deleted and all its meetings were purged.
+pub(crate) fn delete_app(unit: Unit, app: Uuid) -> Unit {
     unit.then(&FORGET_APP, values![app])
 }
 
@@ -143,7 +145,7 @@ fn levels(app: Uuid, meeting: Uuid) -> [(Uuid, Uuid); 3] {
     [(app, meeting), (app, ALL), (ALL, ALL)]
 }
 
-/// The sum of the first column of the rows of a step.
+/// Returns the sum of the first column over the rows of a step.
 pub(crate) fn sum_of(rows: &[Vec<Row>], step: usize) -> i64 {
     let rows = rows.get(step).map(Vec::as_slice).unwrap_or_default();
     rows.iter().filter_map(|row| row.get::<i64>(0)).sum()

@@ -1,8 +1,8 @@
-//! Answers and makes descriptions on standard input and output, for a test with a real browser
-//! (`tests/sdp/run.mjs`).
+//! Exchanges session descriptions over standard input and output with a test that runs a real
+//! browser (`tests/sdp/run.mjs`).
 //!
-//! A request is a line of words between tabs, and so is the reply: `ok` and what came of it, or
-//! `no` and why not. The lines of a description are joined with the control character 0x1F.
+//! A request is one line of words separated by tabs. A reply is `ok` and the result, or `no` and
+//! the reason. The lines of a session description are joined with the control character 0x1F.
 
 use std::io::{self, BufRead, Write};
 
@@ -10,23 +10,23 @@ use parlor_sfu::sdp::{
     Candidate, Codec, Description, Downlink, Local, Opus, Publishing, Receiving, SdpError,
 };
 
-/// How many media lines a client may have here.
+/// Maximum number of media sections of one client.
 const MAX_LINES: usize = 64;
 
 #[derive(Default)]
-struct Talk {
+struct Session {
     publishing: Option<Publishing>,
     receiving: Option<Receiving>,
     streams: u32,
 }
 
 fn main() -> io::Result<()> {
-    let mut talk = Talk::default();
+    let mut session = Session::default();
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words = line.split('\t').collect::<Vec<_>>();
-        let reply = match talk.reply(&words) {
-            Ok(said) => format!("ok\t{said}"),
+        let reply = match session.reply(&words) {
+            Ok(result) => format!("ok\t{result}"),
             Err(error) => format!("no\t{error}"),
         };
         let mut out = io::stdout().lock();
@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-impl Talk {
+impl Session {
     fn reply(&mut self, words: &[&str]) -> Result<String, SdpError> {
         let candidates = [Candidate {
             address: ([127, 0, 0, 1], 9).into(),
@@ -94,11 +94,11 @@ impl Talk {
                         Ok(receiving.add(streams)?.join(","))
                     }
                     ("offer", []) => Ok(receiving.offer(&local)),
-                    ("answered", [answer]) => Ok(receiving.answered(&read(answer)?)?.join(",")),
+                    ("answered", [answer]) => Ok(receiving.apply_answer(&read(answer)?)?.join(",")),
                     ("close", [mids, offer]) => {
                         let mids = mids.split(',').map(str::to_owned).collect::<Vec<_>>();
                         let closed = receiving.close(&read(offer)?, &mids, &local)?;
-                        Ok(format!("{}\t{}", closed.answer, closed.gone.join(",")))
+                        Ok(format!("{}\t{}", closed.answer, closed.removed.join(",")))
                     }
                     ("withdraw", [mid]) => {
                         receiving.withdraw(mid);

@@ -1,8 +1,8 @@
-//! The engine without sockets and threads, for those who measure it. Not for anything else: what is
-//! here may change with the engine.
+//! The engine without sockets and threads, for benchmarks only. This API is unstable and changes
+//! with the engine.
 //!
-//! Clients are told apart by a port. Time is handed in, so that a second of traffic takes as long as
-//! its packets do.
+//! Clients are identified by a port number. Time is passed in, so a second of simulated traffic
+//! takes only as long as it takes to process its packets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use aws_lc_rs::rand;
 use crate::engine::{Engine, Identity, Route, Settings};
 use crate::sdp::{Candidate, Description};
 use crate::secret::Secret;
-use crate::{Consumed, Direction, Error, Member, Opened, Owner, Produce, Want};
+use crate::{ConsumeRequest, Consumed, Direction, Error, Member, Opened, Owner, Produce};
 
-/// Where clients are told to come to. Nobody listens there.
+/// The address advertised to clients. Nothing listens there.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// An engine.
+/// An engine without sockets.
 pub struct Bench(Engine);
 
-/// What an engine sent, over and over in the same memory.
+/// A reusable buffer for the datagrams that an engine sends.
 #[derive(Debug, Default)]
 pub struct Sent {
     bytes: Vec<u8>,
@@ -29,23 +29,23 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Forgets all of it.
+    /// Removes all datagrams. Keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.datagrams.clear();
     }
 
-    /// How many datagrams there are.
+    /// Returns the number of datagrams.
     pub fn len(&self) -> usize {
         self.datagrams.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no datagrams.
     pub fn is_empty(&self) -> bool {
         self.datagrams.is_empty()
     }
 
-    /// Each with the port of its client.
+    /// Returns the datagrams, each with the port of its client.
     pub fn datagrams(&self) -> impl Iterator<Item = (u16, &[u8])> {
         let mut start = 0;
         self.datagrams.iter().map(move |&(port, end)| {
@@ -61,10 +61,10 @@ fn read(sdp: &str) -> Result<Description, Error> {
 }
 
 impl Bench {
-    /// An engine that nobody has come to yet.
+    /// Creates an engine without clients.
     ///
     /// # Errors
-    /// When there is no certificate.
+    /// The DTLS certificate cannot be generated.
     pub fn new(max_transports: usize) -> Result<Self, String> {
         Ok(Self(Engine::new(Settings {
             candidates: vec![Candidate {
@@ -76,19 +76,19 @@ impl Bench {
             max_transports,
             open: Arc::default(),
             shares: crate::Shares::default(),
-            apps: crate::engine::Apps::default(),
+            apps: crate::engine::AppCounts::default(),
             max_consumers: 64,
             connect_timeout: Duration::from_secs(60),
             passwords: Secret::ephemeral().key("ice passwords"),
             identity: Identity::generate().map_err(|error| error.to_string())?,
-            random: |bytes| rand::fill(bytes).expect("the system has random bytes"),
+            random: |bytes| rand::fill(bytes).expect("the system provides random bytes"),
         })))
     }
 
-    /// As [`Media::open`](crate::Media::open).
+    /// See [`Media::open`](crate::Media::open).
     ///
     /// # Errors
-    /// As there.
+    /// See [`Error`].
     pub fn open(
         &mut self,
         now: Instant,
@@ -101,10 +101,10 @@ impl Bench {
             .open(Owner::alone(member), now, member, direction, &offer)
     }
 
-    /// As [`Media::produce`](crate::Media::produce).
+    /// See [`Media::produce`](crate::Media::produce).
     ///
     /// # Errors
-    /// As there.
+    /// See [`Error`].
     pub fn produce(
         &mut self,
         now: Instant,
@@ -114,45 +114,45 @@ impl Bench {
         self.0.produce(now, member, produce, &read(&produce.offer)?)
     }
 
-    /// As [`Media::consume`](crate::Media::consume).
+    /// See [`Media::consume`](crate::Media::consume).
     ///
     /// # Errors
-    /// As there.
+    /// See [`Error`].
     pub fn consume(
         &mut self,
         member: Member,
         transport: &str,
-        wanted: &[Want],
+        wanted: &[ConsumeRequest],
     ) -> Result<Consumed, Error> {
         self.0.consume(member, transport, wanted)
     }
 
-    /// As [`Media::answered`](crate::Media::answered).
+    /// See [`Media::apply_answer`](crate::Media::apply_answer).
     ///
     /// # Errors
-    /// As there.
-    pub fn answered(
+    /// See [`Error`].
+    pub fn apply_answer(
         &mut self,
         now: Instant,
         member: Member,
         transport: &str,
         answer: &str,
     ) -> Result<(), Error> {
-        self.0.answered(now, member, transport, &read(answer)?)
+        self.0.apply_answer(now, member, transport, &read(answer)?)
     }
 
-    /// A datagram from the client of a port. It is decrypted where it lies.
+    /// Processes a datagram from the client with this port. Decrypts it in place.
     pub fn receive(&mut self, now: Instant, port: u16, datagram: &mut [u8]) {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         self.0.receive(now, Route::Udp(0, from), from, datagram);
     }
 
-    /// Does what is due.
+    /// Runs the timers that are due.
     pub fn timeout(&mut self, now: Instant) {
         self.0.timeout(now);
     }
 
-    /// Adds what is to be sent.
+    /// Appends the datagrams that the engine wants to send.
     pub fn flush(&mut self, sent: &mut Sent) {
         self.0.flush(|route, outbox| {
             let Route::Udp(_, to) = route else { return };

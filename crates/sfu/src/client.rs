@@ -1,5 +1,5 @@
-//! The other end of a transport, for tests: what a browser does, done by str0m, which shares no
-//! code with the engine but DTLS.
+//! A WebRTC client for tests. It plays the browser's side of a transport with str0m, which shares
+//! no code with the engine except DTLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{ExtensionValues, RawPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, crypto};
 
-/// The layers that the SDK sends of a camera.
+/// The simulcast layers that the SDK sends for a camera.
 pub(crate) const RIDS: [&str; 3] = ["f", "h", "q"];
 
-/// A packet of media that arrived, or arrived after it was asked for again.
+/// A media packet that arrived, possibly as a retransmission.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedPacket {
     pub(crate) at: Instant,
     pub(crate) mid: String,
     pub(crate) ssrc: u32,
-    /// The sequence number with its wraps.
+    /// The extended sequence number.
     pub(crate) index: u64,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Heard {
 
 /// A packet to send.
 #[derive(Debug, Clone)]
-pub(crate) struct Say {
+pub(crate) struct OutgoingPacket {
     pub(crate) index: u64,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
@@ -39,9 +39,9 @@ pub(crate) struct Say {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What came in RTCP.
+/// Numbers of RTCP packets received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct RtcpCounts {
     pub(crate) nacks: usize,
     pub(crate) plis: usize,
     pub(crate) sender_reports: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Told {
     pub(crate) feedbacks: usize,
 }
 
-/// A client that has made an offer, without candidates as the SDK does.
+/// A client that has made an offer. Like the SDK's, the offer contains no candidates.
 pub(crate) struct Client {
     rtc: Rtc,
     offer: String,
@@ -57,19 +57,19 @@ pub(crate) struct Client {
     address: SocketAddr,
     sent: Vec<(SocketAddr, Vec<u8>)>,
     wakes: Instant,
-    pub(crate) heard: Vec<Heard>,
-    /// Lines and layers that a key frame is asked of.
+    pub(crate) received: Vec<ReceivedPacket>,
+    /// The mid and rid of each key frame request.
     pub(crate) keyframes: Vec<(String, Option<String>)>,
-    pub(crate) told: Told,
+    pub(crate) rtcp: RtcpCounts,
 }
 
 impl Client {
-    /// Offers audio and video from this address, as on a connection to publish on.
+    /// Creates the client of a publish transport, which offers audio and video.
     pub(crate) fn new(now: Instant, address: SocketAddr) -> Self {
         Self::offering(now, address, Some(simulcast(&RIDS)))
     }
 
-    /// The same on a connection to receive on.
+    /// Creates the client of a receive transport.
     pub(crate) fn receiving(now: Instant, address: SocketAddr) -> Self {
         Self::offering(now, address, None)
     }
@@ -95,9 +95,9 @@ impl Client {
             address,
             sent: Vec::new(),
             wakes: now,
-            heard: Vec::new(),
+            received: Vec::new(),
             keyframes: Vec::new(),
-            told: Told::default(),
+            rtcp: RtcpCounts::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Client {
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
     }
 
-    /// Offers a further line to send on; its mid, and the offer.
+    /// Offers another track to send. Returns its mid and the offer.
     pub(crate) fn offer_track(&mut self, is_audio: bool, rids: &[&str]) -> (String, String) {
         let kind = if is_audio {
             MediaKind::Audio
@@ -126,7 +126,7 @@ impl Client {
         (mid.to_string(), offer.to_sdp_string())
     }
 
-    /// Offers not to send on a line any more, as the SDK does: it stays there, inactive.
+    /// Offers to stop sending on a media line. As in the SDK, the line remains, inactive.
     pub(crate) fn offer_silence(&mut self, mid: &str) -> String {
         let mut changes = self.rtc.sdp_api();
         changes.set_direction(Mid::from(mid), Direction::Inactive);
@@ -135,12 +135,12 @@ impl Client {
         offer.to_sdp_string()
     }
 
-    /// Offers to stop lines.
+    /// Offers to stop media lines.
     pub(crate) fn offer_to_close(&mut self, mids: &[String]) -> String {
         self.try_offer_to_close(mids).unwrap()
     }
 
-    /// The same. Nothing if all of them are stopped already.
+    /// Offers to stop media lines. Returns `None` if all of them are already stopped.
     pub(crate) fn try_offer_to_close(&mut self, mids: &[String]) -> Option<String> {
         let mut changes = self.rtc.sdp_api();
         for mid in mids {
@@ -162,14 +162,14 @@ impl Client {
         self.rtc.is_connected()
     }
 
-    /// Says goodbye.
+    /// Closes the connection with a DTLS alert.
     pub(crate) fn close(&mut self) {
         self.rtc.close().unwrap();
         self.drain();
     }
 
-    /// Asks for audio again too, as the SDK does (docs/spec/media.md 1.6).
-    pub(crate) fn ask_again_for(&mut self, ssrc: u32) {
+    /// Enables NACKs for an audio stream too, as the SDK does (docs/spec/media.md 1.6).
+    pub(crate) fn enable_nacks(&mut self, ssrc: u32) {
         let mut direct = self.rtc.direct_api();
         direct
             .stream_rx(&Ssrc::from(ssrc))
@@ -177,39 +177,46 @@ impl Client {
             .suppress_nack(false);
     }
 
-    /// Asks for a key frame.
-    pub(crate) fn ask_keyframe(&mut self, ssrc: u32) {
+    /// Requests a key frame.
+    pub(crate) fn request_key_frame(&mut self, ssrc: u32) {
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_rx(&Ssrc::from(ssrc)).unwrap();
         stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
         self.drain();
     }
 
-    /// Sends a packet of media.
-    pub(crate) fn say(&mut self, now: Instant, mid: &str, rid: Option<&str>, say: &Say) {
-        let is_audio = say.level.is_some();
+    /// Sends a media packet.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        mid: &str,
+        rid: Option<&str>,
+        packet: &OutgoingPacket,
+    ) {
+        let is_audio = packet.level.is_some();
         let payload_type = if is_audio { 111 } else { 96 };
         let mut direct = self.rtc.direct_api();
         let rid = rid.map(Rid::from);
         let Some(stream) = direct.stream_tx_by_mid(Mid::from(mid), rid) else {
             return;
         };
-        let marks = ExtensionValues {
-            audio_level: say.level,
-            voice_activity: say.level.map(|level| level > -60),
+        let extensions = ExtensionValues {
+            audio_level: packet.level,
+            voice_activity: packet.level.map(|level| level > -60),
             ..ExtensionValues::default()
         };
         let write = RtpWrite::new(
             payload_type.into(),
-            say.index.into(),
-            say.timestamp,
+            packet.index.into(),
+            packet.timestamp,
             now,
-            say.payload.clone(),
+            packet.payload.clone(),
         );
-        stream.write_rtp(write.marker(say.marker).ext_vals(marks).nackable(!is_audio));
+        let write = write.marker(packet.marker).ext_vals(extensions);
+        stream.write_rtp(write.nackable(!is_audio));
     }
 
-    /// Takes a datagram from the server.
+    /// Processes a datagram from the server.
     pub(crate) fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
         let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, datagram) else {
             return;
@@ -223,7 +230,7 @@ impl Client {
         self.drain();
     }
 
-    /// What it sends, and where to; and when it wants to be woken.
+    /// Returns the datagrams to send with their destinations, and the time of the next timeout.
     pub(crate) fn poll(&mut self) -> (Vec<(SocketAddr, Vec<u8>)>, Instant) {
         self.drain();
         (std::mem::take(&mut self.sent), self.wakes)
@@ -237,17 +244,17 @@ impl Client {
                     return;
                 }
                 Output::Transmit(t) => self.sent.push((t.destination, t.contents.to_vec())),
-                Output::Event(event) => self.note(event),
+                Output::Event(event) => self.record(event),
             }
         }
     }
 
-    fn note(&mut self, event: Event) {
+    fn record(&mut self, event: Event) {
         match event {
             Event::RtpPacket(packet) => {
                 let mut direct = self.rtc.direct_api();
                 let stream = direct.stream_rx(&packet.header.ssrc);
-                self.heard.push(Heard {
+                self.received.push(ReceivedPacket {
                     at: packet.timestamp,
                     mid: stream
                         .map(|stream| stream.mid().to_string())
@@ -267,11 +274,11 @@ impl Client {
             Event::RawPacket(packet) => {
                 if let RawPacket::RtcpRx(rtcp) = *packet {
                     match rtcp {
-                        Rtcp::Nack(_) => self.told.nacks += 1,
-                        Rtcp::Pli(_) => self.told.plis += 1,
-                        Rtcp::SenderReport(_) => self.told.sender_reports += 1,
-                        Rtcp::ReceiverReport(_) => self.told.receiver_reports += 1,
-                        Rtcp::Twcc(_) => self.told.feedbacks += 1,
+                        Rtcp::Nack(_) => self.rtcp.nacks += 1,
+                        Rtcp::Pli(_) => self.rtcp.plis += 1,
+                        Rtcp::SenderReport(_) => self.rtcp.sender_reports += 1,
+                        Rtcp::ReceiverReport(_) => self.rtcp.receiver_reports += 1,
+                        Rtcp::Twcc(_) => self.rtcp.feedbacks += 1,
                         _ => {}
                     }
                 }

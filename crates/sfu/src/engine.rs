@@ -1,42 +1,42 @@
-//! All that the media plane decides, without sockets, clock or chance.
+//! The media plane's state machine, without sockets, a clock or a source of randomness.
 //!
-//! Whoever drives the [`Engine`] hands in time, datagrams and orders, and takes out what is to be
-//! sent and when to come again. Nothing is searched for per packet: a datagram finds its transport
-//! by the ICE user name in it or by the way it comes, a packet its track by its SSRC, and a timer
-//! has its place in an ordered set.
+//! The driver of the [`Engine`] passes in the time, datagrams and commands, and takes out the
+//! datagrams to send and the time of the next timeout. Nothing on the packet path scans all
+//! transports: a datagram is matched to its transport by the ICE username fragment in it or by its
+//! route, a packet to its track by its SSRC, and timers are kept in an ordered set.
 //!
-//! | where | what |
+//! | module | contents |
 //! |---|---|
-//! | `orders`, `reports` | What the rest of the server asks for: transports, tracks, receivers. |
-//! | `forward`, `packet` | The way of a packet from the one who publishes it to those who receive it. |
-//! | `transport`, `ice` | One connection: the way to the client, the keys, what waits to be sent. |
-//! | `publish`, `reception`, `arrivals` | What a client sends: streams, losses, feedback. |
-//! | `track`, `history`, `key_frame` | A track with its layers, and the last packets of each. |
-//! | `subscribe`, `rewrite` | What a client receives, and how layers become one stream. |
-//! | `serve`, `bandwidth`, `allocate` | What the path to a client bears, and which layers fit. |
-//! | `speaking` | Who speaks in a meeting. |
-//! | `shares`, `pace` | What one person, meeting, app or stream may have at most. |
-//! | `start_over` | What is left after a panic. |
+//! | `commands`, `reports` | Commands from the rest of the server: transports, producers, consumers. |
+//! | `forward`, `packet` | The path of a packet from its publisher to its subscribers. |
+//! | `transport`, `ice` | One connection: ICE, DTLS, the SRTP keys and the datagrams to send. |
+//! | `publish`, `reception`, `arrivals` | The publisher's side: streams, loss and feedback. |
+//! | `track`, `history`, `key_frame` | A track with its layers, and the last packets of each layer. |
+//! | `subscribe`, `rtp_munger` | The subscriber's side, and merging layers into one stream. |
+//! | `layer_control`, `bandwidth`, `allocate` | The bandwidth estimate, and the layers that fit into it. |
+//! | `speaking` | Active speaker detection. |
+//! | `shares`, `rate_limit` | Limits per participant, meeting, app and stream. |
+//! | `reset` | Recovery from a panic. |
 
 mod allocate;
 mod arrivals;
 mod bandwidth;
+mod commands;
 mod forward;
 mod history;
 pub(crate) mod ice;
 mod key_frame;
-mod orders;
+mod layer_control;
 mod outbox;
-mod pace;
 mod packet;
 mod publish;
+mod rate_limit;
 mod reception;
 mod reports;
-mod rewrite;
-mod layer_control;
+mod reset;
+mod rtp_munger;
 mod shares;
 mod speaking;
-mod start_over;
 mod subscribe;
 mod track;
 mod transport;
@@ -56,92 +56,92 @@ use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use slab::Slab;
 use tracing::debug;
 
-pub(crate) use self::ice::HELD;
+pub(crate) use self::ice::ROUTE_HOLD;
 pub(crate) use self::outbox::Outbox;
 use self::publish::Publisher;
-pub(crate) use self::shares::Apps;
+pub(crate) use self::shares::AppCounts;
 use self::shares::Held;
-use self::speaking::Speaking;
+use self::speaking::ActiveSpeakers;
 use self::subscribe::Subscriber;
 use self::track::Track;
 pub(crate) use self::transport::Identity;
-use self::transport::{Security, Transport, Yard};
+use self::transport::{DtlsContext, OutboxPool, Transport};
 use crate::events::{Event, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
 use crate::wire::{self, Kind};
 use crate::{Direction, Member, Owner, Shares};
 
-/// A transport that wants to be woken at once waits this long, so that none can keep the thread
-/// for itself.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+/// The shortest time between two timeouts of one transport, so that no transport can monopolise the
+/// thread.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
 
-/// A transport that wants nothing is looked at this often.
-const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// The longest time between two timeouts of one transport.
+const MAX_SLEEP: Duration = Duration::from_secs(10);
 
-/// How long the client of a new transport may keep away. Clients give a transport up themselves that is
-/// not connected 30 seconds after they began (docs/spec/media.md 1.1).
-const FIRST_CHECK: Duration = Duration::from_secs(30);
+/// How long a new transport waits for its client's first connectivity check. Clients give up on a
+/// transport that is not connected within 30 seconds (docs/spec/media.md 1.1).
+const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is believed of the path to a client before anything is known of it: enough for voices and the
-/// smallest pictures of two or three, and not so much that a narrow path is full for long. What the
-/// path bears is known after a round trip and what feedback takes.
-const BANDWIDTH: bandwidth::Settings = bandwidth::Settings {
+/// The initial bandwidth estimate and its bounds. The initial value has room for audio and the
+/// lowest layers of two or three cameras, but does not congest a narrow path for long. The first
+/// feedback, one round trip later, replaces it.
+const BANDWIDTH_SETTINGS: bandwidth::Settings = bandwidth::Settings {
     start_bps: 500_000,
     min_bps: 50_000,
     max_bps: 50_000_000,
 };
 
-/// A way to a client.
+/// A network path to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Route {
-    /// Datagrams through one of our sockets, by its place, to an address.
+    /// UDP: the index of the local socket, and the remote address.
     Udp(usize, SocketAddr),
-    /// A way that is not a UDP address: a TCP connection, or a relay.
+    /// A TCP connection or a TURN relay.
     Link(LinkId, Via),
 }
 
-/// What an [`Engine`] needs to know.
+/// The configuration of an [`Engine`].
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// What clients are told to come to.
+    /// The ICE candidates of the server.
     pub(crate) candidates: Vec<Candidate>,
-    /// What the ids of transports begin with.
+    /// The first byte of the transport ids of this engine.
     pub(crate) shard: u8,
-    /// Those of all engines.
+    /// The first bytes of the transport ids of all engines.
     pub(crate) shards: &'static [u8],
-    /// How many transports there may be, in all engines that share [`open`](Self::open).
+    /// Maximum number of transports, across all engines that share [`open`](Self::open).
     pub(crate) max_transports: usize,
-    /// How many there are in all of them.
+    /// Number of open transports, across all engines.
     pub(crate) open: Arc<AtomicUsize>,
-    /// How many of them one person, meeting or app may have.
+    /// Maximum number of transports of one participant, meeting or app.
     pub(crate) shares: Shares,
-    /// How many each app has, in all engines.
-    pub(crate) apps: Apps,
-    /// How many tracks one client may receive at a time.
+    /// Number of open transports of each app, across all engines.
+    pub(crate) apps: AppCounts,
+    /// Maximum number of tracks that one client may receive at a time.
     pub(crate) max_consumers: usize,
-    /// How long a transport may be without a connection.
+    /// How long a transport may be disconnected before it is freed.
     pub(crate) connect_timeout: Duration,
-    /// What ICE passwords follow from.
+    /// The key that ICE passwords are derived from.
     pub(crate) passwords: hmac::Key,
-    /// The certificate.
+    /// The DTLS certificate.
     pub(crate) identity: Identity,
-    /// Fills with bytes that nobody can guess.
+    /// Fills a buffer with cryptographically secure random bytes.
     pub(crate) random: fn(&mut [u8]),
 }
 
-/// A transport with what the engine knows about it.
+/// A transport and the engine's state for it.
 struct Entry {
     member: Member,
     owner: Owner,
-    opened: Instant,
+    opened_at: Instant,
     direction: Direction,
     transport: Transport,
     side: Side,
-    /// Its place in [`Engine::timers`].
-    wakes: Instant,
-    /// When it is freed unless it is connected by then. None while it is connected.
-    dies: Option<Instant>,
+    /// When the transport's timer fires; its key in [`Engine::timers`].
+    wakes_at: Instant,
+    /// Deadline for connecting, after which the transport is freed. `None` while it is connected.
+    expires_at: Option<Instant>,
 }
 
 enum Side {
@@ -149,21 +149,21 @@ enum Side {
     Receive(Box<Subscriber>),
 }
 
-/// How many of those who spoke last are told of: more than the largest grid shows.
-const SPEAKERS: usize = 25;
+/// Maximum number of active speakers to report: more than the largest grid shows.
+const MAX_SPEAKERS: usize = 25;
 
-/// What is known of a meeting as a whole.
-struct Hall {
-    speaking: Speaking<PeerId>,
+/// The state of a meeting.
+struct MeetingState {
+    speakers: ActiveSpeakers<PeerId>,
     pinned: Option<PeerId>,
     listeners: Vec<Listener>,
     transports: usize,
 }
 
-impl Default for Hall {
+impl Default for MeetingState {
     fn default() -> Self {
         Self {
-            speaking: Speaking::new(SPEAKERS),
+            speakers: ActiveSpeakers::new(MAX_SPEAKERS),
             pinned: None,
             listeners: Vec::new(),
             transports: 0,
@@ -171,355 +171,370 @@ impl Default for Hall {
     }
 }
 
-impl Hall {
-    /// Says what has happened.
-    fn tell(&self, event: &Event) {
+impl MeetingState {
+    /// Sends an event to all listeners.
+    fn notify(&self, event: &Event) {
         for listener in &self.listeners {
-            listener.tell(event.clone());
+            listener.notify(event.clone());
         }
     }
 
-    /// Whether anybody is in the meeting, or listens to it.
-    fn is_of_use(&self) -> bool {
+    /// Whether the meeting has a transport or a listener.
+    fn is_in_use(&self) -> bool {
         self.transports > 0 || self.listeners.iter().any(|listener| !listener.is_closed())
     }
 }
 
-/// Every transport of everybody.
+/// All transports and tracks of one shard.
 pub(crate) struct Engine {
     settings: Settings,
-    security: Security,
+    dtls_context: DtlsContext,
     entries: Slab<Entry>,
     tracks: Slab<Track>,
-    halls: HashMap<MeetingId, Hall>,
-    sweep_halls_at: usize,
+    meetings: HashMap<MeetingId, MeetingState>,
+    sweep_meetings_at: usize,
     by_member: HashMap<(Member, Direction), usize>,
     by_ufrag: HashMap<String, usize>,
     by_route: HashMap<Route, usize>,
     by_producer: HashMap<(MeetingId, ProducerId), usize>,
     timers: BTreeSet<(Instant, usize)>,
-    yard: Yard,
+    pool: OutboxPool,
     connected: usize,
     consumers: usize,
-    wanted: layer_control::Wishes,
-    /// Kept for its memory; empty between calls.
+    allocation: layer_control::Allocation,
+    /// Scratch buffer; empty between calls.
     receivers: Vec<usize>,
-    /// Links that led to transports that are gone.
+    /// Links whose transports were freed, for [`Engine::released`].
     released: Vec<(LinkId, Via)>,
-    dismissed: ice::Dismissed,
+    closed_transports: ice::ClosedTransports,
     held: Held,
 }
 
-/// What became of a datagram.
+/// The result of [`Engine::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It was of use.
-    Yes,
-    /// It belongs to nobody here, or was not understood.
-    No,
-    /// It is a check for a transport of another engine, by what that one's ids begin with.
-    Elsewhere(u8),
+pub(crate) enum Disposition {
+    /// The datagram was processed.
+    Accepted,
+    /// The datagram matches no transport, or is malformed.
+    Dropped,
+    /// The datagram is a connectivity check for a transport of another engine, whose ids begin with
+    /// this byte.
+    OtherShard(u8),
 }
 
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            security: Security::new(&settings.identity),
+            dtls_context: DtlsContext::new(&settings.identity),
             settings,
             entries: Slab::new(),
             tracks: Slab::new(),
-            halls: HashMap::new(),
-            sweep_halls_at: 0,
+            meetings: HashMap::new(),
+            sweep_meetings_at: 0,
             by_member: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_route: HashMap::new(),
             by_producer: HashMap::new(),
             timers: BTreeSet::new(),
-            yard: Yard::default(),
+            pool: OutboxPool::default(),
             connected: 0,
             consumers: 0,
-            wanted: layer_control::Wishes::default(),
+            allocation: layer_control::Allocation::default(),
             receivers: Vec::new(),
             released: Vec::new(),
-            dismissed: ice::Dismissed::default(),
+            closed_transports: ice::ClosedTransports::default(),
             held: Held::default(),
         }
     }
 
-    /// How many transports there are.
+    /// Returns the number of transports.
     pub(crate) fn open_transports(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many of them are connected.
+    /// Returns the number of connected transports.
     pub(crate) fn connected_transports(&self) -> usize {
         self.connected
     }
 
-    /// How many tracks are published.
+    /// Returns the number of published tracks.
     pub(crate) fn producers(&self) -> usize {
         self.tracks.len()
     }
 
-    /// How many are received.
+    /// Returns the number of consumers.
     pub(crate) fn consumers(&self) -> usize {
         self.consumers
     }
 
-    /// Takes a datagram. `source` is where the client is told that it comes from. The datagram is
-    /// decrypted where it lies.
+    /// Processes a datagram, which is decrypted in place. `source` is the address that the STUN
+    /// response reports to the client.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         route: Route,
         source: SocketAddr,
         datagram: &mut [u8],
-    ) -> Taken {
+    ) -> Disposition {
         let kind = wire::kind(datagram);
         if kind == Kind::Stun {
-            return self.check(now, route, source, datagram);
+            return self.stun(now, route, source, datagram);
         }
-        let Some(place) = self.by_route.get(&route).copied() else {
-            return Taken::No;
+        let Some(key) = self.by_route.get(&route).copied() else {
+            return Disposition::Dropped;
         };
-        let taken = match kind {
-            Kind::Rtp => self.rtp(now, place, route, datagram),
-            Kind::Rtcp => self.rtcp(now, place, route, datagram),
+        let accepted = match kind {
+            Kind::Rtp => self.rtp(now, key, route, datagram),
+            Kind::Rtcp => self.rtcp(now, key, route, datagram),
             Kind::Dtls => {
-                let entry = &mut self.entries[place];
-                entry.transport.dtls(now, datagram, &mut self.yard);
-                self.look_after(now, place);
+                let entry = &mut self.entries[key];
+                entry.transport.dtls(now, datagram, &mut self.pool);
+                self.update_transport(now, key);
                 true
             }
             _ => false,
         };
-        if taken { Taken::Yes } else { Taken::No }
+        if accepted {
+            Disposition::Accepted
+        } else {
+            Disposition::Dropped
+        }
     }
 
-    fn check(&mut self, now: Instant, route: Route, source: SocketAddr, datagram: &[u8]) -> Taken {
+    fn stun(
+        &mut self,
+        now: Instant,
+        route: Route,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Disposition {
         let Ok(message) = StunMessage::parse(datagram) else {
-            return Taken::No;
+            return Disposition::Dropped;
         };
         let Some((ufrag, _)) = message.username().and_then(|name| name.split_once(':')) else {
-            return Taken::No;
+            return Disposition::Dropped;
         };
-        let Some(place) = self.by_ufrag.get(ufrag).copied() else {
-            // All threads have one key: what is not signed is not even passed on.
-            let Some(password) = ice::signed(&self.settings.passwords, &message, ufrag) else {
-                return Taken::No;
+        let Some(key) = self.by_ufrag.get(ufrag).copied() else {
+            // All shards share one key, so an unsigned check is not passed on to another shard.
+            let Some(password) = ice::verify_check(&self.settings.passwords, &message, ufrag)
+            else {
+                return Disposition::Dropped;
             };
             if let Some(shard) = self.other_shard(ufrag) {
-                return Taken::Elsewhere(shard);
+                return Disposition::OtherShard(shard);
             }
-            if !self.dismissed.has(ufrag)
-                && let Some(answer) = ice::refusal(&message, &password)
+            if !self.closed_transports.contains(ufrag)
+                && let Some(response) = ice::error_response(&message, &password)
             {
-                self.yard.answer(route, &answer);
+                self.pool.respond(route, &response);
             }
-            return Taken::No;
+            return Disposition::Dropped;
         };
-        // Who has a transport can sign checks for it, and write the address of another on them.
-        let holder = self.by_route.get(&route).filter(|holder| **holder != place);
+        // A client can sign checks for its own transport and send them with the spoofed source
+        // address of another client.
+        let holder = self.by_route.get(&route).filter(|holder| **holder != key);
         if holder.is_some_and(|holder| self.entries[*holder].transport.holds(now, route)) {
-            return Taken::No;
+            return Disposition::Dropped;
         }
-        let entry = &mut self.entries[place];
-        let Some(answer) = entry.transport.check(now, route, source, &message) else {
-            return Taken::No;
+        let entry = &mut self.entries[key];
+        let Some(response) = entry.transport.check(now, route, source, &message) else {
+            return Disposition::Dropped;
         };
-        // A client that closed one transport may come to the next one the same way.
-        self.by_route.insert(route, place);
-        // It goes back the way that the check came, which need not be the one that is in use.
-        self.yard.answer(route, &answer);
-        if entry.dies.is_some() {
-            self.look_after(now, place);
+        // A client that closed one transport may use the same route for the next one.
+        self.by_route.insert(route, key);
+        // The response takes the route of the check, which need not be the selected one.
+        self.pool.respond(route, &response);
+        if entry.expires_at.is_some() {
+            self.update_transport(now, key);
         }
-        Taken::Yes
+        Disposition::Accepted
     }
 
-    /// The thread whose transport a user name is of, if it is another that runs.
+    /// Returns the shard that a username fragment belongs to, if it is another one.
     fn other_shard(&self, ufrag: &str) -> Option<u8> {
         let shard = ufrag.bytes().next()?;
         let runs = self.settings.shards.contains(&shard);
         (runs && shard != self.settings.shard).then_some(shard)
     }
 
-    /// The thread whose transport a check is for, if it is another that runs and the check is signed
-    /// for it.
-    pub(crate) fn is_for(&self, datagram: &[u8]) -> Option<u8> {
+    /// Returns the shard that a connectivity check is for, if it is another one and the check is
+    /// signed with that transport's password.
+    pub(crate) fn target_shard(&self, datagram: &[u8]) -> Option<u8> {
         let message = StunMessage::parse(datagram).ok()?;
         let (ufrag, _) = message.username()?.split_once(':')?;
         let shard = self.other_shard(ufrag)?;
-        ice::signed(&self.settings.passwords, &message, ufrag).map(|_| shard)
+        ice::verify_check(&self.settings.passwords, &message, ufrag).map(|_| shard)
     }
 
-    /// Whether a client of this engine comes this way.
-    pub(crate) fn knows(&self, route: Route) -> bool {
+    /// Whether the route belongs to a transport of this engine.
+    pub(crate) fn has_route(&self, route: Route) -> bool {
         self.by_route.contains_key(&route)
     }
 
-    /// A link is gone.
+    /// Removes a link that has ended.
     pub(crate) fn unlink(&mut self, link: LinkId, via: Via) {
         let route = Route::Link(link, via);
-        if let Some(place) = self.by_route.remove(&route) {
-            self.entries[place].transport.ice.lost(route);
+        if let Some(key) = self.by_route.remove(&route) {
+            self.entries[key].transport.ice.remove_route(route);
         }
     }
 
-    /// A link that led to a transport that is gone.
+    /// Takes the next link whose transport was freed.
     pub(crate) fn released(&mut self) -> Option<(LinkId, Via)> {
         self.released.pop()
     }
 
-    /// Does what is due.
+    /// Processes all expired timers.
     pub(crate) fn timeout(&mut self, now: Instant) {
-        while let Some(&(wakes, place)) = self.timers.first() {
-            if wakes > now {
+        while let Some(&(wakes_at, key)) = self.timers.first() {
+            if wakes_at > now {
                 break;
             }
-            let entry = &mut self.entries[place];
-            entry.transport.timeout(now, &mut self.yard);
+            let entry = &mut self.entries[key];
+            entry.transport.timeout(now, &mut self.pool);
             match &mut entry.side {
                 Side::Publish(publisher) => {
-                    publisher.tell(now, &mut self.tracks, &mut entry.transport, &mut self.yard);
+                    publisher.send_feedback(
+                        now,
+                        &mut self.tracks,
+                        &mut entry.transport,
+                        &mut self.pool,
+                    );
                 }
-                Side::Receive(_) => self.serve(now, place),
+                Side::Receive(_) => self.allocate_layers(now, key),
             }
-            self.look_after(now, place);
+            self.update_transport(now, key);
         }
     }
 
-    /// When [`Engine::timeout`] is to be called.
+    /// Returns when [`Engine::timeout`] must be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(wakes, _)| *wakes)
+        self.timers.first().map(|(wakes_at, _)| *wakes_at)
     }
 
-    /// Hands out what is to be sent.
+    /// Passes the queued datagrams to `send`.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Route, &Outbox)) {
-        for (route, outbox) in self.yard.answers() {
+        for (route, outbox) in self.pool.responses() {
             send(route, &outbox);
         }
-        while let Some(place) = self.yard.take_dirty() {
-            // It may have been freed, or its place taken by another since.
-            let Some(entry) = self.entries.get_mut(place) else {
+        while let Some(key) = self.pool.take_dirty() {
+            // The transport may have been freed, or its key reused, since it was queued.
+            let Some(entry) = self.entries.get_mut(key) else {
                 continue;
             };
             let Some(outbox) = entry.transport.take_outbox() else {
                 continue;
             };
-            // Nothing goes to a client that has not shown itself for long (RFC 7675, 5.1).
-            let is_lost = entry.transport.is_secure() && entry.dies.is_some();
+            // Without fresh consent, nothing is sent to the client (RFC 7675, 5.1).
+            let is_lost = entry.transport.is_secure() && entry.expires_at.is_some();
             if let Some(route) = entry.transport.ice.selected().filter(|_| !is_lost) {
                 send(route, &outbox);
             }
-            self.yard.give_back(outbox);
+            self.pool.recycle(outbox);
         }
     }
 
-    /// Frees a transport that is over, and sets when to come to it again.
-    fn look_after(&mut self, now: Instant, place: usize) {
-        let entry = &mut self.entries[place];
-        if let Some(why) = entry.transport.over() {
-            return self.abandon(place, why);
+    /// Frees the transport if it has ended; otherwise updates its connection state and its timer.
+    fn update_transport(&mut self, now: Instant, key: usize) {
+        let entry = &mut self.entries[key];
+        if let Some(why) = entry.transport.end_reason() {
+            return self.free_and_notify(key, why);
         }
         let is_connected = entry.transport.is_connected(now);
-        let was_connected = entry.dies.is_none();
+        let was_connected = entry.expires_at.is_none();
         if is_connected && !was_connected {
-            entry.dies = None;
+            entry.expires_at = None;
             self.connected += 1;
-            debug!(
-                transport_id = entry.transport.id(),
-                "a transport is connected"
-            );
+            debug!(transport_id = entry.transport.id(), "transport connected");
         } else if was_connected && !is_connected {
-            entry.dies = Some(now + self.settings.connect_timeout);
+            entry.expires_at = Some(now + self.settings.connect_timeout);
             self.connected -= 1;
             debug!(
                 transport_id = entry.transport.id(),
-                "a transport has lost its connection"
+                "transport disconnected"
             );
         }
-        if entry.dies.is_some_and(|dies| dies <= now) {
-            // A client that is there may take its time for the keys.
-            let last = entry.opened + self.settings.connect_timeout;
-            let is_coming = !entry.transport.is_secure() && entry.transport.ice.is_alive(now);
-            if !is_coming || last <= now {
-                return self.abandon(place, "not connected for too long");
+        if entry.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            // A client that still sends checks may take longer for the DTLS handshake.
+            let last = entry.opened_at + self.settings.connect_timeout;
+            let is_handshaking = !entry.transport.is_secure() && entry.transport.ice.is_alive(now);
+            if !is_handshaking || last <= now {
+                return self.free_and_notify(key, "not connected for too long");
             }
-            entry.dies = Some(last);
+            entry.expires_at = Some(last);
         }
         let busy = match &entry.side {
             Side::Publish(publisher) => publisher.next_timeout(&self.tracks),
             Side::Receive(subscriber) => subscriber.next_timeout(),
         };
-        // Before there are keys nothing of that can be done.
+        // This work needs the SRTP keys.
         let busy = busy.filter(|_| is_connected);
-        let wakes = [entry.dies, entry.transport.wakes(), busy]
+        let wakes_at = [entry.expires_at, entry.transport.next_timeout(), busy]
             .into_iter()
             .flatten()
-            .fold(now + LONGEST_SLEEP, Instant::min);
-        self.wake(now, place, wakes);
+            .fold(now + MAX_SLEEP, Instant::min);
+        self.wake(now, key, wakes_at);
     }
 
-    /// Sets when to come to a transport again.
-    fn wake(&mut self, now: Instant, place: usize, at: Instant) {
-        let wakes = &mut self.entries[place].wakes;
-        Self::hasten(&mut self.timers, (wakes, place), now, at);
+    /// Sets the timer of a transport, unless it fires earlier anyway.
+    fn wake(&mut self, now: Instant, key: usize, at: Instant) {
+        let wakes_at = &mut self.entries[key].wakes_at;
+        Self::wake_by(&mut self.timers, (wakes_at, key), now, at);
     }
 
-    fn hasten(
+    fn wake_by(
         timers: &mut BTreeSet<(Instant, usize)>,
-        (wakes, place): (&mut Instant, usize),
+        (wakes_at, key): (&mut Instant, usize),
         now: Instant,
         at: Instant,
     ) {
-        let at = at.max(now + SHORTEST_SLEEP);
-        // A timer that is too early costs one more look; putting it off with every packet would
-        // cost more.
-        if at < *wakes || *wakes <= now {
-            timers.remove(&(*wakes, place));
-            *wakes = at;
-            timers.insert((at, place));
+        let at = at.max(now + MIN_SLEEP);
+        // A timer that fires too early costs one extra wake-up; postponing it with every packet
+        // would cost more.
+        if at < *wakes_at || *wakes_at <= now {
+            timers.remove(&(*wakes_at, key));
+            *wakes_at = at;
+            timers.insert((at, key));
         }
     }
 
-    /// Frees a transport without anybody having asked for it.
-    fn abandon(&mut self, place: usize, why: &str) {
-        let entry = &self.entries[place];
+    /// Frees a transport that its client did not close, and notifies the meeting's listeners.
+    fn free_and_notify(&mut self, key: usize, why: &str) {
+        let entry = &self.entries[key];
         let meeting = entry.member.meeting;
         let freed = Event::Freed {
             peer: entry.member.peer,
             direction: entry.direction,
             transport_id: entry.transport.id().to_owned(),
         };
-        self.free(place, why);
-        if let Some(hall) = self.halls.get(&meeting) {
-            hall.tell(&freed);
+        self.free(key, why);
+        if let Some(state) = self.meetings.get(&meeting) {
+            state.notify(&freed);
         }
     }
 
-    fn free(&mut self, place: usize, why: &str) {
-        let tracks = match &self.entries[place].side {
+    fn free(&mut self, key: usize, why: &str) {
+        let tracks = match &self.entries[key].side {
             Side::Publish(publisher) => publisher.tracks.clone(),
             Side::Receive(_) => Vec::new(),
         };
         for track in tracks {
             self.end_track(track);
         }
-        self.end_consumers(place, |_| true);
-        // Next to each other: a panic in between would leave a wrong count for good.
-        let entry = self.entries.remove(place);
+        self.end_consumers(key, |_| true);
+        // The code below must not panic, since the counts would then be wrong permanently.
+        let entry = self.entries.remove(key);
         self.settings.open.fetch_sub(1, Ordering::Relaxed);
-        self.let_go(entry.owner, entry.member.meeting);
-        if entry.dies.is_none() {
+        self.release_share(entry.owner, entry.member.meeting);
+        if entry.expires_at.is_none() {
             self.connected -= 1;
         }
-        self.timers.remove(&(entry.wakes, place));
+        self.timers.remove(&(entry.wakes_at, key));
         self.by_ufrag.remove(entry.transport.id());
         self.by_member.remove(&(entry.member, entry.direction));
         for route in entry.transport.ice.routes() {
-            // It may have become another transport's.
-            if self.by_route.get(&route) == Some(&place) {
+            // The route may belong to another transport by now.
+            if self.by_route.get(&route) == Some(&key) {
                 self.by_route.remove(&route);
                 if let Route::Link(link, via) = route {
                     self.released.push((link, via));
@@ -527,30 +542,30 @@ impl Engine {
             }
         }
         let meeting = entry.member.meeting;
-        if let Some(hall) = self.halls.get_mut(&meeting) {
-            hall.transports -= 1;
+        if let Some(state) = self.meetings.get_mut(&meeting) {
+            state.transports -= 1;
             if entry.direction == Direction::Publish {
-                hall.speaking.remove(entry.member.peer);
+                state.speakers.remove(entry.member.peer);
             }
-            self.leave_hall(meeting);
+            self.drop_idle_meeting(meeting);
         }
         debug!(
             member = ?entry.member,
             direction = ?entry.direction,
             transport_id = entry.transport.id(),
             why,
-            "a transport is freed"
+            "transport freed"
         );
     }
 
-    /// Forgets a meeting that nobody is in and nobody listens to.
-    fn leave_hall(&mut self, meeting: MeetingId) {
+    /// Drops the state of a meeting that has neither a transport nor a listener.
+    fn drop_idle_meeting(&mut self, meeting: MeetingId) {
         if self
-            .halls
+            .meetings
             .get(&meeting)
-            .is_some_and(|hall| !hall.is_of_use())
+            .is_some_and(|state| !state.is_in_use())
         {
-            self.halls.remove(&meeting);
+            self.meetings.remove(&meeting);
         }
     }
 }

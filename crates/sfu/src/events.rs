@@ -1,29 +1,29 @@
-//! What happens in a meeting without anybody having asked for it, on its way to who wants to know.
+//! Events that the engine emits about a meeting, and the channel that delivers them.
 
 use parlor_protocol::PeerId;
 use tokio::sync::{mpsc, watch};
 
 use crate::Direction;
 
-/// Something that happened in a meeting.
+/// An event in a meeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Who speaks has changed: those who spoke last, the latest first.
+    /// The active speakers have changed. Contains the most recent speakers, the latest first.
     Speaking(Vec<PeerId>),
-    /// A transport is gone, and with it what was published or received on it: its client hung up, or
-    /// has not been heard of for too long, or never came, or was somebody else. Each transport once,
-    /// and none of those that [`Media::close`](crate::Media::close) or a newer one freed.
+    /// A transport and its tracks were freed because the client closed the connection, timed out,
+    /// never connected, or presented the wrong certificate. Emitted once per transport, but not for
+    /// transports that [`Media::close`](crate::Media::close) freed or a newer one replaced.
     Freed {
-        /// Whose it was.
+        /// The client of the transport.
         peer: PeerId,
-        /// What it was for.
+        /// The direction of the transport.
         direction: Direction,
-        /// Its id. The peer may have a newer one of that direction by now.
+        /// The id of the transport. The peer may already have a newer one of the same direction.
         transport_id: String,
     },
 }
 
-/// What happens in a meeting, as it happens: see [`Media::listen`](crate::Media::listen).
+/// The events of one meeting. See [`Media::listen`](crate::Media::listen).
 #[derive(Debug)]
 pub struct Events {
     speaking: watch::Receiver<Vec<PeerId>>,
@@ -31,9 +31,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event. Who spoke is told as it is now, however long nobody asked; transports that
-    /// were freed wait, and there are no more of them than were opened. `None` after the media plane
-    /// has stopped. Nothing is lost if it is not awaited to the end.
+    /// Receives the next event, or `None` after the media plane has stopped.
+    ///
+    /// Only the latest list of speakers is kept. Freed transports are queued; the queue never holds
+    /// more of them than were opened. This method is cancel safe.
     pub async fn recv(&mut self) -> Option<Event> {
         tokio::select! {
             biased;
@@ -42,7 +43,7 @@ impl Events {
         }
     }
 
-    /// An event that is there already.
+    /// Returns an event if one is available.
     #[cfg(test)]
     pub(crate) fn try_recv(&mut self) -> Option<Event> {
         let has_changed = self.speaking.has_changed().is_ok_and(|changed| changed);
@@ -55,7 +56,7 @@ impl Events {
     }
 }
 
-/// The other end of [`Events`].
+/// The sending half of [`Events`].
 #[derive(Debug)]
 pub(crate) struct Listener {
     speaking: watch::Sender<Vec<PeerId>>,
@@ -63,24 +64,24 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Both ends.
+    /// Creates both halves of a channel.
     pub(crate) fn new() -> (Self, Events) {
         let (speaking, speakers) = watch::channel(Vec::new());
-        let (freed, gone) = mpsc::unbounded_channel();
+        let (freed, freed_events) = mpsc::unbounded_channel();
         let events = Events {
             speaking: speakers,
-            freed: gone,
+            freed: freed_events,
         };
         (Self { speaking, freed }, events)
     }
 
-    /// Whether nobody listens any more.
+    /// Returns whether the [`Events`] half was dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.freed.is_closed()
     }
 
-    pub(crate) fn tell(&self, event: Event) {
-        // Whoever has stopped listening needs not know.
+    pub(crate) fn notify(&self, event: Event) {
+        // An error only means that the receiving half was dropped.
         match event {
             Event::Speaking(ranking) => drop(self.speaking.send(ranking)),
             Event::Freed { .. } => drop(self.freed.send(event)),
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_transport_is_told_of_and_of_the_speakers_the_latest() {
+    async fn every_freed_transport_is_delivered_but_only_the_latest_speakers() {
         let (listener, mut events) = Listener::new();
         let freed = |number: u128| Event::Freed {
             peer: peer(number),
@@ -107,8 +108,8 @@ mod tests {
             transport_id: number.to_string(),
         };
         for number in 0..1000 {
-            listener.tell(Event::Speaking(vec![peer(number)]));
-            listener.tell(freed(number));
+            listener.notify(Event::Speaking(vec![peer(number)]));
+            listener.notify(freed(number));
         }
         drop(listener);
         for number in 0..1000 {
@@ -117,8 +118,8 @@ mod tests {
         assert_eq!(events.recv().await, None);
 
         let (listener, mut events) = Listener::new();
-        listener.tell(Event::Speaking(vec![peer(1)]));
-        listener.tell(Event::Speaking(vec![peer(2)]));
+        listener.notify(Event::Speaking(vec![peer(1)]));
+        listener.notify(Event::Speaking(vec![peer(2)]));
         assert_eq!(events.recv().await, Some(Event::Speaking(vec![peer(2)])));
         assert_eq!(events.try_recv(), None);
         assert!(!listener.is_closed());

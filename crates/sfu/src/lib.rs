@@ -1,21 +1,21 @@
-//! The media plane: what people in a meeting send, and who receives it.
+//! The media plane: a selective forwarding unit (SFU).
 //!
-//! A client has two connections, one to publish on and one to receive on. It offers each of them
-//! in SDP, and [`Media::open`] answers. It then says on the first what it publishes
-//! ([`Media::produce`]), and asks on the second for what others publish ([`Media::consume`]). The
-//! rest happens on one port for everybody: the client finds the way here with ICE, both agree on
-//! keys with DTLS, and its packets are decrypted once and encrypted for each who receives them
+//! Each client has two transports, one to publish on and one to receive on. The client sends an SDP
+//! offer for each, and [`Media::open`] answers it. It then publishes tracks on the first
+//! ([`Media::produce`]) and requests the tracks of other clients on the second
+//! ([`Media::consume`]). All media shares one port: a client connects with ICE, keys are negotiated
+//! with DTLS, and each packet is decrypted once and encrypted again for every subscriber
 //! (docs/spec/media.md 1 to 3).
 //!
-//! | where | what |
+//! | module | content |
 //! |---|---|
-//! | `core` | All that is decided. No sockets, no clock: time and datagrams are handed in. |
-//! | `wire` | RTP, RTCP, SRTP and codec headers as bytes. |
-//! | `sdp` | What clients offer and are answered, and the other way round. |
-//! | `relay` | The ways for networks without UDP: ICE over TCP, and TURN. |
-//! | `shard` | A thread that owns a socket and the engine of `core` behind it. |
-//! | `events` | What happens without being asked for, on its way to who wants to know. |
-//! | `sockets` | Which addresses are bound, and which of them clients are told. |
+//! | `engine` | The state machine, without sockets and clock: time and datagrams are passed in. |
+//! | `wire` | Wire formats: RTP, RTCP, SRTP and codec headers. |
+//! | `sdp` | SDP parsing and offer/answer negotiation. |
+//! | `relay` | Fallbacks for networks that block UDP: ICE over TCP, and TURN. |
+//! | `shard` | The threads, each of which owns sockets and an engine. |
+//! | `events` | Notifications about a meeting. |
+//! | `sockets` | The addresses to bind and the addresses to advertise to clients. |
 
 #[doc(hidden)]
 pub mod bench;
@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use parlor_protocol::Source;
 use parlor_protocol::{AppId, MeetingId, ParticipantId, PeerId, ProducerId};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
@@ -48,141 +49,118 @@ use crate::sdp::Description;
 pub use crate::secret::Secret;
 use crate::shard::{Command, Counters};
 
-/// How many bytes of descriptions may wait for a thread. More is [`Error::Full`].
+/// Maximum number of bytes of session descriptions that are queued for the threads. Beyond it,
+/// calls fail with [`Error::Full`].
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// One client in one meeting. Peer ids are chosen by clients and so unique in a meeting only.
+/// A client in a meeting. Clients choose their peer ids, so a peer id is unique only within its
+/// meeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// The meeting.
+    /// Id of the meeting.
     pub meeting: MeetingId,
-    /// The client.
+    /// Id of the client.
     pub peer: PeerId,
 }
 
-/// Whose share of the transports a client takes from, as the server knows it.
+/// The app and participant whose quotas a transport counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The app.
+    /// Id of the app that owns the meeting.
     pub app: AppId,
-    /// The person, who may have several clients in a meeting.
-    pub person: ParticipantId,
-    /// Whether the client has been let into the meeting. When all transports are taken, those of
-    /// clients that have not go first.
+    /// Id of the participant, who may have several clients in a meeting.
+    pub participant: ParticipantId,
+    /// Whether the client has been admitted to the meeting. When all transports are in use, those
+    /// of clients that are not admitted are evicted first.
     pub admitted: bool,
 }
 
 impl Owner {
-    /// Somebody who has no other client.
+    /// An owner of this client only, which shares its quotas with no other client.
     fn alone(member: Member) -> Self {
         Self {
             app: AppId::from_uuid(member.meeting.uuid()),
-            person: ParticipantId::from_uuid(member.peer.uuid()),
+            participant: ParticipantId::from_uuid(member.peer.uuid()),
             admitted: true,
         }
     }
 }
 
-/// How many transports each may have at a time. 0 is no limit. Every client has two.
+/// Maximum numbers of concurrent transports. Every client has two. 0 means unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shares {
-    /// One person in one meeting.
-    pub person: usize,
-    /// One meeting.
+    /// Limit for one participant in one meeting.
+    pub participant: usize,
+    /// Limit for one meeting.
     pub meeting: usize,
-    /// One app.
+    /// Limit for one app.
     pub app: usize,
 }
 
-/// Who has as many transports as they may have.
+/// The kind of quota that is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// The person.
-    Person,
-    /// The meeting.
+    /// The quota of a participant.
+    Participant,
+    /// The quota of a meeting.
     Meeting,
-    /// The app.
+    /// The quota of an app.
     App,
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Person => "this person",
+            Self::Participant => "this participant",
             Self::Meeting => "this meeting",
             Self::App => "this app",
         })
     }
 }
 
-/// What a transport is for, seen from the client.
+/// The direction of media on a transport, as seen by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// The client publishes its microphone, camera and screen on it.
+    /// The client publishes its microphone, camera and screen.
     Publish,
-    /// The client receives the others on it.
+    /// The client receives the tracks of other clients.
     Receive,
 }
 
-/// Where what is published comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A microphone.
-    Microphone,
-    /// A camera.
-    Camera,
-    /// The picture of a screen.
-    Screen,
-    /// The sound that goes with a screen.
-    ScreenAudio,
-}
-
-impl Source {
-    /// Whether it is heard; otherwise it is seen.
-    pub fn is_audio(self) -> bool {
-        matches!(self, Self::Microphone | Self::ScreenAudio)
-    }
-
-    /// Whether it belongs to a shared screen.
-    pub fn is_screen(self) -> bool {
-        matches!(self, Self::Screen | Self::ScreenAudio)
-    }
-}
-
-/// What [`Media::start`] needs to know.
+/// Configuration of [`Media::start`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The UDP addresses to bind. Port 0 takes a free one. An IPv6 address binds IPv6 only. A host
-    /// with several addresses should name them here one by one: on an unspecified address the
-    /// system chooses which of them an answer leaves from.
+    /// The UDP addresses to bind. Port 0 selects a free port. An IPv6 address accepts IPv6 only. A
+    /// host with several addresses should list each of them: on an unspecified address the system
+    /// chooses the source address of outgoing datagrams.
     pub bind: Vec<SocketAddr>,
-    /// The addresses that clients are told to come to, at the ports of [`bind`](Self::bind). Empty
-    /// takes the bound addresses, and in place of an unspecified one this machine's own: that of
-    /// the default route, and the loopback address for browsers on this machine.
+    /// The addresses to advertise to clients, with the ports of [`bind`](Self::bind). If empty, the
+    /// bound addresses are advertised, and an unspecified one is replaced by the addresses of this
+    /// machine: that of the default route, and the loopback address for local browsers.
     pub public: Vec<IpAddr>,
-    /// The ways for networks without UDP. None has none of them.
+    /// Configuration of ICE over TCP and TURN. `None` disables both.
     pub relay: Option<RelayConfig>,
-    /// How many threads there are. A meeting lives on one of them.
+    /// Number of threads. Each meeting is assigned to one of them.
     pub threads: usize,
-    /// How many transports there may be. Every client has two.
+    /// Maximum number of transports. Every client has two.
     pub max_transports: usize,
-    /// How many of them each may have.
+    /// Maximum number of transports of each participant, meeting and app.
     pub shares: Shares,
-    /// How many tracks one client may receive at a time.
+    /// Maximum number of tracks that one client may receive at a time.
     pub max_consumers: usize,
-    /// How long a transport may be without a connection, at first and whenever it has lost it,
+    /// How long a transport may stay disconnected, initially or after it has lost its connection,
     /// before it is freed. 60 seconds suit the SDK (docs/spec/media.md 5.7).
     pub connect_timeout: Duration,
-    /// What the passwords of ICE and TURN follow from.
+    /// The secret from which ICE and TURN passwords are derived.
     pub secret: Secret,
 }
 
-/// A transport that waits for its client.
+/// A new transport that waits for its client to connect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
     /// The id of the transport. Unguessable, but not a secret.
     pub transport_id: String,
-    /// The SDP answer. It holds the transport's ICE password, so it is for the client only.
+    /// The SDP answer. It contains the transport's ICE password, so only the client may see it.
     pub answer: String,
 }
 
@@ -194,148 +172,152 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// A track that a client is going to publish.
+/// A request to publish a track.
 #[derive(Debug, Clone)]
 pub struct Produce {
-    /// The transport, by the id it was opened with.
+    /// Id of the transport, from [`Opened::transport_id`].
     pub transport: String,
-    /// What the track is called from now on.
+    /// Id of the new producer.
     pub producer: ProducerId,
-    /// Its line in the offer, by `a=mid`.
+    /// The `a=mid` of the track's media line in the offer.
     pub mid: String,
-    /// Where it comes from.
+    /// The source of the track.
     pub source: Source,
-    /// Nothing of it is forwarded for now.
+    /// Whether the producer starts paused, in which case none of its packets are forwarded.
     pub paused: bool,
-    /// The SDP offer that has the line.
+    /// The SDP offer that contains the media line.
     pub offer: String,
 }
 
-/// A track that a client wants to receive.
+/// A request to receive a track.
 #[derive(Debug, Clone)]
-pub struct Want {
-    /// The track.
+pub struct ConsumeRequest {
+    /// Id of the producer.
     pub producer: ProducerId,
-    /// Who publishes it.
+    /// Id of the publisher.
     pub publisher: PeerId,
-    /// The rid of the layer wanted, of a camera that sends several.
+    /// The rid of the preferred simulcast layer, for a camera with several.
     pub preferred_rid: Option<String>,
 }
 
-/// What came of a wish to receive.
+/// The outcome of [`Media::consume`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumed {
-    /// For each that was wanted, in that order, its `a=mid`; nothing where the track is gone.
+    /// The `a=mid` of each requested track, in the order of the requests; `None` where the track no
+    /// longer exists.
     pub mids: Vec<Option<String>>,
-    /// The SDP offer, if there is anything to agree on. Packets flow after [`Media::answered`].
+    /// The SDP offer, if anything needs to be negotiated. Packets flow after
+    /// [`Media::apply_answer`].
     pub offer: Option<String>,
 }
 
-/// Why the media plane did not do it.
+/// The reason why a request to the media plane failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The description is not one that can be answered. The text says why, in words for the client.
+    /// The description cannot be answered. The text is the reason, worded for the client.
     #[error("the offer cannot be answered: {0}")]
     BadOffer(String),
-    /// As many transports as there may be, or as many offers waiting. Worth another try later.
+    /// All transports are in use, or too many descriptions are queued. The client may retry later.
     #[error("the media plane is full")]
     Full,
-    /// As many transports as one person, meeting or app may have.
-    #[error("{0} has as many media connections as it may have")]
+    /// A participant, meeting or app has reached its maximum number of transports.
+    #[error("{0} has reached its limit of media connections")]
     Share(Share),
-    /// The media plane has stopped, or a later order was done first.
-    #[error("the media plane has stopped, or the transport is not wanted any more")]
+    /// The media plane has stopped, or a later request superseded this one.
+    #[error("the media plane has stopped, or a later request replaced this one")]
     Stopped,
-    /// The member has no such transport any more.
+    /// The member has no such transport, or no longer has it.
     #[error("there is no such transport")]
     NoTransport,
-    /// The member publishes nothing of that name.
+    /// The member has no such producer.
     #[error("there is no such producer")]
     NoProducer,
 }
 
-/// What the media plane has done so far. Taken together, the numbers may be a datagram apart.
+/// Statistics of the media plane. Counters are not read atomically as a whole, so they may differ
+/// by a datagram.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Transports there are now.
+    /// Current number of transports.
     pub open_transports: u64,
-    /// Of these, the ones that are connected.
+    /// Current number of connected transports.
     pub connected_transports: u64,
-    /// Tracks that are published now.
+    /// Current number of published tracks.
     pub producers: u64,
-    /// Tracks that are received now, once for each who receives them.
+    /// Current number of received tracks, counted once per subscriber.
     pub consumers: u64,
-    /// Datagrams that arrived, with those that were dropped.
+    /// Datagrams received, including dropped ones.
     pub datagrams_in: u64,
-    /// Datagrams that were sent.
+    /// Datagrams sent.
     pub datagrams_out: u64,
-    /// Datagrams that belonged to nobody, that were not understood, or that the system would not
-    /// send.
+    /// Datagrams dropped because no transport matched, because they could not be parsed, or because
+    /// the system did not send them.
     pub datagrams_dropped: u64,
-    /// How often a thread panicked. Each time the transports of its meetings were freed.
+    /// Panics of threads. Each panic frees the transports of the meetings on that thread.
     pub panics: u64,
-    /// Transports that were refused because a person, a meeting or an app had its share, and because
-    /// all were taken.
+    /// Transports rejected, in this order, because of the limit of a participant, of a meeting or
+    /// of an app, or because all transports were in use.
     pub refused: [u64; 4],
 }
 
-/// What is known of one client's media.
+/// A report on one client's media.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PeerReport {
-    /// The transport that it publishes on.
+    /// The transport that the client publishes on.
     pub publish: Option<TransportReport>,
-    /// The transport that it receives on.
+    /// The transport that the client receives on.
     pub receive: Option<TransportReport>,
 }
 
-/// What is known of one transport.
+/// A report on one transport.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TransportReport {
-    /// Whether it is connected.
+    /// Whether the transport is connected.
     pub connected: bool,
-    /// How the client comes here: `udp`, `tcp` or `relay`.
+    /// The network path to the client: `udp`, `tcp` or `relay`.
     pub protocol: &'static str,
-    /// Where the client comes from, as far as the server sees.
+    /// The client's address, as seen by the server.
     pub remote: Option<SocketAddr>,
-    /// Round trip, milliseconds.
+    /// Round-trip time, in milliseconds.
     pub round_trip_ms: Option<f64>,
-    /// Bits per second the path to the client is thought to bear. Of a transport to receive on.
+    /// Bandwidth estimate of the path to the client, in bits per second. Receive transports only.
     pub available_bps: Option<u64>,
-    /// Bits per second that have arrived lately. Of a transport to receive on.
+    /// Rate at which media recently arrived at the client, in bits per second. Receive transports
+    /// only.
     pub arrived_bps: Option<u64>,
-    /// The part of the packets that was lost in the last second or so, from 0 to 1. Of a transport
-    /// to receive on.
+    /// Fraction of packets lost during roughly the last second, from 0 to 1. Receive transports
+    /// only.
     pub loss: Option<f64>,
-    /// Its tracks.
+    /// The tracks of the transport.
     pub tracks: Vec<TrackReport>,
 }
 
-/// What is known of a track on one transport.
+/// A report on one track of a transport.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrackReport {
-    /// The track.
+    /// Id of the producer.
     pub producer: ProducerId,
-    /// Where it comes from.
+    /// The source of the track.
     pub source: Source,
-    /// The `a=mid` of its line.
+    /// The `a=mid` of the track's media line.
     pub mid: String,
-    /// The layer that is sent, of a camera with several; of a track that is published, the best.
+    /// The simulcast layer that is sent to a subscriber; for a published track, the highest layer.
     pub layer: Option<String>,
-    /// Bits per second.
+    /// Bit rate, in bits per second.
     pub bps: u64,
-    /// Packets so far.
+    /// Total number of packets.
     pub packets: u64,
-    /// Bytes of them, without headers.
+    /// Total number of payload bytes.
     pub bytes: u64,
-    /// Packets lost on the way, whether or not they were sent again.
+    /// Packets lost on the network, whether or not they were retransmitted.
     pub lost: u64,
-    /// Packets that came because they were asked for again. Of a track that is published.
+    /// Packets recovered by retransmission. Published tracks only.
     pub repaired: u64,
-    /// Jitter, milliseconds.
+    /// Jitter, in milliseconds.
     pub jitter_ms: f64,
 }
 
-/// The media plane. Cheap to clone; every clone is the same one.
+/// A handle to the media plane. It is cheap to clone; all clones refer to the same media plane.
 #[derive(Clone)]
 pub struct Media {
     shards: Arc<[mpsc::UnboundedSender<Command>]>,
@@ -347,12 +329,12 @@ pub struct Media {
 }
 
 impl Media {
-    /// Binds the sockets and starts the threads, within a tokio runtime, which does the work of the
-    /// relay. They end after [`Media::stop`], or when the last
-    /// [`Media`] is gone; the handle waits for all of them.
+    /// Binds the sockets and starts the threads. Must be called within a tokio runtime, which runs
+    /// the relay. The threads end after [`Media::stop`], or when the last [`Media`] is dropped; the
+    /// returned handle joins all of them.
     ///
     /// # Errors
-    /// An address cannot be bound, or no client could ever come to any of them.
+    /// An address cannot be bound, or clients can reach none of the addresses.
     pub fn start(config: &Config) -> io::Result<(Self, JoinHandle<()>)> {
         let started = shard::start(config)?;
         let media = Self {
@@ -366,14 +348,14 @@ impl Media {
         Ok((media, started.thread))
     }
 
-    /// Answers an offer with a new transport. It takes the place of the member's older one of
-    /// that direction, which is freed with all its tracks; a bad offer leaves the older one as it
-    /// is.
+    /// Opens a transport and answers its offer. The new transport replaces the member's previous
+    /// one of the same direction, which is freed with all its tracks. A bad offer leaves the
+    /// previous transport unchanged.
     ///
-    /// The offer is read where the answer is awaited; who calls is not kept. Orders count in the
-    /// order of the calls all the same: a [`Media::close`] or another `open` of that direction
-    /// after this call comes after it, and if it is done first, this one is [`Error::Stopped`]. If
-    /// nobody waits for the answer any more when its turn comes, nothing is opened.
+    /// The offer is parsed when the returned future is polled, not in this call. Requests still
+    /// take effect in call order: a later [`Media::close`] or `open` of the same direction
+    /// supersedes this call, which then fails with [`Error::Stopped`] if it has not completed. If
+    /// the future is dropped before the request is processed, no transport is opened.
     ///
     /// # Errors
     /// See [`Error`].
@@ -399,14 +381,14 @@ impl Media {
         let others: Vec<_> = others.cloned().collect();
         async move {
             claimed.map_err(|_| Error::Stopped)?;
-            let _waits = reserve(&waiting, &offer)?;
-            let open = |is_last| {
+            let _permit = reserve(&waiting, &offer)?;
+            let open = |is_final_attempt| {
                 ask(&shard, &offer, move |offer, reply| Command::Open {
                     owner,
                     member,
                     direction,
                     claim,
-                    is_last,
+                    is_final_attempt,
                     offer,
                     reply,
                 })
@@ -417,10 +399,10 @@ impl Media {
             };
             for other in &others {
                 let (reply, answer) = oneshot::channel();
-                let for_whom = (owner, member);
+                let requester = (owner, member);
                 let is_full = opened == Err(Error::Full);
                 let command = Command::Evict {
-                    for_whom,
+                    requester,
                     is_full,
                     reply,
                 };
@@ -432,12 +414,12 @@ impl Media {
         }
     }
 
-    /// The client has been let into the meeting.
+    /// Marks the client as admitted to the meeting.
     pub fn admit(&self, member: Member) {
-        self.tell(member.meeting, Command::Admit { member });
+        self.send(member.meeting, Command::Admit { member });
     }
 
-    /// Answers an offer with a new track in it.
+    /// Publishes a track and answers the offer that contains it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -449,7 +431,7 @@ impl Media {
         let (shard, waiting) = (self.shard(member.meeting), Arc::clone(&self.waiting));
         async move {
             let offer = std::mem::take(&mut produce.offer);
-            asked(&shard, &waiting, &offer, |offer, reply| Command::Produce {
+            ask_queued(&shard, &waiting, &offer, |offer, reply| Command::Produce {
                 member,
                 produce: Box::new(produce),
                 offer,
@@ -459,7 +441,7 @@ impl Media {
         }
     }
 
-    /// Ends a track. With an offer, in which the client says the same, there is an answer to it.
+    /// Closes a producer. If the client sent an offer for this, answers it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -470,12 +452,12 @@ impl Media {
         offer: Option<String>,
     ) -> impl Future<Output = Result<Option<String>, Error>> + Send + use<> {
         let (shard, waiting) = (self.shard(member.meeting), Arc::clone(&self.waiting));
-        // What must end does so whether or not anybody waits for it, and whatever the offer says.
-        let closed = shard.send(Command::Drop { member, producer });
+        // Close it even if the future is dropped or the offer is invalid.
+        let closed = shard.send(Command::CloseProducer { member, producer });
         async move {
             closed.map_err(|_| Error::Stopped)?;
             let Some(offer) = offer else { return Ok(None) };
-            asked(&shard, &waiting, &offer, |offer, reply| Command::Reoffer {
+            ask_queued(&shard, &waiting, &offer, |offer, reply| Command::Reoffer {
                 member,
                 offer,
                 reply,
@@ -485,9 +467,9 @@ impl Media {
         }
     }
 
-    /// Forwards nothing of a track for now, or goes on with it.
+    /// Pauses or resumes forwarding of a producer.
     pub fn pause(&self, member: Member, producer: ProducerId, paused: bool) {
-        self.tell(
+        self.send(
             member.meeting,
             Command::Pause {
                 member,
@@ -497,7 +479,7 @@ impl Media {
         );
     }
 
-    /// Takes tracks of others into an offer to the client.
+    /// Adds tracks of other clients to a transport and offers them to the client.
     ///
     /// # Errors
     /// See [`Error`].
@@ -505,7 +487,7 @@ impl Media {
         &self,
         member: Member,
         transport: String,
-        wanted: Vec<Want>,
+        wanted: Vec<ConsumeRequest>,
     ) -> impl Future<Output = Result<Consumed, Error>> + Send + use<> {
         let shard = self.shard(member.meeting);
         async move {
@@ -521,11 +503,12 @@ impl Media {
         }
     }
 
-    /// The client's answer to the last offer of [`Media::consume`]: packets flow from now on.
+    /// Applies the client's answer to the last offer of [`Media::consume`]. Packets flow from then
+    /// on.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn answered(
+    pub fn apply_answer(
         &self,
         member: Member,
         transport: String,
@@ -533,8 +516,8 @@ impl Media {
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (shard, waiting) = (self.shard(member.meeting), Arc::clone(&self.waiting));
         async move {
-            asked(&shard, &waiting, &answer, |answer, reply| {
-                Command::Answered {
+            ask_queued(&shard, &waiting, &answer, |answer, reply| {
+                Command::ApplyAnswer {
                     member,
                     transport,
                     answer,
@@ -545,7 +528,8 @@ impl Media {
         }
     }
 
-    /// Ends what a client receives on these lines, by `a=mid`, as its offer says too.
+    /// Closes the client's consumers on the media lines with these `a=mid`, and answers the offer
+    /// in which the client closes them.
     ///
     /// # Errors
     /// See [`Error`].
@@ -558,7 +542,7 @@ impl Media {
     ) -> impl Future<Output = Result<String, Error>> + Send + use<> {
         let (shard, waiting) = (self.shard(member.meeting), Arc::clone(&self.waiting));
         async move {
-            asked(&shard, &waiting, &offer, |offer, reply| {
+            ask_queued(&shard, &waiting, &offer, |offer, reply| {
                 Command::CloseConsumers {
                     member,
                     transport,
@@ -571,56 +555,63 @@ impl Media {
         }
     }
 
-    /// Which layer a client would like on a line: pairs of `a=mid` and rid.
-    pub fn prefer(&self, member: Member, wishes: Vec<(String, String)>) {
-        self.tell(member.meeting, Command::Prefer { member, wishes });
+    /// Sets the client's preferred simulcast layers, as pairs of `a=mid` and rid.
+    pub fn prefer(&self, member: Member, layers: Vec<(String, String)>) {
+        self.send(member.meeting, Command::Prefer { member, layers });
     }
 
-    /// The client may not receive these any more. Nothing of them is sent to it from now on.
+    /// Stops sending these producers to the client, which may no longer receive them.
     pub fn revoke(&self, member: Member, producers: Vec<ProducerId>) {
-        self.tell(member.meeting, Command::Revoke { member, producers });
+        self.send(member.meeting, Command::Revoke { member, producers });
     }
 
-    /// Whose picture comes before those of others where not all of them fit.
+    /// Pins a peer: its video has priority over the video of others when bandwidth is scarce.
     pub fn pin(&self, meeting: MeetingId, peer: Option<PeerId>) {
-        self.tell(meeting, Command::Pin { meeting, peer });
+        self.send(meeting, Command::Pin { meeting, peer });
     }
 
-    /// Frees everything of a member. Not an error if there is nothing. A client that is `away` does not
-    /// know: when it is back and checks whether what it had is still there, it is told, so that it
-    /// makes it anew.
-    pub fn close(&self, member: Member, away: bool) {
-        self.tell(member.meeting, Command::Close { member, away });
+    /// Frees all transports of a member, if it has any. With `client_offline`, the client has lost
+    /// its signalling connection and does not know: its next connectivity check is rejected, so
+    /// that it opens new transports.
+    pub fn close(&self, member: Member, client_offline: bool) {
+        self.send(
+            member.meeting,
+            Command::Close {
+                member,
+                client_offline,
+            },
+        );
     }
 
-    /// What happens in a meeting from now on, until [`Events`] is dropped.
+    /// Subscribes to the events of a meeting, from now until [`Events`] is dropped.
     pub fn listen(&self, meeting: MeetingId) -> Events {
         let (listener, events) = Listener::new();
-        self.tell(meeting, Command::Listen { meeting, listener });
+        self.send(meeting, Command::Listen { meeting, listener });
         events
     }
 
-    /// What is known of a client's media; nothing if it has none, or if the media plane has stopped.
+    /// Returns a report on a client's media, or `None` if it has no transports or the media plane
+    /// has stopped.
     pub fn report(
         &self,
         member: Member,
     ) -> impl Future<Output = Option<PeerReport>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        self.tell(member.meeting, Command::Report { member, reply });
+        self.send(member.meeting, Command::Report { member, reply });
         async move { answer.await.ok().flatten() }
     }
 
-    /// The ways for networks without UDP.
+    /// Returns the handle to ICE over TCP and TURN, if they are enabled.
     pub fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
     }
 
-    /// The addresses that are bound, in the order of [`Config::bind`].
+    /// Returns the bound addresses, in the order of [`Config::bind`].
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.local_addrs.to_vec()
     }
 
-    /// What has been done so far.
+    /// Returns the statistics of all threads combined.
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         for counters in &*self.counters {
@@ -629,47 +620,48 @@ impl Media {
         sum
     }
 
-    /// Stops the threads after the orders before this one, and frees every transport. Join the
-    /// handle of [`Media::start`] to wait for it.
+    /// Stops the threads once they have processed the requests before this one, and frees all
+    /// transports. Join the handle from [`Media::start`] to wait for completion.
     pub fn stop(self) {
         for shard in &*self.shards {
-            // It may have stopped already.
+            // The thread may have stopped already.
             let _ = shard.send(Command::Stop);
         }
     }
 
-    /// The thread that a meeting lives on.
+    /// Returns the command queue of the thread that a meeting is assigned to.
     fn shard(&self, meeting: MeetingId) -> mpsc::UnboundedSender<Command> {
-        let spread = meeting.uuid().as_u128();
+        let key = meeting.uuid().as_u128();
         let shards = self.shards.len() as u128;
-        let index = usize::try_from(spread % shards).expect("it is less than their number");
+        let index = usize::try_from(key % shards).expect("the remainder is less than the count");
         self.shards[index].clone()
     }
 
-    fn tell(&self, meeting: MeetingId, command: Command) {
-        // After a stop there is nothing left to do it to.
+    fn send(&self, meeting: MeetingId, command: Command) {
+        // Fails only after the media plane has stopped, when there is nothing left to change.
         let _ = self.shard(meeting).send(command);
     }
 }
 
-/// Reads a description here, and has the thread answer it.
-async fn asked<T>(
+/// Like [`ask`], but counts the description against the limit of [`WAITING_BYTES`].
+async fn ask_queued<T>(
     shard: &mpsc::UnboundedSender<Command>,
     waiting: &Arc<Semaphore>,
     text: &str,
     command: impl FnOnce(Description, oneshot::Sender<Result<T, Error>>) -> Command,
 ) -> Result<T, Error> {
-    let _waits = reserve(waiting, text)?;
+    let _permit = reserve(waiting, text)?;
     ask(shard, text, command).await
 }
 
-/// Room for a description that waits for its answer.
+/// Reserves queue space for a description.
 fn reserve<'w>(waiting: &'w Semaphore, text: &str) -> Result<SemaphorePermit<'w>, Error> {
-    // What is too long to be read takes no room from the others.
+    // A description that is too long is rejected unread, so it needs no more than the limit.
     let bytes = u32::try_from(text.len().min(sdp::MAX_BYTES)).unwrap_or(u32::MAX);
     waiting.try_acquire_many(bytes).map_err(|_| Error::Full)
 }
 
+/// Parses a description on the caller's task, sends the command to the thread and awaits its reply.
 async fn ask<T>(
     shard: &mpsc::UnboundedSender<Command>,
     text: &str,

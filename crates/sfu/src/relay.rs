@@ -1,22 +1,22 @@
-//! Ways to the media plane for clients that UDP cannot bring there: ICE over TCP, and TURN
-//! over TCP and TLS (docs/spec/media.md 9.4).
+//! Access to the media plane without UDP: ICE over TCP, and TURN over TCP and TLS
+//! (docs/spec/media.md 9.4).
 //!
-//! All of them end in a *link*, on which datagrams go to and from the engine as they do on a UDP
-//! socket. TURN relays to nowhere else: see `turn`.
+//! Both provide a *link*, which carries datagrams to and from the engine as a UDP socket does. TURN
+//! relays only to the media plane: see `turn`.
 //!
-//! | where | what |
+//! | module | content |
 //! |---|---|
-//! | `relay` | The handle of all that. |
-//! | `relay/doorway` | Between links and the engine. |
+//! | `relay` | The public handle. |
+//! | `relay/link` | Queues between links and the engine. |
 //! | `relay/turn` | The TURN server, without sockets and clock. |
-//! | `relay/message`, `relay/credentials` | STUN messages; who may use the server. |
-//! | `relay/client` | A TURN client and its links, as a stream drives them. |
-//! | `relay/stream` | One connection, TCP or TLS: what is spoken on it, and that. |
-//! | `relay/listen` | Where connections come in. |
+//! | `relay/message`, `relay/credentials` | STUN messages; TURN credentials and nonces. |
+//! | `relay/client` | A TURN client on a stream, and its links. |
+//! | `relay/stream` | One TCP or TLS connection. |
+//! | `relay/listen` | TCP listeners and their advertised addresses. |
 
 mod client;
 mod credentials;
-mod doorway;
+mod link;
 mod listen;
 mod message;
 mod stream;
@@ -40,33 +40,33 @@ use tracing::{debug, info};
 
 use self::credentials::Credentials;
 pub use self::credentials::IceCredentials;
-pub(crate) use self::doorway::{Doorway, FromLink, LinkId, Outlet, Via};
+pub(crate) use self::link::{LinkEvent, LinkEvents, LinkId, LinkSender, Via};
 pub(crate) use self::listen::MediaSocket;
-use self::listen::{advertised, listen, listen_beside};
+use self::listen::{advertised, listen, listen_on_media_address};
 use self::turn::{Quota, Server};
 use crate::secret::Secret;
 
-/// Datagrams that may wait on their way to one client.
-const OUTLET: usize = 512;
+/// Maximum number of datagrams that are queued for one client.
+const LINK_QUEUE: usize = 512;
 
-/// How long a peer may leave what was sent to it unacknowledged.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// Timeout for TCP acknowledgements, after which the system closes the connection.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds of the relay, and where it listens besides the media ports.
+/// The limits and TCP listen addresses of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// TCP addresses for ICE-TCP and for TURN over TCP. `None` takes those of the media plane's
-    /// UDP sockets, empty takes none.
+    /// TCP addresses for ICE over TCP and TURN over TCP. `None` listens on the addresses of the
+    /// media plane's UDP sockets; an empty list disables TCP listeners.
     pub listen: Option<Vec<SocketAddr>>,
-    /// Connections at once, with those over TLS.
+    /// Maximum number of concurrent connections, including those over TLS.
     pub streams: usize,
-    /// Connections at once from one IP address, or from one /64 of IPv6. 0 is no limit, for
-    /// servers behind a proxy from which everybody comes.
+    /// Maximum number of concurrent connections per IPv4 address or IPv6 /64 network. 0 means
+    /// unlimited, for servers behind a proxy.
     pub streams_per_ip: usize,
-    /// TURN allocations at once.
+    /// Maximum number of concurrent TURN allocations.
     pub allocations: usize,
-    /// TURN allocations at once of one user. A browser makes one for each of its network
-    /// interfaces, each URL it is told, and each of its two connections.
+    /// Maximum number of concurrent TURN allocations per user. A browser makes one for each
+    /// combination of network interface, TURN URL and transport.
     pub allocations_per_user: usize,
 }
 
@@ -82,47 +82,49 @@ impl Default for RelayConfig {
     }
 }
 
-/// What the relay has. Taken together, the numbers may be a moment apart.
+/// Statistics of the relay. The fields are not read atomically as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RelayStats {
-    /// TURN allocations there are now.
+    /// Current number of TURN allocations.
     pub allocations: u64,
-    /// Connections there are now, whatever is spoken on them.
+    /// Current number of connections of any protocol.
     pub streams: u64,
-    /// Of these, the ones that carry ICE over TCP.
+    /// Current number of connections that carry ICE over TCP.
     pub ice_tcp: u64,
-    /// Connections that were turned away, because there were as many as there may be.
+    /// Connections rejected because of a limit.
     pub streams_refused: u64,
 }
 
-/// The relay. Cheap to clone; every clone is the same one. It ends with the engine.
+/// A handle to the relay. It is cheap to clone; all clones refer to the same relay. The relay stops
+/// when the engine stops.
 #[derive(Clone)]
 pub struct Relay(Arc<Inner>);
 
 struct Inner {
     server: Arc<Server>,
-    doorway: Doorway,
+    link_events: LinkEvents,
     tcp: Vec<SocketAddr>,
     streams: Mutex<Streams>,
-    most_streams: usize,
-    most_streams_per_ip: usize,
+    max_streams: usize,
+    max_streams_per_ip: usize,
     ice_tcp: AtomicU64,
     streams_refused: AtomicU64,
 }
 
 #[derive(Default)]
 struct Streams {
-    all: usize,
+    total: usize,
     by_ip: HashMap<IpAddr, usize>,
 }
 
 impl Relay {
-    /// Bytes that the system may hold of a connection before it sends them. What waits there is late
-    /// and cannot be dropped any more, so the queue of a slow client is to be the outlet, which drops.
-    pub const UNSENT: u32 = 32 * 1024;
+    /// Maximum number of unsent bytes in the system's send buffer of a connection
+    /// (`TCP_NOTSENT_LOWAT`). Data in that buffer can no longer be dropped, so datagrams for a slow
+    /// client should be queued in its [`LinkSender`] instead, which drops them when it is full.
+    pub const MAX_UNSENT_BYTES: u32 = 32 * 1024;
 
-    /// Binds the TCP listeners and begins to accept. Within a tokio runtime, which does all of the
-    /// relay's work.
+    /// Binds the TCP listeners and starts accepting connections. Must be called within a tokio
+    /// runtime, which runs the relay.
     ///
     /// # Errors
     /// An address cannot be bound.
@@ -130,72 +132,73 @@ impl Relay {
         config: RelayConfig,
         secret: &Secret,
         media: &[MediaSocket],
-        doorway: Doorway,
+        link_events: LinkEvents,
     ) -> io::Result<Self> {
         let listeners = match config.listen {
             Some(addresses) => addresses.into_iter().map(listen).collect(),
             None => media
                 .iter()
-                .map(listen_beside)
+                .map(listen_on_media_address)
                 .collect::<io::Result<Vec<_>>>(),
         }?;
         let mut tcp = Vec::new();
         for listener in &listeners {
-            let mut told = advertised(listener.local_addr()?, media);
-            told.retain(|address| !tcp.contains(address));
-            tcp.extend(told);
+            let mut addresses = advertised(listener.local_addr()?, media);
+            addresses.retain(|address| !tcp.contains(address));
+            tcp.extend(addresses);
         }
         let udp = media
             .iter()
             .flat_map(|socket| socket.advertised.iter().copied())
             .collect::<Vec<_>>();
         let quota = Quota {
-            all: config.allocations,
-            each: config.allocations_per_user,
+            total: config.allocations,
+            per_user: config.allocations_per_user,
         };
         let credentials = Credentials::new(secret, now(), unix_seconds());
         let relay = Self(Arc::new(Inner {
             server: Arc::new(Server::new(credentials, udp, quota)),
-            doorway,
+            link_events,
             tcp,
             streams: Mutex::default(),
-            most_streams: config.streams,
-            most_streams_per_ip: config.streams_per_ip,
+            max_streams: config.streams,
+            max_streams_per_ip: config.streams_per_ip,
             ice_tcp: AtomicU64::new(0),
             streams_refused: AtomicU64::new(0),
         }));
         for listener in listeners {
-            info!(address = %listener.local_addr()?, "media on TCP");
+            info!(address = %listener.local_addr()?, "listening for media on TCP");
             tokio::spawn(accept(relay.clone(), listener));
         }
         Ok(relay)
     }
 
-    /// Credentials to make allocations with, for a client that is known as `who`: whoever fetches
-    /// them twice has no more allocations than who fetches them once.
-    pub fn credentials(&self, now: Instant, who: &str) -> IceCredentials {
-        self.0.server.credentials.issue(now, who)
+    /// Issues TURN credentials for a user. The allocation limit applies to the user, so issuing
+    /// credentials repeatedly does not raise it.
+    pub fn credentials(&self, now: Instant, user: &str) -> IceCredentials {
+        self.0.server.credentials.issue(now, user)
     }
 
-    /// The TCP addresses at which clients reach ICE-TCP and TURN: what answers have as passive TCP
-    /// candidates.
+    /// Returns the advertised TCP addresses of ICE over TCP and TURN. Answers contain them as
+    /// passive TCP candidates.
     pub fn tcp_addresses(&self) -> &[SocketAddr] {
         &self.0.tcp
     }
 
-    /// Speaks ICE-TCP or TURN on a connection until it ends. Returns at once if there are too many.
+    /// Serves ICE over TCP or TURN on a connection until it closes. Returns immediately if a
+    /// connection limit is reached.
     pub async fn serve<S>(&self, stream: S, peer: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Some(seat) = self.0.seat(peer) else {
+        let Some(permit) = self.0.acquire_stream(peer) else {
             return;
         };
         stream::serve(Arc::clone(&self.0), stream, peer).await;
-        drop(seat);
+        drop(permit);
     }
 
-    /// Does what [`Relay::serve`] does, in a task of its own.
+    /// Spawns a task that runs [`Relay::serve`].
     pub fn accept<S>(&self, stream: S, peer: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -204,16 +207,16 @@ impl Relay {
         tokio::spawn(async move { relay.serve(stream, peer).await });
     }
 
-    /// Whether what a connection begins with is for [`Relay::serve`]. The first byte of HTTP or of
-    /// TLS says that it is not. `None` if more bytes are needed, at most ten.
-    pub fn takes(beginning: &[u8]) -> Option<bool> {
-        stream::Kind::of(beginning).map(|kind| kind != stream::Kind::Other)
+    /// Returns whether the first bytes of a connection are a protocol of [`Relay::serve`], or
+    /// `None` if more bytes are needed. Ten bytes are always enough; for HTTP and TLS, one is.
+    pub fn recognizes(prefix: &[u8]) -> Option<bool> {
+        stream::Protocol::detect(prefix).map(|protocol| protocol != stream::Protocol::Other)
     }
 
-    /// What the relay has now.
+    /// Returns the current statistics.
     pub fn stats(&self) -> RelayStats {
         let streams = self.0.streams.lock();
-        let streams = streams.unwrap_or_else(PoisonError::into_inner).all;
+        let streams = streams.unwrap_or_else(PoisonError::into_inner).total;
         RelayStats {
             allocations: self.0.server.allocations() as u64,
             streams: streams as u64,
@@ -232,65 +235,65 @@ impl fmt::Debug for Relay {
 }
 
 impl Inner {
-    /// A place for a connection, unless there are too many.
-    fn seat(self: &Arc<Self>, peer: SocketAddr) -> Option<StreamSeat> {
-        let from = network(peer.ip());
+    /// Acquires a permit for a connection, unless a limit is reached.
+    fn acquire_stream(self: &Arc<Self>, peer: SocketAddr) -> Option<StreamPermit> {
+        let network = network(peer.ip());
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let Streams { all, by_ip } = &mut *streams;
-        let entry = by_ip.entry(from);
-        let theirs = match &entry {
-            Entry::Occupied(theirs) => *theirs.get(),
+        let Streams { total, by_ip } = &mut *streams;
+        let entry = by_ip.entry(network);
+        let count = match &entry {
+            Entry::Occupied(count) => *count.get(),
             Entry::Vacant(_) => 0,
         };
-        let too_many = self.most_streams_per_ip > 0 && theirs >= self.most_streams_per_ip;
-        if *all >= self.most_streams || too_many {
+        let too_many = self.max_streams_per_ip > 0 && count >= self.max_streams_per_ip;
+        if *total >= self.max_streams || too_many {
             self.streams_refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        *all += 1;
+        *total += 1;
         *entry.or_default() += 1;
-        Some(StreamSeat {
+        Some(StreamPermit {
             relay: Arc::clone(self),
-            from,
+            network,
         })
     }
 }
 
-/// The place of a connection among those that there may be.
-struct StreamSeat {
+/// A permit for one connection. Dropping it releases the permit.
+struct StreamPermit {
     relay: Arc<Inner>,
-    from: IpAddr,
+    network: IpAddr,
 }
 
-impl Drop for StreamSeat {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let streams = self.relay.streams.lock();
         let mut streams = streams.unwrap_or_else(PoisonError::into_inner);
-        streams.all = streams.all.saturating_sub(1);
-        if let Some(theirs) = streams.by_ip.get_mut(&self.from) {
-            *theirs -= 1;
-            if *theirs == 0 {
-                streams.by_ip.remove(&self.from);
+        streams.total = streams.total.saturating_sub(1);
+        if let Some(count) = streams.by_ip.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                streams.by_ip.remove(&self.network);
             }
         }
     }
 }
 
-/// The time by the clock that timers here go by, so that tests can move both.
+/// The current time of tokio's clock, which also drives the timers and which tests can control.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the relay is driven by what really arrives"
+    reason = "the relay works on real connections, not on simulated time"
 )]
 fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }
 
-/// What one subscriber line has: an IPv4 address, or a /64 of IPv6.
+/// The network that is assigned to one internet subscriber: an IPv4 address, or an IPv6 /64.
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -305,7 +308,7 @@ async fn accept(relay: Relay, listener: TcpListener) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = relay.0.doorway.gone() => return,
+            () = relay.0.link_events.closed() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -313,8 +316,8 @@ async fn accept(relay: Relay, listener: TcpListener) {
                 relay.accept(stream, peer);
             }
             Err(error) => {
-                // Out of descriptors, most likely: connections that end will give some back.
-                debug!(%error, "a connection for media could not be accepted");
+                // Most likely out of file descriptors: closing connections will release some.
+                debug!(%error, "failed to accept a media connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -322,9 +325,9 @@ async fn accept(relay: Relay, listener: TcpListener) {
 }
 
 fn prepare(stream: &TcpStream) {
-    // A datagram is not worth waiting for the next one.
+    // Do not delay a datagram to coalesce it with the next one.
     let _ = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(stream);
-    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let _ = socket.set_tcp_notsent_lowat(Relay::UNSENT);
+    let _ = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    let _ = socket.set_tcp_notsent_lowat(Relay::MAX_UNSENT_BYTES);
 }

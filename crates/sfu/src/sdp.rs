@@ -1,12 +1,13 @@
-//! Session descriptions: what clients offer and answer, and what they are offered and answered.
+//! SDP parsing, offer/answer negotiation and serialization.
 //!
-//! A client has a connection to publish on, where it offers ([`Publishing`]), and one to receive
-//! on, where we offer and it offers too, to close ([`Receiving`]). Both are bundled onto one ICE
-//! transport each, with all of our candidates in the text and none of the client's
-//! (docs/spec/media.md 1.3). What a client wrote is read once, into a [`Description`]; whatever is said
-//! about it after that is decided by the two, which remember each media line there ever was (RFC 8829).
+//! A client has a publish transport, for which it sends offers ([`Publishing`]), and a receive
+//! transport, for which the server sends offers and the client sends offers to close media lines
+//! ([`Receiving`]). Each is bundled onto one ICE transport. Our descriptions contain all of our
+//! candidates; the client's contain none (docs/spec/media.md 1.3). A client's description is parsed
+//! once, into a [`Description`]. [`Publishing`] and [`Receiving`] negotiate from there; they keep
+//! the state of all media lines, since lines are never removed (RFC 8829).
 //!
-//! Nothing here knows sockets, time or chance.
+//! This module uses no sockets, clocks or random numbers.
 
 mod codec;
 mod description;
@@ -27,82 +28,85 @@ pub use self::extension::{Extension, Extensions};
 pub use self::publishing::{Opus, Publishing, Uplink};
 pub use self::receiving::{Closed, Downlink, Receiving};
 
-/// How many bytes a description may have. Fifty tracks that a browser receives, each with every
-/// codec it knows, take some 150,000 (docs/spec/media.md 1.6).
+/// Maximum size of a description, in bytes. An offer of a browser that receives fifty tracks, with
+/// every codec it supports on each, has about 150,000 bytes (docs/spec/media.md 1.6).
 pub const MAX_BYTES: usize = 512 * 1024;
 
-/// How many lines a description may have. Each media line of a browser's offer has up to 130.
+/// Maximum number of lines in a description. A media section of a browser's offer has up to 130.
 pub const MAX_LINES: usize = 16 * 1024;
 
-/// How many media lines a description may have.
+/// Maximum number of media lines in a description.
 pub const MAX_MEDIA: usize = 512;
 
-/// How many simulcast layers are taken on one media line: as many as browsers send. Of more that
-/// are offered, the first are taken (RFC 8853 section 5.3.2).
+/// Maximum number of simulcast layers on a media line: as many as browsers send. If more are
+/// offered, the first ones are accepted (RFC 8853 section 5.3.2).
 pub const MAX_RIDS: usize = 3;
 
-/// Why a description was not taken. The text is for the client, in one line.
+/// The reason why a description was rejected. The message is a single line, worded for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SdpError {
-    /// It is too large.
-    #[error("it has more than {limit} {of}")]
+    /// The description is too large.
+    #[error("the description has more than {limit} {of}")]
     TooMuch {
-        /// How much there may be.
+        /// The maximum number.
         limit: usize,
-        /// What there is too much of.
+        /// The kind of thing that there are too many of.
         of: &'static str,
     },
-    /// A line of it cannot be read.
+    /// A line cannot be parsed.
     #[error("line {number}: {problem}")]
     Line {
-        /// Which line, from 1.
+        /// The number of the line, starting with 1.
         number: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         problem: &'static str,
     },
-    /// Something that every description needs is not there.
-    #[error("it has no {0}")]
+    /// A required part is missing.
+    #[error("the description has no {0}")]
     Missing(&'static str),
-    /// One of its media lines cannot be, or does not go with what was said before.
+    /// A media line is invalid, or does not match the earlier descriptions of the transport.
     #[error("mid {mid}: {problem}")]
     Media {
         /// The `a=mid` of the line, at most 16 characters.
         mid: String,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         problem: &'static str,
     },
-    /// It is well-formed, and asks for what there is not here.
+    /// The description is well-formed, but not acceptable.
     #[error("{0}")]
     Refused(&'static str),
-    /// There are as many media lines as there may be, and none is free.
+    /// The transport has the maximum number of media lines, and none of them can be reused.
     #[error("there are {limit} media lines already")]
     Full {
-        /// How many there may be.
+        /// The maximum number of media lines.
         limit: usize,
     },
 }
 
-/// What our side of a transport says about itself.
+const WRONG_POSITION: &str = "the media line is not at its position";
+const WRONG_KIND: &str = "the media type has changed";
+
+/// Our transport parameters.
 #[derive(Clone, Copy)]
 pub struct Local<'a> {
-    /// The ICE user name fragment, of ICE characters.
+    /// The ICE user name fragment. Consists of ICE characters.
     pub ufrag: &'a str,
-    /// The ICE password, of ICE characters.
+    /// The ICE password. Consists of ICE characters.
     pub pwd: &'a str,
-    /// The SHA-256 hash of the DTLS certificate.
+    /// The SHA-256 fingerprint of the DTLS certificate.
     pub fingerprint: &'a [u8; 32],
-    /// Where clients are told to come to, the best first. The same address is told once.
+    /// The candidates, the best first. Duplicates are removed.
     pub candidates: &'a [Candidate],
-    /// The id of the session in `o=`. Its highest bit is not used (RFC 8829 section 5.2.1).
+    /// The session id in `o=`. The highest bit is ignored (RFC 8829 section 5.2.1).
     pub session: u64,
 }
 
-/// An address that clients can come to.
+/// An ICE host candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// The address.
+    /// The address of the candidate.
     pub address: SocketAddr,
-    /// Whether clients connect to it with TCP (a passive candidate of RFC 6544) and not UDP.
+    /// Whether this is a passive TCP candidate (RFC 6544) rather than a UDP candidate.
     pub tcp: bool,
 }
 
@@ -115,64 +119,64 @@ impl SdpError {
     }
 }
 
-/// Whether this is a `token` (RFC 8866 section 9) of at most so many characters.
-fn is_token(text: &str, longest: usize) -> bool {
+/// Returns whether the text is a `token` (RFC 8866 section 9) of at most `max_length` characters.
+fn is_token(text: &str, max_length: usize) -> bool {
     !text.is_empty()
-        && text.len() <= longest
+        && text.len() <= max_length
         && text.bytes().all(|byte| {
             matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'~')
                 || byte.is_ascii_alphanumeric()
         })
 }
 
-/// What a transport of a client is known by. It cannot change: a client that wants another makes a
-/// new transport (docs/spec/media.md 1.3).
-struct Client {
+/// The client's transport parameters. They cannot change: a client that wants different ones opens
+/// a new transport (docs/spec/media.md 1.3).
+struct Remote {
     ufrag: String,
     pwd: String,
     fingerprint: [u8; 32],
 }
 
-impl Client {
-    /// The client of a first offer.
-    fn of(offer: &Description) -> Result<Self, SdpError> {
-        let client = Self {
+impl Remote {
+    /// Takes the parameters from the first offer.
+    fn from_offer(offer: &Description) -> Result<Self, SdpError> {
+        let remote = Self {
             ufrag: offer.ice_ufrag.clone(),
             pwd: offer.ice_pwd.clone(),
             fingerprint: offer.fingerprint,
         };
-        client.offers(offer)?;
-        Ok(client)
+        remote.check_offer(offer)?;
+        Ok(remote)
     }
 
-    /// Whether a client that is ICE-lite's peer and the one who connects can have offered this.
-    fn offers(&self, offer: &Description) -> Result<(), SdpError> {
+    /// Checks the transport parameters of an offer.
+    fn check_offer(&self, offer: &Description) -> Result<(), SdpError> {
         match offer.setup {
-            Setup::ActPass | Setup::Active => self.says(offer),
-            Setup::Passive => Err(SdpError::Refused("its a=setup must be actpass or active")),
+            Setup::ActPass | Setup::Active => self.check(offer),
+            Setup::Passive => Err(SdpError::Refused("a=setup must be actpass or active")),
         }
     }
 
-    /// The same for an answer.
-    fn answers(&self, answer: &Description) -> Result<(), SdpError> {
+    /// Checks the transport parameters of an answer.
+    fn check_answer(&self, answer: &Description) -> Result<(), SdpError> {
         match answer.setup {
-            Setup::Active => self.says(answer),
-            Setup::ActPass | Setup::Passive => Err(SdpError::Refused("its a=setup must be active")),
+            Setup::Active => self.check(answer),
+            Setup::ActPass | Setup::Passive => Err(SdpError::Refused("a=setup must be active")),
         }
     }
 
-    fn says(&self, description: &Description) -> Result<(), SdpError> {
+    fn check(&self, description: &Description) -> Result<(), SdpError> {
         if description.ice_lite {
-            return Err(SdpError::Refused("both sides cannot be ICE-lite"));
+            return Err(SdpError::Refused("ICE-lite clients are not supported"));
         }
         if description.ice_ufrag != self.ufrag || description.ice_pwd != self.pwd {
             return Err(SdpError::Refused(
-                "a transport keeps its ICE user name and password: open a new one",
+                "the ICE credentials of a transport cannot change: open a new transport",
             ));
         }
         if description.fingerprint != self.fingerprint {
             return Err(SdpError::Refused(
-                "a transport keeps its certificate: open a new one",
+                "the certificate of a transport cannot change: open a new transport",
             ));
         }
         Ok(())

@@ -1,27 +1,27 @@
-//! What the passwords of ICE and TURN follow from, so that they need not be kept.
+//! The secret from which ICE and TURN passwords are derived, so that they need not be stored.
 
 use std::fmt;
 
 use aws_lc_rs::hmac;
 
-/// Bytes that nobody else knows. A server that starts again with the same ones knows whose
-/// transport a client still believes in (docs/spec/media.md 5.4), and the TURN passwords that are out
-/// stay good. Its `Debug` form hides them.
+/// A 256-bit secret. A server that restarts with the same secret can authenticate the checks of
+/// clients that still use a transport from before the restart (docs/spec/media.md 5.4), and TURN
+/// passwords that were already issued stay valid. The `Debug` output does not contain the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// A secret that nobody keeps: after this process, nothing that it led to is known again.
+    /// Generates a random secret. Passwords derived from it become invalid when the process ends.
     ///
     /// # Panics
-    /// The system has no randomness to give, in which case nothing here could be safe.
+    /// The system cannot provide random bytes.
     pub fn ephemeral() -> Self {
         let mut bytes = [0; 32];
-        aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+        aws_lc_rs::rand::fill(&mut bytes).expect("the system provides random bytes");
         Self(bytes)
     }
 
-    /// A key for one purpose. That of one says nothing of that of another.
+    /// Derives a key for one purpose. Keys for different purposes are independent.
     pub(crate) fn key(&self, purpose: &str) -> hmac::Key {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let tag = hmac::sign(&secret, purpose.as_bytes());

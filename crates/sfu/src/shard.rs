@@ -1,20 +1,21 @@
-//! The threads that own the sockets and an engine each.
+//! The threads of the media plane, each of which owns sockets and an engine.
 //!
-//! A meeting lives on one thread, and nothing on the way of a packet waits for another. Clients
-//! come to one port; which thread's socket the system gives a datagram to depends on where it comes
-//! from only. Most often that is another thread than the meeting's, which the client's first check
-//! shows: from then on its datagrams are handed over. What goes out leaves through the socket of the
-//! meeting's own thread.
+//! Each meeting is assigned to one thread, and packet forwarding never waits for another thread.
+//! All threads share one port with `SO_REUSEPORT`, so the system selects the receiving socket by
+//! the datagram's source address. Usually that is not the thread of the client's meeting. The
+//! client's first connectivity check identifies the right thread, and from then on the receiving
+//! thread forwards the client's datagrams to it. Outgoing datagrams are sent on the socket of the
+//! meeting's thread.
 
 #[cfg(test)]
 mod tests;
 
+mod batch_socket;
 mod command;
 mod counters;
-mod gate;
 mod restart;
+mod routes;
 mod start;
-mod ways;
 
 use std::collections::HashMap;
 use std::io;
@@ -27,103 +28,104 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::debug;
 
+use self::batch_socket::{BatchSocket, READ_BYTES, readable};
 pub(crate) use self::command::Command;
 pub(crate) use self::counters::Counters;
-use self::gate::{Gate, READ_BYTES, readable};
+use self::routes::{LinkSenders, ShardRoutes};
 use self::start::SHARDS;
 pub(crate) use self::start::start;
-use self::ways::{Elsewhere, Outlets};
-use crate::engine::{Engine, Route, Taken};
-use crate::relay::{FromLink, LinkId, Outlet, Via};
+use crate::engine::{Disposition, Engine, Route};
+use crate::relay::{LinkEvent, LinkId, LinkSender, Via};
 use crate::wire::{self, Kind};
 use crate::{Direction, Member, Stats};
 
-/// How many times a socket is read before orders and timers have their turn.
-const ROUNDS: usize = 8;
+/// Maximum number of reads from a socket before commands and timers are processed.
+const READ_ROUNDS: usize = 8;
 
-/// How many more orders are done before sockets and timers have their turn.
-const ORDERS: usize = 16;
+/// Maximum number of further commands in a batch before sockets and timers are processed.
+const COMMAND_BATCH: usize = 16;
 
-/// Larger than any datagram that a client has reason to send.
-const DATAGRAM_BYTES: usize = 2048;
+/// Maximum size of a datagram, in bytes. Clients have no reason to send larger ones.
+const MAX_DATAGRAM_BYTES: usize = 2048;
 
-/// What one thread hands to another.
-enum Stray {
-    /// A datagram that came to the wrong thread.
+/// A message from one thread to another.
+enum ShardMessage {
+    /// A datagram that arrived at the wrong thread.
     Datagram {
         route: Route,
         source: SocketAddr,
         datagram: Vec<u8>,
-        /// The way back, if it is not a UDP address.
-        outlet: Option<Outlet>,
+        /// The sending half of the link, if the datagram arrived on a link.
+        sender: Option<LinkSender>,
     },
-    /// A link has ended.
-    Ended(LinkId, Via),
-    /// The transport that a link led to on this thread, by its place, is gone.
+    /// A link has closed.
+    Closed(LinkId, Via),
+    /// The transport that used a link was freed. The last field is the index of its thread.
     Released(LinkId, Via, usize),
 }
 
 struct Shard {
     engine: Engine,
-    sockets: Vec<Gate>,
-    orders: mpsc::UnboundedReceiver<Command>,
-    inbox: mpsc::Receiver<Stray>,
+    sockets: Vec<BatchSocket>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    inbox: mpsc::Receiver<ShardMessage>,
     index: usize,
     /// The inboxes of all threads.
-    strays: Vec<mpsc::Sender<Stray>>,
-    /// What comes on ways that are not UDP addresses. The first thread has it.
-    links: Option<mpsc::UnboundedReceiver<FromLink>>,
-    /// The ways back on them.
-    outlets: Outlets,
-    elsewhere: Elsewhere,
+    inboxes: Vec<mpsc::Sender<ShardMessage>>,
+    /// Events of all links. Only the first thread receives them.
+    links: Option<mpsc::UnboundedReceiver<LinkEvent>>,
+    /// The sending halves of links.
+    senders: LinkSenders,
+    routes: ShardRoutes,
     counters: Arc<Counters>,
     stats: Stats,
-    /// The latest order of each member and direction that is still being read.
+    /// The latest pending `open` request of each member and direction.
     claims: HashMap<(Member, Direction), Claim>,
 }
 
-/// An order to open a transport that is still being read.
+/// A pending request to open a transport, whose offer is still being parsed.
 struct Claim {
     number: u64,
-    /// The member was let into the meeting meanwhile.
+    /// Whether the member was admitted to the meeting after the claim.
     admitted: bool,
 }
 
 impl Shard {
-    /// Works until it is told to stop. Can be called again after a panic and [`Shard::start_over`].
+    /// Runs until it receives [`Command::Stop`]. Can be called again after a panic and
+    /// [`Shard::reset`].
     async fn run(&mut self) {
         let mut buffer = vec![0; READ_BYTES * BATCH_SIZE];
         loop {
             self.engine.timeout(Instant::now());
-            self.release();
+            self.close_released_links();
             self.send();
-            self.count();
+            self.publish_stats();
 
             let next = self.engine.next_timeout();
             tokio::select! {
-                order = self.orders.recv() => match order {
+                command = self.commands.recv() => match command {
                     Some(Command::Stop) | None => break,
                     Some(command) => {
-                        self.obey(command);
-                        for _ in 0..ORDERS {
-                            match self.orders.try_recv() {
-                                Ok(Command::Stop) => return self.stopped(),
-                                Ok(command) => self.obey(command),
+                        self.execute(command);
+                        for _ in 0..COMMAND_BATCH {
+                            match self.commands.try_recv() {
+                                Ok(Command::Stop) => return self.publish_stopped(),
+                                Ok(command) => self.execute(command),
                                 Err(_) => break,
                             }
                         }
                     }
                 },
-                Some(stray) = self.inbox.recv() => self.adopt(stray),
-                Some(heard) = from_links(&mut self.links) => self.hear(heard),
+                Some(message) = self.inbox.recv() => self.handle_messages(message),
+                Some(event) = next_link_event(&mut self.links) => self.handle_link_event(event),
                 () = readable(&self.sockets) => self.receive(&mut buffer),
                 () = sleep_until(next.unwrap_or_else(Instant::now).into()), if next.is_some() => {}
             }
         }
-        self.stopped();
+        self.publish_stopped();
     }
 
-    fn stopped(&self) {
+    fn publish_stopped(&self) {
         self.counters.write(&Stats {
             open_transports: 0,
             connected_transports: 0,
@@ -133,32 +135,32 @@ impl Shard {
         });
     }
 
-    /// Takes what another thread was given, and whatever else waits of it.
-    fn adopt(&mut self, first: Stray) {
+    /// Handles a message from another thread and a batch of those queued behind it.
+    fn handle_messages(&mut self, first: ShardMessage) {
         let now = Instant::now();
         let mut next = Some(first);
-        for _ in 0..BATCH_SIZE * ROUNDS {
-            let Some(stray) = next else { break };
-            match stray {
-                Stray::Datagram {
+        for _ in 0..BATCH_SIZE * READ_ROUNDS {
+            let Some(message) = next else { break };
+            match message {
+                ShardMessage::Datagram {
                     route,
                     source,
                     mut datagram,
-                    outlet,
+                    sender,
                 } => {
-                    if let (Route::Link(link, _), Some(outlet)) = (route, outlet) {
-                        self.link(link, outlet);
+                    if let (Route::Link(link, _), Some(sender)) = (route, sender) {
+                        self.link(link, sender);
                     }
                     self.stats.datagrams_in += 1;
                     let taken = self.engine.receive(now, route, source, &mut datagram);
-                    self.stats.datagrams_dropped += u64::from(taken != Taken::Yes);
+                    self.stats.datagrams_dropped += u64::from(taken != Disposition::Accepted);
                 }
-                Stray::Ended(link, via) => self.unlink(link, via),
-                Stray::Released(link, via, shard) => {
+                ShardMessage::Closed(link, via) => self.unlink(link, via),
+                ShardMessage::Released(link, via, shard) => {
                     let route = Route::Link(link, via);
-                    if self.elsewhere.shard(route) == Some(shard) {
-                        self.elsewhere.forget(route);
-                        self.hang_up(link, via);
+                    if self.routes.shard(route) == Some(shard) {
+                        self.routes.remove(route);
+                        self.close_link(link, via);
                     }
                 }
             }
@@ -166,77 +168,76 @@ impl Shard {
         }
     }
 
-    /// Takes what came on a link.
-    fn hear(&mut self, heard: FromLink) {
-        match heard {
-            FromLink::Opened { link, outlet } => self.link(link, outlet),
-            FromLink::Datagram {
+    fn handle_link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Opened { link, sender } => self.link(link, sender),
+            LinkEvent::Datagram {
                 link,
                 mut datagram,
-                waits,
+                permits,
             } => {
-                if let Some(outlet) = self.outlets.get(link) {
-                    let (source, route) = (outlet.source, Route::Link(link, outlet.via));
-                    self.take(Instant::now(), route, source, &mut datagram);
+                if let Some(sender) = self.senders.get(link) {
+                    let (source, route) = (sender.source, Route::Link(link, sender.via));
+                    self.dispatch(Instant::now(), route, source, &mut datagram);
                 }
-                drop(waits);
+                drop(permits);
             }
-            FromLink::Closed { link } => {
-                let Some(via) = self.outlets.get(link).map(|outlet| outlet.via) else {
+            LinkEvent::Closed { link } => {
+                let Some(via) = self.senders.get(link).map(|sender| sender.via) else {
                     return;
                 };
-                if let Some(shard) = self.elsewhere.forget(Route::Link(link, via)) {
-                    // Without room for it, that thread finds out by itself.
-                    let _ = self.strays[shard].try_send(Stray::Ended(link, via));
+                if let Some(shard) = self.routes.remove(Route::Link(link, via)) {
+                    // If its inbox is full, that shard detects that the sender is closed.
+                    let _ = self.inboxes[shard].try_send(ShardMessage::Closed(link, via));
                 }
                 self.unlink(link, via);
             }
         }
     }
 
-    fn link(&mut self, link: LinkId, outlet: Outlet) {
-        if self.outlets.get(link).is_none() {
-            for (link, via) in self.outlets.add(link, outlet) {
+    fn link(&mut self, link: LinkId, sender: LinkSender) {
+        if self.senders.get(link).is_none() {
+            for (link, via) in self.senders.add(link, sender) {
                 self.engine.unlink(link, via);
             }
         }
     }
 
     fn unlink(&mut self, link: LinkId, via: Via) {
-        self.outlets.remove(link);
+        self.senders.remove(link);
         self.engine.unlink(link, via);
     }
 
-    /// Lets go of the links to transports that are gone.
-    fn release(&mut self) {
+    /// Closes the links of freed transports.
+    fn close_released_links(&mut self) {
         while let Some((link, via)) = self.engine.released() {
             if self.links.is_some() {
-                self.hang_up(link, via);
+                self.close_link(link, via);
                 continue;
             }
-            self.outlets.remove(link);
-            // Without room for it, the connection ends when its client does not check any more.
-            let _ = self.strays[0].try_send(Stray::Released(link, via, self.index));
+            self.senders.remove(link);
+            // If the inbox is full, the connection closes when the client stops sending checks.
+            let _ = self.inboxes[0].try_send(ShardMessage::Released(link, via, self.index));
         }
     }
 
-    /// The transport is gone that a link led to. A TCP connection is for nothing else; through a
-    /// relay the client may come to another.
-    fn hang_up(&mut self, link: LinkId, via: Via) {
+    /// Closes a link whose transport was freed, if it is a TCP connection. A TURN allocation stays
+    /// open, since the client may use it for another transport.
+    fn close_link(&mut self, link: LinkId, via: Via) {
         if via == Via::Tcp {
-            self.outlets.remove(link);
+            self.senders.remove(link);
         }
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         for index in 0..self.sockets.len() {
-            for _ in 0..ROUNDS {
-                let count = match self.sockets[index].read(buffer, &mut metas) {
+            for _ in 0..READ_ROUNDS {
+                let count = match self.sockets[index].recv(buffer, &mut metas) {
                     Ok(count) => count,
                     Err(error) => {
                         if error.kind() != io::ErrorKind::WouldBlock {
-                            debug!(%error, "datagrams could not be received");
+                            debug!(%error, "failed to receive datagrams");
                         }
                         break;
                     }
@@ -245,7 +246,7 @@ impl Shard {
                 for (meta, bytes) in metas.iter().zip(buffer.chunks_mut(READ_BYTES)).take(count) {
                     let route = Route::Udp(index, meta.addr);
                     for datagram in bytes[..meta.len].chunks_mut(meta.stride.max(1)) {
-                        self.take(now, route, meta.addr, datagram);
+                        self.dispatch(now, route, meta.addr, datagram);
                     }
                 }
                 self.send();
@@ -253,71 +254,72 @@ impl Shard {
         }
     }
 
-    fn take(&mut self, now: Instant, route: Route, source: SocketAddr, datagram: &mut [u8]) {
-        if let Some(home) = self.elsewhere.shard(route) {
-            // A check says by itself where it belongs; what comes between checks goes where the last
-            // one did.
+    /// Passes a datagram to the engine, or forwards it to the thread that it belongs to.
+    fn dispatch(&mut self, now: Instant, route: Route, source: SocketAddr, datagram: &mut [u8]) {
+        if let Some(home) = self.routes.shard(route) {
+            // A connectivity check names its thread; other datagrams follow the last check.
             let is_check = wire::kind(datagram) == Kind::Stun;
-            let is_at_home = is_check && self.engine.is_for(datagram) == Some(SHARDS[home]);
+            let is_at_home = is_check && self.engine.target_shard(datagram) == Some(SHARDS[home]);
             if is_at_home {
-                self.elsewhere.checked(now, route, home);
+                self.routes.confirm(now, route, home);
             }
             if is_at_home || !is_check {
-                return self.hand_over(home, route, source, datagram);
+                return self.forward(home, route, source, datagram);
             }
-            if self.elsewhere.is_held(now, route) {
+            if self.routes.is_held(now, route) {
                 self.stats.datagrams_in += 1;
                 self.stats.datagrams_dropped += 1;
                 return;
             }
         }
-        // What is longer was cut off, or is of no use.
-        let taken = if datagram.len() > DATAGRAM_BYTES {
-            Taken::No
+        // A longer datagram may have been truncated, and is useless in any case.
+        let taken = if datagram.len() > MAX_DATAGRAM_BYTES {
+            Disposition::Dropped
         } else {
             self.engine.receive(now, route, source, datagram)
         };
         self.stats.datagrams_in += 1;
         match taken {
-            Taken::Yes => {
-                self.elsewhere.forget(route);
+            Disposition::Accepted => {
+                self.routes.remove(route);
             }
-            Taken::Elsewhere(shard) => {
+            Disposition::OtherShard(shard) => {
                 let shard = SHARDS.iter().position(|other| *other == shard);
-                match shard.filter(|shard| *shard < self.strays.len()) {
-                    // Anybody can write a name: it does not lead a client of this thread away.
-                    Some(shard) if !self.engine.knows(route) => {
+                match shard.filter(|shard| *shard < self.inboxes.len()) {
+                    // ICE user names can be forged: they must not redirect a client of this thread.
+                    Some(shard) if !self.engine.has_route(route) => {
                         self.stats.datagrams_in -= 1;
-                        self.elsewhere.checked(now, route, shard);
-                        self.hand_over(shard, route, source, datagram);
+                        self.routes.confirm(now, route, shard);
+                        self.forward(shard, route, source, datagram);
                     }
                     _ => self.stats.datagrams_dropped += 1,
                 }
             }
-            Taken::No => self.stats.datagrams_dropped += 1,
+            Disposition::Dropped => self.stats.datagrams_dropped += 1,
         }
     }
 
-    fn hand_over(&mut self, shard: usize, route: Route, source: SocketAddr, datagram: &[u8]) {
+    /// Forwards a datagram to another thread.
+    fn forward(&mut self, shard: usize, route: Route, source: SocketAddr, datagram: &[u8]) {
         debug_assert_ne!(shard, self.index);
-        let outlet = match route {
-            Route::Link(link, _) => self.outlets.get(link).cloned(),
+        let sender = match route {
+            Route::Link(link, _) => self.senders.get(link).cloned(),
             Route::Udp(..) => None,
         };
-        let stray = Stray::Datagram {
+        let message = ShardMessage::Datagram {
             route,
             source,
             datagram: datagram.to_vec(),
-            outlet,
+            sender,
         };
-        if self.strays[shard].try_send(stray).is_err() {
+        if self.inboxes[shard].try_send(message).is_err() {
             self.stats.datagrams_dropped += 1;
         }
     }
 
     fn send(&mut self) {
-        let (sockets, stats, outlets) = (&self.sockets, &mut self.stats, &self.outlets);
-        let mut ended = Vec::new();
+        let (sockets, stats, senders) = (&self.sockets, &mut self.stats, &self.senders);
+        let mut closed = Vec::new();
         self.engine.flush(|route, outbox| match route {
             Route::Udp(index, destination) => {
                 let (sent, dropped) = sockets[index].send(destination, outbox);
@@ -325,12 +327,12 @@ impl Shard {
                 stats.datagrams_dropped += dropped;
             }
             Route::Link(link, via) => {
-                let outlet = outlets.get(link).filter(|outlet| !outlet.is_closed());
-                if outlet.is_none() {
-                    ended.push((link, via));
+                let sender = senders.get(link).filter(|sender| !sender.is_closed());
+                if sender.is_none() {
+                    closed.push((link, via));
                 }
                 for datagram in outbox.datagrams() {
-                    if outlet.is_some_and(|outlet| outlet.send(datagram.to_vec())) {
+                    if sender.is_some_and(|sender| sender.send(datagram.to_vec())) {
                         stats.datagrams_out += 1;
                     } else {
                         stats.datagrams_dropped += 1;
@@ -338,13 +340,13 @@ impl Shard {
                 }
             }
         });
-        // It was not told in time, but is seen now: the client may be there on another way.
-        for (link, via) in ended {
+        // Their close messages have not arrived. Clients may still be reachable on another route.
+        for (link, via) in closed {
             self.unlink(link, via);
         }
     }
 
-    fn count(&mut self) {
+    fn publish_stats(&mut self) {
         self.stats.open_transports = self.engine.open_transports() as u64;
         self.stats.connected_transports = self.engine.connected_transports() as u64;
         self.stats.producers = self.engine.producers() as u64;
@@ -354,8 +356,10 @@ impl Shard {
     }
 }
 
-/// What comes on links next; never, if there are none.
-async fn from_links(links: &mut Option<mpsc::UnboundedReceiver<FromLink>>) -> Option<FromLink> {
+/// Receives the next link event. Returns `None` if this thread does not receive any.
+async fn next_link_event(
+    links: &mut Option<mpsc::UnboundedReceiver<LinkEvent>>,
+) -> Option<LinkEvent> {
     match links {
         Some(links) => links.recv().await,
         None => None,

@@ -1,4 +1,4 @@
-//! Which addresses are bound, and which of them clients are told.
+//! Binds the UDP sockets and determines the addresses to advertise to clients.
 
 use std::collections::HashSet;
 use std::io;
@@ -6,26 +6,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Enough for the datagrams that arrive while the thread answers an offer. The system may give
-/// less.
+/// Size of the socket buffers, in bytes: enough for the datagrams that arrive while the thread
+/// answers an offer. The system may grant less.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// An address that is bound.
+/// A bound address.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// One for each thread; none of them blocks. The system spreads clients over them.
+    /// Non-blocking sockets, one per thread. The system distributes clients over them.
     pub(crate) sockets: Vec<UdpSocket>,
-    /// Where it is bound.
+    /// The local address.
     pub(crate) local: SocketAddr,
-    /// Where clients are told to come to. Empty if no public address is of its family.
+    /// The addresses to advertise to clients. Empty if no public address has the same family.
     pub(crate) advertised: Vec<SocketAddr>,
 }
 
-/// Binds as many sockets to each address as there are threads.
+/// Binds one socket per thread to each address.
 ///
 /// # Errors
-/// An address cannot be bound; a public address belongs to none of them or to several; there is
-/// nothing to tell clients.
+/// An address cannot be bound, a public address matches none or several of the bound addresses, or
+/// there is no address to advertise.
 pub(crate) fn bind(
     addresses: &[SocketAddr],
     public: &[IpAddr],
@@ -34,7 +34,7 @@ pub(crate) fn bind(
     for ip in public {
         if !addresses.iter().any(|bind| bind.is_ipv4() == ip.is_ipv4()) {
             return Err(unusable(&format!(
-                "media is not bound to any address of the family of the public address {ip}"
+                "no media address has the same family as the public address {ip}"
             )));
         }
     }
@@ -42,26 +42,26 @@ pub(crate) fn bind(
         .iter()
         .map(|address| bind_one(*address, public, threads))
         .collect::<io::Result<Vec<_>>>()?;
-    let mut told = HashSet::new();
+    let mut seen = HashSet::new();
     for address in bound.iter().flat_map(|bound| &bound.advertised) {
-        if !told.insert(address) {
+        if !seen.insert(address) {
             return Err(unusable(&format!(
-                "clients would come to {address} for more than one of the addresses that media is \
-                 bound to; give these different ports"
+                "{address} would be advertised for more than one media address; use different \
+                 ports for these addresses"
             )));
         }
     }
     if bound.iter().all(|bound| bound.advertised.is_empty()) {
-        return Err(unusable("no address for media that clients could come to"));
+        return Err(unusable("there is no media address that clients can reach"));
     }
     Ok(bound)
 }
 
 fn bind_one(address: SocketAddr, public: &[IpAddr], threads: usize) -> io::Result<Bound> {
-    // By itself first: sockets that share an address would also share it with another server's.
-    let alone = socket(address, false)?;
-    let local = alone.local_addr()?;
-    let mut sockets = vec![alone];
+    // Bind without SO_REUSEPORT first: with it, another server's socket would not be detected.
+    let exclusive = socket(address, false)?;
+    let local = exclusive.local_addr()?;
+    let mut sockets = vec![exclusive];
     if threads > 1 {
         sockets.clear();
         for _ in 0..threads {
@@ -82,7 +82,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
         Some(Protocol::UDP),
     )?;
     if address.is_ipv6() {
-        // Otherwise IPv4 clients would show up here too, in an IPv6 spelling that ICE does not know.
+        // Without this, IPv4 clients would have IPv4-mapped addresses, which ICE does not use.
         socket.set_only_v6(true)?;
     }
     if shared {
@@ -101,7 +101,7 @@ fn advertised(local: SocketAddr, public: &[IpAddr]) -> io::Result<Vec<SocketAddr
     let ips = if !public.is_empty() {
         public.to_vec()
     } else if local.ip().is_unspecified() {
-        own(local.is_ipv4())
+        interface_addresses(local.is_ipv4())
     } else {
         vec![local.ip()]
     };
@@ -112,15 +112,15 @@ fn advertised(local: SocketAddr, public: &[IpAddr]) -> io::Result<Vec<SocketAddr
             continue;
         }
         if !is_reachable(ip) {
-            return Err(unusable(&format!("clients cannot be told to come to {ip}")));
+            return Err(unusable(&format!("{ip} cannot be advertised to clients")));
         }
         advertised.push(address);
     }
     Ok(advertised)
 }
 
-/// The addresses of this machine: that of the default route, if there is one, and loopback.
-fn own(v4: bool) -> Vec<IpAddr> {
+/// Returns the addresses of this machine: that of the default route, if there is one, and loopback.
+fn interface_addresses(v4: bool) -> Vec<IpAddr> {
     let (unspecified, outside, loopback): (IpAddr, IpAddr, IpAddr) = if v4 {
         let outside = Ipv4Addr::new(192, 0, 2, 1);
         (
@@ -137,7 +137,7 @@ fn own(v4: bool) -> Vec<IpAddr> {
         )
     };
     // Connecting a UDP socket sends nothing: the system only looks up the route. The address is
-    // one that documentation uses and nobody has.
+    // reserved for documentation.
     let routed = UdpSocket::bind((unspecified, 0))
         .and_then(|socket| {
             socket.connect((outside, 9))?;
@@ -149,16 +149,16 @@ fn own(v4: bool) -> Vec<IpAddr> {
     routed.into_iter().chain([loopback]).collect()
 }
 
-/// Whether an address names one machine, which browsers take for a candidate.
+/// Returns whether an address is a usable unicast address, which browsers accept as a candidate.
 fn is_reachable(ip: IpAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    // A link-local address means something only together with an interface.
+    // A link-local address is meaningful only together with an interface.
     let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_link_local)
 }
 
-fn unusable(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, what)
+fn unusable(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 #[cfg(test)]
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_address_is_what_clients_are_told() {
+    fn a_bound_address_is_advertised() {
         let bound = bind(&addresses(&["127.0.0.1:0"]), &[], 1).unwrap();
         assert_ne!(bound[0].local.port(), 0);
         assert_eq!(bound[0].advertised, [bound[0].local]);
     }
 
     #[test]
-    fn public_addresses_take_the_place_of_the_bound_one() {
+    fn public_addresses_replace_the_bound_one() {
         let public = ips(&["198.51.100.7", "198.51.100.7", "203.0.113.9"]);
         let bound = bind(&addresses(&["127.0.0.1:0"]), &public, 1).unwrap();
         let port = bound[0].local.port();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unspecified_address_is_told_as_concrete_ones_with_loopback_among_them() {
+    fn an_unspecified_address_is_advertised_as_concrete_ones_including_loopback() {
         let bound = bind(&addresses(&["0.0.0.0:0"]), &[], 1).unwrap();
         let advertised = &bound[0].advertised;
         assert!(advertised.contains(&SocketAddr::new(
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_without_a_socket_of_its_family_is_refused() {
+    fn a_public_address_without_a_socket_of_its_family_is_rejected() {
         let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&["2001:db8::7"]), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("2001:db8::7"), "{error}");
     }
 
     #[test]
-    fn an_address_that_cannot_be_reached_is_refused() {
+    fn an_unreachable_address_is_rejected() {
         for public in ["0.0.0.0", "255.255.255.255", "224.0.0.1"] {
             let error = bind(&addresses(&["127.0.0.1:0"]), &ips(&[public]), 1).unwrap_err();
             assert!(error.to_string().contains(public), "{error}");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_address_that_would_belong_to_two_sockets_is_refused() {
+    fn a_public_address_that_matches_two_sockets_is_rejected() {
         let first = bind(&addresses(&["127.0.0.1:0"]), &[], 1).unwrap();
         let port = first[0].local.port();
         let two = addresses(&[&format!("127.0.0.2:{port}"), &format!("127.0.0.3:{port}")]);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_bind_is_refused() {
+    fn an_empty_list_of_addresses_is_rejected() {
         assert!(bind(&[], &[], 1).is_err());
     }
 

@@ -1,13 +1,13 @@
-//! The bytes of media on the wire: RTP, RTCP, SRTP, and what VP8 puts before its frames.
+//! Wire formats: RTP, RTCP, SRTP, and the VP8 payload descriptor.
 //!
-//! Everything here is pure: bytes in, values out, and back. Whatever a datagram holds, reading it
-//! neither panics nor allocates, and how long that takes is bounded by its length.
+//! This module performs no I/O. Parsing untrusted input never panics and never allocates, and its
+//! cost is bounded by the length of the datagram.
 //!
-//! | where | what | source |
+//! | module | content | source |
 //! |---|---|---|
 //! | [`rtp`] | Headers, header extensions, sequence numbers | RFC 3550, 6464, 8285 |
-//! | [`rtcp`] | Reports and feedback, read and written | RFC 3550, 4585, 5104, transport-wide congestion control |
-//! | [`srtp`] | Encryption and authentication of both | RFC 3711, 5764, 7714 |
+//! | [`rtcp`] | Reports and feedback | RFC 3550, 4585, 5104, transport-wide congestion control |
+//! | [`srtp`] | Encryption and authentication | RFC 3711, 5764, 7714 |
 //! | [`vp8`] | The payload descriptor and the size of a key frame | RFC 6386, 7741 |
 
 pub mod rtcp;
@@ -15,24 +15,25 @@ pub mod rtp;
 pub mod srtp;
 pub mod vp8;
 
-/// What a datagram on the one port is.
+/// The protocol of a datagram on the shared media port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A STUN message.
     Stun,
     /// A DTLS record.
     Dtls,
-    /// RTP, or SRTP: the first bytes are the same.
+    /// RTP or SRTP, which have the same first bytes.
     Rtp,
-    /// RTCP, or SRTCP: the first bytes are the same.
+    /// RTCP or SRTCP, which have the same first bytes.
     Rtcp,
     /// TURN `ChannelData`.
     Channel,
-    /// Nothing that is expected here.
+    /// An unknown protocol.
     Unknown,
 }
 
-/// Tells by the first two bytes what a datagram is (RFC 7983; RFC 5761 section 4 for RTP and RTCP).
+/// Determines the protocol of a datagram from its first two bytes (RFC 7983; RFC 5761 section 4 for
+/// RTP and RTCP).
 pub fn kind(datagram: &[u8]) -> Kind {
     match datagram {
         [0..=3, ..] => Kind::Stun,
@@ -44,13 +45,13 @@ pub fn kind(datagram: &[u8]) -> Kind {
     }
 }
 
-/// Two bytes in network order, when there are two at `at`.
+/// Reads a 16-bit number in network byte order at an offset.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let found = bytes.get(at..)?.first_chunk()?;
     Some(u16::from_be_bytes(*found))
 }
 
-/// Four bytes in network order, when there are four at `at`.
+/// Reads a 32-bit number in network byte order at an offset.
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     let found = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_be_bytes(*found))
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_two_bytes_tell_what_a_datagram_is() {
+    fn the_first_two_bytes_determine_the_protocol() {
         for first in 0..=u8::MAX {
             for second in 0..=u8::MAX {
                 let expected = match (first, second) {
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_too_short_to_tell_is_unknown() {
+    fn a_datagram_that_is_too_short_is_unknown() {
         assert_eq!(kind(&[]), Kind::Unknown);
         assert_eq!(kind(&[0x80]), Kind::Unknown);
     }

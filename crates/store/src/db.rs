@@ -1,4 +1,4 @@
-//! The door to the records, whichever engine keeps them.
+//! The database handle, independent of the engine.
 
 use std::{
     sync::Arc,
@@ -6,95 +6,98 @@ use std::{
 };
 
 use crate::{
-    Engine, Error, FromRow, Migration, Observer, Options, Place, Row, Statement, Unit, Value,
-    deadline::{refusal, within},
+    DatabaseLocation, Engine, Error, FromRow, Migration, Observer, Options, Row, Statement, Unit,
+    Value,
+    deadline::{refusal_reason, with_deadline},
     postgres::Postgres,
     sqlite::Sqlite,
 };
 
 static PING: Statement = Statement::new("store.ping", "SELECT CAST(1 AS BIGINT)");
 
-/// A database. Cheap to clone; all clones share connections and writers.
+/// A database handle. Cheap to clone; all clones share connections and writers.
 #[derive(Clone)]
 pub struct Db {
-    kept_by: KeptBy,
+    driver: Driver,
     observer: Arc<dyn Observer>,
     timeout: Duration,
     scan_timeout: Duration,
 }
 
 #[derive(Clone)]
-enum KeptBy {
+enum Driver {
     Sqlite(Arc<Sqlite>),
     Postgres(Arc<Postgres>),
 }
 
 impl Db {
-    /// Opens the database and starts its writers. Makes the SQLite file when it is
-    /// missing. [`Error::Unavailable`] when the database cannot be reached.
+    /// Opens the database and starts its writers. Creates the SQLite file if it is missing. Returns
+    /// [`Error::Unavailable`] if the database cannot be reached.
     pub async fn open(
-        place: &Place,
+        location: &DatabaseLocation,
         options: Options,
         observer: Arc<dyn Observer>,
     ) -> Result<Db, Error> {
-        let watching = Arc::clone(&observer);
+        let engine_observer = Arc::clone(&observer);
         let timeout = options.timeout;
         let scan_timeout = options.scan_timeout.max(timeout);
-        let kept_by = match place {
-            Place::Sqlite(path) => {
-                let sqlite = Sqlite::open(path.clone(), options, watching).await?;
-                KeptBy::Sqlite(Arc::new(sqlite))
+        let driver = match location {
+            DatabaseLocation::Sqlite(path) => {
+                let sqlite = Sqlite::open(path.clone(), options, engine_observer).await?;
+                Driver::Sqlite(Arc::new(sqlite))
             }
-            Place::Postgres(url) => {
-                let postgres = Postgres::open(url, &options, &watching).await?;
-                KeptBy::Postgres(Arc::new(postgres))
+            DatabaseLocation::Postgres(url) => {
+                let postgres = Postgres::open(url, &options, &engine_observer).await?;
+                Driver::Postgres(Arc::new(postgres))
             }
         };
         Ok(Db {
-            kept_by,
+            driver,
             observer,
             timeout,
             scan_timeout,
         })
     }
 
-    /// Applies the migrations that are missing, in order, each in one transaction. Safe
-    /// from several processes at once. [`Error::Newer`] when the database holds one
-    /// that is not in `all`, [`Error::Broken`] when one was changed after it was applied.
+    /// Applies the missing migrations in order, each in its own transaction. Several processes may
+    /// call this concurrently. Returns [`Error::Newer`] if the database contains a migration that
+    /// is not in `all`, and [`Error::Broken`] if a migration was changed after it was applied.
     pub async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
-        match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.migrate(all).await,
-            KeptBy::Postgres(postgres) => postgres.migrate(all).await,
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.migrate(all).await,
+            Driver::Postgres(postgres) => postgres.migrate(all).await,
         }
     }
 
-    /// Runs a unit of work; it is durable when this returns. Answers with the rows of
-    /// each step, the finishing one last.
+    /// Runs a unit of work, which is durable when this returns `Ok`. Returns the rows of each step;
+    /// those of the finishing step come last.
     pub async fn commit(&self, unit: Unit) -> Result<Vec<Vec<Row>>, Error> {
         let committing = async {
-            match &self.kept_by {
-                KeptBy::Sqlite(sqlite) => sqlite.commit(unit).await,
-                KeptBy::Postgres(postgres) => postgres.commit(unit).await,
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.commit(unit).await,
+                Driver::Postgres(postgres) => postgres.commit(unit).await,
             }
         };
-        self.counted(within(self.timeout, committing).await)
+        self.report_refusal(with_deadline(self.timeout, committing).await)
     }
 
-    /// Reads rows that an index finds at once.
+    /// Runs a query that an index answers quickly.
     pub async fn read<R: FromRow>(
         &self,
         statement: &'static Statement,
         values: Vec<Value>,
     ) -> Result<Vec<R>, Error> {
         let started = Instant::now();
-        let rows = match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => within(self.timeout, sqlite.read(statement, values)).await,
-            KeptBy::Postgres(postgres) => postgres.read(statement, &values, self.timeout).await,
+        let rows = match &self.driver {
+            Driver::Sqlite(sqlite) => {
+                with_deadline(self.timeout, sqlite.read(statement, values)).await
+            }
+            Driver::Postgres(postgres) => postgres.read(statement, &values, self.timeout).await,
         };
-        self.records(statement, started, rows)
+        self.finish_query(statement, started, rows)
     }
 
-    /// Reads what may walk many index rows, away from the threads that serve requests.
+    /// Runs a query that may visit many index rows, off the threads that serve requests.
     pub async fn scan<R: FromRow>(
         &self,
         statement: &'static Statement,
@@ -102,67 +105,66 @@ impl Db {
     ) -> Result<Vec<R>, Error> {
         let started = Instant::now();
         let limit = self.scan_timeout;
-        let rows = match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => within(limit, sqlite.scan(statement, values)).await,
-            KeptBy::Postgres(postgres) => postgres.read(statement, &values, limit).await,
+        let rows = match &self.driver {
+            Driver::Sqlite(sqlite) => with_deadline(limit, sqlite.scan(statement, values)).await,
+            Driver::Postgres(postgres) => postgres.read(statement, &values, limit).await,
         };
-        self.records(statement, started, rows)
+        self.finish_query(statement, started, rows)
     }
 
-    fn records<R: FromRow>(
+    fn finish_query<R: FromRow>(
         &self,
         statement: &'static Statement,
         started: Instant,
         rows: Result<Vec<Row>, Error>,
     ) -> Result<Vec<R>, Error> {
         self.observer.queried(statement.name(), started.elapsed());
-        let rows = self.counted(rows)?;
+        let rows = self.report_refusal(rows)?;
         rows.into_iter().map(R::from_row).collect()
     }
 
-    /// The same answer, counted when the database has given none.
-    fn counted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
-        if let Err(Error::Unavailable(text)) = &answer {
-            self.observer.refused(refusal(text));
+    /// Reports an [`Error::Unavailable`] to the observer.
+    fn report_refusal<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Unavailable(text)) = &result {
+            self.observer.refused(refusal_reason(text));
         }
-        answer
+        result
     }
 
-    /// Checks a statement against the schema without running it. On PostgreSQL also that
-    /// every parameter and column has a type that a [`Value`] can carry.
+    /// Checks a statement against the schema without running it. On PostgreSQL, also checks that
+    /// every parameter and column has a type that [`Value`] supports.
     pub async fn prepare(&self, statement: &'static Statement) -> Result<(), Error> {
-        match &self.kept_by {
-            KeptBy::Sqlite(sqlite) => sqlite.prepare(statement).await,
-            KeptBy::Postgres(postgres) => postgres.prepare(statement).await,
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.prepare(statement).await,
+            Driver::Postgres(postgres) => postgres.prepare(statement).await,
         }
     }
 
-    /// `Ok` when the database answers.
+    /// Checks that the database responds.
     pub async fn ping(&self) -> Result<(), Error> {
         self.read::<Row>(&PING, Vec::new()).await.map(drop)
     }
 
-    /// Which engine keeps the records.
+    /// The database engine.
     pub fn engine(&self) -> Engine {
-        match self.kept_by {
-            KeptBy::Sqlite(_) => Engine::Sqlite,
-            KeptBy::Postgres(_) => Engine::Postgres,
+        match self.driver {
+            Driver::Sqlite(_) => Engine::Sqlite,
+            Driver::Postgres(_) => Engine::Postgres,
         }
     }
 
-    /// Finishes every unit that was accepted, then lets go of the database. Every later
-    /// commit or read on any clone answers [`Error::Unavailable`]. A database that hangs is
-    /// waited for as long as for a scan.
+    /// Commits every accepted unit, then closes the database. Later commits and reads on any clone
+    /// return [`Error::Unavailable`]. Waits for a database that hangs for at most the scan timeout.
     pub async fn close(&self) {
         let closing = async {
-            match &self.kept_by {
-                KeptBy::Sqlite(sqlite) => sqlite.close().await,
-                KeptBy::Postgres(postgres) => postgres.close().await,
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.close().await,
+                Driver::Postgres(postgres) => postgres.close().await,
             }
             Ok(())
         };
-        if within(self.scan_timeout, closing).await.is_err() {
-            tracing::warn!("the database did not finish in time; it is left as it is");
+        if with_deadline(self.scan_timeout, closing).await.is_err() {
+            tracing::warn!("the database did not close in time");
         }
     }
 }

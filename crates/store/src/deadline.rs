@@ -1,4 +1,4 @@
-//! How long a caller waits, and what it hears then.
+//! Deadlines and the errors for requests that the store rejects itself.
 
 use std::{future::Future, time::Duration};
 
@@ -6,32 +6,34 @@ use tokio::time::timeout;
 
 use crate::Error;
 
-const LATE: &str = "no answer in time";
-const FULL: &str = "too much waits already";
+const TIMEOUT: &str = "no response in time";
+const QUEUE_FULL: &str = "the queue is full";
 
-/// The answer to a caller that has waited long enough.
-pub(crate) fn late() -> Error {
-    Error::Unavailable(LATE.to_owned())
+/// The error for an expired deadline.
+pub(crate) fn timed_out() -> Error {
+    Error::Unavailable(TIMEOUT.to_owned())
 }
 
-/// The answer to a caller when the queue is full.
-pub(crate) fn full() -> Error {
-    Error::Unavailable(FULL.to_owned())
+/// The error for a full queue.
+pub(crate) fn queue_full() -> Error {
+    Error::Unavailable(QUEUE_FULL.to_owned())
 }
 
-/// What the work answers, or [`late`].
-pub(crate) async fn within<T>(
+/// Runs `work`, or returns [`timed_out`] when it takes longer than `limit`.
+pub(crate) async fn with_deadline<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+    timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// Whether this is what [`late`] or [`full`] says.
-pub(crate) fn refusal(text: &str) -> crate::Refusal {
+/// The reason behind the text of an [`Error::Unavailable`].
+pub(crate) fn refusal_reason(text: &str) -> crate::Refusal {
     match text {
-        LATE => crate::Refusal::Timeout,
-        FULL => crate::Refusal::QueueFull,
+        TIMEOUT => crate::Refusal::Timeout,
+        QUEUE_FULL => crate::Refusal::QueueFull,
         _ => crate::Refusal::Unavailable,
     }
 }
@@ -44,11 +46,11 @@ mod tests {
     #[test]
     fn every_refusal_has_its_reason() {
         let reason = |error| match error {
-            Error::Unavailable(text) => refusal(&text),
+            Error::Unavailable(text) => refusal_reason(&text),
             other => panic!("{other}"),
         };
-        assert_eq!(reason(late()), Refusal::Timeout);
-        assert_eq!(reason(full()), Refusal::QueueFull);
+        assert_eq!(reason(timed_out()), Refusal::Timeout);
+        assert_eq!(reason(queue_full()), Refusal::QueueFull);
         assert_eq!(reason(crate::queue::closed()), Refusal::Unavailable);
     }
 }

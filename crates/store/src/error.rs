@@ -1,34 +1,35 @@
-//! What can go wrong between a caller and its records.
+//! Errors of the store.
 
-/// Why a read or a unit of work did not happen.
+/// Why a read or a unit of work failed.
 ///
-/// Causes are text, because one cause can be the answer to every unit of a batch.
+/// Causes are strings because one cause may be returned to every unit of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A unique index already holds this key. The whole unit was undone.
-    #[error("{constraint} already holds this key")]
+    /// A unique index already contains this key. The whole unit was rolled back.
+    #[error("{constraint} already contains this key")]
     Conflict {
-        /// The index's name, or `<table>_pkey` for a primary key. The same on both
-        /// engines for every unique index that was created with a name.
+        /// Name of the index, or `<table>_pkey` for a primary key. The same on both engines for
+        /// every unique index that was created with a name.
         constraint: String,
     },
-    /// A step marked `exactly_one` touched none or several rows. The whole unit was undone.
-    #[error("step {step} did not touch exactly one row")]
+    /// A step marked `exactly_one` affected zero rows or several rows. The whole unit was rolled
+    /// back.
+    #[error("step {step} did not affect exactly one row")]
     WrongCount {
-        /// Position of the step in its unit, from 0. A finishing step comes last.
+        /// Index of the step in its unit, from 0. A finishing step comes last.
         step: usize,
     },
-    /// The database cannot be reached, is too busy, or was closed. Whether the unit was
-    /// committed is unknown; trying again later is sensible.
+    /// The database cannot be reached, is too busy, or was closed. It is unknown whether the unit
+    /// was committed. The caller may retry later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// The database was migrated by a newer binary.
+    /// The database was migrated by a newer version of the program.
     #[error("the database was made by a newer version: migration {migration} is unknown here")]
     Newer {
-        /// Name of the migration this binary does not know.
+        /// Name of the unknown migration.
         migration: String,
     },
-    /// A mistake in the program or a damaged database. Trying again does not help.
-    #[error("the database refused: {0}")]
+    /// A bug in the program or a damaged database. A retry does not help.
+    #[error("database error: {0}")]
     Broken(String),
 }

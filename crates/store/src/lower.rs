@@ -1,20 +1,21 @@
-//! Turns PostgreSQL's spelling into SQLite's, word by word.
+//! Translates PostgreSQL syntax to SQLite syntax, token by token.
 
-/// The lane of a connection: with one writer there is only one.
+/// The shard of a sharded counter on SQLite, which has a single writer.
 const SQLITE_LANE: &str = "0";
-/// PostgreSQL numbers its backends; 64 lanes keep a tally's rows few.
+/// The shard on PostgreSQL: the backend's process id modulo 64, so that a counter has at most 64
+/// rows.
 const POSTGRES_LANE: &str = "(pg_backend_pid() % 64)";
 const LANE: &str = "{lane}";
 
-/// A statement for PostgreSQL: only the lane has to be filled in.
+/// Translates a statement for PostgreSQL by expanding `{lane}`.
 pub(crate) fn to_postgres(sql: &str) -> String {
     sql.replace(LANE, POSTGRES_LANE)
 }
 
-/// A statement or a migration for SQLite.
+/// Translates a statement or a migration for SQLite.
 ///
-/// `$3` becomes `?3`: SQLite takes `$3` for a name and numbers it by where it first
-/// stands, while `?3` is parameter 3.
+/// `$3` becomes `?3`: SQLite treats `$3` as a named parameter and numbers it by its first
+/// occurrence, while `?3` always is parameter 3.
 pub(crate) fn to_sqlite(sql: &str) -> String {
     let mut lowered = String::with_capacity(sql.len());
     let mut words = Words::default();
@@ -35,7 +36,7 @@ pub(crate) fn to_sqlite(sql: &str) -> String {
                 None => lowered.push_str(token),
             },
         }
-        words.saw(token);
+        words.push(token);
     }
     if words.creates_table() {
         lowered.push_str(" STRICT, WITHOUT ROWID");
@@ -43,7 +44,7 @@ pub(crate) fn to_sqlite(sql: &str) -> String {
     lowered
 }
 
-/// Byte collation is what SQLite does without being told.
+/// Drops `COLLATE "C"`: SQLite compares bytes by default.
 fn skip_collation<'a>(rest: &'a str, lowered: &mut String) -> &'a str {
     if let Some(tail) = rest.trim_start().strip_prefix("\"C\"") {
         lowered.truncate(lowered.trim_end().len());
@@ -54,12 +55,12 @@ fn skip_collation<'a>(rest: &'a str, lowered: &mut String) -> &'a str {
     }
 }
 
-/// How many bytes of `sql` the token at its start takes.
+/// Length of the first token of `sql`, in bytes.
 fn token_length(sql: &str) -> usize {
     let first = sql.chars().next().map_or(0, char::len_utf8);
     let until = |end: &str| sql[first..].find(end).map(|at| first + at + end.len());
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let run = |from: usize| {
+    let word_end = |from: usize| {
         let tail = &sql[from..];
         from + tail.find(|c| !is_word(c)).unwrap_or(tail.len())
     };
@@ -68,13 +69,13 @@ fn token_length(sql: &str) -> usize {
         b'\'' => until("'").unwrap_or(sql.len()),
         b'"' => until("\"").unwrap_or(sql.len()),
         b'{' if sql.starts_with(LANE) => LANE.len(),
-        b'$' => run(1),
-        byte if is_word(char::from(byte)) => run(0),
+        b'$' => word_end(1),
+        byte if is_word(char::from(byte)) => word_end(0),
         _ => first,
     }
 }
 
-/// The first two words of the current statement.
+/// Detects whether the current statement is a `CREATE TABLE`.
 #[derive(Default)]
 struct Words {
     seen: usize,
@@ -83,7 +84,7 @@ struct Words {
 }
 
 impl Words {
-    fn saw(&mut self, token: &str) {
+    fn push(&mut self, token: &str) {
         if token == ";" {
             *self = Self::default();
         } else if token.starts_with(|c: char| c.is_ascii_alphabetic()) {

@@ -1,4 +1,4 @@
-//! Brings a database to the schema this binary expects.
+//! Schema migrations.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,21 +6,21 @@ use aws_lc_rs::digest;
 
 use crate::{Error, FromRow, Row, Statement, Value, values};
 
-/// One step of the schema's history, in PostgreSQL's spelling.
+/// One schema migration, in PostgreSQL syntax.
 ///
-/// On SQLite the types are lowered (`UUID`, `BYTEA` → `BLOB`; `BOOLEAN`, `BIGINT` →
-/// `INTEGER`; `JSONB` → `TEXT`), `COLLATE "C"` is dropped (SQLite compares bytes anyway),
-/// and tables become `STRICT, WITHOUT ROWID`: each needs a primary key. Key words and
-/// types are upper case, names lower case.
+/// On SQLite the types are translated (`UUID`, `BYTEA` → `BLOB`; `BOOLEAN`, `BIGINT` → `INTEGER`;
+/// `JSONB` → `TEXT`), `COLLATE "C"` is dropped (SQLite compares bytes anyway), and tables become
+/// `STRICT, WITHOUT ROWID`, so each needs a primary key. Keywords and types must be upper case,
+/// names lower case.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Unique, and sorts in the order of the history: `"0001_init"`.
+    /// Unique name, sorting in the order of application: `"0001_init"`.
     pub name: &'static str,
-    /// Any number of DDL statements, separated by `;`.
+    /// DDL statements, separated by `;`.
     pub sql: &'static str,
 }
 
-/// Where a database remembers what was applied to it.
+/// Creates the table of applied migrations.
 pub(crate) static HISTORY: Statement = Statement::new(
     "migrations.history",
     "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -31,19 +31,19 @@ pub(crate) static HISTORY: Statement = Statement::new(
     )",
 );
 
-/// What was applied.
+/// Lists the applied migrations.
 pub(crate) static APPLIED: Statement = Statement::new(
     "migrations.applied",
     "SELECT name, sha256 FROM schema_migrations",
 );
 
-/// Remembers one.
+/// Records an applied migration.
 pub(crate) static RECORD: Statement = Statement::new(
     "migrations.record",
     "INSERT INTO schema_migrations (name, sha256, applied_at) VALUES ($1, $2, $3)",
 );
 
-/// A row of the history.
+/// An applied migration.
 pub(crate) struct Applied {
     name: String,
     sha256: Vec<u8>,
@@ -58,7 +58,7 @@ impl FromRow for Applied {
     }
 }
 
-/// The first migration that is missing, `None` when the database is up to date.
+/// Returns the first missing migration, or `None` when the database is up to date.
 pub(crate) fn next<'a>(
     all: &'a [Migration],
     applied: &[Applied],
@@ -82,7 +82,7 @@ pub(crate) fn next<'a>(
 /// The parameters of [`RECORD`].
 #[expect(
     clippy::disallowed_methods,
-    reason = "when a migration ran is a note for people; the store has no clock"
+    reason = "the time is only informational; the store has no clock of its own"
 )]
 pub(crate) fn record(migration: &Migration) -> Vec<Value> {
     let now = SystemTime::now()

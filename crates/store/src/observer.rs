@@ -1,13 +1,13 @@
-//! What the store tells about its work.
+//! Hooks for metrics.
 
 use std::time::Duration;
 
-/// Why the store refused something that the database has not answered.
+/// Why the store returned [`crate::Error::Unavailable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The database did not answer in time.
+    /// The database did not respond in time.
     Timeout,
-    /// Too much waits already.
+    /// The queue is full.
     QueueFull,
     /// The database cannot be reached, has failed, or was closed.
     Unavailable,
@@ -24,20 +24,20 @@ impl Refusal {
     }
 }
 
-/// Is told what the database did, for metrics. Called on a writer or on the caller's
-/// thread, so it must return at once. `()` is the observer that looks away.
+/// Receives events for metrics. Called on a writer or on the caller's thread, so it must not block.
+/// `()` ignores all events.
 pub trait Observer: Send + Sync {
-    /// One transaction committed this many units and took this long.
+    /// Called after a transaction of `units` units was committed, which took `took`.
     fn committed(&self, units: usize, took: Duration) {
         let _ = (units, took);
     }
 
-    /// A caller was told that the database is unavailable.
+    /// Called when a caller receives [`crate::Error::Unavailable`].
     fn refused(&self, why: Refusal) {
         let _ = why;
     }
 
-    /// One read or scan of this statement took this long, whether it worked or not.
+    /// Called after a read or scan of `statement`, successful or not, which took `took`.
     fn queried(&self, statement: &'static str, took: Duration) {
         let _ = (statement, took);
     }

@@ -1,11 +1,11 @@
-//! PostgreSQL: a few connections that group-commit, a pool that reads.
+//! PostgreSQL: a few connections for group commit and a pool for reads.
 
-mod carry;
 mod connection;
 mod execute;
 mod explain;
 mod pool;
 mod server;
+mod types;
 mod writer;
 
 use std::{
@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 
 use crate::{
     Error, FromRow, Migration, Observer, Options, Row, Statement, Unit, Value,
-    deadline::within,
+    deadline::with_deadline,
     migrate::{self, Applied},
     queue::{self, Outcome, Queue},
 };
@@ -30,15 +30,15 @@ use explain::explain;
 use server::Server;
 use writer::Writer;
 
-/// Two nodes that migrate the same database take turns. Each migration has as long as it
-/// takes; the number is "parlor" in ASCII.
+/// Serializes nodes that migrate the same database. A migration has no statement timeout. The
+/// lock's key is "parlor" in ASCII.
 const BEGIN_MIGRATION: &str = "BEGIN; SET LOCAL statement_timeout = 0; \
                                SELECT pg_advisory_xact_lock(123563833847666)";
 
-/// How long one migration may take, with waiting for another node that migrates.
-const MIGRATION_PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// Timeout of one migration, including the wait for another node's migration.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// One database and the connections to it.
+/// The connections to one database.
 pub(crate) struct Postgres {
     server: Arc<Server>,
     queues: Vec<Queue>,
@@ -55,9 +55,9 @@ impl Postgres {
         let server = Arc::new(Server::new(url, options.timeout)?);
         let mut queues = Vec::new();
         for _ in 0..options.postgres_writers.max(1) {
-            let (queue, intake) = queue::bounded(options);
+            let (queue, receiver) = queue::bounded(options);
             let observer = Arc::clone(observer);
-            let writer = Writer::open(Arc::clone(&server), intake, observer).await?;
+            let writer = Writer::open(Arc::clone(&server), receiver, observer).await?;
             tokio::spawn(writer.run());
             queues.push(queue);
         }
@@ -78,7 +78,7 @@ impl Postgres {
         self.queues[writer].commit(unit).await
     }
 
-    /// Reads, and closes the connection when that takes longer than `limit`.
+    /// Runs a query, and closes the connection if it takes longer than `limit`.
     pub(crate) async fn read(
         &self,
         statement: &'static Statement,
@@ -93,11 +93,11 @@ impl Postgres {
     }
 
     pub(crate) async fn migrate(&self, all: &[Migration]) -> Result<(), Error> {
-        // A transaction that fails half-way is rolled back with its connection.
+        // Closing the connection rolls back a failed transaction.
         let connected = self.server.connect().await?;
         loop {
             let next = migrate_one(&connected.client, all);
-            match within(MIGRATION_PATIENCE, next).await {
+            match with_deadline(MIGRATION_TIMEOUT, next).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(error) => {
@@ -116,7 +116,7 @@ impl Postgres {
     }
 }
 
-/// Applies the next missing migration. `false` when there is none.
+/// Applies the next missing migration. Returns `false` when there is none.
 async fn migrate_one(client: &Client, all: &[Migration]) -> Result<bool, Error> {
     let run = async |sql: &str| client.batch_execute(sql).await.map_err(explain);
     run(BEGIN_MIGRATION).await?;

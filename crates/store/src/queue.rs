@@ -7,47 +7,47 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Error, Options, Row, Unit, deadline::full};
+use crate::{Error, Options, Row, Unit, deadline::queue_full};
 
-/// The rows of each step of a unit, or why it was undone.
+/// The rows of each step of a unit, or the error that rolled it back.
 pub(crate) type Outcome = Result<Vec<Vec<Row>>, Error>;
 
-/// A unit and the caller who waits for its outcome.
+/// A queued unit.
 pub(crate) struct Pending {
     pub(crate) unit: Unit,
     pub(crate) reply: Reply,
 }
 
-/// Where the outcome of a unit goes. What the unit takes of the queue's bytes is given back when
-/// this goes.
+/// Sends the outcome of a unit to its caller. Releases the unit's share of the queue's byte budget
+/// when dropped.
 pub(crate) struct Reply {
     caller: oneshot::Sender<Outcome>,
     _share: Share,
 }
 
 impl Reply {
-    /// Answers the caller. Nobody may be waiting any more, which is no failure.
+    /// Sends the outcome. Does nothing when the caller stopped waiting.
     pub(crate) fn send(self, outcome: Outcome) {
         let _ = self.caller.send(outcome);
     }
 }
 
-/// A part of the bytes that may wait.
+/// A part of the queue's byte budget.
 struct Share {
-    waiting: Arc<AtomicUsize>,
+    used: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl Share {
-    /// `None` when it does not fit. Something always fits when nothing waits.
-    fn take(waiting: &Arc<AtomicUsize>, bytes: usize, most: usize) -> Option<Self> {
+    /// Reserves `bytes`, or returns `None` when they do not fit. An empty queue accepts any size.
+    fn reserve(used: &Arc<AtomicUsize>, bytes: usize, limit: usize) -> Option<Self> {
         let add = |before: usize| {
-            let fits = before == 0 || before.saturating_add(bytes) <= most;
+            let fits = before == 0 || before.saturating_add(bytes) <= limit;
             fits.then_some(before.saturating_add(bytes))
         };
-        let taken = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
-        taken.is_ok().then(|| Self {
-            waiting: Arc::clone(waiting),
+        let reserved = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        reserved.is_ok().then(|| Self {
+            used: Arc::clone(used),
             bytes,
         })
     }
@@ -55,59 +55,59 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.used.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
-/// The callers' end.
+/// The sending side of the queue.
 pub(crate) struct Queue {
-    // Taken when the database closes; the writer then drains the queue and ends.
+    // `None` once the database closes; the writer then drains the queue and exits.
     sender: RwLock<Option<mpsc::Sender<Pending>>>,
     writer: watch::Receiver<()>,
-    waiting_bytes: Arc<AtomicUsize>,
-    bytes: usize,
+    used_bytes: Arc<AtomicUsize>,
+    limit_bytes: usize,
 }
 
-/// The writer's end. Dropping it says that the writer has ended.
-pub(crate) struct Intake {
+/// The receiving side of the queue. Dropping it signals that the writer has exited.
+pub(crate) struct QueueReceiver {
     receiver: mpsc::Receiver<Pending>,
     batch_units: usize,
     _alive: watch::Sender<()>,
 }
 
-/// A queue of the size that the options say.
-pub(crate) fn bounded(options: &Options) -> (Queue, Intake) {
+/// Creates a queue with the limits of `options`.
+pub(crate) fn bounded(options: &Options) -> (Queue, QueueReceiver) {
     let (sender, receiver) = mpsc::channel(options.queue_units.max(1));
     let (alive, writer) = watch::channel(());
     let queue = Queue {
         sender: RwLock::new(Some(sender)),
         writer,
-        waiting_bytes: Arc::default(),
-        bytes: options.queue_bytes,
+        used_bytes: Arc::default(),
+        limit_bytes: options.queue_bytes,
     };
-    let intake = Intake {
+    let queue_receiver = QueueReceiver {
         receiver,
         batch_units: options.batch_units.max(1),
         _alive: alive,
     };
-    (queue, intake)
+    (queue, queue_receiver)
 }
 
 impl Queue {
-    /// Hands the unit to the writer and waits for its outcome. A full queue refuses it at once:
-    /// callers that wait for a place would be a second queue, without a bound.
+    /// Queues the unit and waits for its outcome. Rejects it at once when the queue is full:
+    /// callers waiting for capacity would form a second, unbounded queue.
     pub(crate) async fn commit(&self, unit: Unit) -> Outcome {
-        let outcome = self.hand_over(unit)?;
+        let outcome = self.enqueue(unit)?;
         outcome
             .await
-            .unwrap_or_else(|_| Err(Error::Unavailable("the writer ended".to_owned())))
+            .unwrap_or_else(|_| Err(Error::Unavailable("the writer exited".to_owned())))
     }
 
-    fn hand_over(&self, unit: Unit) -> Result<oneshot::Receiver<Outcome>, Error> {
+    fn enqueue(&self, unit: Unit) -> Result<oneshot::Receiver<Outcome>, Error> {
         let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
         let sender = sender.as_ref().ok_or_else(closed)?;
-        let share = Share::take(&self.waiting_bytes, unit.bytes(), self.bytes);
-        let share = share.ok_or_else(full)?;
+        let share = Share::reserve(&self.used_bytes, unit.bytes(), self.limit_bytes);
+        let share = share.ok_or_else(queue_full)?;
         let (caller, outcome) = oneshot::channel();
         let reply = Reply {
             caller,
@@ -115,12 +115,12 @@ impl Queue {
         };
         match sender.try_send(Pending { unit, reply }) {
             Ok(()) => Ok(outcome),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(full()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(queue_full()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
         }
     }
 
-    /// Accepts nothing more and waits until the writer has finished what it has.
+    /// Stops accepting units and waits until the writer has processed all queued ones.
     pub(crate) async fn close(&self) {
         let sender = self
             .sender
@@ -128,38 +128,38 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         drop(sender);
-        // An error is what says that the writer dropped its end.
+        // `changed` returns an error when the writer drops its sender.
         let _ = self.writer.clone().changed().await;
     }
 }
 
-impl Intake {
-    /// Everything that is queued and still waited for, as soon as there is something. `None` when
-    /// the queue was closed and is empty.
+impl QueueReceiver {
+    /// Waits for queued units and returns up to `batch_units` of them, without abandoned ones.
+    /// Returns `None` when the queue is closed and empty.
     pub(crate) async fn next(&mut self) -> Option<Vec<Pending>> {
         let mut batch = Vec::new();
         let taken = self.receiver.recv_many(&mut batch, self.batch_units).await;
-        (taken > 0).then(|| waited_for(batch))
+        (taken > 0).then(|| drop_abandoned(batch))
     }
 
-    /// The same for a writer that is a thread.
+    /// Like [`Self::next`], for a writer thread.
     pub(crate) fn blocking_next(&mut self) -> Option<Vec<Pending>> {
         let mut batch = Vec::new();
         let taken = self
             .receiver
             .blocking_recv_many(&mut batch, self.batch_units);
-        (taken > 0).then(|| waited_for(batch))
+        (taken > 0).then(|| drop_abandoned(batch))
     }
 }
 
-/// Without the units whose callers have gone: after a database has hung, they would be what it does
-/// first.
-fn waited_for(mut batch: Vec<Pending>) -> Vec<Pending> {
+/// Drops the units whose callers stopped waiting. Otherwise a database that recovers from a hang
+/// would process them first.
+fn drop_abandoned(mut batch: Vec<Pending>) -> Vec<Pending> {
     batch.retain(|pending| !pending.reply.caller.is_closed());
     batch
 }
 
-/// The answer of a database that was closed.
+/// The error for a closed database.
 pub(crate) fn closed() -> Error {
-    Error::Unavailable("it was closed".to_owned())
+    Error::Unavailable("already closed".to_owned())
 }

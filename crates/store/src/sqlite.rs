@@ -1,7 +1,7 @@
-//! SQLite: one writer thread, a few threads that read, one thread that checkpoints.
+//! SQLite: one writer thread, several reader threads and one checkpoint thread.
 //!
-//! No thread of the runtime touches the disk, because a disk may hang: what serves requests would
-//! hang with it, and no deadline would be kept.
+//! No thread of the async runtime does disk I/O: if a disk hangs, it would block the threads that
+//! serve requests and enforce deadlines.
 
 mod checkpoint;
 mod connection;
@@ -25,10 +25,10 @@ use explain::explain;
 use readers::Readers;
 use writer::Writer;
 
-/// How long a migration waits for another process that migrates.
-const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a migration waits for the migration of another process.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One file and the threads that work on it.
+/// A database file and its threads.
 pub(crate) struct Sqlite {
     path: PathBuf,
     queue: Queue,
@@ -42,8 +42,8 @@ impl Sqlite {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Error> {
         blocking(move || {
-            let (queue, intake) = queue::bounded(&options);
-            let writer = Writer::open(&path, intake, observer)?;
+            let (queue, queue_receiver) = queue::bounded(&options);
+            let writer = Writer::open(&path, queue_receiver, observer)?;
             let readers = Readers::open(&path, options.sqlite_readers, options.queue_units)?;
             thread::Builder::new()
                 .name("store-writer".to_owned())
@@ -103,7 +103,7 @@ impl Sqlite {
         blocking(move || {
             let connection = connection::open_writer(&path)?;
             connection
-                .busy_timeout(MIGRATION_PATIENCE)
+                .busy_timeout(MIGRATION_TIMEOUT)
                 .map_err(|error| explain(&connection, error))?;
             while migrate_one(&connection, &all)? {}
             Ok(())
@@ -112,14 +112,14 @@ impl Sqlite {
     }
 
     pub(crate) async fn close(&self) {
-        // Readers first: the last connection to close removes the log, and only a
-        // connection that may write can do that.
+        // Close readers first: the last connection to close removes the write-ahead log, which
+        // needs write access.
         self.readers.close().await;
         self.queue.close().await;
     }
 }
 
-/// Applies the next missing migration. `false` when there is none.
+/// Applies the next missing migration. Returns `false` when there is none.
 fn migrate_one(connection: &Connection, all: &[Migration]) -> Result<bool, Error> {
     let run = |sql: &str| {
         connection
@@ -139,14 +139,14 @@ fn migrate_one(connection: &Connection, all: &[Migration]) -> Result<bool, Error
     })();
     match applied {
         Ok(_) => run("COMMIT")?,
-        // Some failures have ended the transaction already.
+        // Some errors end the transaction by themselves.
         Err(_) if connection.is_autocommit() => {}
         Err(_) => run("ROLLBACK")?,
     }
     applied
 }
 
-/// Runs what waits for the disk away from the threads that serve requests.
+/// Runs blocking disk I/O off the threads that serve requests.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

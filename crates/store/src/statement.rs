@@ -1,4 +1,4 @@
-//! A named SQL text and its spelling on each engine.
+//! SQL statements with a name and a text for each database.
 
 use std::sync::OnceLock;
 
@@ -6,12 +6,14 @@ use crate::lower;
 
 /// One SQL statement, declared once as a `static`.
 ///
-/// Written in PostgreSQL's spelling with parameters `$1`…`$n`. On SQLite a parameter is
-/// bound by its number, the types in a `CAST` are lowered as in a [`crate::Migration`],
-/// and `{lane}` becomes `0`. On PostgreSQL `{lane}` becomes `(pg_backend_pid() % 64)`.
+/// The text is in PostgreSQL syntax with parameters `$1`…`$n`. On SQLite, parameters are bound by
+/// number, and the types in a `CAST` are translated as in a [`crate::Migration`].
 ///
-/// The portable subset: no engine-side clock, `CAST(x AS BIGINT)` instead of `x::bigint`,
-/// sums cast to `BIGINT` (PostgreSQL answers `NUMERIC`), explicit `NULLS FIRST`/`LAST`.
+/// `{lane}` is the shard of a sharded counter: `0` on SQLite, `(pg_backend_pid() % 64)` on
+/// PostgreSQL.
+///
+/// Statements must be portable: no database clock, `CAST(x AS BIGINT)` instead of `x::bigint`, sums
+/// cast to `BIGINT` (PostgreSQL returns `NUMERIC`), explicit `NULLS FIRST`/`LAST`.
 #[derive(Debug)]
 pub struct Statement {
     name: &'static str,
@@ -21,7 +23,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// A statement with a name for metrics (`"participants.upsert"`) and its text.
+    /// Creates a statement with a name for metrics (`"participants.upsert"`) and its text.
     pub const fn new(name: &'static str, sql: &'static str) -> Self {
         Self {
             name,
@@ -31,12 +33,12 @@ impl Statement {
         }
     }
 
-    /// The name for metrics and logs.
+    /// Returns the name for metrics and logs.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The text as it was written.
+    /// Returns the text in PostgreSQL syntax.
     pub fn sql(&self) -> &'static str {
         self.sql
     }

@@ -1,4 +1,4 @@
-//! A unit of work: statements that commit together or not at all.
+//! Units of work.
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +12,8 @@ use crate::{Error, Row, Statement, Value};
 
 /// Statements with their parameters that commit together or not at all.
 ///
-/// Steps run in the order they were added. [`crate::Db::commit`] answers with the rows
-/// of each step; a step without `RETURNING` answers none.
+/// Steps run in the order they were added. [`crate::Db::commit`] returns the rows of each step; a
+/// step without `RETURNING` returns none.
 #[derive(Default)]
 pub struct Unit {
     pub(crate) steps: Vec<Step>,
@@ -22,28 +22,28 @@ pub struct Unit {
     pub(crate) last: Option<Finish>,
 }
 
-/// An amount that is added up over a batch.
+/// A counter update that is summed over a batch.
 pub(crate) struct Sum {
     statement: &'static Statement,
     key: Vec<Value>,
-    // Only ever called; the lock is what makes a unit `Sync`.
+    // The mutex makes a unit `Sync`.
     amount: Mutex<Box<Amount>>,
 }
 
 type Amount = dyn Fn(&[Vec<Row>]) -> i64 + Send;
 
-/// What a batch adds up to: one statement for each key, however many units had it. In the
-/// order of the keys, so that writers of all nodes take their locks in one order.
+/// The counter updates of a batch: one statement per key, regardless of how many units update it.
+/// Ordered by key, so that the writers of all nodes acquire row locks in the same order.
 #[derive(Default)]
 pub(crate) struct Sums(BTreeMap<(Vec<Value>, usize), (&'static Statement, i64)>);
 
 impl Sums {
-    /// Adds what a unit that succeeded has to add.
+    /// Adds the amounts of a unit that succeeded.
     pub(crate) fn add(&mut self, unit: &Unit, rows: &[Vec<Row>]) -> Result<(), Error> {
         for sum in &unit.sums {
             let amount = sum.amount.lock().unwrap_or_else(PoisonError::into_inner);
             let amount = catch_unwind(AssertUnwindSafe(|| amount(rows)))
-                .map_err(|_| Error::Broken("computing an amount panicked".to_owned()))?;
+                .map_err(|_| Error::Broken("the closure of a sum panicked".to_owned()))?;
             if amount != 0 {
                 let address = ptr::from_ref(sum.statement).addr();
                 let entry = self.0.entry((sum.key.clone(), address));
@@ -53,7 +53,7 @@ impl Sums {
         Ok(())
     }
 
-    /// The statements, with the sum as their last parameter.
+    /// The statements to run, with the sum as their last parameter.
     pub(crate) fn steps(self) -> Vec<Step> {
         let step =
             |((mut values, _), (statement, sum)): ((Vec<Value>, usize), (&'static _, i64))| {
@@ -76,21 +76,21 @@ pub(crate) struct Step {
     pub(crate) exactly_one: bool,
 }
 
-/// Computes the finishing step from the rows of the earlier ones.
+/// Computes the finishing step from the rows of the earlier steps.
 ///
-/// It is only ever taken whole; the lock is what makes a unit `Sync`.
+/// The mutex makes a unit `Sync`.
 pub(crate) struct Finish(Mutex<Box<Compute>>);
 
 type Compute = dyn FnOnce(&[Vec<Row>]) -> (&'static Statement, Vec<Value>) + Send;
 
 impl Finish {
-    /// The finishing step. A panic in the caller's closure is the caller's failure and
-    /// must not end the writer.
+    /// Computes the finishing step. Catches a panic of the caller's closure, which must not end the
+    /// writer.
     pub(crate) fn step(self, rows: &[Vec<Row>]) -> Result<Step, Error> {
         let last = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let computed = catch_unwind(AssertUnwindSafe(|| last(rows)));
-        let (statement, values) =
-            computed.map_err(|_| Error::Broken("computing the last step panicked".to_owned()))?;
+        let (statement, values) = computed
+            .map_err(|_| Error::Broken("the closure of a finishing step panicked".to_owned()))?;
         Ok(Step {
             statement,
             values,
@@ -100,35 +100,34 @@ impl Finish {
 }
 
 impl Unit {
-    /// Adds a step that may touch any number of rows.
+    /// Adds a step that may affect any number of rows.
     #[must_use]
     pub fn then(self, statement: &'static Statement, values: Vec<Value>) -> Self {
         self.step(statement, values, false)
     }
 
-    /// Adds a step that must touch exactly one row, else [`crate::Error::WrongCount`]
-    /// undoes the whole unit. Counted are the rows returned, or for a statement that
-    /// returns none the rows affected.
+    /// Adds a step that must affect exactly one row; otherwise the whole unit is rolled back with
+    /// [`crate::Error::WrongCount`]. Counts the returned rows, or for a statement that returns
+    /// none, the changed rows.
     #[must_use]
     pub fn exactly_one(self, statement: &'static Statement, values: Vec<Value>) -> Self {
         self.step(statement, values, true)
     }
 
-    /// Says which records the unit is about. On PostgreSQL, units with the same key run
-    /// on the same writer in the order they were committed, and a batch runs its units
-    /// in the order of the keys, so that writers rarely wait for each other. Without a key, any writer takes it. SQLite has one writer
-    /// and needs no key.
+    /// Sets the key of the records that the unit affects. On PostgreSQL, units with the same key
+    /// run on the same writer in the order they were committed, and a batch runs its units in key
+    /// order, so that writers rarely wait for each other. Units without a key may run on any
+    /// writer. SQLite has one writer and needs no key.
     #[must_use]
     pub fn keyed(mut self, key: u64) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Adds an amount to a running count. Over all units of a batch that have the same
-    /// statement and key the amounts are added up, and the statement runs once in the same
-    /// transaction, with the key and then the sum as its parameters. `amount` must be pure;
-    /// it sees the rows of the unit's steps. Such counts would otherwise be written again
-    /// for every unit of a batch.
+    /// Adds an amount to a counter. The amounts of all units of a batch with the same statement and
+    /// key are summed, and the statement runs once in the same transaction, with the key followed
+    /// by the sum as its parameters. This avoids one write per unit to the same counter. `amount`
+    /// must be pure; it receives the rows of the unit's steps.
     #[must_use]
     pub fn sum(
         mut self,
@@ -144,10 +143,9 @@ impl Unit {
         self
     }
 
-    /// Adds a last step, which must touch exactly one row, computed inside the same
-    /// transaction from the rows of the earlier steps. `last` must be pure: it runs on
-    /// the writer, and what it computes may be undone. On PostgreSQL such a unit has a
-    /// transaction, and so a flush, of its own.
+    /// Adds a last step, computed inside the transaction from the rows of the earlier steps, that
+    /// must affect exactly one row. `last` must be pure: it runs on the writer, and its step may be
+    /// rolled back. On PostgreSQL such a unit runs in a separate transaction, with its own flush.
     #[must_use]
     pub fn finish(
         mut self,
@@ -157,12 +155,12 @@ impl Unit {
         self
     }
 
-    /// Whether the unit can only be committed after its answers were looked at.
-    pub(crate) fn expects(&self) -> bool {
+    /// Whether the results of the steps decide if the unit may commit.
+    pub(crate) fn is_conditional(&self) -> bool {
         self.last.is_some() || self.steps.iter().any(|step| step.exactly_one)
     }
 
-    /// About how much memory its values take.
+    /// Approximate memory size of the values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let values = |step: &Step| step.values.iter().map(Value::bytes).sum::<usize>();
         self.steps.iter().map(values).sum()
@@ -185,7 +183,7 @@ impl Unit {
 
 impl fmt::Debug for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Parameters are people's records and have no place in a log.
+        // Parameters are personal data and must not be logged.
         f.debug_list()
             .entries(self.steps.iter().map(|step| step.statement.name()))
             .finish()

@@ -1,4 +1,4 @@
-//! Parameters that go into a statement and rows that come out.
+//! Statement parameters and result rows.
 
 use uuid::Uuid;
 
@@ -22,14 +22,14 @@ pub enum Value {
 }
 
 impl Value {
-    /// About how much memory it takes.
+    /// Approximate memory size, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let beyond = match self {
+        let heap = match self {
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
             Self::Null | Self::Bool(_) | Self::Int(_) | Self::Uuid(_) => 0,
         };
-        size_of::<Self>() + beyond
+        size_of::<Self>() + heap
     }
 }
 
@@ -93,7 +93,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// The parameters of a statement: `values![id, "name", None::<i64>]` is a `Vec<Value>`.
+/// Builds the parameters of a statement: `values![id, "name", None::<i64>]` is a `Vec<Value>`.
 #[macro_export]
 macro_rules! values {
     ($($value:expr),* $(,)?) => {
@@ -101,13 +101,13 @@ macro_rules! values {
     };
 }
 
-/// One row: its columns by position.
+/// A row, with columns by position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row(pub(crate) Vec<Value>);
 
 impl Row {
-    /// Moves column `index` (from 0) out of the row; it is `NULL` afterwards.
-    /// [`Error::Broken`] when there is no such column or it holds another type.
+    /// Moves column `index` (from 0) out of the row, leaving `NULL`. Returns [`Error::Broken`] if
+    /// there is no such column or it has another type.
     pub fn take<T: FromValue>(&mut self, index: usize) -> Result<T, Error> {
         let column = self
             .0
@@ -115,21 +115,21 @@ impl Row {
             .ok_or_else(|| Error::Broken(format!("the row has no column {index}")))?;
         T::from_value(std::mem::replace(column, Value::Null)).ok_or_else(|| {
             let wanted = std::any::type_name::<T>();
-            Error::Broken(format!("column {index} does not hold a {wanted}"))
+            Error::Broken(format!("column {index} is not a {wanted}"))
         })
     }
 
-    /// A copy of column `index` (from 0); `None` when there is no such column or it holds
+    /// Returns a copy of column `index` (from 0), or `None` if there is no such column or it has
     /// another type.
     pub fn get<T: FromValue>(&self, index: usize) -> Option<T> {
         self.0.get(index).cloned().and_then(T::from_value)
     }
 }
 
-/// A Rust type that a column can be read as.
+/// A Rust type that a column converts to.
 pub trait FromValue: Sized {
-    /// The value as this type, `None` when it is another type or `NULL`. Accepts what
-    /// SQLite stores in its place: an integer for a `bool`, 16 bytes for a `Uuid`.
+    /// Converts the value, or returns `None` when it is `NULL` or has another type. Accepts the
+    /// SQLite representations: an integer for a `bool`, 16 bytes for a `Uuid`.
     fn from_value(value: Value) -> Option<Self>;
 }
 
@@ -190,9 +190,9 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
-/// A record that can be read from a row.
+/// A record that is decoded from a row.
 pub trait FromRow: Sized {
-    /// Takes the columns by position; [`Error::Broken`] when they do not fit.
+    /// Decodes the columns by position. Returns [`Error::Broken`] if they do not match.
     fn from_row(row: Row) -> Result<Self, Error>;
 }
 

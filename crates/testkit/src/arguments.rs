@@ -1,4 +1,4 @@
-//! The command lines of the load generators.
+//! Command line parsing of the load generators.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::{env, fs, vec};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::server::{Builder, Parlor};
+use crate::server::{Builder, ServerProcess};
 
-/// The words after the name of a program, read one by one.
+/// The command line arguments of a program, read one by one.
 #[derive(Debug)]
 pub struct Arguments {
     words: vec::IntoIter<String>,
@@ -16,7 +16,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// These words.
+    /// Creates the reader of these arguments.
     pub fn new(words: impl IntoIterator<Item = String>) -> Self {
         Self {
             words: words.into_iter().collect::<Vec<_>>().into_iter(),
@@ -24,15 +24,15 @@ impl Arguments {
         }
     }
 
-    /// The next word: a mode or the name of an option.
+    /// Returns the next argument: a mode or the name of an option.
     pub fn word(&mut self) -> Option<String> {
         self.words.next().inspect(|word| self.last.clone_from(word))
     }
 
-    /// The value of the option that was read last.
+    /// Reads the value of the option that was read last.
     ///
     /// # Errors
-    /// When there is none, or it is no such value.
+    /// When the value is missing or cannot be parsed.
     pub fn value<T>(&mut self) -> Result<T>
     where
         T: FromStr,
@@ -40,30 +40,35 @@ impl Arguments {
     {
         let name = &self.last;
         let word = self.words.next();
-        let word = word.with_context(|| format!("{name} needs a value"))?;
+        let word = word.with_context(|| format!("{name} requires a value"))?;
         let read = word.parse::<T>().map_err(Into::into);
         read.with_context(|| format!("{name} {word}"))
     }
 }
 
-/// What every load generator is asked for.
+/// The options that all load generators have.
 #[derive(Clone, Debug, Default)]
-pub struct Task {
-    /// What is to be done, in this order.
+pub struct CommonOptions {
+    /// The modes to run, in this order.
     pub modes: Vec<String>,
     binary: Option<PathBuf>,
     arguments: Vec<String>,
-    /// A smoke run.
+    /// Whether to do only a short smoke run.
     pub is_quick: bool,
 }
 
-impl Task {
-    /// Takes a word if it is one of these modes or an option that all have: `--server-binary`,
-    /// `--server-argument` and `--quick`. Whether it was.
+impl CommonOptions {
+    /// Parses an argument if it is one of these modes or a common option: `--server-binary`,
+    /// `--server-argument` or `--quick`. Returns whether it was.
     ///
     /// # Errors
-    /// When its value is missing.
-    pub fn takes(&mut self, word: &str, modes: &[&str], rest: &mut Arguments) -> Result<bool> {
+    /// When the option's value is missing.
+    pub fn parse_option(
+        &mut self,
+        word: &str,
+        modes: &[&str],
+        rest: &mut Arguments,
+    ) -> Result<bool> {
         match word {
             "--server-binary" => self.binary = Some(rest.value()?),
             "--server-argument" => self.arguments.push(rest.value()?),
@@ -74,17 +79,17 @@ impl Task {
         Ok(true)
     }
 
-    /// How many of something: as many as were asked for, or as many as usual, fewer in a quick run.
-    /// One at least.
-    pub fn number(&self, asked: Option<usize>, usual: usize, quick: usize) -> usize {
-        let usual = if self.is_quick { quick } else { usual };
-        asked.unwrap_or(usual).max(1)
+    /// Returns the requested count, or the default for this kind of run; at least 1.
+    pub fn count(&self, requested: Option<usize>, default: usize, quick: usize) -> usize {
+        let default = if self.is_quick { quick } else { default };
+        requested.unwrap_or(default).max(1)
     }
 
-    /// How to start the server: the one that was named, or the one beside this program.
+    /// Returns a builder of the server: the binary given on the command line, or the one in the
+    /// directory of this program.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the binary does not exist.
     pub fn server(&self) -> Result<Builder> {
         let binary = match &self.binary {
             Some(binary) => binary.clone(),
@@ -92,10 +97,10 @@ impl Task {
         };
         ensure!(
             fs::exists(&binary)?,
-            "{} is not there: build it, or name one by --server-binary",
+            "{} does not exist: build it, or pass --server-binary",
             binary.display()
         );
-        let mut builder = Parlor::builder(binary);
+        let mut builder = ServerProcess::builder(binary);
         for argument in &self.arguments {
             builder = builder.argument(argument);
         }
@@ -107,38 +112,39 @@ impl Task {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<(Task, Option<u32>)> {
+    fn read(words: &[&str]) -> Result<(CommonOptions, Option<u32>)> {
         let mut arguments = Arguments::new(words.iter().map(|word| (*word).to_owned()));
-        let (mut task, mut own) = (Task::default(), None);
+        let (mut common, mut own) = (CommonOptions::default(), None);
         while let Some(word) = arguments.word() {
-            if task.takes(&word, &["walk", "run"], &mut arguments)? {
+            if common.parse_option(&word, &["walk", "run"], &mut arguments)? {
                 continue;
             }
-            ensure!(word == "--own", "no {word}");
+            ensure!(word == "--own", "unknown argument {word}");
             own = Some(arguments.value()?);
         }
-        Ok((task, own))
+        Ok((common, own))
     }
 
     #[test]
-    fn modes_and_options_stand_in_any_order() {
-        let (task, own) = read(&["run", "--own", "7", "--quick", "walk"]).expect("all is known");
-        assert_eq!(task.modes, ["run", "walk"]);
+    fn modes_and_options_may_be_in_any_order() {
+        let (common, own) =
+            read(&["run", "--own", "7", "--quick", "walk"]).expect("valid arguments");
+        assert_eq!(common.modes, ["run", "walk"]);
         assert_eq!(own, Some(7));
-        assert_eq!(task.number(None, 100, 5), 5);
-        assert_eq!(task.number(Some(0), 100, 5), 1);
+        assert_eq!(common.count(None, 100, 5), 5);
+        assert_eq!(common.count(Some(0), 100, 5), 1);
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
-        for (words, said) in [
-            (&["--own"][..], "--own needs a value"),
+    fn errors_name_the_missing_or_invalid_argument() {
+        for (words, message) in [
+            (&["--own"][..], "--own requires a value"),
             (&["--own", "x"], "--own x"),
-            (&["--server-binary"], "--server-binary needs a value"),
-            (&["crawl"], "no crawl"),
+            (&["--server-binary"], "--server-binary requires a value"),
+            (&["crawl"], "unknown argument crawl"),
         ] {
-            let error = read(words).expect_err("it is wrong");
-            assert_eq!(error.to_string(), said);
+            let error = read(words).expect_err("invalid arguments");
+            assert_eq!(error.to_string(), message);
         }
     }
 }

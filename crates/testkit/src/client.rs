@@ -1,11 +1,11 @@
-//! A JSON client that hides nothing: status, headers and body come back as they were sent.
+//! A JSON client of the REST API that returns the status, headers and body of every response.
 
 use anyhow::{Context, Result, ensure};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-/// Calls one server, with the same headers on every call. Cheap to clone.
+/// A client of one server that sends the same headers with every request. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -13,30 +13,30 @@ pub struct Client {
     headers: HeaderMap,
 }
 
-/// What the server answered.
+/// A response of the server.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
+pub struct HttpResponse {
+    /// HTTP status.
     pub status: StatusCode,
-    /// The HTTP headers.
+    /// HTTP headers.
     pub headers: HeaderMap,
-    /// The JSON body; `Null` when empty, a string when it is not JSON.
+    /// JSON body; `Null` when it is empty, a string when it is not JSON.
     pub body: Value,
 }
 
-/// A client that speaks HTTP and trusts no certificate.
+/// Creates an HTTP client that trusts no certificate.
 ///
-/// [`reqwest::Client::new`] reads all certificates that the machine trusts, which takes a debug build
-/// longer than most tests.
+/// [`reqwest::Client::new`] loads all certificates that the machine trusts, which takes longer than
+/// most tests in a debug build.
 pub fn plain_http() -> reqwest::Client {
     reqwest::Client::builder()
         .tls_certs_only([])
         .build()
-        .expect("nothing is configured that could be wrong")
+        .expect("the configuration is valid")
 }
 
 impl Client {
-    /// A client of `origin`, for example `http://127.0.0.1:8787`, without credentials.
+    /// Creates a client of `origin`, for example `http://127.0.0.1:8787`, without credentials.
     pub fn new(origin: impl Into<String>) -> Self {
         Self {
             http: plain_http(),
@@ -45,53 +45,58 @@ impl Client {
         }
     }
 
-    /// The same client with an API token in `Authorization`.
+    /// Adds an API token in `Authorization`.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
         self.with_header("authorization", &format!("Bearer {token}"))
     }
 
-    /// The same client with one more header, or another value of it.
+    /// Adds or replaces a header.
     ///
     /// # Panics
-    /// When the name or the value cannot stand in a header.
+    /// When the name or the value is not valid in a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
-        let value = HeaderValue::from_str(value).expect("a test writes valid header values");
+        let value = HeaderValue::from_str(value).expect("a valid header value");
         self.headers.insert(HeaderName::from_static(name), value);
         self
     }
 
-    /// `GET path`, where `path` starts with a slash and may have a query.
-    pub async fn get(&self, path: &str) -> Result<Answer> {
+    /// Sends `GET path`, where `path` starts with a slash and may have a query.
+    pub async fn get(&self, path: &str) -> Result<HttpResponse> {
         self.send(Method::GET, path, None).await
     }
 
-    /// `POST path` with a JSON body.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    /// Sends `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<HttpResponse> {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// `PATCH path` with a JSON body.
-    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+    /// Sends `PATCH path` with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<HttpResponse> {
         self.send(Method::PATCH, path, Some(body)).await
     }
 
-    /// `PUT path` with a JSON body.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+    /// Sends `PUT path` with a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<HttpResponse> {
         self.send(Method::PUT, path, Some(body)).await
     }
 
-    /// `DELETE path`.
-    pub async fn delete(&self, path: &str) -> Result<Answer> {
+    /// Sends `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Result<HttpResponse> {
         self.send(Method::DELETE, path, None).await
     }
 
-    /// Any method, with or without a JSON body.
+    /// Sends a request with any method, with or without a JSON body.
     ///
     /// # Errors
-    /// When no whole answer came back. Every status is an answer.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+    /// When no complete response is received. An error status is not an error here.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpResponse> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.origin))
@@ -107,7 +112,7 @@ impl Client {
         } else {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         };
-        Ok(Answer {
+        Ok(HttpResponse {
             status,
             headers,
             body,
@@ -115,11 +120,11 @@ impl Client {
     }
 }
 
-impl Answer {
-    /// The `data` of an answer that must have this status.
+impl HttpResponse {
+    /// Returns the `data` of a response that must have this status.
     ///
     /// # Errors
-    /// With the whole body, when the status is another one or `data` is missing.
+    /// When the status is different or `data` is missing. The message includes the body.
     pub fn expect(mut self, status: u16) -> Result<Value> {
         ensure!(
             self.status.as_u16() == status,

@@ -1,13 +1,15 @@
-//! What tests run against: a private PostgreSQL server and the real Parlor binary.
+//! Test support: a private PostgreSQL server, the real Parlor binary, and clients of it.
 //!
-//! Everything started here ends with the process that started it, also when that process is
-//! killed. Nothing here is mocked.
+//! Every child process ends with the process that started it, even when that process is killed.
+//! Nothing is mocked.
 
 #[cfg(feature = "clients")]
 pub mod arguments;
+mod cleanup_guard;
 #[cfg(feature = "clients")]
 pub mod client;
-mod lifeline;
+#[cfg(feature = "clients")]
+pub mod load_target;
 #[cfg(feature = "clients")]
 pub mod media;
 pub mod postgres;
@@ -18,16 +20,14 @@ pub mod proxy;
 pub mod server;
 #[cfg(feature = "clients")]
 pub mod signal;
-#[cfg(feature = "clients")]
-pub mod stage;
 
 #[cfg(feature = "clients")]
-pub use client::{Answer, Client, plain_http};
+pub use client::{Client, HttpResponse, plain_http};
+#[cfg(feature = "clients")]
+pub use load_target::LoadTarget;
 pub use postgres::Postgres;
 #[cfg(feature = "clients")]
 pub use process::Process;
 pub use proxy::Proxy;
 #[cfg(feature = "clients")]
-pub use server::Parlor;
-#[cfg(feature = "clients")]
-pub use stage::Stage;
+pub use server::ServerProcess;

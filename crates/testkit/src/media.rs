@@ -1,39 +1,40 @@
-//! Clients' media without browsers: many publishers and subscribers on one thread.
+//! Media clients without browsers: many publishers and subscribers on one thread.
 //!
-//! Light on purpose, since it shares the machine with the server that it measures. It speaks just
-//! enough of what a browser speaks: ICE with one fixed pair, DTLS, SRTP, receiver reports and
-//! transport-wide feedback. Nothing is decoded, retransmitted or adapted.
+//! The code is deliberately lightweight, because it shares the machine with the server that it
+//! measures. It implements only the protocols that a server requires: ICE with one fixed pair,
+//! DTLS, SRTP, receiver reports and transport-wide feedback. It does not decode, retransmit or
+//! adapt.
 //!
-//! | where | what |
+//! | item | purpose |
 //! |---|---|
-//! | [`sdp`] | Offers and answers, as small as servers take them. |
+//! | [`sdp`] | Minimal offers and answers. |
 //! | [`Transport`] | One connection: ICE, DTLS and the keys. |
-//! | [`Stream`] | What one source sends, and when. |
-//! | [`floor`] | The same packets through a loop of 30 lines. |
+//! | [`Stream`] | The packets of one source, and when to send them. |
+//! | [`floor`] | The minimum cost of forwarding the same packets. |
 //! | [`memory`] | Clients of an engine without sockets. |
-//! | [`probe`] | Whether a server still has a connection whose client is gone. |
-//! | [`Guest`] | A client of Parlor: its signalling and its connections. |
-//! | [`Wires`] | What the clients of one process share. |
-//! | [`Rig`] | The thread that owns all sockets, sends in time and counts what arrives. |
+//! | [`probe`] | Detects transports that a server keeps after their client is gone. |
+//! | [`MediaClient`] | A client of Parlor: its signalling and its connections. |
+//! | [`SharedMedia`] | What the clients of one process share. |
+//! | [`MediaThread`] | The thread that owns all sockets, sends packets on time and counts received ones. |
 
 mod batch;
+mod connection;
 pub mod floor;
-mod guest;
 mod ice;
+mod media_client;
+mod media_thread;
 pub mod memory;
 pub mod probe;
 mod reception;
-mod rig;
 pub mod sdp;
-mod seat;
+mod shared;
 mod stream;
 mod transport;
-mod wires;
 
-pub use guest::{Guest, Phases, Plan, Track};
+pub use media_client::{MediaClient, Phases, Plan, Track};
+pub use media_thread::{MediaThread, ReadMode, Totals, TransportId};
 pub use probe::Probe;
-pub use reception::Arrived;
-pub use rig::{Pace, Rig, Totals, TransportId};
+pub use reception::ReceiveTotals;
+pub use shared::{ConnectionHandle, Published, SharedMedia};
 pub use stream::{Extensions, Source, Stream, now_ns, stamp_of};
-pub use transport::{Identity, Remote, Says, Transport};
-pub use wires::{Published, Seated, Wires};
+pub use transport::{Identity, LocalDescription, Remote, Transport};

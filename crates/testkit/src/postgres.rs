@@ -1,5 +1,5 @@
-//! A private PostgreSQL server in a temporary directory: one that keeps what it has committed, as in
-//! production, or one that is faster and need not.
+//! A private PostgreSQL server in a temporary directory: a durable one, as in production, or a
+//! faster one that is not.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::lifeline::Lifeline;
+use crate::cleanup_guard::CleanupGuard;
 
 const SETTINGS: [&str; 4] = [
     "listen_addresses=127.0.0.1",
@@ -21,39 +21,39 @@ const SETTINGS: [&str; 4] = [
     "max_connections=200",
 ];
 
-/// As in production, so that what a test proves about a commit is true there too.
+/// The durability settings of production, for tests of what a commit guarantees.
 const DURABLE: [&str; 3] = ["fsync=on", "synchronous_commit=on", "full_page_writes=on"];
 
-/// Nothing waits for the disk. What is committed is visible to every connection all the same, and
-/// is kept when a client is killed; only a crash of the machine or of PostgreSQL would lose it.
+/// Settings without durability: commits do not wait for the disk. They are still visible to every
+/// connection and survive the death of a client; only a crash of the machine or of PostgreSQL would
+/// lose them.
 const VOLATILE: [&str; 3] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
 ];
 
-/// A free port can be taken by somebody else before the server binds it.
+/// Number of attempts to bind a free port. Another process may take it before the server binds it.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// The superuser of the private server, and the system user that replaces root.
+/// The superuser of the server, and the system user that it runs as when the tests run as root.
 const USER: &str = "postgres";
 
-/// A running server. It stops, and its directory goes, on [`Drop`] or when the process ends.
+/// A running server. On [`Drop`], or when this process ends, it stops and its directory is removed.
 #[derive(Debug)]
 pub struct Postgres {
     programs: Programs,
     port: u16,
     next_database: AtomicU32,
-    _lifeline: Lifeline,
+    _cleanup: CleanupGuard,
 }
 
 impl Postgres {
-    /// Starts a server on a free port of 127.0.0.1; every local user may connect. It is as durable
-    /// as one in production.
+    /// Starts a durable server on a free port of 127.0.0.1, to which every local user may connect.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed (the text says what to install) or does not start (the
-    /// text has the end of its log).
+    /// When PostgreSQL is not installed (the message says what to install) or does not start (the
+    /// message includes its log).
     pub async fn start() -> Result<Self> {
         Self::start_with(&DURABLE).await
     }
@@ -64,15 +64,16 @@ impl Postgres {
             .prefix("parlor-postgres-")
             .tempdir()?
             .keep();
-        // Armed before anything runs in the directory, so that every failure below cleans up.
+        // Started before anything else runs in the directory, so that every failure below cleans
+        // up.
         let stop = programs.command("pg_ctl", &home);
-        let lifeline = Lifeline::arm(
+        let cleanup = CleanupGuard::arm(
             r#"home=$1; shift; "$@" stop -m immediate -D "$home/cluster"; rm -rf "$home""#,
             [home.as_os_str(), stop.as_std().get_program()]
                 .into_iter()
                 .chain(stop.as_std().get_args()),
         )?;
-        programs.hand_over(&home).await?;
+        programs.change_owner(&home).await?;
         let cluster = home.join("cluster");
         run(programs
             .command("initdb", &home)
@@ -85,27 +86,27 @@ impl Postgres {
             programs,
             port,
             next_database: AtomicU32::new(1),
-            _lifeline: lifeline,
+            _cleanup: cleanup,
         })
     }
 
-    /// The server that the tests of this process share. The first call starts it.
+    /// Returns the server that the tests of this process share. The first call starts it.
     ///
-    /// It does not wait for the disk (`fsync=off`). Whoever tests or measures durability takes
+    /// It is not durable (`fsync=off`). Tests and measurements of durability use
     /// [`Postgres::shared_durable`] or [`Postgres::start`].
     ///
     /// # Errors
-    /// As [`Postgres::start`]; the next call tries again.
+    /// See [`Postgres::start`]. The next call retries.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_try_init(|| Self::start_with(&VOLATILE)).await
     }
 
-    /// The server that the tests of this process share which are about what a commit promises: of
-    /// crashes, and of the store. The first call starts it.
+    /// Returns the durable server that the crash tests and the store tests of this process share.
+    /// The first call starts it.
     ///
     /// # Errors
-    /// As [`Postgres::start`]; the next call tries again.
+    /// See [`Postgres::start`]. The next call retries.
     pub async fn shared_durable() -> Result<&'static Self> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::start).await
@@ -121,10 +122,10 @@ impl Postgres {
         self.url_of("postgres")
     }
 
-    /// Makes a fresh, empty database and answers its URL.
+    /// Creates an empty database and returns its URL.
     ///
     /// # Errors
-    /// When the server refuses, for example because it was stopped.
+    /// When the statement fails, for example because the server was stopped.
     pub async fn database(&self) -> Result<String> {
         let number = self.next_database.fetch_add(1, Ordering::Relaxed);
         let name = format!("parlor_{number}");
@@ -132,18 +133,18 @@ impl Postgres {
         Ok(self.url_of(&name))
     }
 
-    /// Runs one SQL text in the maintenance database, as the superuser.
+    /// Executes SQL in the maintenance database, as the superuser.
     ///
     /// # Errors
-    /// With the server's own text.
+    /// With the server's error message.
     pub async fn execute(&self, sql: &str) -> Result<()> {
         self.execute_in(&self.url(), sql).await
     }
 
-    /// Runs one SQL text in a database of the server, as the superuser.
+    /// Executes SQL in a database of the server, as the superuser.
     ///
     /// # Errors
-    /// With the server's own text.
+    /// With the server's error message.
     pub async fn execute_in(&self, url: &str, sql: &str) -> Result<()> {
         run(Command::new(self.programs.folder.join("psql"))
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
@@ -156,7 +157,7 @@ impl Postgres {
     }
 }
 
-/// Starts the server and answers its port.
+/// Starts the server and returns its port.
 async fn launch(
     programs: &Programs,
     home: &Path,
@@ -197,7 +198,7 @@ fn free_port() -> io::Result<u16> {
         .port())
 }
 
-/// Runs a program to its end; its error output becomes the error.
+/// Runs a program to completion. Its standard error becomes the error message.
 async fn run(command: &mut Command) -> Result<()> {
     let name = command.as_std().get_program().to_owned();
     let output = command
@@ -208,7 +209,7 @@ async fn run(command: &mut Command) -> Result<()> {
         .with_context(|| format!("cannot run {}", name.display()))?;
     ensure!(
         output.status.success(),
-        "{} ended with {}: {}",
+        "{} exited with {}: {}",
         name.display(),
         output.status,
         String::from_utf8_lossy(&output.stderr)
@@ -216,7 +217,7 @@ async fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Where the programs are, and whether they need another user than ours.
+/// The directory of PostgreSQL's programs, and whether they must run as a different user.
 #[derive(Debug)]
 struct Programs {
     folder: PathBuf,
@@ -224,7 +225,7 @@ struct Programs {
 }
 
 impl Programs {
-    /// Looks on `PATH`, then where Debian and Ubuntu put the server, newest version first.
+    /// Searches `PATH`, and then the directories of Debian and Ubuntu, newest version first.
     fn find() -> Result<Self> {
         let on_path = env::var_os("PATH").unwrap_or_default();
         let initdb = env::split_paths(&on_path)
@@ -238,16 +239,16 @@ impl Programs {
                  Ubuntu), `dnf install postgresql-server` (Fedora), `brew install postgresql`."
             )
         };
-        // A link on PATH may stand alone, without pg_ctl and psql beside it.
+        // The directory of a symbolic link may not contain pg_ctl and psql.
         let initdb = initdb.canonicalize()?;
-        let folder = initdb.parent().context("initdb lies in no folder")?;
+        let folder = initdb.parent().context("initdb has no parent directory")?;
         Ok(Self {
             folder: folder.to_owned(),
             is_root: fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0),
         })
     }
 
-    /// A command for one of the programs that refuse to run as root.
+    /// Returns a command for one of the programs that refuse to run as root.
     fn command(&self, program: &str, home: &Path) -> Command {
         let program = self.folder.join(program);
         let mut command = if self.is_root {
@@ -262,19 +263,21 @@ impl Programs {
         } else {
             Command::new(program)
         };
-        // The other user may not be able to enter our own working directory.
+        // The other user may not have access to the current directory.
         command.current_dir(home);
         command
     }
 
-    /// Gives the directory to the user that the server runs as.
-    async fn hand_over(&self, home: &Path) -> Result<()> {
+    /// Changes the owner of the directory to the user that the server runs as.
+    async fn change_owner(&self, home: &Path) -> Result<()> {
         if !self.is_root {
             return Ok(());
         }
         run(Command::new("chown").arg(format!("{USER}:")).arg(home))
             .await
-            .context("root needs the system user `postgres`, which the package makes")
+            .context(
+                "running as root requires the system user `postgres`, which the package creates",
+            )
     }
 }
 

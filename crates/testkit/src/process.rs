@@ -1,31 +1,32 @@
-//! What the kernel knows of a process.
+//! Resource usage of processes, as reported by the kernel.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// A process that is watched, by its id.
+/// A process, by its ID.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
 
-/// Nanoseconds on a CPU of each thread, by its number.
+/// CPU time of each thread, in nanoseconds, by thread ID.
 #[derive(Clone, Debug, Default)]
 pub struct Threads(Vec<(u32, u64)>);
 
 impl Process {
-    /// This process.
-    pub fn own() -> Self {
+    /// Returns this process.
+    pub fn current() -> Self {
         Self(std::process::id())
     }
 
-    /// The CPU time of all its threads so far, user and system, in steps of 10 ms.
+    /// Returns the CPU time of all threads so far, user and system, with a resolution of 10 ms.
     ///
     /// # Errors
-    /// When it is gone, as for all that is asked here.
+    /// When the process has ended.
     pub fn cpu(self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
-        // The second field, the program's name, may hold spaces; it ends with the last bracket.
+        // The second field, the program's name, may contain spaces; it ends with the last
+        // parenthesis.
         let (_, after_name) = stat.rsplit_once(") ").context("/proc/pid/stat")?;
         let ticks = after_name
             .split(' ')
@@ -33,15 +34,15 @@ impl Process {
             .take(2)
             .map(str::parse::<u64>);
         let ticks: u64 = ticks.sum::<Result<u64, _>>()?;
-        // The kernel shows user space 100 ticks a second on every architecture.
+        // The kernel reports 100 ticks per second to user space on every architecture.
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// The CPU time of its busiest thread since the times of an earlier call.
+    /// Returns the CPU time of the busiest thread since an earlier call of [`Process::threads`].
     ///
     /// # Errors
-    /// As [`Process::cpu`].
-    pub fn busiest(self, before: &Threads) -> Result<Duration> {
+    /// See [`Process::cpu`].
+    pub fn busiest_thread(self, before: &Threads) -> Result<Duration> {
         let now = self.threads()?;
         let grown = now.0.iter().map(|(thread, ns)| {
             let earlier = before.0.iter().find(|(earlier, _)| earlier == thread);
@@ -50,15 +51,15 @@ impl Process {
         Ok(Duration::from_nanos(grown.max().unwrap_or_default()))
     }
 
-    /// The CPU time of each thread.
+    /// Returns the CPU time of each thread.
     ///
     /// # Errors
-    /// As [`Process::cpu`].
+    /// See [`Process::cpu`].
     pub fn threads(self) -> Result<Threads> {
         let mut threads = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/task", self.0))? {
             let path = entry?.path();
-            // A thread may end while its folder is read.
+            // A thread may end while the directory is read.
             let Ok(text) = fs::read_to_string(path.join("schedstat")) else {
                 continue;
             };
@@ -71,10 +72,10 @@ impl Process {
         Ok(Threads(threads))
     }
 
-    /// The memory it holds resident, in bytes.
+    /// Returns the resident memory, in bytes.
     ///
     /// # Errors
-    /// As [`Process::cpu`].
+    /// See [`Process::cpu`].
     pub fn resident(self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -83,12 +84,11 @@ impl Process {
         Ok(kibibytes * 1024)
     }
 
-    /// The memory it holds resident once that does not change any more: by less than 1 MiB in a
-    /// second.
+    /// Waits until the resident memory changes by less than 1 MiB within a second, and returns it.
     ///
     /// # Errors
-    /// As [`Process::cpu`], or when it changes for a minute.
-    pub async fn settled(self) -> Result<u64> {
+    /// See [`Process::cpu`]; also when the memory does not settle within a minute.
+    pub async fn settled_memory(self) -> Result<u64> {
         const MEBIBYTE: u64 = 1024 * 1024;
         let (mut last, mut same) = (self.resident()?, 0);
         for _ in 0..1200 {
@@ -103,17 +103,17 @@ impl Process {
                 return Ok(now);
             }
         }
-        anyhow::bail!("{last} bytes, and changing")
+        anyhow::bail!("resident memory does not settle: {last} bytes")
     }
 
-    /// What each of its open descriptors is: a path, or `socket`, `pipe` and the like.
+    /// Returns the kind of each open descriptor: a path, or `socket`, `pipe` and so on.
     ///
     /// # Errors
-    /// As [`Process::cpu`].
+    /// See [`Process::cpu`].
     pub fn descriptors(self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.0))? {
-            // It may be closed while the folder is read.
+            // A descriptor may be closed while the directory is read.
             if let Ok(link) = fs::read_link(entry?.path()) {
                 let link = link.to_string_lossy().into_owned();
                 found.push(link.split(":[").next().unwrap_or_default().to_owned());
@@ -123,11 +123,12 @@ impl Process {
     }
 }
 
-/// Datagrams that found the buffer of their socket full, on this whole machine, since it started.
+/// Returns the number of datagrams that this machine has dropped since it started because a
+/// socket's receive buffer was full.
 ///
 /// # Errors
-/// When the kernel does not say.
-pub fn overflows() -> Result<u64> {
+/// When the kernel does not report the number.
+pub fn receive_buffer_errors() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/snmp")?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, values) = (lines.next(), lines.next());

@@ -1,8 +1,8 @@
-//! A TCP proxy in front of a server, for tests of a network or a host that fails.
+//! A TCP proxy in front of a server, to simulate failures of the network or the host.
 //!
-//! A frozen host still acknowledges what it is sent, because its kernel does. So does this proxy
-//! while it is frozen: it accepts connections and takes bytes, and passes nothing on. What it has
-//! taken is passed on after the thaw, as a host does that was only suspended.
+//! The kernel of a frozen host still acknowledges data. So does a frozen proxy: it accepts
+//! connections and reads bytes, but does not forward them. After the thaw it forwards the bytes, as
+//! a host does that was only suspended.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,46 +15,46 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Bytes that are passed on at once.
+/// Size of the read buffer, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// Which way bytes go.
+/// Direction of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the client to the server.
     Requests,
     /// From the server to the client.
     Replies,
 }
 
-/// What happens to the bytes of both ways.
+/// Whether each direction is held back, and the delay of both.
 #[derive(Clone, Copy, Debug, Default)]
-struct Gate {
+struct FlowControl {
     requests_held: bool,
     replies_held: bool,
     delay: Duration,
 }
 
-impl Gate {
-    fn passes(self, way: Way) -> bool {
-        match way {
-            Way::Requests => !self.requests_held,
-            Way::Replies => !self.replies_held,
+impl FlowControl {
+    fn passes(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Requests => !self.requests_held,
+            Direction::Replies => !self.replies_held,
         }
     }
 }
 
-/// Forwards connections from a port of its own to a server on this machine.
+/// A proxy that forwards connections from its own port to a server on this machine.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    gate: watch::Sender<Gate>,
+    control: watch::Sender<FlowControl>,
     held: watch::Sender<usize>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Proxy {
-    /// A proxy in front of a port of this machine.
+    /// Starts a proxy in front of a port on this machine.
     ///
     /// # Errors
     /// When no port is free.
@@ -62,15 +62,15 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let proxy = Self {
             port: listener.local_addr()?.port(),
-            gate: watch::Sender::default(),
+            control: watch::Sender::default(),
             held: watch::Sender::default(),
             connections: Arc::default(),
         };
-        let (gate, held) = (proxy.gate.clone(), proxy.held.clone());
+        let (control, held) = (proxy.control.clone(), proxy.held.clone());
         let connections = Arc::clone(&proxy.connections);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let connection = forward(client, server, gate.clone(), held.clone());
+                let connection = forward(client, server, control.clone(), held.clone());
                 let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
                 while connections.try_join_next().is_some() {}
                 connections.spawn(connection);
@@ -79,10 +79,11 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// A proxy in front of the server of a `postgres://` URL, and the URL that leads through it.
+    /// Starts a proxy in front of the server of a `postgres://` URL, and returns the URL that goes
+    /// through it.
     ///
     /// # Errors
-    /// When the URL names no port, or no port is free.
+    /// When the URL has no port, or no port is free.
     pub async fn to_postgres(url: &str) -> Result<(Self, String)> {
         let (server, database) = url.rsplit_once('/').context("a URL with a database")?;
         let (scheme, port) = server.rsplit_once(':').context("a URL with a port")?;
@@ -91,36 +92,36 @@ impl Proxy {
         Ok((proxy, url))
     }
 
-    /// The port to connect to.
+    /// The port of the proxy.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Passes nothing on, in either way, until [`Proxy::thaw`].
+    /// Holds back all data in both directions until [`Proxy::thaw`].
     pub fn freeze(&self) {
-        self.set(|gate| (gate.requests_held, gate.replies_held) = (true, true));
+        self.set(|control| (control.requests_held, control.replies_held) = (true, true));
     }
 
-    /// Passes nothing on in one way: with [`Way::Replies`], the server does what it is told, and
-    /// nobody hears of it.
-    pub fn freeze_only(&self, way: Way) {
-        self.set(|gate| match way {
-            Way::Requests => gate.requests_held = true,
-            Way::Replies => gate.replies_held = true,
+    /// Holds back all data in one direction. With [`Direction::Replies`], the server still executes
+    /// requests, but the client receives no replies.
+    pub fn freeze_only(&self, direction: Direction) {
+        self.set(|control| match direction {
+            Direction::Requests => control.requests_held = true,
+            Direction::Replies => control.replies_held = true,
         });
     }
 
-    /// Passes on what was held, and everything from now on, at once.
+    /// Forwards the data held back, and from now on forwards data without delay.
     pub fn thaw(&self) {
-        self.set(|gate| *gate = Gate::default());
+        self.set(|control| *control = FlowControl::default());
     }
 
-    /// Passes everything on this much later, from now on.
+    /// Delays all data from now on.
     pub fn delay(&self, delay: Duration) {
-        self.set(|gate| gate.delay = delay);
+        self.set(|control| control.delay = delay);
     }
 
-    /// Breaks every connection without a word. New ones are accepted.
+    /// Aborts every connection. New ones are accepted.
     pub fn cut(&self) {
         let mut connections = self
             .connections
@@ -129,63 +130,67 @@ impl Proxy {
         connections.abort_all();
     }
 
-    /// Waits until bytes have arrived that are held back.
+    /// Waits until the proxy holds back some data.
     pub async fn holding(&self) {
         let mut held = self.held.subscribe();
-        // The sender lives as long as this does.
+        // The sender is a field of this proxy, so it cannot be dropped here.
         let _ = held.wait_for(|held| *held > 0).await;
     }
 
-    fn set(&self, change: impl FnOnce(&mut Gate)) {
-        self.gate.send_modify(change);
+    fn set(&self, change: impl FnOnce(&mut FlowControl)) {
+        self.control.send_modify(change);
     }
 }
 
 async fn forward(
     client: TcpStream,
     server: u16,
-    gate: watch::Sender<Gate>,
+    control: watch::Sender<FlowControl>,
     held: watch::Sender<usize>,
 ) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else {
         return;
     };
-    // Small messages must not wait for each other, or every test would measure Nagle's algorithm.
+    // Without this, tests would measure Nagle's algorithm.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let requests = pump(
         from_client,
         to_server,
-        Way::Requests,
-        gate.subscribe(),
+        Direction::Requests,
+        control.subscribe(),
         &held,
     );
     let replies = pump(
         from_server,
         to_client,
-        Way::Replies,
-        gate.subscribe(),
+        Direction::Replies,
+        control.subscribe(),
         &held,
     );
     tokio::join!(requests, replies);
 }
 
-/// Passes bytes on one way until either end closes.
+/// Forwards bytes in one direction until either end closes.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    way: Way,
-    mut gate: watch::Receiver<Gate>,
+    direction: Direction,
+    mut control: watch::Receiver<FlowControl>,
     held: &watch::Sender<usize>,
 ) {
     let mut chunk = vec![0; CHUNK];
-    // An error is the end of a connection, as is the end of its bytes.
+    // A read error ends the connection, as does the end of the stream.
     while let Ok(length) = from.read(&mut chunk).await {
-        let delay = gate.borrow().delay;
-        if !gate.borrow().passes(way) {
+        let delay = control.borrow().delay;
+        if !control.borrow().passes(direction) {
             let _one = Held::new(held);
-            if gate.wait_for(|gate| gate.passes(way)).await.is_err() {
+            if control
+                .wait_for(|control| control.passes(direction))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -199,7 +204,7 @@ async fn pump(
     let _ = to.shutdown().await;
 }
 
-/// Counts a chunk for as long as it is held.
+/// Counts a chunk while it is held back.
 struct Held<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Held<'a> {

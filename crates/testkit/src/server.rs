@@ -1,4 +1,4 @@
-//! The real Parlor binary as a child process.
+//! The Parlor binary as a child process.
 
 use std::collections::VecDeque;
 use std::env;
@@ -11,26 +11,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::cleanup_guard::CleanupGuard;
 use crate::client::Client;
-use crate::lifeline::Lifeline;
 use crate::process::Process;
 
-/// The account that every started server makes for itself.
+/// ID of the account that every server creates on its first start.
 pub const ACCOUNT_ID: &str = "0123456789abcdef0123456789abcdef";
 
-/// The API token of that account, with the permission `Realtime Admin`.
+/// API token of that account, with the permission `Realtime Admin`.
 pub const API_TOKEN: &str = "a-token-that-only-tests-ever-know";
 
-/// How long a start or a stop may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a start or a stop.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a condition is looked at that nothing announces.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Interval between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Lines of output kept for the text of a failure.
+/// Number of output lines kept for error messages.
 const LINES_KEPT: usize = 100;
 
-/// How to start a server. Made by [`Parlor::builder`].
+/// Options with which to start a server. Created by [`ServerProcess::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     binary: PathBuf,
@@ -40,11 +40,11 @@ pub struct Builder {
     database: Option<String>,
 }
 
-/// A running server. It is killed on [`Drop`], and when this process dies.
+/// A running server process. It is killed on [`Drop`], and when this process dies.
 #[derive(Debug)]
-pub struct Parlor {
+pub struct ServerProcess {
     child: Child,
-    lifeline: Lifeline,
+    cleanup: CleanupGuard,
     url: String,
     metrics_url: Option<String>,
     output: Output,
@@ -52,14 +52,14 @@ pub struct Parlor {
 }
 
 impl Builder {
-    /// Keeps the data in this directory. Without it each start gets a fresh one.
+    /// Sets the data directory. By default each start gets a fresh one.
     #[must_use]
     pub fn data_dir(mut self, folder: &Path) -> Self {
         self.data_dir = Some(folder.to_owned());
         self
     }
 
-    /// Keeps the rows in this PostgreSQL database. Without it they are in the data directory.
+    /// Sets the PostgreSQL database. By default the database is in the data directory.
     #[must_use]
     pub fn database(mut self, url: &str) -> Self {
         self.database = Some(url.to_owned());
@@ -81,13 +81,14 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it answers that it is ready.
+    /// Starts the server and waits until it is ready.
     ///
-    /// Dropping the future before that kills the server at whatever it was doing.
+    /// Dropping the future before that kills the server.
     ///
     /// # Errors
-    /// When it ends or is not ready in 30 seconds; the text has its last output.
-    pub async fn start(&self) -> Result<Parlor> {
+    /// When the server exits or is not ready within 30 seconds. The message includes its last
+    /// output.
+    pub async fn start(&self) -> Result<ServerProcess> {
         let own = match self.data_dir {
             Some(_) => None,
             None => Some(tempfile::tempdir()?),
@@ -95,16 +96,16 @@ impl Builder {
         let folder = own.as_ref().map(tempfile::TempDir::path);
         let folder = folder.or(self.data_dir.as_deref());
         let mut child = self
-            .command(folder.context("one of the two is there")?)
+            .command(folder.context("no data directory")?)
             .spawn()
             .with_context(|| format!("cannot run {}", self.binary.display()))?;
-        let lifeline = Lifeline::arm(r#"kill -9 "$1""#, [child.id().to_string()])?;
+        let cleanup = CleanupGuard::arm(r#"kill -9 "$1""#, [child.id().to_string()])?;
         let output = Output::default();
         output.follow(child.stdout.take());
         output.follow(child.stderr.take());
-        let mut parlor = Parlor {
+        let mut parlor = ServerProcess {
             child,
-            lifeline,
+            cleanup,
             url: String::new(),
             metrics_url: None,
             output,
@@ -117,7 +118,7 @@ impl Builder {
     fn command(&self, data_dir: &Path) -> Command {
         let mut command = Command::new(&self.binary);
         for (name, _) in env::vars_os() {
-            // The settings of whoever runs the tests must not leak into them.
+            // The settings of the user who runs the tests must not affect them.
             if name.as_encoded_bytes().starts_with(b"PARLOR_") {
                 command.env_remove(name);
             }
@@ -139,8 +140,8 @@ impl Builder {
     }
 }
 
-impl Parlor {
-    /// A server of this binary, in tests `env!("CARGO_BIN_EXE_parlor")`.
+impl ServerProcess {
+    /// Returns a builder for a server binary, in tests `env!("CARGO_BIN_EXE_parlor")`.
     pub fn builder(binary: impl Into<PathBuf>) -> Builder {
         Builder {
             binary: binary.into(),
@@ -151,37 +152,37 @@ impl Parlor {
         }
     }
 
-    /// Where it listens, for example `http://127.0.0.1:40123`.
+    /// The URL of the server, for example `http://127.0.0.1:40123`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its metrics, as text.
+    /// Fetches the metrics, as text.
     ///
     /// # Errors
-    /// When it does not serve them.
+    /// When the server does not serve metrics.
     pub async fn metrics(&self) -> Result<String> {
         let url = self
             .metrics_url
             .as_deref()
-            .context("no metrics are served")?;
-        let answer = Client::new(url).get("/metrics").await?;
-        ensure!(answer.status == 200, "metrics: {}", answer.status);
-        let text = answer.body.as_str().context("metrics are text")?;
+            .context("the server does not serve metrics")?;
+        let response = Client::new(url).get("/metrics").await?;
+        ensure!(response.status == 200, "metrics: {}", response.status);
+        let text = response.body.as_str().context("metrics are text")?;
         Ok(text.to_owned())
     }
 
-    /// Where it serves its metrics, if it does.
+    /// The URL of the metrics listener, if metrics are served.
     pub fn metrics_url(&self) -> Option<&str> {
         self.metrics_url.as_deref()
     }
 
-    /// A client with the API token of [`ACCOUNT_ID`].
+    /// Returns a client with the API token of [`ACCOUNT_ID`].
     pub fn client(&self) -> Client {
         Client::new(&self.url).with_token(API_TOKEN)
     }
 
-    /// The id of the app that the first start made.
+    /// Fetches the ID of the app that the first start created.
     pub async fn first_app(&self) -> Result<String> {
         let apps = format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/apps");
         let apps = self.client().get(&apps).await?.expect(200)?;
@@ -189,94 +190,94 @@ impl Parlor {
         Ok(id.with_context(|| format!("no app in {apps}"))?.to_owned())
     }
 
-    /// The process id.
+    /// The process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What the kernel knows of it.
+    /// The process, for its resource usage.
     pub fn process(&self) -> Process {
         Process(self.pid())
     }
 
-    /// The last lines of its standard output and error, in the order they came.
+    /// The last lines of standard output and standard error, in the order of arrival.
     pub fn output(&self) -> String {
         self.output.text()
     }
 
-    /// The first lines that it printed of errors and panics.
+    /// The first lines of the output that report errors or panics.
     pub fn errors(&self) -> Vec<String> {
         self.output.lock().errors.clone()
     }
 
-    /// Kills it with SIGKILL and waits until it is gone.
+    /// Kills the server with SIGKILL and waits until it has ended.
     pub fn kill(&mut self) -> Result<()> {
-        self.lifeline.disarm();
+        self.cleanup.disarm();
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Asks it to stop with SIGTERM and waits until it did.
+    /// Stops the server with SIGTERM and waits until it has ended.
     ///
     /// # Errors
-    /// When it still runs after 30 seconds.
+    /// When the server still runs after 30 seconds.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         let sent = Command::new("kill")
             .args(["-TERM", &self.pid().to_string()])
             .status()?;
-        ensure!(sent.success(), "SIGTERM was not delivered");
-        let deadline = Instant::now() + PATIENCE;
+        ensure!(sent.success(), "failed to send SIGTERM");
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
-                self.lifeline.disarm();
+                self.cleanup.disarm();
                 return Ok(status);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         bail!("still running after SIGTERM:\n{}", self.output())
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the server ended with {status}:\n{}", self.output());
+                bail!("the server exited with {status}:\n{}", self.output());
             }
             ensure!(
                 Instant::now() < deadline,
-                "not ready after {PATIENCE:?}:\n{}",
+                "not ready after {TIMEOUT:?}:\n{}",
                 self.output()
             );
             if let Some(url) = self.output.address() {
                 let ready = Client::new(&url).get("/readyz").await;
                 self.url = url;
                 self.metrics_url = self.output.metrics_address();
-                if ready.is_ok_and(|answer| answer.status == 200) {
+                if ready.is_ok_and(|response| response.status == 200) {
                     return Ok(());
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-impl Drop for Parlor {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // First the lifeline: once the child is reaped, its pid may become somebody else's.
-        self.lifeline.disarm();
-        // Errors mean that it has ended already.
+        // Disarmed first: once the child is reaped, its PID may be reused.
+        self.cleanup.disarm();
+        // Errors mean that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What the server printed. Somebody must read it, or the server would block on a full pipe.
+/// The output of the server. It must be read, or the server would block on a full pipe.
 #[derive(Clone, Debug, Default)]
-struct Output(Arc<Mutex<Printed>>);
+struct Output(Arc<Mutex<OutputState>>);
 
 #[derive(Debug, Default)]
-struct Printed {
+struct OutputState {
     address: Option<String>,
     metrics_address: Option<String>,
     last_lines: VecDeque<String>,
@@ -294,7 +295,7 @@ impl Output {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Printed> {
+    fn lock(&self) -> MutexGuard<'_, OutputState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -303,7 +304,7 @@ impl Output {
         if printed.address.is_none() {
             printed.address = origin_after("listening on ", &line);
         }
-        // It comes before the other.
+        // This line comes before the other.
         if printed.metrics_address.is_none() {
             printed.metrics_address = origin_after("metrics on ", &line);
         }
@@ -331,7 +332,7 @@ impl Output {
     }
 }
 
-/// Whether a line says that something failed which is not a caller's fault.
+/// Whether a log line reports a failure of the server.
 fn is_error(line: &str) -> bool {
     if line.starts_with('{') {
         return line.contains(r#""level":"ERROR""#);
@@ -339,9 +340,9 @@ fn is_error(line: &str) -> bool {
     line.contains(" ERROR ") || line.contains(" panicked at ")
 }
 
-/// Finds the origin in the log line that says where the server listens, or serves its metrics.
-fn origin_after(said: &str, line: &str) -> Option<String> {
-    let (_, after) = line.split_once(said)?;
+/// Extracts the origin that follows a marker in a log line.
+fn origin_after(marker: &str, line: &str) -> Option<String> {
+    let (_, after) = line.split_once(marker)?;
     let after = after.strip_prefix("http://")?;
     let is_address = |letter: char| letter.is_ascii_alphanumeric() || ".:[]".contains(letter);
     let end = after.find(|letter| !is_address(letter));
@@ -375,14 +376,14 @@ mod tests {
 
     #[test]
     fn errors_are_found_in_plain_and_in_json_logs() {
-        for (line, is_one) in [
+        for (line, expected) in [
             (r#"{"level":"ERROR","message":"a request failed"}"#, true),
             ("2026-01-01T00:00:00Z ERROR parlor_sfu: lost", true),
             ("thread 'media-0' (12) panicked at src/engine.rs:1:1:", true),
             (r#"{"level":"WARN","message":"an ERROR of others"}"#, false),
             ("INFO stopped", false),
         ] {
-            assert_eq!(is_error(line), is_one, "{line}");
+            assert_eq!(is_error(line), expected, "{line}");
         }
     }
 }

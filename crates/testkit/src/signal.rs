@@ -1,7 +1,7 @@
-//! The client's end of a meeting's socket, as the official SDK uses it.
+//! A client of the meeting socket that behaves like the official SDK.
 //!
-//! [`wire`] is the bare socket, for those who open ten thousand of them. [`Peer`] keeps everything
-//! that arrives, in order and with its time, and answers pings by itself.
+//! [`wire`] is the bare socket, for programs that open ten thousand of them. [`Peer`] keeps
+//! everything that arrives, in order and with its arrival time, and answers pings on its own.
 
 mod inbox;
 mod peer;
@@ -13,35 +13,36 @@ use anyhow::{Context, Result};
 use parlor_protocol::signal::socket::{chat, plugin, polls, room};
 
 pub use inbox::{Closed, Received, Refused};
-pub use peer::{Peer, odd_frame};
+pub use peer::{Peer, raw_frame};
 pub use prost::Message as Encodable;
 
-/// The store in which clients keep which plugins run.
+/// Name of the store with which clients share the running plugins.
 pub const PLUGINS: &str = "__rtk_plugins__";
 
-/// One client of one person: what its URL is made of.
+/// One client of one participant: the values from which its URL and its join request are built.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Where the server listens.
+    /// Address of the server.
     pub server: SocketAddr,
-    /// The meeting.
+    /// ID of the meeting.
     pub meeting: String,
-    /// The client's own id, a UUID.
+    /// ID that the client chose, a UUID.
     pub peer: String,
-    /// The person: `user_id` on the wire.
+    /// ID of the participant: `user_id` on the wire.
     pub participant: String,
-    /// The app's own id of the person.
+    /// The app's ID of the participant.
     pub custom_id: String,
-    /// The name the client claims.
+    /// The name that the client claims.
     pub name: String,
-    /// What the person joins with.
+    /// The join token.
     pub token: String,
-    /// The client asks who waits after each join, as those do that may let people in.
-    pub asks_who_waits: bool,
+    /// Whether the client requests the waiting room after each join, as clients do that may admit
+    /// participants.
+    pub requests_waiting_room: bool,
 }
 
 impl Identity {
-    /// The same person in another tab.
+    /// Returns a second client of the same participant.
     #[must_use]
     pub fn in_another_tab(&self) -> Self {
         Self {
@@ -50,7 +51,7 @@ impl Identity {
         }
     }
 
-    /// The path and query of the socket (docs/spec/signalling.md 1.3).
+    /// Returns the path and query of the socket (docs/spec/signalling.md 1.3).
     pub fn path(&self) -> String {
         format!(
             "/ws?roomID={}&peerID={}&authToken={}&useMediaV2=true&ping=true&capabilities=2\
@@ -59,7 +60,7 @@ impl Identity {
         )
     }
 
-    /// The message with which the client joins.
+    /// Returns the request to join the room.
     pub fn join_request(&self) -> room::JoinRoomRequest {
         room::JoinRoomRequest {
             peer: Some(room::Peer {
@@ -73,7 +74,7 @@ impl Identity {
         }
     }
 
-    /// The request for a whole store.
+    /// Returns the request for all keys of a store.
     pub fn store_request(&self, store: &str) -> plugin::PluginStoreGetKeysRequest {
         plugin::PluginStoreGetKeysRequest {
             plugin_id: self.meeting.clone(),
@@ -83,42 +84,42 @@ impl Identity {
     }
 }
 
-/// A client id as the SDK draws it.
+/// Returns a random client ID, as the SDK generates it.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the client draws it, not the server"
+    reason = "the client generates the ID, not the server"
 )]
 pub fn new_peer_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// The address in an origin like `http://127.0.0.1:40123`.
+/// Parses the address in an origin such as `http://127.0.0.1:40123`.
 ///
 /// # Errors
-/// When it is no plain IP address and port.
+/// When the host is not an IP address with a port.
 pub fn address_of(origin: &str) -> Result<SocketAddr> {
     let address = origin.split("://").last().unwrap_or(origin);
     let address = address.trim_end_matches('/');
     address
         .parse()
-        .with_context(|| format!("{origin} is no address with a port"))
+        .with_context(|| format!("{origin} is not an IP address with a port"))
 }
 
-/// What a client knows after it has joined.
+/// The state that a client receives when it joins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joined {
-    /// Itself, as the server sees it.
+    /// The client's own peer, as the server sees it.
     pub me: room::Peer,
-    /// The chat so far.
+    /// Messages of the chat.
     pub chat: Vec<chat::ChatMessage>,
-    /// The polls so far.
+    /// Polls.
     pub polls: Vec<polls::Poll>,
-    /// Which plugins run.
+    /// Running plugins.
     pub plugins: Vec<plugin::PluginStoreItem>,
-    /// Title, session and start.
+    /// Title, session and start of the meeting.
     pub room: room::Room,
-    /// Everybody inside.
+    /// Peers in the meeting.
     pub peers: Vec<room::Peer>,
-    /// The breakout rooms; not asked for while one waits.
+    /// Breakout rooms; not requested while the client is in the waiting room.
     pub rooms: Option<room::GetConnectedRoomsDumpResponse>,
 }

@@ -1,4 +1,4 @@
-//! The private PostgreSQL server is real, separate for each database, and leaves nothing behind.
+//! Tests of the private PostgreSQL server: databases are separate, and nothing is left behind.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -15,7 +15,10 @@ fn address(url: &str) -> Result<SocketAddr> {
 fn wait_until_closed(address: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(address).is_ok() {
-        ensure!(Instant::now() < deadline, "{address} still accepts");
+        ensure!(
+            Instant::now() < deadline,
+            "{address} still accepts connections"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -25,11 +28,11 @@ fn wait_until_closed(address: SocketAddr) -> Result<()> {
 async fn every_database_is_fresh() -> Result<()> {
     let server = Postgres::shared().await?;
     let (first, second) = (server.database().await?, server.database().await?);
-    ensure!(first != second, "two calls answered {first}");
+    ensure!(first != second, "two calls returned {first}");
     for url in [&first, &second] {
         ensure!(
             address(url)? == address(&server.url())?,
-            "{url} is elsewhere"
+            "{url} is on a different server"
         );
     }
     Ok(())
@@ -46,14 +49,14 @@ async fn durability_is(server: &Postgres, value: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_commit_is_durable_when_it_is_answered() -> Result<()> {
+async fn an_acknowledged_commit_is_durable() -> Result<()> {
     durability_is(Postgres::shared_durable().await?, "on").await?;
-    // The other one is faster because it is not.
+    // The other shared server is faster because it is not durable.
     durability_is(Postgres::shared().await?, "off").await
 }
 
 #[tokio::test]
-async fn a_refused_statement_is_an_error_with_the_servers_text() -> Result<()> {
+async fn a_failed_statement_is_an_error_with_the_servers_message() -> Result<()> {
     let server = Postgres::shared().await?;
     let error = server.execute("SELECT * FROM nowhere").await;
     let text = error.err().context("it must fail")?.to_string();
@@ -62,7 +65,7 @@ async fn a_refused_statement_is_an_error_with_the_servers_text() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone() -> Result<()> {
+async fn a_dropped_server_stops() -> Result<()> {
     let server = Postgres::start().await?;
     durability_is(&server, "on").await?;
     let address = address(&server.url())?;
@@ -72,7 +75,7 @@ async fn a_dropped_server_is_gone() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "the next test runs it in a process of its own, to kill it"]
+#[ignore = "the next test runs this one in a separate process and kills it"]
 async fn a_process_that_waits_to_be_killed() -> Result<()> {
     eprintln!("{}", Postgres::shared().await?.url());
     std::thread::sleep(Duration::from_secs(60));
@@ -80,7 +83,7 @@ async fn a_process_that_waits_to_be_killed() -> Result<()> {
 }
 
 #[test]
-fn a_server_ends_with_its_killed_process() -> Result<()> {
+fn a_server_stops_when_its_process_is_killed() -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--ignored", "--exact", "--nocapture"])
         .arg("a_process_that_waits_to_be_killed")

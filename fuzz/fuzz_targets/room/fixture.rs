@@ -1,35 +1,35 @@
-//! A room, people for it, and frames.
+//! Builders for rooms, participants and frames.
 
 use bytes::Bytes;
-use parlor_live::{At, Limits, Meeting, Monotonic, Newcomer, Past, Room};
+use parlor_live::{InputContext, Limits, Meeting, Monotonic, PeerProfile, PersistedState, Room};
 use parlor_protocol::ids::{MeetingId, ParticipantId, PeerId, PresetId};
 use parlor_protocol::preset::{Permissions, ViewType};
 use parlor_protocol::signal::Envelope;
 use prost::Message;
 use uuid::Uuid;
 
-/// When a room is opened first.
+/// Time at which the room is opened first, in Unix milliseconds.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
-pub(crate) fn draw(next_id: &mut u128) -> Uuid {
+pub(crate) fn next_uuid(next_id: &mut u128) -> Uuid {
     *next_id += 1;
     Uuid::from_u128(*next_id)
 }
 
-/// The room of a meeting as the records left it.
+/// Opens the room of a meeting from its records.
 pub(crate) fn open(
     meeting: Meeting,
     limits: Limits,
-    past: Past,
+    persisted: PersistedState,
     now_ms: i64,
     next_id: &mut u128,
 ) -> Room {
-    let mut at = At {
+    let mut context = InputContext {
         now_ms,
         monotonic: Monotonic::from_ms(now_ms),
-        ids: &mut |_| draw(next_id),
+        ids: &mut |_| next_uuid(next_id),
     };
-    Room::open(meeting, limits, past, &mut at)
+    Room::open(meeting, limits, persisted, &mut context)
 }
 
 pub(crate) fn meeting() -> Meeting {
@@ -54,13 +54,13 @@ pub(crate) fn client(person: u8, number: u8) -> PeerId {
     PeerId::from_uuid(Uuid::from_u128(id))
 }
 
-pub(crate) fn newcomer(
+pub(crate) fn profile(
     person: u8,
     number: u8,
     view: ViewType,
     permissions: Permissions,
-) -> Newcomer {
-    Newcomer {
+) -> PeerProfile {
+    PeerProfile {
         peer: client(person, number),
         participant: user(person),
         custom_id: format!("c{person}"),
@@ -74,7 +74,7 @@ pub(crate) fn newcomer(
     }
 }
 
-/// A frame with a request.
+/// Encodes a request frame.
 pub(crate) fn frame(event: u32, payload: Bytes) -> Bytes {
     let envelope = Envelope {
         event,

@@ -1,4 +1,4 @@
-//! Requests that name people, messages and polls that there are.
+//! Valid requests that refer to existing participants, messages and polls.
 
 use parlor_live::EntryKind;
 use parlor_protocol::signal::event;
@@ -8,29 +8,34 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::fixture::{client, meeting, user};
-use super::{CLIENTS, Kept, PEOPLE, Script};
+use super::{CLIENTS, PARTICIPANTS, Script, StoredRecords};
 
-/// The event and the payload of one.
-pub(super) fn sensible(kept: &Kept, script: &mut Script<'_>) -> (u32, Vec<u8>) {
+/// Returns the event and the payload of a request.
+pub(super) fn valid_request(records: &StoredRecords, script: &mut Script<'_>) -> (u32, Vec<u8>) {
     let which = script.any() % 19;
-    let person = script.any() % PEOPLE;
+    let person = script.any() % PARTICIPANTS;
     let peer = client(person, script.any() % CLIENTS).to_string();
     match which {
-        0..9 => shared(which, peer, kept, script),
+        0..9 => content_request(which, peer, records, script),
         18 => (event::JOIN_ROOM, Vec::new()),
-        _ => decided(which, peer, user(person).to_string(), script),
+        _ => moderation_request(which, peer, user(person).to_string(), script),
     }
 }
 
-/// What people share.
-fn shared(which: u8, peer: String, kept: &Kept, script: &mut Script<'_>) -> (u32, Vec<u8>) {
-    let said = kept
+/// Chat, poll and store requests.
+fn content_request(
+    which: u8,
+    peer: String,
+    records: &StoredRecords,
+    script: &mut Script<'_>,
+) -> (u32, Vec<u8>) {
+    let chat_id = records
         .chat
         .keys()
         .next_back()
         .map(Uuid::to_string)
         .unwrap_or_default();
-    let mut polls = kept
+    let mut polls = records
         .entries
         .keys()
         .filter(|(kind, _)| *kind == EntryKind::Poll);
@@ -63,7 +68,7 @@ fn shared(which: u8, peer: String, kept: &Kept, script: &mut Script<'_>) -> (u32
         2 => (
             event::EDIT_MESSAGE,
             chat::EditChatMessageRequest {
-                chat_id: said,
+                chat_id,
                 payload_type: Some(0),
                 payload: Some(script.text()),
                 ..Default::default()
@@ -73,7 +78,7 @@ fn shared(which: u8, peer: String, kept: &Kept, script: &mut Script<'_>) -> (u32
         3 => (
             event::DELETE_MESSAGE,
             chat::DeleteChatMessageRequest {
-                chat_id: said,
+                chat_id,
                 channel_id: None,
             }
             .encode_to_vec(),
@@ -81,7 +86,7 @@ fn shared(which: u8, peer: String, kept: &Kept, script: &mut Script<'_>) -> (u32
         4 => (
             event::PIN_MESSAGE,
             chat::PinChatMessageRequest {
-                chat_id: said,
+                chat_id,
                 pinned: script.flag(),
                 channel_id: None,
             }
@@ -126,8 +131,13 @@ fn shared(which: u8, peer: String, kept: &Kept, script: &mut Script<'_>) -> (u32
     }
 }
 
-/// What some decide about others.
-fn decided(which: u8, peer: String, user: String, script: &mut Script<'_>) -> (u32, Vec<u8>) {
+/// Requests that affect other participants.
+fn moderation_request(
+    which: u8,
+    peer: String,
+    user: String,
+    script: &mut Script<'_>,
+) -> (u32, Vec<u8>) {
     match which {
         9 => (
             event::KICK,

@@ -1,42 +1,43 @@
-// What an app's page does with media, and what a scenario wants to know of it. Loaded before the SDK.
+// Runs before the SDK in a participant's page: renders media as an app does, and gives scenarios access to it.
 (() => {
-  /** Where this person's media goes instead of to the server itself: a cable of the suite. @type {{from: number, to: number} | undefined} */
-  const detour = window.mediaDetour;
+  /** The server's media port and the port of the proxy that replaces it. @type {{from: number, to: number} | undefined} */
+  const proxy = window.mediaProxy;
 
-  /** Patterns of the addresses of ICE servers that may be used; all when there are none. @type {RegExp[] | undefined} */
-  let wanted;
-  let isTcpUsed = true;
-  const only = ({ urls, ...server }) => {
-    const fitting = [urls].flat().filter((url) => wanted.some((one) => one.test(url)));
-    return fitting.length ? [{ ...server, urls: fitting }] : [];
+  /** Patterns of the URLs of permitted ICE servers; undefined permits all. @type {RegExp[] | undefined} */
+  let permittedServers;
+  let isTcpPermitted = true;
+  const permitted = ({ urls, ...server }) => {
+    const matching = [urls].flat().filter((url) => permittedServers.some((one) => one.test(url)));
+    return matching.length ? [{ ...server, urls: matching }] : [];
   };
 
-  /** Every connection that the SDK has made, oldest first. */
+  /** All peer connections that the SDK has created, oldest first. */
   const connections = [];
   window.RTCPeerConnection = class extends window.RTCPeerConnection {
     constructor(settings, ...rest) {
-      super(wanted ? { ...settings, iceServers: settings.iceServers.flatMap(only) } : settings, ...rest);
+      super(permittedServers ? { ...settings, iceServers: settings.iceServers.flatMap(permitted) } : settings, ...rest);
       connections.push(this);
     }
 
     setRemoteDescription(description, ...rest) {
       let { sdp } = description;
-      if (detour) sdp = sdp.replace(new RegExp(`^(a=candidate:\\S+ \\d+ udp \\d+ \\S+) ${detour.from} `, "gim"), `$1 ${detour.to} `);
-      if (!isTcpUsed) sdp = sdp.replace(/^a=candidate:\S+ \d+ tcp .*\r\n/gim, "");
+      if (proxy) sdp = sdp.replace(new RegExp(`^(a=candidate:\\S+ \\d+ udp \\d+ \\S+) ${proxy.from} `, "gim"), `$1 ${proxy.to} `);
+      if (!isTcpPermitted) sdp = sdp.replace(/^a=candidate:\S+ \d+ tcp .*\r\n/gim, "");
       return super.setRemoteDescription({ type: description.type, sdp }, ...rest);
     }
   };
-  /** The colours of the test card, two rows of four: red, green and blue of each. */
-  const CARD = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [255, 255, 0], [0, 0, 0], [0, 255, 255], [255, 0, 255]];
-  /** How far a colour may be off. Encoders change it by some thirty; grey is off by more, and noise in one of the 24 for sure. */
-  const UNLIKE = 90;
+
+  /** The colours of the test card, in two rows of four, as red, green and blue. */
+  const TEST_CARD = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [255, 255, 0], [0, 0, 0], [0, 255, 255], [255, 0, 255]];
+  /** The tolerated difference of each of the 24 colour values. Encoding changes them by about 30; grey and noise exceed it. */
+  const COLOUR_TOLERANCE = 90;
 
   const isOpen = (pc) => pc.signalingState !== "closed";
-  // The SDK offers several sizes on the connection that sends, before there is a track.
+  // The SDK offers simulcast on the sending connection before there is a track.
   const isSending = (pc) => /^a=simulcast:send/m.test(pc.localDescription?.sdp ?? "");
 
-  /** How a track comes in, as the browser counts; null when nothing has come. @param {MediaStreamTrack | undefined} track */
-  async function incoming(track) {
+  /** The statistics of a received track; null if nothing has been received. @param {MediaStreamTrack | undefined} track */
+  async function inboundStats(track) {
     if (!track) return null;
     for (const pc of connections.filter(isOpen)) {
       const receiver = pc.getReceivers().find((one) => one.track.id === track.id);
@@ -49,33 +50,36 @@
   window.media = {
     connections,
 
-    /** From now on only ICE servers whose addresses are like these are used. @param {string[]} patterns @param {boolean} [isTcp] whether TCP may be used without one */
-    useServers(patterns, isTcp = true) {
-      wanted = patterns.map((pattern) => new RegExp(pattern));
-      isTcpUsed = isTcp;
+    /**
+     * Restricts future connections to the ICE servers whose URLs match.
+     * @param {string[]} patterns @param {boolean} [isTcp] permits the server's own TCP candidates
+     */
+    restrictIceServers(patterns, isTcp = true) {
+      permittedServers = patterns.map((pattern) => new RegExp(pattern));
+      isTcpPermitted = isTcp;
     },
 
-    /** What is seen of somebody: decoded frames, their size. @param {any} person @param {boolean} [isScreen] */
-    async seen(person, isScreen) {
-      const told = await incoming(isScreen ? person?.screenShareTracks?.video : person?.videoTrack);
-      return told && {
-        frames: told.framesDecoded ?? 0, width: told.frameWidth ?? 0, height: told.frameHeight ?? 0, keyFrames: told.keyFramesDecoded ?? 0,
-        packets: told.packetsReceived, lost: told.packetsLost, nacks: told.nackCount ?? 0, plis: told.pliCount ?? 0, mid: told.mid,
-        freezes: told.freezeCount ?? 0, dropped: told.framesDropped ?? 0, bytes: told.bytesReceived,
+    /** Statistics of a participant's video as it is received. @param {any} participant @param {boolean} [isScreen] */
+    async videoStats(participant, isScreen) {
+      const stats = await inboundStats(isScreen ? participant?.screenShareTracks?.video : participant?.videoTrack);
+      return stats && {
+        frames: stats.framesDecoded ?? 0, width: stats.frameWidth ?? 0, height: stats.frameHeight ?? 0, keyFrames: stats.keyFramesDecoded ?? 0,
+        packets: stats.packetsReceived, lost: stats.packetsLost, nacks: stats.nackCount ?? 0, plis: stats.pliCount ?? 0, mid: stats.mid,
+        freezes: stats.freezeCount ?? 0, dropped: stats.framesDropped ?? 0, bytes: stats.bytesReceived,
       };
     },
 
-    /** What is heard of somebody: the energy of it so far, over so many seconds. */
-    async heard(person, isScreen) {
-      const told = await incoming(isScreen ? person?.screenShareTracks?.audio : person?.audioTrack);
-      return told && {
-        packets: told.packetsReceived, energy: told.totalAudioEnergy ?? 0, seconds: told.totalSamplesDuration ?? 0,
-        level: told.audioLevel ?? 0, lost: told.packetsLost, mid: told.mid,
+    /** Statistics of a participant's audio as it is received: the total energy, and its duration in seconds. */
+    async audioStats(participant, isScreen) {
+      const stats = await inboundStats(isScreen ? participant?.screenShareTracks?.audio : participant?.audioTrack);
+      return stats && {
+        packets: stats.packetsReceived, energy: stats.totalAudioEnergy ?? 0, seconds: stats.totalSamplesDuration ?? 0,
+        level: stats.audioLevel ?? 0, lost: stats.packetsLost, mid: stats.mid,
       };
     },
 
-    /** What this person sends now, one entry for each encoding. */
-    async sent() {
+    /** Statistics of the tracks that are sent, one entry for each encoding. */
+    async sentStats() {
       const all = [];
       for (const pc of connections.filter(isOpen)) {
         for (const report of (await pc.getStats()).values()) {
@@ -87,8 +91,8 @@
       return all;
     },
 
-    /** Everything that comes in now, whoever it is of: what has arrived in packets and frames. */
-    async received() {
+    /** The numbers of packets and frames received from all senders. */
+    async receivedTotals() {
       let packets = 0, frames = 0;
       for (const pc of connections.filter(isOpen)) {
         for (const report of (await pc.getStats()).values()) {
@@ -100,16 +104,16 @@
       return { packets, frames };
     },
 
-    /** The m-lines of the connection that receives, and how many bytes its description has. */
-    receiving() {
+    /** The number of media sections and the size in bytes of the receiving connection's description. */
+    receiverDescription() {
       const pc = connections.filter(isOpen).findLast((one) => !isSending(one) && one.remoteDescription?.type);
       const sdp = pc?.remoteDescription?.sdp ?? "";
-      return { lines: (sdp.match(/^m=/gm) ?? []).length, bytes: sdp.length, state: pc?.iceConnectionState };
+      return { sections: (sdp.match(/^m=/gm) ?? []).length, bytes: sdp.length, state: pc?.iceConnectionState };
     },
 
-    /** Which way the media takes: protocol and port of the remote end, whether it is relayed. */
-    async ways() {
-      const ways = [];
+    /** The selected candidate pair of each open connection: protocol and port of the remote end, and the relay, if any. */
+    async candidatePairs() {
+      const pairs = [];
       for (const pc of connections.filter(isOpen)) {
         const all = [...(await pc.getStats()).values()];
         const transport = all.find((one) => one.type === "transport" && one.selectedCandidatePairId);
@@ -117,173 +121,179 @@
         const [local, remote] = [pair?.localCandidateId, pair?.remoteCandidateId].map((id) => all.find((one) => one.id === id));
         const { iceTransportPolicy, iceServers } = pc.getConfiguration();
         if (pair) {
-          ways.push({
+          pairs.push({
             protocol: remote?.protocol, port: remote?.port, local: local?.candidateType, relay: local?.relayProtocol, state: pc.iceConnectionState,
             policy: iceTransportPolicy, servers: iceServers.flatMap(({ urls }) => urls),
           });
         }
       }
-      return ways;
-    },
-
-    /** A microphone whose loudness (0 to 1) a scenario sets; it says a tone. @param {number} loudness @param {number} [hertz] */
-    voice(loudness, hertz = 440) {
-      const context = new AudioContext();
-      const tone = new OscillatorNode(context, { frequency: hertz });
-      const volume = new GainNode(context, { gain: loudness });
-      const end = new MediaStreamAudioDestinationNode(context);
-      tone.connect(volume).connect(end);
-      tone.start();
-      window.media.speak = (next) => { volume.gain.value = next; };
-      return end.stream.getAudioTracks()[0];
-    },
-
-    /** A picture that moves, of this size. People in one browser share its camera, and its size. */
-    drawing(width, height, rate = 10) {
-      const canvas = Object.assign(document.createElement("canvas"), { width, height });
-      const pen = canvas.getContext("2d");
-      setInterval(() => {
-        pen.fillStyle = `hsl(${(Date.now() / 20) % 360} 80% 50%)`;
-        pen.fillRect(0, 0, width, height);
-        pen.fillStyle = "white";
-        pen.fillRect((Date.now() / 5) % width, height / 4, width / 8, height / 2);
-      }, 1000 / rate);
-      return canvas.captureStream(rate).getVideoTracks()[0];
-    },
-
-    /** A picture of eight fields in eight colours, to be sent instead of the camera's and recognised by {@link recognised}. */
-    testCard(rate = 10) {
-      const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
-      const pen = canvas.getContext("2d");
-      const [width, height] = [canvas.width / 4, canvas.height / 2];
-      setInterval(() => {
-        for (const [index, colour] of CARD.entries()) {
-          pen.fillStyle = `rgb(${colour})`;
-          pen.fillRect(index % 4 * width, Math.floor(index / 4) * height, width, height);
-        }
-      }, 1000 / rate);
-      return canvas.captureStream(rate).getVideoTracks()[0];
+      return pairs;
     },
 
     /**
-     * Looks at every picture of somebody's camera that is shown from now on: how many there are, and how many of
-     * them are the test card, is in {@link recognised}.
+     * An audio track with a tone. `media.setToneGain` changes its gain.
+     * @param {number} initialGain from 0 to 1 @param {number} [hertz]
      */
-    recognise(person) {
-      const [video, count] = [window.media.camera(person), { pictures: 0, cards: 0 }];
-      const pen = Object.assign(document.createElement("canvas"), { width: 4, height: 2 }).getContext("2d", { willReadFrequently: true });
-      const look = () => {
-        // The middle of each field, where its neighbours do not reach.
-        const [width, height] = [video.videoWidth / 4, video.videoHeight / 2];
-        for (const index of CARD.keys()) {
-          const [x, y] = [index % 4, Math.floor(index / 4)];
-          pen.drawImage(video, (x + 0.25) * width, (y + 0.25) * height, width / 2, height / 2, x, y, 1, 1);
+    toneTrack(initialGain, hertz = 440) {
+      const context = new AudioContext();
+      const tone = new OscillatorNode(context, { frequency: hertz });
+      const gain = new GainNode(context, { gain: initialGain });
+      const end = new MediaStreamAudioDestinationNode(context);
+      tone.connect(gain).connect(end);
+      tone.start();
+      window.media.setToneGain = (next) => { gain.gain.value = next; };
+      return end.stream.getAudioTracks()[0];
+    },
+
+    /** A video track with an animation of this size. Pages of one browser share its camera, and the camera's resolution. */
+    animationTrack(width, height, rate = 10) {
+      const canvas = Object.assign(document.createElement("canvas"), { width, height });
+      const context2d = canvas.getContext("2d");
+      setInterval(() => {
+        context2d.fillStyle = `hsl(${(Date.now() / 20) % 360} 80% 50%)`;
+        context2d.fillRect(0, 0, width, height);
+        context2d.fillStyle = "white";
+        context2d.fillRect((Date.now() / 5) % width, height / 4, width / 8, height / 2);
+      }, 1000 / rate);
+      return canvas.captureStream(rate).getVideoTracks()[0];
+    },
+
+    /** A video track that shows eight fields in eight colours. {@link detectTestCard} recognises it at the receiver. */
+    testCardTrack(rate = 10) {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+      const context2d = canvas.getContext("2d");
+      const [width, height] = [canvas.width / 4, canvas.height / 2];
+      setInterval(() => {
+        for (const [index, colour] of TEST_CARD.entries()) {
+          context2d.fillStyle = `rgb(${colour})`;
+          context2d.fillRect(index % 4 * width, Math.floor(index / 4) * height, width, height);
         }
-        const { data } = pen.getImageData(0, 0, 4, 2);
-        const isCard = CARD.flat().every((wanted, index) => Math.abs(wanted - data[Math.floor(index / 3) * 4 + index % 3]) < UNLIKE);
-        count.pictures += 1;
-        count.cards += Number(isCard);
-        video.requestVideoFrameCallback(look);
+      }, 1000 / rate);
+      return canvas.captureStream(rate).getVideoTracks()[0];
+    },
+
+    /** Starts to count the rendered frames of a participant's camera, and the test cards among them, in {@link detected}. */
+    detectTestCard(participant) {
+      const [video, count] = [window.media.cameraElement(participant), { frames: 0, testCards: 0 }];
+      const context2d = Object.assign(document.createElement("canvas"), { width: 4, height: 2 }).getContext("2d", { willReadFrequently: true });
+      const inspect = () => {
+        // Sample the middle of each field, where the encoder does not blend it with its neighbours.
+        const [width, height] = [video.videoWidth / 4, video.videoHeight / 2];
+        for (const index of TEST_CARD.keys()) {
+          const [x, y] = [index % 4, Math.floor(index / 4)];
+          context2d.drawImage(video, (x + 0.25) * width, (y + 0.25) * height, width / 2, height / 2, x, y, 1, 1);
+        }
+        const { data } = context2d.getImageData(0, 0, 4, 2);
+        const isTestCard = TEST_CARD.flat().every((expected, index) => Math.abs(expected - data[Math.floor(index / 3) * 4 + index % 3]) < COLOUR_TOLERANCE);
+        count.frames += 1;
+        count.testCards += Number(isTestCard);
+        video.requestVideoFrameCallback(inspect);
       };
-      video.requestVideoFrameCallback(look);
-      window.media.recognised = count;
+      video.requestVideoFrameCallback(inspect);
+      window.media.detected = count;
     },
 
-    /** From now on what is shared is a drawing of 640 × 480 with a tone: browsers without a screen have none to share. */
+    /** Replaces screen capture by an animation of 640 × 480 with a tone, because a headless browser has no screen. */
     fakeScreen() {
-      navigator.mediaDevices.getDisplayMedia = async () => new MediaStream([window.media.drawing(640, 480), window.media.voice(0.3, 660)]);
+      navigator.mediaDevices.getDisplayMedia = async () => new MediaStream([window.media.animationTrack(640, 480), window.media.toneTrack(0.3, 660)]);
     },
 
-    /** Asks to send a track, whatever the SDK thinks of it: what the server refuses, and the id of what it takes. @param {"audio" | "video"} kind */
-    async tryToSend(kind, isScreen = false) {
+    /**
+     * Requests to produce a track, bypassing the SDK's checks. Returns the error, or the producer's id as `value`.
+     * @param {"audio" | "video"} kind
+     */
+    async requestProduce(kind, isScreen = false) {
       const pc = connections.filter(isOpen).findLast(isSending);
       const stream = await navigator.mediaDevices.getUserMedia({ [kind]: true });
-      const line = pc.addTransceiver(stream.getTracks()[0], { direction: "sendonly", streams: [stream] });
+      const transceiver = pc.addTransceiver(stream.getTracks()[0], { direction: "sendonly", streams: [stream] });
       await pc.setLocalDescription();
-      const said = JSON.stringify({ e2ee: false, mid: line.mid, screenShare: isScreen });
-      return window.ask(50331650, [
-        [1, kind], [3, isScreen], [4, [[1, 0], [2, "offer"], [3, pc.localDescription.sdp]]], [5, `${stream.id} track`], [6, said],
+      const appData = JSON.stringify({ e2ee: false, mid: transceiver.mid, screenShare: isScreen });
+      return window.sendRequest(50331650, [
+        [1, kind], [3, isScreen], [4, [[1, 0], [2, "offer"], [3, pc.localDescription.sdp]]], [5, `${stream.id} track`], [6, appData],
         [7, kind === "audio" ? "audio/opus" : "video/VP8"], [8, window.transports.send.at(-1) ?? ""],
       ], 2);
     },
 
-    /** Sends on every line of this person, whatever the SDK has turned off; or leaves that to the SDK again. */
-    async sendAll(isOn = true) {
+    /** Sends media on all transceivers, even if the SDK has turned them off, or restores the SDK's tracks. */
+    async forceSending(isOn = true) {
       for (const pc of connections.filter(isOpen).filter(isSending)) {
         for (const sender of pc.getSenders()) {
           if (isOn && sender.transport && pc.getTransceivers().find((one) => one.sender === sender).currentDirection === "sendonly") {
-            sender.before ??= [sender.track];
+            sender.sdkTrack ??= [sender.track];
             const kind = sender.track?.kind ?? (sender.dtmf ? "audio" : "video");
             const stream = await navigator.mediaDevices.getUserMedia({ [kind]: true });
             await sender.replaceTrack(stream.getTracks()[0]);
-          } else if (sender.before) {
-            await sender.replaceTrack(sender.before[0]);
+          } else if (sender.sdkTrack) {
+            await sender.replaceTrack(sender.sdkTrack[0]);
           }
         }
       }
     },
 
-    /** Asks to receive a track of somebody: what the server says of it. @param {{peer: string, producer: string, transport: string}} track */
-    tryToReceive({ peer, producer, transport }) {
-      const one = [[1, peer], [3, producer], [5, transport], [6, [[1, "f"]]]];
-      return window.ask(50331651, [[1, one], [2, window.transports.receive.at(-1) ?? ""]], 2);
+    /**
+     * Requests to consume a producer, bypassing the SDK. Returns the server's reply.
+     * @param {{peer: string, producer: string, transport: string}} track
+     */
+    requestConsume({ peer, producer, transport }) {
+      const request = [[1, peer], [3, producer], [5, transport], [6, [[1, "f"]]]];
+      return window.sendRequest(50331651, [[1, request], [2, window.transports.receive.at(-1) ?? ""]], 2);
     },
 
-    /** What {@link recognise} has seen. */
-    recognised: { pictures: 0, cards: 0 },
+    /** The counts of {@link detectTestCard}. */
+    detected: { frames: 0, testCards: 0 },
 
-    /** When the first frame of each person was shown, by name. @type {Record<string, number>} */
+    /** The time of the first rendered frame of each participant, by name. @type {Record<string, number>} */
     firstFrames: {},
 
     /**
-     * Shows and plays everybody in a meeting, as an app must: the SDK itself does neither.
+     * Renders the video and plays the audio of all participants, which the SDK leaves to the app.
      * @param {any} meeting
      */
-    show(meeting) {
+    render(meeting) {
       const { joined } = meeting.participants;
       const play = (element, tracks) => {
-        const wanted = tracks.filter(Boolean);
-        const has = element.srcObject?.getTracks() ?? [];
-        if (wanted.length === has.length && wanted.every((track) => has.includes(track))) return;
-        element.srcObject = wanted.length ? new MediaStream(wanted) : null;
-        if (wanted.length) element.play().catch(() => {});
+        const next = tracks.filter(Boolean);
+        const current = element.srcObject?.getTracks() ?? [];
+        if (next.length === current.length && next.every((track) => current.includes(track))) return;
+        element.srcObject = next.length ? new MediaStream(next) : null;
+        if (next.length) element.play().catch(() => {});
       };
-      const element = (kind, person) => {
-        const made = Object.assign(document.createElement(kind), { autoplay: true, playsInline: true, muted: kind === "video" });
-        Object.assign(made.style, { width: "320px", height: "180px" });
-        made.dataset.of = person.id;
-        (document.body ?? document.documentElement).append(made);
-        return made;
+      const createElement = (kind, participant) => {
+        const element = Object.assign(document.createElement(kind), { autoplay: true, playsInline: true, muted: kind === "video" });
+        Object.assign(element.style, { width: "320px", height: "180px" });
+        element.dataset.participant = participant.id;
+        (document.body ?? document.documentElement).append(element);
+        return element;
       };
-      const showOne = (person) => {
-        const made = {};
-        const has = (name, kind, isOn, track) => {
-          if (isOn && track) made[name] ??= element(kind, person);
-          if (made[name]) play(made[name], [isOn && track]);
+      const renderParticipant = (participant) => {
+        const elements = {};
+        const update = (name, kind, isOn, track) => {
+          if (isOn && track) elements[name] ??= createElement(kind, participant);
+          if (elements[name]) play(elements[name], [isOn && track]);
         };
-        const update = () => {
-          // The SDK fills the element of a camera by itself, and looks at its size.
-          if (person.videoEnabled && !made.camera) {
-            made.camera = element("video", person);
-            made.camera.classList.add("camera");
-            made.camera.requestVideoFrameCallback(() => { window.media.firstFrames[person.name] ??= performance.now(); });
-            person.registerVideoElement(made.camera);
+        const updateAll = () => {
+          // The SDK sets the stream of a camera's element, and selects the layer by the element's size.
+          if (participant.videoEnabled && !elements.camera) {
+            elements.camera = createElement("video", participant);
+            elements.camera.classList.add("camera");
+            elements.camera.requestVideoFrameCallback(() => { window.media.firstFrames[participant.name] ??= performance.now(); });
+            participant.registerVideoElement(elements.camera);
           }
-          has("voice", "audio", person.audioEnabled, person.audioTrack);
-          has("screen", "video", person.screenShareEnabled, person.screenShareTracks?.video);
-          has("sound", "audio", person.screenShareEnabled, person.screenShareTracks?.audio);
+          update("microphone", "audio", participant.audioEnabled, participant.audioTrack);
+          update("screen", "video", participant.screenShareEnabled, participant.screenShareTracks?.video);
+          update("screenAudio", "audio", participant.screenShareEnabled, participant.screenShareTracks?.audio);
         };
-        for (const event of ["videoUpdate", "audioUpdate", "screenShareUpdate"]) person.on(event, update);
-        update();
+        for (const event of ["videoUpdate", "audioUpdate", "screenShareUpdate"]) participant.on(event, updateAll);
+        updateAll();
       };
-      joined.on("participantJoined", showOne);
+      joined.on("participantJoined", renderParticipant);
       joined.on("participantLeft", ({ id }) => {
-        for (const one of document.querySelectorAll(`[data-of="${id}"]`)) one.remove();
+        for (const element of document.querySelectorAll(`[data-participant="${id}"]`)) element.remove();
       });
-      joined.toArray().forEach(showOne);
+      joined.toArray().forEach(renderParticipant);
     },
 
-    /** The element that shows somebody's camera. */
-    camera: (person) => document.querySelector(`video.camera[data-of="${person.id}"]`),
+    /** The video element of a participant's camera. */
+    cameraElement: (participant) => document.querySelector(`video.camera[data-participant="${participant.id}"]`),
   };
 })();

@@ -1,43 +1,43 @@
-// Media over networks that do not let UDP through.
+// Media on networks that block UDP.
 
 import assert from "node:assert/strict";
-import { CALL, ON, meet, mediaScenario as scenario } from "../media.mjs";
+import { CALL_PRESETS, MEDIA_ON, expectMutualMedia, mediaScenario as scenario } from "../media.mjs";
 
-const ways = () => window.media.ways().then((all) => all.map(({ protocol }) => protocol));
-/** By which protocol, and by what the browser was told to use. */
-const relays = () => window.media.ways().then((all) => all.map(({ relay, policy, servers }) => [relay, policy, servers.length]));
+const protocols = () => window.media.candidatePairs().then((all) => all.map(({ protocol }) => protocol));
+/** The relay protocol, the ICE transport policy and the number of ICE servers of each connection. */
+const relays = () => window.media.candidatePairs().then((all) => all.map(({ relay, policy, servers }) => [relay, policy, servers.length]));
 
-scenario("where everything gets through, media goes directly over UDP", { sees: [50331649] }, async (world) => {
-  const people = await world.people(await world.parlor.meeting(), [...CALL, CALL[1]], { init: ON });
-  await meet(people);
-  for (const one of people) {
-    const all = await one.do(() => window.media.ways());
-    assert.deepEqual(all.map(({ protocol, relay }) => `${protocol} ${relay ?? "directly"}`), ["udp directly", "udp directly"], one.name);
-    assert(all[0].servers.some((url) => url.startsWith("turns:")), "there is no relay to choose instead");
+scenario("on an open network, media is sent directly over UDP", { events: [50331649] }, async (context) => {
+  const participants = await context.addParticipants(await context.server.createMeeting(), [...CALL_PRESETS, CALL_PRESETS[1]], { init: MEDIA_ON });
+  await expectMutualMedia(participants);
+  for (const one of participants) {
+    const all = await one.evaluate(() => window.media.candidatePairs());
+    assert.deepEqual(all.map(({ protocol, relay }) => `${protocol} ${relay ?? "direct"}`), ["udp direct", "udp direct"], one.name);
+    assert(all[0].servers.some((url) => url.startsWith("turns:")), "the browser has no relay as an alternative");
   }
 });
 
-scenario("where UDP does not get through, media goes over TCP", { sees: [50331649] }, async (world) => {
-  const meeting = await world.parlor.meeting();
-  const [ada] = await world.people(meeting, [CALL[0]], { init: ON });
-  const [bob] = await world.people(meeting, [CALL[1]], { enter: false, mediaCable: true });
-  bob.mediaCable.pull();
-  await bob.page.evaluate(() => window.media.useServers([]));
-  await bob.enter(ON);
-  await meet([ada, bob]);
-  assert.deepEqual(await bob.do(ways), ["tcp", "tcp"]);
-  assert.deepEqual(await ada.do(ways), ["udp", "udp"]);
+scenario("where UDP is blocked, media is sent over TCP", { events: [50331649] }, async (context) => {
+  const meeting = await context.server.createMeeting();
+  const [ada] = await context.addParticipants(meeting, [CALL_PRESETS[0]], { init: MEDIA_ON });
+  const [bob] = await context.addParticipants(meeting, [CALL_PRESETS[1]], { enter: false, mediaProxy: true });
+  bob.mediaProxy.cut();
+  await bob.page.evaluate(() => window.media.restrictIceServers([]));
+  await bob.enter(MEDIA_ON);
+  await expectMutualMedia([ada, bob]);
+  assert.deepEqual(await bob.evaluate(protocols), ["tcp", "tcp"]);
+  assert.deepEqual(await ada.evaluate(protocols), ["udp", "udp"]);
 });
 
-for (const [how, urls] of [["TCP", "^turn:.*transport=tcp"], ["TLS", "^turns:"]]) {
-  scenario(`where only a relay over ${how} gets through, media goes over it`, { sees: [50331649] }, async (world) => {
-    const meeting = await world.parlor.meeting();
-    const [ada] = await world.people(meeting, [CALL[0]], { init: ON });
-    const [bob] = await world.people(meeting, [CALL[1]], { enter: false });
-    await bob.page.evaluate((pattern) => window.media.useServers([pattern]), urls);
-    await bob.enter({ ...ON, overrides: { forceRelay: true } });
-    await meet([ada, bob]);
-    const expected = [how.toLowerCase(), "relay", 1];
-    assert.deepEqual(await bob.do(relays), [expected, expected]);
+for (const [transport, urls] of [["TCP", "^turn:.*transport=tcp"], ["TLS", "^turns:"]]) {
+  scenario(`where only a relay over ${transport} is reachable, media is sent through it`, { events: [50331649] }, async (context) => {
+    const meeting = await context.server.createMeeting();
+    const [ada] = await context.addParticipants(meeting, [CALL_PRESETS[0]], { init: MEDIA_ON });
+    const [bob] = await context.addParticipants(meeting, [CALL_PRESETS[1]], { enter: false });
+    await bob.page.evaluate((pattern) => window.media.restrictIceServers([pattern]), urls);
+    await bob.enter({ ...MEDIA_ON, overrides: { forceRelay: true } });
+    await expectMutualMedia([ada, bob]);
+    const expected = [transport.toLowerCase(), "relay", 1];
+    assert.deepEqual(await bob.evaluate(relays), [expected, expected]);
   });
 }

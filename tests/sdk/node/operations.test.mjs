@@ -1,10 +1,10 @@
-// Every operation of apps, meetings, participants and presets, called once through the SDK and
-// held against the shape the SDK declares. The last test counts that none was left out.
+// Calls every operation of apps, meetings, participants and presets through the SDK, and checks the response
+// against the SDK's declared type. The last test checks that no operation is missing.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { account_id, connect, failure, kit, untyped } from "./parlor.mjs";
-import { declaredShape } from "./shapes.mjs";
+import { account_id, connect, failure, kitPath, untyped } from "./client.mjs";
+import { checkType } from "./types.mjs";
 import { NotFoundError } from "cloudflare";
 
 const { client, exchanges } = connect();
@@ -12,7 +12,7 @@ const { apps, meetings, presets } = client.realtimeKit;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-/** Every operation, as `method template status`; below the app where it does not begin with /apps. */
+/** All operations, as `method template status`. Templates that do not start with /apps are below the app. */
 const OPERATIONS = [
   "GET /apps 200", "POST /apps 200", "GET /apps/{app} 200",
   "GET /meetings 200", "POST /meetings 201",
@@ -33,34 +33,34 @@ const scope = () => ({ account_id, app_id });
 const room = () => ({ ...scope(), meeting_id });
 
 test("an app is created", async () => {
-  const reply = declaredShape("Apps", "post", await apps.post({ account_id, name: "Operations" }));
-  assert.equal(reply.success, true);
-  assert.equal(reply.data?.app?.name, "Operations");
-  assert.match(reply.data.app.created_at ?? "", INSTANT);
-  assert.match(reply.data.app.id ?? "", /^[0-9a-f]{32}$/);
-  app_id = reply.data.app.id ?? "";
+  const response = checkType("Apps", "post", await apps.post({ account_id, name: "Operations" }));
+  assert.equal(response.success, true);
+  assert.equal(response.data?.app?.name, "Operations");
+  assert.match(response.data.app.created_at ?? "", INSTANT);
+  assert.match(response.data.app.id ?? "", /^[0-9a-f]{32}$/);
+  app_id = response.data.app.id ?? "";
 });
 
 test("apps are listed, newest first", async () => {
-  const reply = declaredShape("Apps", "get", await apps.get({ account_id, per_page: 1 }));
-  assert.equal(reply.data?.[0]?.id, app_id);
-  assert.equal(reply.data.length, 1);
-  assert.deepEqual([reply.paging?.start_offset, reply.paging?.end_offset], [1, 1]);
-  assert((reply.paging?.total_count ?? 0) >= 1);
+  const response = checkType("Apps", "get", await apps.get({ account_id, per_page: 1 }));
+  assert.equal(response.data?.[0]?.id, app_id);
+  assert.equal(response.data.length, 1);
+  assert.deepEqual([response.paging?.start_offset, response.paging?.end_offset], [1, 1]);
+  assert((response.paging?.total_count ?? 0) >= 1);
 });
 
-test("one app is read, by either spelling of its id", async () => {
+test("an app is read by its id with or without hyphens", async () => {
   const hyphened = app_id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
   for (const id of [app_id, hyphened]) {
-    const app = await untyped(client.get(kit("apps", id)));
+    const app = await untyped(client.get(kitPath("apps", id)));
     assert.equal(app.id, app_id);
     assert.equal(app.name, "Operations");
   }
 });
 
 test("an app is renamed", async () => {
-  await client.patch(kit("apps", app_id), { body: { name: "Renamed" } });
-  assert.equal((await untyped(client.get(kit("apps", app_id)))).name, "Renamed");
+  await client.patch(kitPath("apps", app_id), { body: { name: "Renamed" } });
+  assert.equal((await untyped(client.get(kitPath("apps", app_id)))).name, "Renamed");
 });
 
 test("a meeting is created with every setting the SDK can send", async () => {
@@ -74,8 +74,8 @@ test("a meeting is created with every setting the SDK can send", async () => {
     },
     ai_config: { transcription: { language: /** @type {const} */ ("de"), keywords: ["Parlor"] }, summarization: { word_limit: 200 } },
   };
-  const reply = declaredShape("Meetings", "create", await meetings.create(app_id, { account_id, ...settings }));
-  const { id, created_at, recording_config, ai_config, ...flat } = reply.data ?? assert.fail("no data");
+  const response = checkType("Meetings", "create", await meetings.create(app_id, { account_id, ...settings }));
+  const { id, created_at, recording_config, ai_config, ...flat } = response.data ?? assert.fail("no data");
   assert.match(id, UUID);
   assert.match(created_at, INSTANT);
   assert.equal(flat.title, "Weekly");
@@ -87,96 +87,96 @@ test("a meeting is created with every setting the SDK can send", async () => {
 });
 
 test("a meeting needs no settings", async () => {
-  const reply = declaredShape("Meetings", "create", await meetings.create(app_id, { account_id }));
-  assert.equal(reply.data?.session_keep_alive_time_in_secs, 60);
-  assert.equal(reply.data.record_on_start, false);
+  const response = checkType("Meetings", "create", await meetings.create(app_id, { account_id }));
+  assert.equal(response.data?.session_keep_alive_time_in_secs, 60);
+  assert.equal(response.data.record_on_start, false);
 });
 
 test("meetings are listed and found", async () => {
-  const all = declaredShape("Meetings", "get", await meetings.get(app_id, { account_id }));
+  const all = checkType("Meetings", "get", await meetings.get(app_id, { account_id }));
   assert.equal(all.paging?.total_count, 2);
   const found = await meetings.get(app_id, { account_id, search: "Weekly", status: "ACTIVE" });
   assert.deepEqual(found.data?.map((m) => m.id), [meeting_id]);
 });
 
-test("one meeting is read", async () => {
-  const reply = declaredShape("Meetings", "getMeetingByID", await meetings.getMeetingByID(meeting_id, scope()));
-  assert.equal(reply.data?.id, meeting_id);
+test("a meeting is read", async () => {
+  const response = checkType("Meetings", "getMeetingByID", await meetings.getMeetingByID(meeting_id, scope()));
+  assert.equal(response.data?.id, meeting_id);
 });
 
-test("a change of a meeting leaves the rest as it is", async () => {
-  const reply = await meetings.updateMeetingByID(meeting_id, { ...scope(), status: "INACTIVE" });
-  declaredShape("Meetings", "updateMeetingByID", reply);
-  assert.equal(reply.data?.status, "INACTIVE");
-  assert.equal(reply.data.title, "Weekly");
-  assert.equal(reply.data.session_keep_alive_time_in_secs, 90);
+test("a PATCH of a meeting keeps the other fields", async () => {
+  const response = await meetings.updateMeetingByID(meeting_id, { ...scope(), status: "INACTIVE" });
+  checkType("Meetings", "updateMeetingByID", response);
+  assert.equal(response.data?.status, "INACTIVE");
+  assert.equal(response.data.title, "Weekly");
+  assert.equal(response.data.session_keep_alive_time_in_secs, 90);
 });
 
-test("a replaced meeting falls back to the defaults", async () => {
-  const reply = await meetings.replaceMeetingByID(meeting_id, { ...scope(), title: "Replaced" });
-  declaredShape("Meetings", "replaceMeetingByID", reply);
-  assert.equal(reply.data?.title, "Replaced");
-  assert.equal(reply.data.session_keep_alive_time_in_secs, 60);
-  assert.equal(reply.data.persist_chat, false);
+test("a PUT of a meeting resets the other fields to the defaults", async () => {
+  const response = await meetings.replaceMeetingByID(meeting_id, { ...scope(), title: "Replaced" });
+  checkType("Meetings", "replaceMeetingByID", response);
+  assert.equal(response.data?.title, "Replaced");
+  assert.equal(response.data.session_keep_alive_time_in_secs, 60);
+  assert.equal(response.data.persist_chat, false);
 });
 
 test("a participant is added", async () => {
-  const person = { custom_participant_id: "user-1", preset_name: "group_call_host", name: "Ada", picture: "https://example.com/ada.png" };
-  const reply = declaredShape("Meetings", "addParticipant", await meetings.addParticipant(meeting_id, { ...scope(), ...person }));
-  const { id, token, created_at, updated_at, ...rest } = reply.data ?? assert.fail("no data");
+  const participant = { custom_participant_id: "user-1", preset_name: "group_call_host", name: "Ada", picture: "https://example.com/ada.png" };
+  const response = checkType("Meetings", "addParticipant", await meetings.addParticipant(meeting_id, { ...scope(), ...participant }));
+  const { id, token, created_at, updated_at, ...rest } = response.data ?? assert.fail("no data");
   assert.match(id, UUID);
   assert.equal(token.split(".").length, 3);
   assert.match(created_at, INSTANT);
   assert.match(updated_at, INSTANT);
-  assert.deepEqual({ ...rest, ...person }, rest);
+  assert.deepEqual({ ...rest, ...participant }, rest);
   participant_id = id;
 });
 
 test("participants are listed", async () => {
-  const reply = await meetings.getMeetingParticipants(meeting_id, scope());
-  declaredShape("Meetings", "getMeetingParticipants", reply);
-  assert.deepEqual(reply.data?.map((p) => p.id), [participant_id]);
+  const response = await meetings.getMeetingParticipants(meeting_id, scope());
+  checkType("Meetings", "getMeetingParticipants", response);
+  assert.deepEqual(response.data?.map((p) => p.id), [participant_id]);
 });
 
-test("one participant is read, without a token", async () => {
-  const reply = await meetings.getMeetingParticipant(participant_id, room());
-  declaredShape("Meetings", "getMeetingParticipant", reply);
-  assert.equal(reply.data?.name, "Ada");
-  assert(!("token" in reply.data), "a token was read back");
+test("a participant is read without its token", async () => {
+  const response = await meetings.getMeetingParticipant(participant_id, room());
+  checkType("Meetings", "getMeetingParticipant", response);
+  assert.equal(response.data?.name, "Ada");
+  assert(!("token" in response.data), "the response contains a token");
 });
 
-test("a change of a participant brings a new token", async () => {
-  const reply = await meetings.editParticipant(participant_id, { ...room(), name: null, preset_name: "group_call_guest" });
-  declaredShape("Meetings", "editParticipant", reply);
-  assert.equal(reply.data?.name, null);
-  assert.equal(reply.data.preset_name, "group_call_guest");
-  assert.equal(reply.data.picture, "https://example.com/ada.png");
+test("a PATCH of a participant keeps the other fields", async () => {
+  const response = await meetings.editParticipant(participant_id, { ...room(), name: null, preset_name: "group_call_guest" });
+  checkType("Meetings", "editParticipant", response);
+  assert.equal(response.data?.name, null);
+  assert.equal(response.data.preset_name, "group_call_guest");
+  assert.equal(response.data.picture, "https://example.com/ada.png");
 });
 
-test("a replaced participant keeps its id", async () => {
+test("a PUT of a participant keeps its id", async () => {
   const body = { custom_participant_id: "user-1", preset_name: "group_call_host", name: "Grace" };
-  const replaced = await untyped(client.put(kit(app_id, "meetings", meeting_id, "participants", participant_id), { body }));
+  const replaced = await untyped(client.put(kitPath(app_id, "meetings", meeting_id, "participants", participant_id), { body }));
   assert.equal(replaced.id, participant_id);
   assert.equal(replaced.name, "Grace");
   assert.equal(replaced.picture, null);
 });
 
 test("a token is refreshed", async () => {
-  const reply = await meetings.refreshParticipantToken(participant_id, room());
-  declaredShape("Meetings", "refreshParticipantToken", reply);
-  assert.equal(reply.data?.token.split(".").length, 3);
+  const response = await meetings.refreshParticipantToken(participant_id, room());
+  checkType("Meetings", "refreshParticipantToken", response);
+  assert.equal(response.data?.token.split(".").length, 3);
 });
 
-test("a participant is deleted once", async () => {
-  const reply = await meetings.deleteMeetingParticipant(participant_id, room());
-  declaredShape("Meetings", "deleteMeetingParticipant", reply);
-  assert.equal(reply.data?.custom_participant_id, "user-1");
+test("a participant is deleted, and a second deletion is not found", async () => {
+  const response = await meetings.deleteMeetingParticipant(participant_id, room());
+  checkType("Meetings", "deleteMeetingParticipant", response);
+  assert.equal(response.data?.custom_participant_id, "user-1");
   await failure(meetings.deleteMeetingParticipant(participant_id, room()), NotFoundError);
 });
 
 test("a new app has seven presets", async () => {
-  const reply = declaredShape("Presets", "get", await presets.get(app_id, { account_id, per_page: 100 }));
-  assert.deepEqual(reply.data.map((p) => p.name).sort(), [
+  const response = checkType("Presets", "get", await presets.get(app_id, { account_id, per_page: 100 }));
+  assert.deepEqual(response.data.map((p) => p.name).sort(), [
     "group_call_guest", "group_call_host", "group_call_participant", "livestream_host", "livestream_viewer",
     "webinar_presenter", "webinar_viewer",
   ]);
@@ -185,65 +185,65 @@ test("a new app has seven presets", async () => {
 test("each of the seven presets is complete", async () => {
   const list = await presets.get(app_id, { account_id, per_page: 100 });
   for (const { id } of list.data) {
-    const reply = declaredShape("Presets", "getPresetByID", await presets.getPresetByID(id ?? "", scope()));
-    assert.equal(reply.data.permissions.transcription_enabled, true);
+    const response = checkType("Presets", "getPresetByID", await presets.getPresetByID(id ?? "", scope()));
+    assert.equal(response.data.permissions.transcription_enabled, true);
   }
 });
 
-/** A preset as the server gives it for `group_call_host`, ready to be sent back. */
+/** The fields of the preset `group_call_host`, as the body of a request. */
 async function hostPreset() {
   const { data: [host] } = await presets.get(app_id, { account_id, search: "group_call_host" });
   const { name, config, permissions, ui } = (await presets.getPresetByID(host?.id ?? "", scope())).data;
   return { name, config, permissions, ui };
 }
 
-test("a preset that the server gave can be sent back under another name", async () => {
+test("a preset from a response can be created under another name", async () => {
   const host = await hostPreset();
-  const reply = await presets.create(app_id, { account_id, ...host, name: "mine" });
-  declaredShape("Presets", "create", reply);
-  const { id, name, config, permissions, ui } = reply.data;
+  const response = await presets.create(app_id, { account_id, ...host, name: "mine" });
+  checkType("Presets", "create", response);
+  const { id, name, config, permissions, ui } = response.data;
   assert.deepEqual({ name, config, permissions, ui }, { ...host, name: "mine" });
   preset_id = id;
 });
 
-test("a change of a preset leaves the rest as it is", async () => {
+test("a PATCH of a preset keeps the other fields", async () => {
   const before = (await presets.getPresetByID(preset_id, scope())).data;
-  const reply = await presets.update(preset_id, { ...scope(), config: { max_video_streams: { desktop: 3 } } });
-  declaredShape("Presets", "update", reply);
+  const response = await presets.update(preset_id, { ...scope(), config: { max_video_streams: { desktop: 3 } } });
+  checkType("Presets", "update", response);
   const { updated_at, ...expected } = structuredClone(before);
   expected.config.max_video_streams.desktop = 3;
-  const { updated_at: changed_at, ...given } = reply.data;
+  const { updated_at: changed_at, ...given } = response.data;
   assert.deepEqual(given, expected);
   assert(changed_at >= updated_at);
 });
 
 test("a preset is replaced", async () => {
   const host = await hostPreset();
-  const reply = await presets.replacePresetByID(preset_id, { ...scope(), ...host, name: "mine again" });
-  declaredShape("Presets", "replacePresetByID", reply);
-  assert.equal(reply.data.id, preset_id);
-  assert.deepEqual([reply.data.name, reply.data.config], ["mine again", host.config]);
+  const response = await presets.replacePresetByID(preset_id, { ...scope(), ...host, name: "mine again" });
+  checkType("Presets", "replacePresetByID", response);
+  assert.equal(response.data.id, preset_id);
+  assert.deepEqual([response.data.name, response.data.config], ["mine again", host.config]);
 });
 
-test("a preset is deleted, and the deleted one comes back", async () => {
-  const reply = declaredShape("Presets", "delete", await presets.delete(preset_id, scope()));
-  assert.equal(reply.data.id, preset_id);
+test("a preset is deleted, and the response contains it", async () => {
+  const response = checkType("Presets", "delete", await presets.delete(preset_id, scope()));
+  assert.equal(response.data.id, preset_id);
   await failure(presets.getPresetByID(preset_id, scope()), NotFoundError);
 });
 
 test("a meeting is deleted", async () => {
-  await client.delete(kit(app_id, "meetings", meeting_id));
+  await client.delete(kitPath(app_id, "meetings", meeting_id));
   await failure(meetings.getMeetingByID(meeting_id, scope()), NotFoundError);
 });
 
 test("an app is deleted with everything in it", async () => {
-  await client.delete(kit("apps", app_id));
-  await failure(client.get(kit("apps", app_id)), NotFoundError);
+  await client.delete(kitPath("apps", app_id));
+  await failure(client.get(kitPath("apps", app_id)), NotFoundError);
 });
 
-test("every operation was called and answered with its own status", () => {
+test("every operation was called and returned its expected status", () => {
   const answered = new Set(exchanges.map(({ method, path, status }) => {
-    const below = path.split("/realtime/kit")[1] ?? "";
+    const below = path.split("/realtime/kitPath")[1] ?? "";
     const template = below.startsWith("/apps") ? below.replace(/^(\/apps\/).+/, "$1{app}") : below.replace(/^\/[^/]+/, "");
     return `${method} ${template.replace(/\/[0-9a-f-]{36}(?=\/|$)/g, "/{id}")} ${status}`;
   }));

@@ -1,4 +1,4 @@
-"""The running server under test, SDK clients that talk to it, and rows of their own for each file."""
+"""Clients of the official SDK for the server under test, and a meeting for each test module."""
 
 import os
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ TOKEN = os.environ["PARLOR_API_TOKEN"]
 
 @dataclass
 class Connection:
-    """A client of the official SDK and every exchange it makes, retries included."""
+    """A client of the official SDK, with all its exchanges, including retries."""
 
     client: Cloudflare
     exchanges: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 def connect(**credentials: str) -> Connection:
-    """Signs in as told, with the Bearer token if nothing is told, and never from the environment."""
+    """Creates a client with these credentials, by default the Bearer token."""
     names = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY", "CLOUDFLARE_EMAIL", "CLOUDFLARE_API_USER_SERVICE_KEY")
-    assert not any(name in os.environ for name in names), "the SDK would sign in from the environment"
+    assert not any(name in os.environ for name in names), "the SDK would use credentials from the environment"
     exchanges: list[tuple[str, str, int]] = []
 
     def record(response: httpx.Response) -> None:
@@ -38,14 +38,14 @@ def connect(**credentials: str) -> Connection:
     return Connection(client, exchanges)
 
 
-def kit(*rest: str) -> str:
+def kit_path(*segments: str) -> str:
     """A path below the account, for the operations that the SDK has no method for."""
-    return "/".join(["/accounts", ACCOUNT_ID, "realtime/kit", *rest])
+    return "/".join(["/accounts", ACCOUNT_ID, "realtime/kit", *segments])
 
 
 @dataclass
-class Room:
-    """A new app with one meeting, so that tests do not see each other's rows."""
+class MeetingFixture:
+    """A new app with one meeting, so that test modules are isolated from each other."""
 
     connection: Connection
     app_id: str
@@ -59,25 +59,25 @@ class Room:
     def scope(self) -> dict[str, str]:
         return {"account_id": ACCOUNT_ID, "app_id": self.app_id}
 
-    def add(self, headers: dict[str, str] | None = None, **person: Any) -> Any:
-        """Adds a participant and answers with `data`; `None` leaves a default field out."""
-        details = {"custom_participant_id": "someone", "preset_name": "group_call_participant", **person}
-        reply = self.client.realtime_kit.meetings.add_participant(
-            self.meeting_id, **self.scope, **details, extra_headers=headers or {}
+    def add(self, headers: dict[str, str] | None = None, **fields: Any) -> Any:
+        """Adds a participant and returns `data` of the response."""
+        body = {"custom_participant_id": "someone", "preset_name": "group_call_participant", **fields}
+        response = self.client.realtime_kit.meetings.add_participant(
+            self.meeting_id, **self.scope, **body, extra_headers=headers or {}
         )
-        assert reply.data is not None
-        return reply.data
+        assert response.data is not None
+        return response.data
 
 
-def open_room() -> Room:
+def create_meeting() -> MeetingFixture:
     connection = connect()
     app = connection.client.realtime_kit.apps.post(account_id=ACCOUNT_ID, name="SDK test").data
     assert app is not None and app.app is not None and app.app.id is not None
     meeting = connection.client.realtime_kit.meetings.create(app.app.id, account_id=ACCOUNT_ID).data
     assert meeting is not None
-    return Room(connection, app.app.id, meeting.id)
+    return MeetingFixture(connection, app.app.id, meeting.id)
 
 
 @pytest.fixture(scope="module")
-def room() -> Room:
-    return open_room()
+def meeting() -> MeetingFixture:
+    return create_meeting()

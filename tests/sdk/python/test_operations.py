@@ -1,6 +1,6 @@
-"""Every operation of apps, meetings, participants and presets, called through the SDK in order.
+"""Calls every operation of apps, meetings, participants and presets through the SDK, in order.
 
-Replies are held against the models the SDK declares. The last test counts that none was left out.
+Responses are checked against the SDK's declared models. The last test checks that no operation is missing.
 """
 
 import re
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cloudflare import NotFoundError
 
-from conftest import ACCOUNT_ID, connect, kit
-from shapes import declared_shape
+from conftest import ACCOUNT_ID, connect, kit_path
+from type_check import check_type
 
 CONNECTION = connect()
 CLIENT = CONNECTION.client
@@ -20,7 +20,7 @@ MEETINGS = CLIENT.realtime_kit.meetings.with_raw_response
 PRESETS = CLIENT.realtime_kit.presets.with_raw_response
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-# As `method template status`; below the app where it does not begin with /apps.
+# As `method template status`. Templates that do not start with /apps are below the app.
 OPERATIONS = """
 GET /apps 200
 POST /apps 200
@@ -45,53 +45,53 @@ PUT /presets/{id} 200
 DELETE /presets/{id} 200
 """
 
-made = SimpleNamespace()
-"""What earlier tests of this file made: app_id, meeting_id, participant_id, preset_id."""
+ids = SimpleNamespace()
+"""Ids from earlier tests of this module: app_id, meeting_id, participant_id, preset_id."""
 
 
 def scope() -> dict[str, str]:
-    return {"account_id": ACCOUNT_ID, "app_id": made.app_id}
+    return {"account_id": ACCOUNT_ID, "app_id": ids.app_id}
 
 
 def in_meeting() -> dict[str, str]:
-    return {**scope(), "meeting_id": made.meeting_id}
+    return {**scope(), "meeting_id": ids.meeting_id}
 
 
 def untyped(method: str, path: str, body: object = None) -> Any:
-    """A call that the SDK has no method for, signed by the SDK; answers with `data`."""
+    """Makes a call for which the SDK has no method, and returns `data` of the response."""
     call = getattr(CLIENT, method)
-    reply = call(path, cast_to=object) if body is None else call(path, cast_to=object, body=body)
-    return reply["data"]
+    response = call(path, cast_to=object) if body is None else call(path, cast_to=object, body=body)
+    return response["data"]
 
 
 def test_an_app_is_created() -> None:
-    reply = declared_shape(APPS.post(account_id=ACCOUNT_ID, name="Operations"))
-    assert reply.data.app.name == "Operations"
-    assert re.fullmatch(r"[0-9a-f]{32}", reply.data.app.id)
-    made.app_id = reply.data.app.id
+    response = check_type(APPS.post(account_id=ACCOUNT_ID, name="Operations"))
+    assert response.data.app.name == "Operations"
+    assert re.fullmatch(r"[0-9a-f]{32}", response.data.app.id)
+    ids.app_id = response.data.app.id
 
 
 def test_apps_are_listed_newest_first() -> None:
-    reply = declared_shape(APPS.get(account_id=ACCOUNT_ID, per_page=1))
-    assert [app.id for app in reply.data] == [made.app_id]
-    assert (reply.paging.start_offset, reply.paging.end_offset) == (1, 1)
+    response = check_type(APPS.get(account_id=ACCOUNT_ID, per_page=1))
+    assert [app.id for app in response.data] == [ids.app_id]
+    assert (response.paging.start_offset, response.paging.end_offset) == (1, 1)
 
 
-def test_one_app_is_read_by_either_spelling_of_its_id() -> None:
-    hyphened = re.sub(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", r"\1-\2-\3-\4-\5", made.app_id)
-    for app_id in (made.app_id, hyphened):
-        assert untyped("get", kit("apps", app_id))["id"] == made.app_id
+def test_an_app_is_read_by_its_id_with_or_without_hyphens() -> None:
+    hyphened = re.sub(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", r"\1-\2-\3-\4-\5", ids.app_id)
+    for app_id in (ids.app_id, hyphened):
+        assert untyped("get", kit_path("apps", app_id))["id"] == ids.app_id
 
 
 def test_an_app_is_renamed() -> None:
-    untyped("patch", kit("apps", made.app_id), {"name": "Renamed"})
-    assert untyped("get", kit("apps", made.app_id))["name"] == "Renamed"
+    untyped("patch", kit_path("apps", ids.app_id), {"name": "Renamed"})
+    assert untyped("get", kit_path("apps", ids.app_id))["name"] == "Renamed"
 
 
 def test_a_meeting_is_created_with_every_kind_of_setting() -> None:
-    reply = declared_shape(
+    response = check_type(
         MEETINGS.create(
-            made.app_id,
+            ids.app_id,
             account_id=ACCOUNT_ID,
             title="Weekly",
             record_on_start=True,
@@ -108,26 +108,26 @@ def test_a_meeting_is_created_with_every_kind_of_setting() -> None:
             },
         )
     )
-    assert UUID.fullmatch(reply.data.id)
-    assert (reply.data.title, reply.data.status) == ("Weekly", "ACTIVE")
-    assert reply.data.recording_config.video_config.codec == "VP8"
-    assert reply.data.ai_config.summarization.word_limit == 200
-    made.meeting_id = reply.data.id
+    assert UUID.fullmatch(response.data.id)
+    assert (response.data.title, response.data.status) == ("Weekly", "ACTIVE")
+    assert response.data.recording_config.video_config.codec == "VP8"
+    assert response.data.ai_config.summarization.word_limit == 200
+    ids.meeting_id = response.data.id
 
 
 def test_meetings_are_listed_and_found() -> None:
-    assert declared_shape(MEETINGS.get(made.app_id, account_id=ACCOUNT_ID)).paging.total_count == 1
-    found = declared_shape(MEETINGS.get(made.app_id, account_id=ACCOUNT_ID, search="nothing like it"))
+    assert check_type(MEETINGS.get(ids.app_id, account_id=ACCOUNT_ID)).paging.total_count == 1
+    found = check_type(MEETINGS.get(ids.app_id, account_id=ACCOUNT_ID, search="nothing like it"))
     assert found.data == []
 
 
 def test_one_meeting_is_read() -> None:
-    assert declared_shape(MEETINGS.get_meeting_by_id(made.meeting_id, **scope())).data.id == made.meeting_id
+    assert check_type(MEETINGS.get_meeting_by_id(ids.meeting_id, **scope())).data.id == ids.meeting_id
 
 
 def test_a_change_of_a_meeting_leaves_the_rest_as_it_is() -> None:
-    reply = declared_shape(MEETINGS.update_meeting_by_id(made.meeting_id, **scope(), status="INACTIVE"))
-    assert (reply.data.status, reply.data.title, reply.data.session_keep_alive_time_in_secs) == (
+    response = check_type(MEETINGS.update_meeting_by_id(ids.meeting_id, **scope(), status="INACTIVE"))
+    assert (response.data.status, response.data.title, response.data.session_keep_alive_time_in_secs) == (
         "INACTIVE",
         "Weekly",
         90,
@@ -135,8 +135,8 @@ def test_a_change_of_a_meeting_leaves_the_rest_as_it_is() -> None:
 
 
 def test_a_replaced_meeting_falls_back_to_the_defaults() -> None:
-    reply = declared_shape(MEETINGS.replace_meeting_by_id(made.meeting_id, **scope(), title="Replaced"))
-    assert (reply.data.title, reply.data.persist_chat, reply.data.session_keep_alive_time_in_secs) == (
+    response = check_type(MEETINGS.replace_meeting_by_id(ids.meeting_id, **scope(), title="Replaced"))
+    assert (response.data.title, response.data.persist_chat, response.data.session_keep_alive_time_in_secs) == (
         "Replaced",
         False,
         60,
@@ -144,108 +144,108 @@ def test_a_replaced_meeting_falls_back_to_the_defaults() -> None:
 
 
 def test_a_participant_is_added() -> None:
-    person = {"custom_participant_id": "user-1", "preset_name": "group_call_host", "name": "Ada"}
-    reply = declared_shape(MEETINGS.add_participant(made.meeting_id, **scope(), **person))
-    assert UUID.fullmatch(reply.data.id)
-    assert reply.data.token.count(".") == 2
-    assert {key: getattr(reply.data, key) for key in person} == person
-    made.participant_id = reply.data.id
+    participant = {"custom_participant_id": "user-1", "preset_name": "group_call_host", "name": "Ada"}
+    response = check_type(MEETINGS.add_participant(ids.meeting_id, **scope(), **participant))
+    assert UUID.fullmatch(response.data.id)
+    assert response.data.token.count(".") == 2
+    assert {key: getattr(response.data, key) for key in participant} == participant
+    ids.participant_id = response.data.id
 
 
 def test_participants_are_listed() -> None:
-    reply = declared_shape(MEETINGS.get_meeting_participants(made.meeting_id, **scope()))
-    assert [person.id for person in reply.data] == [made.participant_id]
+    response = check_type(MEETINGS.get_meeting_participants(ids.meeting_id, **scope()))
+    assert [participant.id for participant in response.data] == [ids.participant_id]
 
 
 def test_one_participant_is_read_without_a_token() -> None:
-    reply = declared_shape(MEETINGS.get_meeting_participant(made.participant_id, **in_meeting()))
-    assert reply.data.name == "Ada"
-    assert not hasattr(reply.data, "token")
+    response = check_type(MEETINGS.get_meeting_participant(ids.participant_id, **in_meeting()))
+    assert response.data.name == "Ada"
+    assert not hasattr(response.data, "token")
 
 
-def test_a_change_of_a_participant_brings_a_new_token() -> None:
+def test_a_patch_of_a_participant_changes_its_fields() -> None:
     change = {"name": None, "preset_name": "group_call_guest"}
-    reply = declared_shape(MEETINGS.edit_participant(made.participant_id, **in_meeting(), **change))
-    assert (reply.data.name, reply.data.preset_name) == (None, "group_call_guest")
+    response = check_type(MEETINGS.edit_participant(ids.participant_id, **in_meeting(), **change))
+    assert (response.data.name, response.data.preset_name) == (None, "group_call_guest")
 
 
 def test_a_replaced_participant_keeps_its_id() -> None:
-    path = kit(made.app_id, "meetings", made.meeting_id, "participants", made.participant_id)
+    path = kit_path(ids.app_id, "meetings", ids.meeting_id, "participants", ids.participant_id)
     body = {"custom_participant_id": "user-1", "preset_name": "group_call_host", "name": "Grace"}
     replaced = untyped("put", path, body)
-    assert (replaced["id"], replaced["name"]) == (made.participant_id, "Grace")
+    assert (replaced["id"], replaced["name"]) == (ids.participant_id, "Grace")
 
 
 def test_a_token_is_refreshed() -> None:
-    reply = declared_shape(MEETINGS.refresh_participant_token(made.participant_id, **in_meeting()))
-    assert reply.data.token.count(".") == 2
+    response = check_type(MEETINGS.refresh_participant_token(ids.participant_id, **in_meeting()))
+    assert response.data.token.count(".") == 2
 
 
 def test_a_participant_is_deleted_once() -> None:
-    reply = declared_shape(MEETINGS.delete_meeting_participant(made.participant_id, **in_meeting()))
-    assert reply.data.custom_participant_id == "user-1"
+    response = check_type(MEETINGS.delete_meeting_participant(ids.participant_id, **in_meeting()))
+    assert response.data.custom_participant_id == "user-1"
     with pytest.raises(NotFoundError):
-        MEETINGS.delete_meeting_participant(made.participant_id, **in_meeting())
+        MEETINGS.delete_meeting_participant(ids.participant_id, **in_meeting())
 
 
 def test_each_of_the_seven_presets_of_a_new_app_is_complete() -> None:
-    listed = declared_shape(PRESETS.get(made.app_id, account_id=ACCOUNT_ID, per_page=100)).data
+    listed = check_type(PRESETS.get(ids.app_id, account_id=ACCOUNT_ID, per_page=100)).data
     assert len(listed) == 7
     for preset in listed:
-        full = declared_shape(PRESETS.get_preset_by_id(preset.id, **scope())).data
+        full = check_type(PRESETS.get_preset_by_id(preset.id, **scope())).data
         assert full.permissions.transcription_enabled is True
 
 
 def host_preset() -> dict[str, Any]:
-    """`group_call_host` as the server gives it, ready to be sent back."""
-    listed = PRESETS.get(made.app_id, account_id=ACCOUNT_ID, search="group_call_host").parse().data
+    """Returns the fields of the preset `group_call_host`, as the body of a request."""
+    listed = PRESETS.get(ids.app_id, account_id=ACCOUNT_ID, search="group_call_host").parse().data
     full = PRESETS.get_preset_by_id(listed[0].id, **scope()).parse().data.to_dict(mode="json")
     return {key: full[key] for key in ("name", "config", "permissions", "ui")}
 
 
-def test_a_preset_that_the_server_gave_can_be_sent_back_under_another_name() -> None:
+def test_a_preset_from_a_response_can_be_created_under_another_name() -> None:
     mine = {**host_preset(), "name": "mine"}
-    reply = declared_shape(PRESETS.create(made.app_id, account_id=ACCOUNT_ID, **mine))
-    given = reply.data.to_dict(mode="json")
-    assert {key: given[key] for key in mine} == mine
-    made.preset_id = reply.data.id
+    response = check_type(PRESETS.create(ids.app_id, account_id=ACCOUNT_ID, **mine))
+    returned = response.data.to_dict(mode="json")
+    assert {key: returned[key] for key in mine} == mine
+    ids.preset_id = response.data.id
 
 
-def test_a_change_of_a_preset_leaves_the_rest_as_it_is() -> None:
-    expected = PRESETS.get_preset_by_id(made.preset_id, **scope()).parse().data.to_dict(mode="json")
+def test_a_patch_of_a_preset_keeps_the_other_fields() -> None:
+    expected = PRESETS.get_preset_by_id(ids.preset_id, **scope()).parse().data.to_dict(mode="json")
     expected["permissions"]["chat"]["public"]["files"] = False
     change = {"chat": {"public": {"files": False}}}
-    reply = declared_shape(PRESETS.update(made.preset_id, **scope(), permissions=change))
-    given = reply.data.to_dict(mode="json")
-    assert given["updated_at"] >= expected.pop("updated_at")
-    assert {key: given[key] for key in expected} == expected
+    response = check_type(PRESETS.update(ids.preset_id, **scope(), permissions=change))
+    returned = response.data.to_dict(mode="json")
+    assert returned["updated_at"] >= expected.pop("updated_at")
+    assert {key: returned[key] for key in expected} == expected
 
 
 def test_a_preset_is_replaced() -> None:
     host = host_preset()
-    reply = declared_shape(PRESETS.replace_preset_by_id(made.preset_id, **scope(), **{**host, "name": "mine again"}))
-    assert (reply.data.id, reply.data.name) == (made.preset_id, "mine again")
-    assert reply.data.permissions.to_dict(mode="json") == host["permissions"]
+    response = check_type(PRESETS.replace_preset_by_id(ids.preset_id, **scope(), **{**host, "name": "mine again"}))
+    assert (response.data.id, response.data.name) == (ids.preset_id, "mine again")
+    assert response.data.permissions.to_dict(mode="json") == host["permissions"]
 
 
-def test_a_preset_is_deleted_and_the_deleted_one_comes_back() -> None:
-    assert declared_shape(PRESETS.delete(made.preset_id, **scope())).data.id == made.preset_id
+def test_a_preset_is_deleted_and_the_response_contains_it() -> None:
+    assert check_type(PRESETS.delete(ids.preset_id, **scope())).data.id == ids.preset_id
     with pytest.raises(NotFoundError):
-        PRESETS.get_preset_by_id(made.preset_id, **scope())
+        PRESETS.get_preset_by_id(ids.preset_id, **scope())
 
 
 def test_an_app_is_deleted_with_everything_in_it() -> None:
-    CLIENT.delete(kit("apps", made.app_id), cast_to=object)
+    CLIENT.delete(kit_path("apps", ids.app_id), cast_to=object)
     with pytest.raises(NotFoundError):
-        CLIENT.get(kit("apps", made.app_id), cast_to=object)
+        CLIENT.get(kit_path("apps", ids.app_id), cast_to=object)
 
 
-def test_every_operation_was_called_and_answered_with_its_own_status() -> None:
-    answered = set()
+def test_every_operation_was_called_and_returned_its_expected_status() -> None:
+    completed = set()
     for method, path, status in CONNECTION.exchanges:
         below = path.split("/realtime/kit")[1]
         below = (
             re.sub(r"^(/apps/).+", r"\1{app}", below) if below.startswith("/apps") else re.sub(r"^/[^/]+", "", below)
         )
-        answered.add(f"{method} {re.sub(r'/[0-9a-f-]{36}(?=/|$)', '/{id}', below)} {status}")
-    assert set(OPERATIONS.split("\n")) - {""} - answered == set()
+        completed.add(f"{method} {re.sub(r'/[0-9a-f-]{36}(?=/|$)', '/{id}', below)} {status}")
+    assert set(OPERATIONS.split("\n")) - {""} - completed == set()

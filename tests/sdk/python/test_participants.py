@@ -1,4 +1,4 @@
-"""What a backend relies on when it adds people: the same person twice, retries, tokens and pages."""
+"""Adding participants: repeated adds, retries, tokens and pagination."""
 
 import base64
 import json
@@ -9,49 +9,49 @@ from typing import Any
 import pytest
 from cloudflare import ConflictError, UnprocessableEntityError
 
-from conftest import ACCOUNT_ID, TOKEN, Room, connect
-from shapes import declared_shape
+from conftest import ACCOUNT_ID, TOKEN, MeetingFixture, connect
+from type_check import check_type
 
 
-def test_the_same_person_again_is_the_same_participant_with_the_new_details(room: Room) -> None:
-    first = room.add(custom_participant_id="twice", name="Before")
-    second = room.add(custom_participant_id="twice", name="After", preset_name="group_call_host")
+def test_adding_a_participant_again_updates_the_existing_one(meeting: MeetingFixture) -> None:
+    first = meeting.add(custom_participant_id="twice", name="Before")
+    second = meeting.add(custom_participant_id="twice", name="After", preset_name="group_call_host")
     assert (second.id, second.created_at) == (first.id, first.created_at)
     assert (second.name, second.preset_name) == ("After", "group_call_host")
 
 
-def test_racing_adds_of_one_person_make_one_participant(room: Room) -> None:
+def test_concurrent_adds_of_one_participant_create_one_participant(meeting: MeetingFixture) -> None:
     with ThreadPoolExecutor(20) as pool:
-        added = pool.map(lambda _: room.add(custom_participant_id="racer").id, range(20))
+        added = pool.map(lambda _: meeting.add(custom_participant_id="racer").id, range(20))
     assert len(set(added)) == 1
 
 
-def test_strict_mode_refuses_the_second_add_and_the_sdk_does_not_retry_it(room: Room) -> None:
+def test_strict_mode_rejects_the_second_add_and_the_sdk_does_not_retry_it(meeting: MeetingFixture) -> None:
     strict = {"Parlor-If-Exists": "reject"}
-    room.add(strict, custom_participant_id="strict")
-    before = len(room.connection.exchanges)
-    with pytest.raises(ConflictError) as refused:
-        room.add(strict, custom_participant_id="strict")
-    assert refused.value.errors[0].code == 409
-    assert len(room.connection.exchanges) - before == 1
+    meeting.add(strict, custom_participant_id="strict")
+    before = len(meeting.connection.exchanges)
+    with pytest.raises(ConflictError) as raised:
+        meeting.add(strict, custom_participant_id="strict")
+    assert raised.value.errors[0].code == 409
+    assert len(meeting.connection.exchanges) - before == 1
 
 
-def test_an_idempotency_key_replays_the_whole_first_answer(room: Room) -> None:
+def test_an_idempotency_key_replays_the_first_response(meeting: MeetingFixture) -> None:
     key = {"Idempotency-Key": "python-replay"}
-    first = room.add(key, custom_participant_id="replayed")
-    assert room.add(key, custom_participant_id="replayed") == first
+    first = meeting.add(key, custom_participant_id="replayed")
+    assert meeting.add(key, custom_participant_id="replayed") == first
 
 
-def test_an_idempotency_key_refuses_another_body(room: Room) -> None:
+def test_an_idempotency_key_is_rejected_with_another_body(meeting: MeetingFixture) -> None:
     key = {"Idempotency-Key": "python-other-body"}
-    room.add(key, custom_participant_id="kept")
+    meeting.add(key, custom_participant_id="kept")
     with pytest.raises(UnprocessableEntityError):
-        room.add(key, custom_participant_id="changed")
+        meeting.add(key, custom_participant_id="changed")
 
 
 @pytest.mark.parametrize("details", [{}, {"name": None, "picture": None}])
-def test_a_participant_needs_no_name(room: Room, details: dict[str, Any]) -> None:
-    added = room.add(custom_participant_id=f"nameless-{len(details)}", **details)
+def test_a_participant_needs_no_name(meeting: MeetingFixture, details: dict[str, Any]) -> None:
+    added = meeting.add(custom_participant_id=f"nameless-{len(details)}", **details)
     assert (added.name, added.picture) == (None, None)
 
 
@@ -61,41 +61,43 @@ def claims(token: str) -> dict[str, Any]:
     return json.loads(base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True))
 
 
-def test_the_token_says_who_may_join_which_meeting_for_100_days(room: Room) -> None:
-    added = room.add(custom_participant_id="claims")
-    said = claims(added.token)
-    presets = room.client.realtime_kit.presets.get(room.app_id, account_id=ACCOUNT_ID, search="group_call_participant")
-    assert said["orgId"].replace("-", "") == room.app_id
-    assert said["meetingId"] == room.meeting_id
-    assert said["participantId"] == added.id
-    assert said["presetId"] == presets.data[0].id
-    assert said["exp"] - said["iat"] == 8_640_000
-    assert abs(said["iat"] - time.time()) < 60
+def test_the_token_names_the_participant_and_the_meeting_and_expires_after_100_days(meeting: MeetingFixture) -> None:
+    added = meeting.add(custom_participant_id="claims")
+    token = claims(added.token)
+    presets = meeting.client.realtime_kit.presets.get(
+        meeting.app_id, account_id=ACCOUNT_ID, search="group_call_participant"
+    )
+    assert token["orgId"].replace("-", "") == meeting.app_id
+    assert token["meetingId"] == meeting.meeting_id
+    assert token["participantId"] == added.id
+    assert token["presetId"] == presets.data[0].id
+    assert token["exp"] - token["iat"] == 8_640_000
+    assert abs(token["iat"] - time.time()) < 60
 
 
-def test_no_payload_needs_the_url_safe_alphabet_whatever_the_ids(room: Room) -> None:
+def test_payloads_avoid_the_characters_of_the_url_safe_alphabet(meeting: MeetingFixture) -> None:
     for number in range(40):
-        claims(room.add(custom_participant_id=f"alphabet-{number}").token)
+        claims(meeting.add(custom_participant_id=f"alphabet-{number}").token)
 
 
-def test_pages_follow_each_other_without_gaps_or_repeats(room: Room) -> None:
-    meetings = room.client.realtime_kit.meetings
-    meeting_id = meetings.create(room.app_id, account_id=ACCOUNT_ID).data.id
+def test_pages_have_no_gaps_and_no_duplicates(meeting: MeetingFixture) -> None:
+    meetings = meeting.client.realtime_kit.meetings
+    meeting_id = meetings.create(meeting.app_id, account_id=ACCOUNT_ID).data.id
     for number in range(5):
-        person = {"custom_participant_id": f"page-{number}", "preset_name": "group_call_guest"}
-        meetings.add_participant(meeting_id, **room.scope, **person)
-    pages = [meetings.get_meeting_participants(meeting_id, **room.scope, page_no=n, per_page=2) for n in (1, 2, 3)]
+        participant = {"custom_participant_id": f"page-{number}", "preset_name": "group_call_guest"}
+        meetings.add_participant(meeting_id, **meeting.scope, **participant)
+    pages = [meetings.get_meeting_participants(meeting_id, **meeting.scope, page_no=n, per_page=2) for n in (1, 2, 3)]
     assert [(p.paging.total_count, p.paging.start_offset, p.paging.end_offset) for p in pages] == [
         (5, 1, 2),
         (5, 3, 4),
         (5, 5, 5),
     ]
-    assert len({person.id for page in pages for person in page.data}) == 5
-    assert meetings.get_meeting_participants(meeting_id, **room.scope, page_no=0, per_page=2) == pages[0]
+    assert len({participant.id for page in pages for participant in page.data}) == 5
+    assert meetings.get_meeting_participants(meeting_id, **meeting.scope, page_no=0, per_page=2) == pages[0]
 
 
-def test_the_global_key_headers_sign_in_as_well_as_the_bearer_token(room: Room) -> None:
+def test_the_global_key_headers_authenticate_like_the_bearer_token(meeting: MeetingFixture) -> None:
     keyed = connect(api_email="dev@example.com", api_key=TOKEN)
     raw = keyed.client.realtime_kit.meetings.with_raw_response
-    declared_shape(raw.get_meeting_participants(room.meeting_id, **room.scope))
+    check_type(raw.get_meeting_participants(meeting.meeting_id, **meeting.scope))
     assert len(keyed.exchanges) == 1

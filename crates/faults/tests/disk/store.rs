@@ -1,4 +1,4 @@
-//! What the store promises when its disk fails.
+//! The store's contract when its disk fails.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parlor_faults::{Disk, Fault, Operation};
 use parlor_store::{
-    Db, Error, Migration, Observer, Options, Place, Refusal, Row, Statement, Unit, values,
+    DatabaseLocation, Db, Error, Migration, Observer, Options, Refusal, Row, Statement, Unit,
+    values,
 };
 
 static MIGRATIONS: [Migration; 1] = [Migration {
@@ -19,8 +20,8 @@ static COUNT: Statement =
     Statement::new("notes.count", "SELECT CAST(count(*) AS BIGINT) FROM notes");
 
 async fn open(disk: &Disk, options: Options) -> Db {
-    let place = Place::Sqlite(disk.file("parlor.db"));
-    let db = Db::open(&place, options, Arc::new(())).await.unwrap();
+    let location = DatabaseLocation::Sqlite(disk.file("parlor.db"));
+    let db = Db::open(&location, options, Arc::new(())).await.unwrap();
     db.migrate(&MIGRATIONS).await.unwrap();
     db
 }
@@ -40,8 +41,8 @@ async fn has(db: &Db, id: i64) -> bool {
     !db.read::<Row>(&HAS, values![id]).await.unwrap().is_empty()
 }
 
-/// Writers that go on until the disk has failed under them. Answers the ids that were acknowledged.
-async fn write_until_it_fails(disk: &Disk, db: &Db, fault: (Operation, Fault)) -> Vec<i64> {
+/// Writes until the disk fails. Returns the acknowledged ids.
+async fn write_until_failure(disk: &Disk, db: &Db, fault: (Operation, Fault)) -> Vec<i64> {
     let writers = join_all((0..8).map(async |writer| {
         let mut acknowledged = Vec::new();
         for number in 0.. {
@@ -66,30 +67,30 @@ async fn write_until_it_fails(disk: &Disk, db: &Db, fault: (Operation, Fault)) -
 async fn a_disk_that_fails_loses_nothing_that_was_acknowledged() {
     for fault in [
         (Operation::Write, Fault::Full),
-        (Operation::Write, Fault::Broken),
+        (Operation::Write, Fault::IoError),
         (Operation::Sync, Fault::Full),
-        (Operation::Sync, Fault::Broken),
+        (Operation::Sync, Fault::IoError),
     ] {
         let disk = Disk::new();
         let db = open(&disk, Options::default()).await;
-        let mut acknowledged = write_until_it_fails(&disk, &db, fault).await;
+        let mut acknowledged = write_until_failure(&disk, &db, fault).await;
         assert!(acknowledged.len() >= 20, "{fault:?}");
         for id in -5..0 {
             let refused = add(&db, id).await;
             assert!(matches!(refused, Err(Error::Unavailable(_))), "{fault:?}");
         }
-        // What is read does not need the space that is missing.
+        // Reads need no disk space.
         assert!(has(&db, acknowledged[0]).await, "{fault:?}");
         disk.heal();
         add(&db, -100).await.unwrap();
         acknowledged.push(-100);
         for id in &acknowledged {
-            assert!(has(&db, *id).await, "{fault:?} has lost {id}");
+            assert!(has(&db, *id).await, "{fault:?} lost {id}");
         }
         db.close().await;
         let db = open(&disk, Options::default()).await;
         for id in &acknowledged {
-            assert!(has(&db, *id).await, "{fault:?} has lost {id} on the disk");
+            assert!(has(&db, *id).await, "{fault:?} lost {id} on the disk");
         }
         let found = usize::try_from(count(&db).await).unwrap();
         assert!(found >= acknowledged.len());
@@ -97,7 +98,7 @@ async fn a_disk_that_fails_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_cannot_be_read_is_unavailable_and_not_a_mistake() {
+async fn an_unreadable_page_is_unavailable() {
     let disk = Disk::new();
     let db = open(&disk, Options::default()).await;
     for id in 0..100 {
@@ -105,7 +106,7 @@ async fn a_page_that_cannot_be_read_is_unavailable_and_not_a_mistake() {
     }
     db.close().await;
     let db = open(&disk, Options::default()).await;
-    disk.fail(Operation::Read, Fault::Broken);
+    disk.fail(Operation::Read, Fault::IoError);
     let read = db.read::<Row>(&COUNT, values![]).await;
     assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
     let scan = db.scan::<Row>(&COUNT, values![]).await;
@@ -130,8 +131,8 @@ impl Refusals {
     }
 }
 
-/// Answers within a moment, so that a test can wait for what never comes.
-fn impatient() -> Options {
+/// Short timeouts, for tests that wait for a hung disk.
+fn short_timeouts() -> Options {
     Options {
         timeout: Duration::from_millis(300),
         scan_timeout: Duration::from_millis(300),
@@ -139,41 +140,41 @@ fn impatient() -> Options {
     }
 }
 
-/// What takes this long never ends.
-async fn ends<T>(work: impl Future<Output = T>) -> T {
-    let ended = tokio::time::timeout(Duration::from_secs(30), work).await;
-    ended.expect("it hangs")
+/// Panics if `work` hangs.
+async fn completes<T>(work: impl Future<Output = T>) -> T {
+    let completed = tokio::time::timeout(Duration::from_secs(30), work).await;
+    completed.expect("it hangs")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_hangs_while_writing_holds_nobody_up() {
+async fn a_hung_write_blocks_no_caller() {
     let disk = Disk::new();
-    let db = open(&disk, impatient()).await;
+    let db = open(&disk, short_timeouts()).await;
     add(&db, 1).await.unwrap();
-    disk.fail(Operation::Sync, Fault::Hangs);
-    let (first, ()) = tokio::join!(ends(add(&db, 2)), ends(disk.hanging()));
+    disk.fail(Operation::Sync, Fault::Hang);
+    let (first, ()) = tokio::join!(completes(add(&db, 2)), completes(disk.wait_for_hang()));
     assert!(matches!(first, Err(Error::Unavailable(_))), "{first:?}");
-    // The writer hangs, and this one is behind it.
-    let second = ends(add(&db, 3)).await;
+    // The writer hangs, and this unit is queued behind it.
+    let second = completes(add(&db, 3)).await;
     assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
     assert!(has(&db, 1).await, "reads need no flush");
     disk.heal();
     add(&db, 4).await.unwrap();
     assert!(has(&db, 1).await && has(&db, 4).await);
-    assert!(!has(&db, 3).await, "nobody waited for it any more");
+    assert!(!has(&db, 3).await, "its caller had stopped waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_hangs_while_reading_holds_nobody_up() {
+async fn a_hung_read_blocks_no_caller() {
     let disk = Disk::new();
-    let db = open(&disk, impatient()).await;
+    let db = open(&disk, short_timeouts()).await;
     for id in 0..10 {
         add(&db, id).await.unwrap();
     }
     db.close().await;
-    let db = open(&disk, impatient()).await;
-    disk.fail(Operation::Read, Fault::Hangs);
-    let reads = ends(join_all((0..20).map(async |_| {
+    let db = open(&disk, short_timeouts()).await;
+    disk.fail(Operation::Read, Fault::Hang);
+    let reads = completes(join_all((0..20).map(async |_| {
         let read = db.read::<Row>(&COUNT, values![]).await;
         let scan = db.scan::<Row>(&COUNT, values![]).await;
         (read, scan)
@@ -193,33 +194,37 @@ async fn a_disk_that_hangs_while_reading_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_writer_is_bounded_in_number_and_in_bytes() {
-    // A unit takes between 540 and 600 bytes; the one that is being written counts.
+async fn the_queue_of_a_writer_is_bounded_in_units_and_in_bytes() {
+    // A unit takes between 540 and 600 bytes; the unit being written counts.
     for (queue_units, queue_bytes) in [(4, usize::MAX), (100, 3000)] {
         let disk = Disk::new();
         let refusals = Arc::new(Refusals::default());
         let options = Options {
             queue_units,
             queue_bytes,
-            ..impatient()
+            ..short_timeouts()
         };
-        let place = Place::Sqlite(disk.file("parlor.db"));
+        let location = DatabaseLocation::Sqlite(disk.file("parlor.db"));
         let observer = Arc::<Refusals>::clone(&refusals);
-        let db = Db::open(&place, options, observer).await.unwrap();
+        let db = Db::open(&location, options, observer).await.unwrap();
         db.migrate(&MIGRATIONS).await.unwrap();
-        disk.fail(Operation::Sync, Fault::Hangs);
+        disk.fail(Operation::Sync, Fault::Hang);
         let first = {
             let db = db.clone();
             tokio::spawn(async move { add(&db, 0).await })
         };
-        ends(disk.hanging()).await;
-        let refused = ends(join_all((1..21).map(|id| add(&db, id)))).await;
+        completes(disk.wait_for_hang()).await;
+        let refused = completes(join_all((1..21).map(|id| add(&db, id)))).await;
         assert!(refused.iter().all(Result::is_err));
-        assert_eq!(refusals.count(Refusal::QueueFull), 16, "4 of 20 may wait");
+        assert_eq!(
+            refusals.count(Refusal::QueueFull),
+            16,
+            "4 of 20 units fit in the queue"
+        );
         disk.heal();
-        assert!(ends(first).await.unwrap().is_err(), "it was late");
-        // The queue is full until the writer has left out what nobody waits for.
-        ends(async { while add(&db, 100).await.is_err() {} }).await;
+        assert!(completes(first).await.unwrap().is_err(), "it timed out");
+        // The queue stays full until the writer has dropped the abandoned units.
+        completes(async { while add(&db, 100).await.is_err() {} }).await;
         assert!(has(&db, 100).await);
     }
 }

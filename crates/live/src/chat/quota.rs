@@ -1,34 +1,33 @@
-//! How much of the records a meeting's chat may take.
+//! Storage quotas of a meeting's chat.
 
 use super::ChatMessage;
 use crate::output::Refusal;
-use crate::peer::Seat;
+use crate::peer::Slot;
 use crate::room::{Outcome, Room};
 
-/// What a message takes in the records besides what was written, in bytes, about: its row and the
-/// entries of its indexes.
+/// Approximate overhead of a stored message, in bytes: its row and index entries.
 const ROW_BYTES: u64 = 256;
 
-/// Why no more messages are kept.
+/// Why new messages are rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatFull {
-    /// The person has had their share.
-    Person,
-    /// The meeting's chat has reached its limit.
+    /// The participant has reached their quota.
+    Participant,
+    /// The meeting has reached its quota.
     Meeting,
-    /// The app's chats have reached theirs.
+    /// The app has reached its quota.
     App,
-    /// The chats of all apps have.
+    /// The server has reached its quota.
     Server,
     /// The disk is nearly full.
     Disk,
 }
 
 impl ChatFull {
-    /// A word for metrics.
+    /// Label for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Person => "person_share",
+            Self::Participant => "person_share",
             Self::Meeting => "meeting_quota",
             Self::App => "app_quota",
             Self::Server => "server_quota",
@@ -38,7 +37,7 @@ impl ChatFull {
 
     fn refusal(self) -> Refusal {
         let message = match self {
-            Self::Person => "you have written as much as one person may in this meeting",
+            Self::Participant => "you have reached your chat quota for this meeting",
             Self::Meeting => "the chat of this meeting is full",
             Self::App => "the chats of this app are full",
             Self::Server => "the chats of this server are full",
@@ -48,18 +47,18 @@ impl ChatFull {
     }
 }
 
-/// What the chat takes in the records, and what was refused.
+/// Storage used by the chat, and rejections.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
-    /// Bytes of all messages of the meeting.
+    /// Size of all messages of the meeting, in bytes.
     pub(crate) bytes: u64,
-    /// The server takes no messages for now, and why.
+    /// Why the server currently rejects messages, if it does.
     pub(crate) full: Option<ChatFull>,
     refused: Vec<ChatFull>,
 }
 
 impl ChatMessage {
-    /// What it takes in the records, in bytes, about.
+    /// Approximate size in the records, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         let targets = size_of_val(self.targets.as_slice());
         let bytes = self.payload.len() + self.name.len() + targets;
@@ -69,30 +68,33 @@ impl ChatMessage {
 }
 
 impl Room {
-    /// Why messages were refused since this was last asked, each refusal once.
+    /// Takes the reason of each message rejected since the last call.
     pub fn take_refused_messages(&mut self) -> Vec<ChatFull> {
         std::mem::take(&mut self.chat.stored.refused)
     }
 
-    /// Bytes that all messages of the meeting take in the records.
+    /// Size of all stored messages of the meeting, in bytes.
     pub fn stored_chat_bytes(&self) -> u64 {
         self.chat.stored.bytes
     }
 
-    /// Counts what a message takes from now on, in place of what it has taken so far. What does not
-    /// grow is always taken.
-    pub(super) fn store(&mut self, seat: Seat, before: u64, after: u64) -> Outcome {
+    /// Charges the growth of a message from `before` to `after` bytes. Changes that do not grow it
+    /// always succeed.
+    pub(super) fn charge_storage(&mut self, slot: Slot, before: u64, after: u64) -> Outcome {
         let grown = after.saturating_sub(before);
-        let limits = (self.limits.chat_stored_bytes, self.limits.chat_person_bytes);
-        let left = self.peers.left(seat);
+        let limits = (
+            self.limits.chat_stored_bytes,
+            self.limits.chat_participant_bytes,
+        );
+        let allowances = self.peers.allowances(slot);
         let stored = &mut self.chat.stored;
         let over = |used: u64, limit: u64| limit > 0 && used.saturating_add(grown) > limit;
         let full = if grown == 0 {
             None
         } else if over(stored.bytes, limits.0) {
             Some(ChatFull::Meeting)
-        } else if over(left.chat_bytes, limits.1) {
-            Some(ChatFull::Person)
+        } else if over(allowances.chat_bytes, limits.1) {
+            Some(ChatFull::Participant)
         } else {
             stored.full
         };
@@ -100,7 +102,7 @@ impl Room {
             stored.refused.push(full);
             return Err(full.refusal());
         }
-        left.chat_bytes = left.chat_bytes.saturating_add(grown);
+        allowances.chat_bytes = allowances.chat_bytes.saturating_add(grown);
         stored.bytes = stored.bytes.saturating_sub(before).saturating_add(after);
         Ok(())
     }

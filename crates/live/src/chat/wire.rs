@@ -1,13 +1,13 @@
-//! Messages as they are sent, written from what the room holds: the history of a chat is megabytes,
-//! and a copy of each message on the way would cost more than all the rest.
+//! Encodes held messages directly: the history may be megabytes, and cloning each message would
+//! dominate the cost.
 
 use prost::encoding::{encode_varint, encoded_len_varint};
 use uuid::Uuid;
 
 use super::ChatMessage;
-use crate::frame::{head_len, put_length, put_text, text_len};
+use crate::frame::{header_len, put_length, put_text, text_len};
 
-/// A field with an id: its head, and a UUID as text.
+/// Encoded size of an id field: tag, length and UUID text.
 const ID: usize = 2 + 36;
 
 fn length_of_text(text: &str) -> usize {
@@ -27,7 +27,7 @@ impl ChatMessage {
         u64::try_from(self.kind.number()).unwrap_or_default()
     }
 
-    /// The bytes of `socket.chat.ChatMessage`.
+    /// Encoded size of `socket.chat.ChatMessage`.
     pub(super) fn wire_len(&self) -> usize {
         let flag = |on: bool| 2 * usize::from(on);
         let seconds = match self.seconds() {
@@ -46,7 +46,7 @@ impl ChatMessage {
             + encoded_len_varint(self.milliseconds())
     }
 
-    /// Appends `socket.chat.ChatMessage`, as `wire` is encoded.
+    /// Appends `socket.chat.ChatMessage`, byte for byte like the encoded result of `wire`.
     fn write(&self, to: &mut Vec<u8>) {
         put_id(1, self.id, to);
         put_id(2, self.peer.uuid(), to);
@@ -74,7 +74,7 @@ impl ChatMessage {
     }
 }
 
-/// A field with an id, in one piece: a private message may be for thousands.
+/// Appends an id field in one write, because a private message may have thousands of targets.
 fn put_id(tag: u8, id: Uuid, to: &mut Vec<u8>) {
     let mut field = [0; ID];
     (field[0], field[1]) = (tag << 3 | 2, 36);
@@ -82,7 +82,7 @@ fn put_id(tag: u8, id: Uuid, to: &mut Vec<u8>) {
     to.extend_from_slice(&field);
 }
 
-/// A field with a number; nothing when it is nought.
+/// Appends a numeric field unless it is zero.
 fn put_number(tag: u8, number: u64, to: &mut Vec<u8>) {
     if number != 0 {
         to.push(tag << 3);
@@ -90,16 +90,16 @@ fn put_number(tag: u8, number: u64, to: &mut Vec<u8>) {
     }
 }
 
-/// The bytes of messages as the field `messages` of a response.
+/// Encoded size of the `messages` field of a response.
 pub(super) fn length(messages: &[&ChatMessage]) -> usize {
     let one = |message: &&ChatMessage| {
         let length = message.wire_len();
-        head_len(length) + length
+        header_len(length) + length
     };
     messages.iter().map(one).sum()
 }
 
-/// Appends them.
+/// Appends the `messages` field of a response.
 pub(super) fn write(messages: &[&ChatMessage], to: &mut Vec<u8>) {
     for message in messages {
         put_length(1, message.wire_len(), to);
@@ -128,18 +128,18 @@ mod tests {
         parts.prop_map(
             |((id, by, pinned, edited), (name, payload), targets, kind, at_ms)| {
                 let id = Uuid::from_u128(id);
-                let person = |id| ParticipantId::from_uuid(Uuid::from_u128(id));
+                let participant = |id| ParticipantId::from_uuid(Uuid::from_u128(id));
                 ChatMessage {
                     id,
                     session: SessionId::from_uuid(id),
                     peer: PeerId::from_uuid(id),
-                    participant: person(by),
+                    participant: participant(by),
                     name,
                     kind: PayloadType::from_number(kind).unwrap(),
                     payload,
                     pinned,
                     edited,
-                    targets: targets.into_iter().map(person).collect(),
+                    targets: targets.into_iter().map(participant).collect(),
                     at_ms,
                 }
             },

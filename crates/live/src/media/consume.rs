@@ -1,5 +1,5 @@
-//! Receiving: nobody receives what they may not see, from the moment on at which that changes
-//! (docs/spec/media.md 3).
+//! Subscribing. Peers receive only what they can see; when visibility is lost, forwarding stops at
+//! once (docs/spec/media.md 3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,44 +12,47 @@ use parlor_protocol::signal::media::{
     ConsumerState, ProducerIdToConsumerMap, ProducerTrack, RenegotiateRequest,
 };
 
-use super::orders::{gone, offer_to_subscriber, short, text};
-use super::tracks::{Pending, Waiting, Wish};
-use crate::output::{MediaOrder, Output, Refusal, Wanted};
-use crate::peer::{MediaState, Seat, sees};
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use super::orders::{is_short, offer_to_subscriber, sdp_text, transport_gone};
+use super::tracks::{ConsumeOrder, OrderKind, PendingOrder};
+use crate::output::{MediaOrder, Output, Refusal, Subscription};
+use crate::peer::{MediaState, Slot, can_see};
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// The track is not there, or not for this peer: clients do not ask again.
+/// Error code for a track that does not exist or is not visible. Clients do not retry.
 const NOT_FOUND: &str = "not_found_track_error";
-/// No more than that: clients do not ask again either.
+/// Error code when the peer has too many consumers. Clients do not retry.
 const TOO_MANY: &str = "backend_error";
-/// How many tracks one request may name. Clients ask for 35 at most.
-const AT_ONCE: usize = 256;
+/// Maximum number of tracks in one request. Clients send up to 35.
+const MAX_TRACKS: usize = 256;
 
 impl Room {
     /// `consume`.
-    pub(crate) fn consume(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let seat = asked.seat;
-        self.ready(seat)?;
-        let request: ConsumePeersRequest = asked.message()?;
-        if request.requests.len() > AT_ONCE {
-            return Err(Refusal::new(413, "these are too many tracks at once"));
+    pub(crate) fn consume(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let slot = ctx.slot;
+        self.check_media_ready(slot)?;
+        let request: ConsumePeersRequest = ctx.message()?;
+        if request.requests.len() > MAX_TRACKS {
+            return Err(Refusal::new(413, "too many tracks in one request"));
         }
-        let transport = self.receiving(seat, request.consuming_transport_id.as_deref())?;
-        let held = self.tracks.of(seat).map_or(0, |own| own.consumes.len());
-        let (mut wanted, mut missing) = (Vec::<Wanted>::new(), Vec::new());
-        let mut named = BTreeSet::new();
-        for one in request.requests {
-            let text = one.producer_id.unwrap_or_default();
-            if !short(&text) {
-                return Err(Refusal::new(413, "this is no producer's id"));
+        let transport = self.receive_transport(slot, request.consuming_transport_id.as_deref())?;
+        let held = self
+            .tracks
+            .get(slot)
+            .map_or(0, |media| media.consumes.len());
+        let (mut wanted, mut missing) = (Vec::<Subscription>::new(), Vec::new());
+        let mut seen = BTreeSet::new();
+        for track in request.requests {
+            let text = track.producer_id.unwrap_or_default();
+            if !is_short(&text) {
+                return Err(Refusal::new(413, "this is not a producer id"));
             }
-            if !named.insert(text.clone()) {
+            if !seen.insert(text.clone()) {
                 continue;
             }
             let found = text
                 .parse()
                 .ok()
-                .and_then(|id| Some((id, self.receivable(seat, id)?)));
+                .and_then(|id| Some((id, self.receivable(slot, id)?)));
             let Some((producer, publisher)) = found else {
                 missing.push((text, NOT_FOUND));
                 continue;
@@ -58,74 +61,79 @@ impl Room {
                 missing.push((text, TOO_MANY));
                 continue;
             }
-            let rid = one.simulcast.and_then(|simulcast| simulcast.preferred_rid);
-            wanted.push(Wanted {
+            let rid = track
+                .simulcast
+                .and_then(|simulcast| simulcast.preferred_rid);
+            wanted.push(Subscription {
                 producer,
                 publisher: self.peers[publisher].id(),
-                preferred_rid: rid.filter(|rid| short(rid)),
+                preferred_rid: rid.filter(|rid| is_short(rid)),
             });
         }
         if wanted.is_empty() {
-            asked.reply(turn, &response(states(missing), None));
+            ctx.reply(step, &response(states(missing), None));
             return Ok(());
         }
-        let wish = Wish {
+        let consume = ConsumeOrder {
             transport: transport.clone(),
             wanted: wanted.iter().map(|wanted| wanted.producer).collect(),
             missing,
         };
-        let order = self.order(asked, Pending::Consume(wish))?;
-        turn.emit(Output::Media(MediaOrder::Consume {
+        let order = self.allocate_order(ctx, OrderKind::Consume(consume))?;
+        step.emit(Output::Media(MediaOrder::Consume {
             order,
-            peer: self.peers[seat].id(),
+            peer: self.peers[slot].id(),
             transport,
             wanted,
         }));
         Ok(())
     }
 
-    /// Who publishes a track, if a peer may receive it.
-    fn receivable(&self, viewer: Seat, id: ProducerId) -> Option<Seat> {
+    /// Returns the publisher of a track if `viewer` may receive it.
+    fn receivable(&self, viewer: Slot, id: ProducerId) -> Option<Slot> {
         let publisher = self.tracks.publisher(id)?;
         let subject = self.peers.get(publisher)?;
-        let ready = subject.media == MediaState::Complete;
-        (ready && sees(&self.peers[viewer], subject)).then_some(publisher)
+        let ready = subject.media == MediaState::Ready;
+        (ready && can_see(&self.peers[viewer], subject)).then_some(publisher)
     }
 
-    /// The media plane offers the tracks, or not.
+    /// Handles the result of a subscription from the media plane.
     pub(super) fn consumed(
         &mut self,
-        turn: &mut Turn<'_>,
-        waiting: &Waiting,
-        wish: Wish,
-        answer: Result<(Vec<Option<String>>, Option<String>), Refusal>,
+        step: &mut Step<'_>,
+        pending: &PendingOrder,
+        consume: ConsumeOrder,
+        result: Result<(Vec<Option<String>>, Option<String>), Refusal>,
     ) -> Outcome {
-        let seat = waiting.seat;
-        let (mids, offer) = match answer {
-            Ok(answer) => answer,
+        let slot = pending.slot;
+        let (mids, offer) = match result {
+            Ok(subscribed) => subscribed,
             Err(refusal) => {
-                // Its client gives up until something else changes.
+                // The client does not retry by itself.
                 if refusal.code != 410 {
-                    self.remind_soon(turn, seat, 1);
+                    self.schedule_reminder(step, slot, 1);
                 }
                 return Err(refusal);
             }
         };
-        if self.receiving(seat, Some(&wish.transport)).is_err() {
-            return Err(gone());
+        if self
+            .receive_transport(slot, Some(&consume.transport))
+            .is_err()
+        {
+            return Err(transport_gone());
         }
-        let mut map = states(wish.missing);
+        let mut map = states(consume.missing);
         let mut lost = Vec::new();
         let mids = mids.into_iter().chain(std::iter::repeat(None));
-        for (id, mid) in wish.wanted.into_iter().zip(mids) {
-            let state = match (mid, self.receivable(seat, id)) {
+        for (id, mid) in consume.wanted.into_iter().zip(mids) {
+            let state = match (mid, self.receivable(slot, id)) {
                 (Some(mid), Some(_)) => {
                     let state = self.received_state(id, &mid);
-                    self.tracks.own(seat).consumes.insert(id, mid);
+                    self.tracks.get_or_insert(slot).consumes.insert(id, mid);
                     state
                 }
                 (mid, _) => {
-                    // It may not be received any more, and was not known to be when that changed.
+                    // The track was closed or hidden while the order was pending.
                     lost.extend(mid.map(|_| id));
                     failed(NOT_FOUND)
                 }
@@ -133,16 +141,15 @@ impl Room {
             map.insert(id.to_string(), state);
         }
         if !lost.is_empty() {
-            let peer = self.peers[seat].id();
+            let peer = self.peers[slot].id();
             let producers = lost;
-            turn.emit(Output::Media(MediaOrder::Revoke { peer, producers }));
+            step.emit(Output::Media(MediaOrder::Revoke { peer, producers }));
         }
-        self.answer(turn, waiting, &response(map, offer));
+        self.reply_pending(step, pending, &response(map, offer));
         Ok(())
     }
 
-    /// What a client is told of a track that it receives on a line. It looks consumers up by the
-    /// producer's id, and tracks by the line's.
+    /// Describes a received track. Clients look up consumers by producer id, and tracks by mid.
     fn received_state(&mut self, id: ProducerId, mid: &str) -> ConsumerState {
         let producer = self.tracks.producer(id);
         ConsumerState {
@@ -157,57 +164,53 @@ impl Room {
         }
     }
 
-    /// `renegotiateSessionDescription`: packets flow from the answer on.
-    pub(crate) fn renegotiate(
-        &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
-    ) -> Outcome {
-        let seat = asked.seat;
-        self.inside(seat)?;
-        let request: RenegotiateRequest = asked.message()?;
-        let answer = text(request.description)
+    /// `renegotiateSessionDescription`: packets flow once the answer is applied.
+    pub(crate) fn renegotiate(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let slot = ctx.slot;
+        self.joined_peer(slot)?;
+        let request: RenegotiateRequest = ctx.message()?;
+        let answer = sdp_text(request.description)
             .ok_or_else(|| Refusal::new(400, "an SDP answer is missing"))?;
-        let transport = self.receiving(seat, Some(&request.transport_id))?;
-        let pending = Pending::Agree {
+        let transport = self.receive_transport(slot, Some(&request.transport_id))?;
+        let kind = OrderKind::ApplyAnswer {
             transport: transport.clone(),
         };
-        let order = self.order(asked, pending)?;
-        turn.emit(Output::Media(MediaOrder::Answered {
+        let order = self.allocate_order(ctx, kind)?;
+        step.emit(Output::Media(MediaOrder::ApplyAnswer {
             order,
-            peer: self.peers[seat].id(),
+            peer: self.peers[slot].id(),
             transport,
             answer,
         }));
         Ok(())
     }
 
-    /// `closeConsumer`: what clients call consumer ids here are the lines.
+    /// `closeConsumer`. The consumer ids in the request are mids.
     pub(crate) fn close_consumers(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let seat = asked.seat;
-        self.inside(seat)?;
-        let request: ConsumerCloseRequest = asked.message()?;
+        let slot = ctx.slot;
+        self.joined_peer(slot)?;
+        let request: ConsumerCloseRequest = ctx.message()?;
         let mut mids = request.consumer_ids;
-        if mids.len() > AT_ONCE || !mids.iter().all(|mid| short(mid)) {
-            return Err(Refusal::new(413, "these are too many tracks at once"));
+        if mids.len() > MAX_TRACKS || !mids.iter().all(|mid| is_short(mid)) {
+            return Err(Refusal::new(413, "too many tracks in one request"));
         }
-        let mut named = BTreeSet::new();
-        mids.retain(|mid| named.insert(mid.clone()));
-        let offer = text(request.description)
+        let mut seen = BTreeSet::new();
+        mids.retain(|mid| seen.insert(mid.clone()));
+        let offer = sdp_text(request.description)
             .ok_or_else(|| Refusal::new(400, "an SDP offer is missing"))?;
-        let transport = self.receiving(seat, request.consuming_transport_id.as_deref())?;
-        let pending = Pending::CloseConsumers {
+        let transport = self.receive_transport(slot, request.consuming_transport_id.as_deref())?;
+        let kind = OrderKind::CloseConsumers {
             transport: transport.clone(),
             mids: mids.clone(),
         };
-        let order = self.order(asked, pending)?;
-        turn.emit(Output::Media(MediaOrder::CloseConsumers {
+        let order = self.allocate_order(ctx, kind)?;
+        step.emit(Output::Media(MediaOrder::CloseConsumers {
             order,
-            peer: self.peers[seat].id(),
+            peer: self.peers[slot].id(),
             transport,
             mids,
             offer,
@@ -215,10 +218,10 @@ impl Room {
         Ok(())
     }
 
-    /// A peer receives nothing on these lines any more.
-    pub(super) fn forget_lines(&mut self, seat: Seat, transport: &str, mids: &[String]) {
-        if self.receiving(seat, Some(transport)).is_ok() {
-            let consumes = &mut self.tracks.own(seat).consumes;
+    /// Removes the consumers of closed media sections.
+    pub(super) fn forget_consumers(&mut self, slot: Slot, transport: &str, mids: &[String]) {
+        if self.receive_transport(slot, Some(transport)).is_ok() {
+            let consumes = &mut self.tracks.get_or_insert(slot).consumes;
             consumes.retain(|_, mid| !mids.contains(mid));
         }
     }
@@ -226,48 +229,48 @@ impl Room {
     /// `updateConsumersSimulcastConfig`.
     pub(crate) fn prefer_layers(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let seat = asked.seat;
-        self.inside(seat)?;
-        let request: UpdateConsumersSimulcastConfigRequest = asked.message()?;
-        if request.requests.len() > AT_ONCE {
-            return Err(Refusal::new(413, "these are too many tracks at once"));
+        let slot = ctx.slot;
+        self.joined_peer(slot)?;
+        let request: UpdateConsumersSimulcastConfigRequest = ctx.message()?;
+        if request.requests.len() > MAX_TRACKS {
+            return Err(Refusal::new(413, "too many tracks in one request"));
         }
-        self.receiving(seat, request.consuming_transport_id.as_deref())?;
-        let wish = request.requests.into_iter().filter_map(|wish| {
-            let rid = wish.simulcast?.preferred_rid?;
-            (short(&wish.mid) && short(&rid)).then_some((wish.mid, rid))
+        self.receive_transport(slot, request.consuming_transport_id.as_deref())?;
+        let preferences = request.requests.into_iter().filter_map(|preference| {
+            let rid = preference.simulcast?.preferred_rid?;
+            (is_short(&preference.mid) && is_short(&rid)).then_some((preference.mid, rid))
         });
-        // The last wish for a line holds.
-        let wishes: BTreeMap<String, String> = wish.collect();
-        let wishes: Vec<_> = wishes.into_iter().collect();
-        if !wishes.is_empty() {
-            let peer = self.peers[seat].id();
-            turn.emit(Output::Media(MediaOrder::Prefer { peer, wishes }));
+        // The last preference for a mid wins.
+        let layers: BTreeMap<String, String> = preferences.collect();
+        let layers: Vec<_> = layers.into_iter().collect();
+        if !layers.is_empty() {
+            let peer = self.peers[slot].id();
+            step.emit(Output::Media(MediaOrder::PreferLayers { peer, layers }));
         }
-        asked.reply(turn, &());
+        ctx.reply(step, &());
         Ok(())
     }
 
-    /// Peers that do not see somebody any more receive nothing of them either.
+    /// Revokes the tracks of publishers that a viewer no longer sees.
     pub(crate) fn revoke<'s>(
         &mut self,
-        turn: &mut Turn<'_>,
-        viewer: Seat,
-        publishers: impl Iterator<Item = &'s Seat>,
+        step: &mut Step<'_>,
+        viewer: Slot,
+        publishers: impl Iterator<Item = &'s Slot>,
     ) {
         let received = publishers.flat_map(|publisher| self.tracks.received(viewer, *publisher));
         let producers: Vec<ProducerId> = received.collect();
         if producers.is_empty() {
             return;
         }
-        if let Some(own) = self.tracks.known(viewer) {
-            own.consumes.retain(|id, _| !producers.contains(id));
+        if let Some(media) = self.tracks.get_mut(viewer) {
+            media.consumes.retain(|id, _| !producers.contains(id));
         }
         let peer = self.peers[viewer].id();
-        turn.emit(Output::Media(MediaOrder::Revoke { peer, producers }));
+        step.emit(Output::Media(MediaOrder::Revoke { peer, producers }));
     }
 }
 

@@ -1,5 +1,7 @@
-//! Silencing others, by those inside and by the REST API (docs/spec/media.md 4.8; docs/spec/rest.md 2.6).
+//! Muting other peers, by hosts and by the REST API (docs/spec/media.md 4.8; docs/spec/rest.md
+//! 2.6).
 
+use parlor_protocol::Source;
 use std::sync::Arc;
 
 use parlor_protocol::signal::media::edge::{
@@ -7,91 +9,94 @@ use parlor_protocol::signal::media::edge::{
     HostMediaControlForPeerRequest, HostMediaControlForPeerResponse,
 };
 
-use super::produce::Silencer;
+use super::produce::MutedBy;
 use super::success;
-use crate::output::{Refusal, Source};
-use crate::peer::{Seat, sees};
-use crate::room::{Act, Outcome, RequestContext, Room, Turn};
+use crate::output::Refusal;
+use crate::peer::{Slot, can_see};
+use crate::room::{Outcome, RequestContext, Room, Step, Task};
 
 impl Room {
     /// `hostControlPeer`.
     pub(crate) fn host_control(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let request: HostMediaControlForPeerRequest = asked.message()?;
-        let sources = self.may_silence(asked, request.audio, request.video, request.scree_share)?;
-        let me = &self.peers[asked.seat];
-        let seat = self.peers.seat_named(&request.participant_id);
-        let seat = seat.filter(|seat| *seat == asked.seat || sees(me, &self.peers[*seat]));
-        let seat = seat.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
-        let by = Silencer::Peer(me.id());
-        asked.reply(turn, &HostMediaControlForPeerResponse { status: success() });
-        self.silence_peer(turn, seat, &sources, by);
+        let request: HostMediaControlForPeerRequest = ctx.message()?;
+        let sources =
+            self.sources_to_mute(ctx, request.audio, request.video, request.scree_share)?;
+        let me = &self.peers[ctx.slot];
+        let slot = self.peers.slot_by_id_text(&request.participant_id);
+        let slot = slot.filter(|slot| *slot == ctx.slot || can_see(me, &self.peers[*slot]));
+        let slot = slot.ok_or_else(|| Refusal::new(404, "there is no such peer here"))?;
+        let by = MutedBy::Peer(me.id());
+        ctx.reply(step, &HostMediaControlForPeerResponse { status: success() });
+        self.mute_tracks(step, slot, &sources, by);
         Ok(())
     }
 
-    /// `hostControlAllPeers`: everybody but the peer that asks.
+    /// `hostControlAllPeers`: all peers except the requester.
     pub(crate) fn host_control_all(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let request: HostMediaControlForAllPeerRequest = asked.message()?;
+        let request: HostMediaControlForAllPeerRequest = ctx.message()?;
         let sources =
-            self.may_silence(asked, request.audio, request.video, request.screen_share)?;
+            self.sources_to_mute(ctx, request.audio, request.video, request.screen_share)?;
         let sources: Arc<[Source]> = sources.into();
-        let me = self.peers[asked.seat].id();
-        let others = self.peers.seats(|peer| peer.is_inside() && peer.id() != me);
-        self.may_add(asked.seat, others.len())?;
-        asked.reply(
-            turn,
+        let me = self.peers[ctx.slot].id();
+        let others = self
+            .peers
+            .slots(|peer| peer.has_joined() && peer.id() != me);
+        self.check_task_quota(ctx.slot, others.len())?;
+        ctx.reply(
+            step,
             &HostMediaControlForAllPeerResponse { status: success() },
         );
-        let acts = others.into_iter().map(|seat| Act::Silence {
-            seat,
+        let tasks = others.into_iter().map(|slot| Task::MuteTracks {
+            slot,
             sources: sources.clone(),
-            by: Silencer::Peer(me),
+            by: MutedBy::Peer(me),
         });
-        self.carry_out(turn, Some(asked.seat), acts);
+        self.run_tasks(step, Some(ctx.slot), tasks);
         Ok(())
     }
 
-    /// Turns off what a peer publishes, if it is still here.
-    pub(crate) fn silence_peer(
+    /// Mutes the tracks of a peer, if it is still present.
+    pub(crate) fn mute_tracks(
         &mut self,
-        turn: &mut Turn<'_>,
-        seat: Seat,
+        step: &mut Step<'_>,
+        slot: Slot,
         sources: &[Source],
-        by: Silencer,
+        by: MutedBy,
     ) {
-        let these = self
+        let producers = self
             .tracks
-            .producers(seat, |producer| sources.contains(&producer.source));
-        for id in these {
-            self.silence(turn, id, by);
+            .producers(slot, |producer| sources.contains(&producer.source));
+        for id in producers {
+            self.mute_track(step, id, by);
         }
     }
 
-    /// What is to be silenced, if the peer may.
-    fn may_silence(
+    /// The sources that the request mutes, if the peer may.
+    fn sources_to_mute(
         &self,
-        asked: &RequestContext<'_>,
+        ctx: &RequestContext<'_>,
         audio: bool,
         video: bool,
         screen: bool,
     ) -> Result<Vec<Source>, Refusal> {
-        let peer = &self.peers[asked.seat];
+        let peer = &self.peers[ctx.slot];
         let may = &peer.permissions;
-        let asked_for = [
+        let requested = [
             (audio, Source::Microphone),
             (video, Source::Camera),
             (screen, Source::Screen),
             (screen, Source::ScreenAudio),
         ];
-        let asked_for = asked_for.into_iter().filter(|(asked, _)| *asked);
-        let sources = asked_for.map(|(_, source)| source).collect();
+        let requested = requested.into_iter().filter(|(requested, _)| *requested);
+        let sources = requested.map(|(_, source)| source).collect();
         let missing = [
             (
                 audio,
@@ -110,13 +115,14 @@ impl Room {
             ),
         ]
         .into_iter()
-        .find(|(asked, may, _)| *asked && !may);
+        .find(|(requested, may, _)| *requested && !may);
         match missing {
-            _ if !peer.is_inside() => Err(Refusal::new(403, "join the meeting first")),
+            _ if !peer.has_joined() => Err(Refusal::new(403, "join the meeting first")),
             Some((_, _, permission)) => Err(Refusal::forbidden(permission)),
-            None if !(audio || video || screen) => {
-                Err(Refusal::new(400, "say what is to be turned off"))
-            }
+            None if !(audio || video || screen) => Err(Refusal::new(
+                400,
+                "select at least one of audio, video and screen share",
+            )),
             None => Ok(sources),
         }
     }

@@ -1,5 +1,5 @@
-//! What the media plane is asked for, and what is done with its answers. In between anything may
-//! have happened: an answer is looked at in the light of what is true when it comes.
+//! Orders to the media plane, and their answers. The room may change while an order is pending, so
+//! each answer is validated against the current state.
 
 use parlor_protocol::ids::PeerId;
 use parlor_protocol::signal::media::edge::{ConsumerClosingResponse, ProducerClosingResponse};
@@ -10,24 +10,24 @@ use parlor_protocol::signal::media::{
 use prost::Message;
 
 use super::media_error;
-use super::tracks::{Pending, Transport, Waiting};
+use super::tracks::{OrderKind, PendingOrder, Transport};
 use crate::input::MediaAnswer;
 use crate::output::{MediaOrder, OrderId, Output, Refusal};
-use crate::peer::{MediaState, Place, Seat};
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use crate::peer::{MediaState, PeerState, Slot};
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// What a refusal to use a transport says that is there no more.
-pub(super) fn gone() -> Refusal {
-    Refusal::new(410, "this transport is gone")
+/// The error for a transport that no longer exists.
+pub(super) fn transport_gone() -> Refusal {
+    Refusal::new(410, "this transport no longer exists")
 }
 
-/// The SDP that a client sent, if it sent any.
-pub(super) fn text(description: Option<SessionDescription>) -> Option<String> {
-    let text = description.unwrap_or_default().sdp;
-    (!text.is_empty()).then_some(text)
+/// The SDP of a description, if it has one.
+pub(super) fn sdp_text(description: Option<SessionDescription>) -> Option<String> {
+    let sdp = description.unwrap_or_default().sdp;
+    (!sdp.is_empty()).then_some(sdp)
 }
 
-fn described(target: Target, kind: &str, sdp: String) -> SessionDescription {
+fn description_of(target: Target, kind: &str, sdp: String) -> SessionDescription {
     SessionDescription {
         target: target.into(),
         r#type: kind.to_owned(),
@@ -35,190 +35,203 @@ fn described(target: Target, kind: &str, sdp: String) -> SessionDescription {
     }
 }
 
-/// An answer to what the client offered on the transport that it publishes on.
+/// An answer to an offer on the client's publishing transport.
 pub(super) fn answer_to_publisher(sdp: String) -> SessionDescription {
-    described(Target::Publisher, "answer", sdp)
+    description_of(Target::Publisher, "answer", sdp)
 }
 
-/// An answer to what the client offered on the transport that it receives on.
+/// An answer to an offer on the client's receiving transport.
 pub(super) fn answer_to_subscriber(sdp: String) -> SessionDescription {
-    described(Target::Subscriber, "answer", sdp)
+    description_of(Target::Subscriber, "answer", sdp)
 }
 
-/// An offer for the transport that the client receives on.
+/// An offer for the client's receiving transport.
 pub(super) fn offer_to_subscriber(sdp: String) -> SessionDescription {
-    described(Target::Subscriber, "offer", sdp)
+    description_of(Target::Subscriber, "offer", sdp)
 }
 
 impl Room {
-    /// A number for an order, and what is to be done when it is answered.
-    pub(super) fn order(
+    /// Allocates an order id and records how to handle the answer.
+    pub(super) fn allocate_order(
         &mut self,
-        asked: &RequestContext<'_>,
-        what: Pending,
+        ctx: &RequestContext<'_>,
+        kind: OrderKind,
     ) -> Result<OrderId, Refusal> {
-        if self.tracks.open_orders(asked.seat) >= self.limits.media_orders {
+        if self.tracks.open_order_count(ctx.slot) >= self.limits.media_orders {
             return Err(Refusal::new(
                 429,
-                "too many requests at once: wait for the answers",
+                "too many pending requests: wait for the replies",
             ));
         }
-        Ok(self.tracks.wait(Waiting {
-            seat: asked.seat,
-            connection: asked.connection,
-            event: asked.request.event,
-            id: asked.request.id.clone(),
-            what,
-            void: false,
+        Ok(self.tracks.add_order(PendingOrder {
+            slot: ctx.slot,
+            connection: ctx.connection,
+            event: ctx.request.event,
+            id: ctx.request.id.clone(),
+            kind,
+            cancelled: false,
         }))
     }
 
     pub(crate) fn create_transport(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let request: CreateTransportRequest = asked.message()?;
-        let offer = text(request.description)
+        let request: CreateTransportRequest = ctx.message()?;
+        let offer = sdp_text(request.description)
             .ok_or_else(|| Refusal::new(400, "a transport needs an SDP offer"))?;
-        if self.peers[asked.seat].place == Place::Rejected {
-            return Err(Refusal::new(403, "you were not let in"));
+        if self.peers[ctx.slot].state == PeerState::Rejected {
+            return Err(Refusal::new(403, "you were not admitted"));
         }
         let publishes = !request.consuming;
-        let order = self.order(asked, Pending::Open { publishes })?;
-        let peer = &self.peers[asked.seat];
-        turn.emit(Output::Media(MediaOrder::Open {
+        let order = self.allocate_order(ctx, OrderKind::Open { publishes })?;
+        let peer = &self.peers[ctx.slot];
+        step.emit(Output::Media(MediaOrder::Open {
             order,
             peer: peer.id(),
-            person: peer.user(),
-            admitted: peer.is_inside() || peer.stay.is_some(),
+            participant: peer.participant_id(),
+            admitted: peer.has_joined() || peer.attendance.is_some(),
             publishes,
             offer,
         }));
         Ok(())
     }
 
-    /// The peer was let in: the media plane is told, if it may have transports from before.
-    pub(crate) fn admit_media(&self, turn: &mut Turn<'_>, seat: Seat) {
-        if self.tracks.of(seat).is_some() {
-            let peer = self.peers[seat].id();
-            turn.emit(Output::Media(MediaOrder::Admit { peer }));
+    /// Tells the media plane that a peer was admitted, if it may have transports from before.
+    pub(crate) fn admit_media(&self, step: &mut Step<'_>, slot: Slot) {
+        if self.tracks.get(slot).is_some() {
+            let peer = self.peers[slot].id();
+            step.emit(Output::Media(MediaOrder::Admit { peer }));
         }
     }
 
-    /// The media plane has answered.
+    /// Handles an answer of the media plane.
     pub(crate) fn media_answered(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         order: OrderId,
         outcome: Result<MediaAnswer, Refusal>,
     ) {
-        let Some(mut waiting) = self.tracks.answered(order) else {
+        let Some(mut pending) = self.tracks.take_order(order) else {
             return;
         };
-        let outcome = if waiting.void { Err(gone()) } else { outcome };
-        let what = std::mem::replace(&mut waiting.what, Pending::CloseProducer);
-        let done = match what {
-            Pending::Open { publishes } => {
-                self.opened_transport(turn, &waiting, order, publishes, outcome)
+        let outcome = if pending.cancelled {
+            Err(transport_gone())
+        } else {
+            outcome
+        };
+        let kind = std::mem::replace(&mut pending.kind, OrderKind::CloseProducer);
+        let done = match kind {
+            OrderKind::Open { publishes } => {
+                self.opened_transport(step, &pending, order, publishes, outcome)
             }
-            Pending::Produce { producer, paused } => {
+            OrderKind::Produce { producer, paused } => {
                 let answer = outcome.and_then(|answer| match answer {
                     MediaAnswer::Produced(sdp) => Ok(sdp),
-                    _ => Err(unexpected()),
+                    _ => Err(unexpected_answer()),
                 });
-                self.produced(turn, &waiting, producer, paused, answer)
+                self.produced(step, &pending, producer, paused, answer)
             }
-            Pending::CloseProducer => outcome.and_then(|answer| match answer {
+            OrderKind::CloseProducer => outcome.and_then(|answer| match answer {
                 MediaAnswer::ProducerClosed(sdp) => {
                     let description = Some(answer_to_publisher(sdp));
-                    self.answer(turn, &waiting, &ProducerClosingResponse { description });
+                    self.reply_pending(step, &pending, &ProducerClosingResponse { description });
                     Ok(())
                 }
-                _ => Err(unexpected()),
+                _ => Err(unexpected_answer()),
             }),
-            Pending::Consume(wish) => {
+            OrderKind::Consume(consume) => {
                 let answer = outcome.and_then(|answer| match answer {
                     MediaAnswer::Consumed { mids, offer } => Ok((mids, offer)),
-                    _ => Err(unexpected()),
+                    _ => Err(unexpected_answer()),
                 });
-                self.consumed(turn, &waiting, wish, answer)
+                self.consumed(step, &pending, consume, answer)
             }
-            Pending::Agree { transport } => outcome.and_then(|answer| match answer {
-                MediaAnswer::Agreed => {
+            OrderKind::ApplyAnswer { transport } => outcome.and_then(|answer| match answer {
+                MediaAnswer::AnswerApplied => {
                     let response = RenegotiateResponse {
                         transport_id: transport,
                         description: None,
                     };
-                    self.answer(turn, &waiting, &response);
+                    self.reply_pending(step, &pending, &response);
                     Ok(())
                 }
-                _ => Err(unexpected()),
+                _ => Err(unexpected_answer()),
             }),
-            Pending::CloseConsumers { transport, mids } => {
+            OrderKind::CloseConsumers { transport, mids } => {
                 outcome.and_then(|answer| match answer {
                     MediaAnswer::ConsumersClosed(sdp) => {
-                        self.forget_lines(waiting.seat, &transport, &mids);
+                        self.forget_consumers(pending.slot, &transport, &mids);
                         let description = Some(answer_to_subscriber(sdp));
-                        self.answer(turn, &waiting, &ConsumerClosingResponse { description });
+                        self.reply_pending(
+                            step,
+                            &pending,
+                            &ConsumerClosingResponse { description },
+                        );
                         Ok(())
                     }
-                    _ => Err(unexpected()),
+                    _ => Err(unexpected_answer()),
                 })
             }
         };
         if let Err(refusal) = done
-            && self.hears(&waiting)
+            && self.is_still_connected(&pending)
         {
-            let frame = media_error(waiting.event, waiting.id.as_deref(), &refusal);
-            turn.send(vec![waiting.connection], frame);
+            let frame = media_error(pending.event, pending.id.as_deref(), &refusal);
+            step.send(vec![pending.connection], frame);
         }
     }
 
-    /// Whether whoever asked is still on the socket that it asked on.
-    fn hears(&self, waiting: &Waiting) -> bool {
-        self.peers.seat_at(waiting.connection) == Some(waiting.seat)
+    /// Whether the requester is still connected with the socket of the request.
+    fn is_still_connected(&self, pending: &PendingOrder) -> bool {
+        self.peers.slot_by_connection(pending.connection) == Some(pending.slot)
     }
 
-    /// Answers the request behind an order.
-    pub(super) fn answer(&self, turn: &mut Turn<'_>, waiting: &Waiting, message: &impl Message) {
-        if self.hears(waiting) {
-            let frame = crate::frame::frame(waiting.event, waiting.id.as_deref(), message);
-            turn.send(vec![waiting.connection], frame);
+    /// Replies to the request behind an order.
+    pub(super) fn reply_pending(
+        &self,
+        step: &mut Step<'_>,
+        pending: &PendingOrder,
+        message: &impl Message,
+    ) {
+        if self.is_still_connected(pending) {
+            let frame = crate::frame::frame(pending.event, pending.id.as_deref(), message);
+            step.send(vec![pending.connection], frame);
         }
     }
 
     fn opened_transport(
         &mut self,
-        turn: &mut Turn<'_>,
-        waiting: &Waiting,
+        step: &mut Step<'_>,
+        pending: &PendingOrder,
         order: OrderId,
         publishes: bool,
         outcome: Result<MediaAnswer, Refusal>,
     ) -> Outcome {
         let MediaAnswer::Opened { transport, answer } = outcome? else {
-            return Err(unexpected());
+            return Err(unexpected_answer());
         };
-        let seat = waiting.seat;
-        let own = self.tracks.own(seat);
-        let place = if publishes {
-            &mut own.publish
+        let slot = pending.slot;
+        let media = self.tracks.get_or_insert(slot);
+        let current = if publishes {
+            &mut media.publish
         } else {
-            &mut own.receive
+            &mut media.receive
         };
-        let later = place.as_ref().is_none_or(|older| older.order < order);
+        let later = current.as_ref().is_none_or(|older| older.order < order);
         if later {
-            *place = Some(Transport {
+            *current = Some(Transport {
                 order,
                 id: transport.clone(),
             });
             if publishes {
-                // What was published on the older one is gone with it (docs/spec/media.md 2.5).
-                self.end_producers(turn, seat, |producer| producer.transport != transport);
+                // Tracks on the previous transport were closed with it (docs/spec/media.md 2.5).
+                self.end_producers(step, slot, |producer| producer.transport != transport);
             } else {
-                own.consumes.clear();
-                if self.peers[seat].media == MediaState::Complete {
-                    self.remind_soon(turn, seat, 3);
+                media.consumes.clear();
+                if self.peers[slot].media == MediaState::Ready {
+                    self.schedule_reminder(step, slot, 3);
                 }
             }
         }
@@ -233,71 +246,84 @@ impl Room {
             transcription_enabled: None,
             producer_ids: Vec::new(),
         };
-        self.answer(turn, waiting, &response);
+        self.reply_pending(step, pending, &response);
         Ok(())
     }
 
-    /// The media plane has freed a transport: nobody keeps a picture that stands still.
+    /// Handles a transport that the media plane has closed by itself. Ends its tracks, so that no
+    /// client shows a frozen image.
     pub(crate) fn transport_freed(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         peer: PeerId,
         publishes: bool,
         id: &str,
     ) {
-        let Some(seat) = self.peers.seat_of(peer) else {
+        let Some(slot) = self.peers.slot_of(peer) else {
             return;
         };
-        let Some(own) = self.tracks.known(seat) else {
+        let Some(media) = self.tracks.get_mut(slot) else {
             return;
         };
         if publishes {
-            own.publish.take_if(|transport| transport.id == id);
-            self.end_producers(turn, seat, |producer| producer.transport == id);
-        } else if own
+            media.publish.take_if(|transport| transport.id == id);
+            self.end_producers(step, slot, |producer| producer.transport == id);
+        } else if media
             .receive
             .take_if(|transport| transport.id == id)
             .is_some()
         {
-            own.consumes.clear();
+            media.consumes.clear();
         }
     }
 
-    /// The transport that a peer publishes on, if the client means that one.
-    pub(super) fn publishing(&self, seat: Seat, named: Option<&str>) -> Result<String, Refusal> {
-        let own = self.tracks.of(seat);
-        let transport = own.and_then(|own| own.publish.as_ref()).ok_or_else(gone)?;
+    /// Id of the peer's publishing transport, if it is the named one.
+    pub(super) fn publish_transport(
+        &self,
+        slot: Slot,
+        named: Option<&str>,
+    ) -> Result<String, Refusal> {
+        let media = self.tracks.get(slot);
+        let transport = media
+            .and_then(|media| media.publish.as_ref())
+            .ok_or_else(transport_gone)?;
         match named {
-            Some(named) if named != transport.id => Err(gone()),
+            Some(named) if named != transport.id => Err(transport_gone()),
             _ => Ok(transport.id.clone()),
         }
     }
 
-    /// The transport that a peer receives on, if the client means that one.
-    pub(super) fn receiving(&self, seat: Seat, named: Option<&str>) -> Result<String, Refusal> {
-        let own = self.tracks.of(seat);
-        let transport = own.and_then(|own| own.receive.as_ref()).ok_or_else(gone)?;
+    /// Id of the peer's receiving transport, if it is the named one.
+    pub(super) fn receive_transport(
+        &self,
+        slot: Slot,
+        named: Option<&str>,
+    ) -> Result<String, Refusal> {
+        let media = self.tracks.get(slot);
+        let transport = media
+            .and_then(|media| media.receive.as_ref())
+            .ok_or_else(transport_gone)?;
         match named {
-            Some(named) if named != transport.id => Err(gone()),
+            Some(named) if named != transport.id => Err(transport_gone()),
             _ => Ok(transport.id.clone()),
         }
     }
 
-    /// The peer, if it has joined the room and its media is ready.
-    pub(super) fn ready(&self, seat: Seat) -> Outcome {
-        if self.inside(seat)?.media == MediaState::Complete {
+    /// Checks that the peer has joined the room and its media is ready.
+    pub(super) fn check_media_ready(&self, slot: Slot) -> Outcome {
+        if self.joined_peer(slot)?.media == MediaState::Ready {
             Ok(())
         } else {
-            Err(Refusal::new(403, "join the media first"))
+            Err(Refusal::new(403, "join the media room first"))
         }
     }
 }
 
-fn unexpected() -> Refusal {
-    Refusal::new(503, "the media plane gave the answer to another question")
+fn unexpected_answer() -> Refusal {
+    Refusal::new(503, "unexpected answer from the media plane")
 }
 
-/// Fields of foreign text that must be short.
-pub(super) fn short(text: &str) -> bool {
+/// Whether a short field of untrusted input has a valid length.
+pub(super) fn is_short(text: &str) -> bool {
     text.len() <= 128
 }

@@ -1,6 +1,7 @@
-//! Publishing: which tracks a peer has, who is told of them, and what becomes of them when it may
-//! not publish any more (docs/spec/media.md 2 and 5).
+//! Publishing: the tracks of a peer, the pushes about them, and the loss of the permission to
+//! publish (docs/spec/media.md 2 and 5).
 
+use parlor_protocol::Source;
 use parlor_protocol::ids::{PeerId, ProducerId};
 use parlor_protocol::preset::MediaPermission;
 use parlor_protocol::signal::event;
@@ -13,14 +14,14 @@ use parlor_protocol::signal::media::edge::{
 use parlor_protocol::signal::socket::room::StageType;
 use serde_json::Value;
 
-use super::orders::{answer_to_publisher, short, text};
-use super::tracks::{Pending, Producer, Waiting};
-use crate::output::{MediaOrder, Output, Refusal, Source};
-use crate::peer::{Peer, Seat};
-use crate::room::{Outcome, RequestContext, Room, Turn};
+use super::orders::{answer_to_publisher, is_short, sdp_text};
+use super::tracks::{OrderKind, PendingOrder, Producer};
+use crate::output::{MediaOrder, Output, Refusal};
+use crate::peer::{Peer, Slot};
+use crate::room::{Outcome, RequestContext, Room, Step};
 
-/// Whether a peer may publish such a track now. Who may only ask may while it is on the stage.
-fn may_produce(peer: &Peer, source: Source) -> bool {
+/// Whether a peer may publish a source now. With `CAN_REQUEST` it may while it is on the stage.
+fn can_produce_now(peer: &Peer, source: Source) -> bool {
     let media = &peer.permissions.media;
     let kind = match source {
         Source::Microphone => &media.audio,
@@ -28,7 +29,7 @@ fn may_produce(peer: &Peer, source: Source) -> bool {
         Source::Screen | Source::ScreenAudio => &media.screenshare,
     };
     let staged = peer.has_stage();
-    peer.is_inside()
+    peer.has_joined()
         && (!staged || peer.stage == StageType::OnStage)
         && match kind.can_produce {
             MediaPermission::Allowed => true,
@@ -55,26 +56,26 @@ fn source(kind: &str, screen: bool) -> Result<Source, Refusal> {
     }
 }
 
-/// The line of the track in the offer: clients say it beside what they say about the track.
-fn line(app_data: Option<&str>) -> Result<String, Refusal> {
-    let said = app_data.and_then(|said| serde_json::from_str::<Value>(said).ok());
-    let mid = said.as_ref().and_then(|said| said.get("mid")?.as_str());
-    let mid = mid.filter(|mid| !mid.is_empty() && short(mid));
+/// The mid of the track in the offer. Clients send it in `app_data`.
+fn mid_from(app_data: Option<&str>) -> Result<String, Refusal> {
+    let parsed = app_data.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let mid = parsed.as_ref().and_then(|value| value.get("mid")?.as_str());
+    let mid = mid.filter(|mid| !mid.is_empty() && is_short(mid));
     let mid = mid.ok_or_else(|| Refusal::new(400, "app_data must be JSON with the mid"))?;
     Ok(mid.to_owned())
 }
 
 impl Room {
     /// `produce`.
-    pub(crate) fn produce(&mut self, turn: &mut Turn<'_>, asked: &RequestContext<'_>) -> Outcome {
-        let seat = asked.seat;
-        self.ready(seat)?;
-        let request: ProducerCreateRequest = asked.message()?;
+    pub(crate) fn produce(&mut self, step: &mut Step<'_>, ctx: &RequestContext<'_>) -> Outcome {
+        let slot = ctx.slot;
+        self.check_media_ready(slot)?;
+        let request: ProducerCreateRequest = ctx.message()?;
         let source = source(&request.kind, request.screen_share)?;
-        if !may_produce(&self.peers[seat], source) {
+        if !can_produce_now(&self.peers[slot], source) {
             return Err(Refusal::forbidden(permission(source)));
         }
-        let said = request.app_data.as_ref().map_or(0, String::len);
+        let app_data_bytes = request.app_data.as_ref().map_or(0, String::len);
         let mime_type = request.mime_type.unwrap_or_else(|| {
             let usual = if source.is_audio() {
                 "audio/opus"
@@ -83,19 +84,19 @@ impl Room {
             };
             usual.to_owned()
         });
-        if said > self.limits.track_bytes || !short(&mime_type) {
-            return Err(Refusal::new(413, "too much is said about this track"));
+        if app_data_bytes > self.limits.track_bytes || !is_short(&mime_type) {
+            return Err(Refusal::new(413, "the metadata of this track is too large"));
         }
-        let mid = line(request.app_data.as_deref())?;
-        let offer = text(request.description)
+        let mid = mid_from(request.app_data.as_deref())?;
+        let offer = sdp_text(request.description)
             .ok_or_else(|| Refusal::new(400, "a track needs an SDP offer"))?;
-        let transport = self.publishing(seat, request.producing_transport_id.as_deref())?;
-        let (producer, paused) = (ProducerId::from_uuid(turn.id()), request.paused);
-        let order = self.order(asked, Pending::Produce { producer, paused })?;
-        // Of two that are asked for at once the later one is meant.
-        self.end_producers(turn, seat, |older| older.source == source && !older.live);
+        let transport = self.publish_transport(slot, request.producing_transport_id.as_deref())?;
+        let (producer, paused) = (ProducerId::from_uuid(step.id()), request.paused);
+        let order = self.allocate_order(ctx, OrderKind::Produce { producer, paused })?;
+        // Of two concurrent requests the later one wins.
+        self.end_producers(step, slot, |older| older.source == source && !older.live);
         self.tracks.add(
-            seat,
+            slot,
             Producer {
                 id: producer,
                 source,
@@ -106,9 +107,9 @@ impl Room {
                 transport: transport.clone(),
             },
         );
-        turn.emit(Output::Media(MediaOrder::Produce {
+        step.emit(Output::Media(MediaOrder::Produce {
             order,
-            peer: self.peers[seat].id(),
+            peer: self.peers[slot].id(),
             transport,
             producer,
             mid,
@@ -119,16 +120,16 @@ impl Room {
         Ok(())
     }
 
-    /// The media plane has the track, or not.
+    /// Handles the media plane's answer to a publication.
     pub(super) fn produced(
         &mut self,
-        turn: &mut Turn<'_>,
-        waiting: &Waiting,
+        step: &mut Step<'_>,
+        pending: &PendingOrder,
         id: ProducerId,
         ordered_paused: bool,
         answer: Result<String, Refusal>,
     ) -> Outcome {
-        let peer = self.peers[waiting.seat].id();
+        let peer = self.peers[pending.slot].id();
         let answer = match answer {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -136,79 +137,81 @@ impl Room {
                 return Err(refusal);
             }
         };
-        let Some((seat, producer)) = self.tracks.producer(id) else {
-            // It was ended meanwhile, perhaps before the media plane had it.
-            order_close(turn, peer, id);
-            return Err(Refusal::new(410, "this track was ended meanwhile"));
+        let Some((slot, producer)) = self.tracks.producer(id) else {
+            // The track was ended while the order was pending, perhaps before the media plane had
+            // created it.
+            emit_close_producer(step, peer, id);
+            return Err(Refusal::new(410, "this track has ended in the meantime"));
         };
         producer.live = true;
         let (source, paused, state) = (producer.source, producer.paused, producer.state());
         if paused != ordered_paused {
-            order_pause(turn, peer, id, paused);
+            emit_pause(step, peer, id, paused);
         }
-        self.end_producers(turn, seat, |older| older.source == source && older.id != id);
+        self.end_producers(step, slot, |older| older.source == source && older.id != id);
         let response = ProducerCreateResponse {
             status: true,
             producer_id: id.to_string(),
             description: Some(answer_to_publisher(answer)),
         };
-        self.answer(turn, waiting, &response);
+        self.reply_pending(step, pending, &response);
         let push = PeerProducerCreateBroadcastResponse {
             participant_id: peer.to_string(),
             producer_state: Some(state.clone()),
         };
-        self.tell_watching(turn, seat, event::PRODUCER_CREATED, &push);
+        self.push_to_subscribers(step, slot, event::PRODUCER_CREATED, &push);
         if paused && !ordered_paused {
-            // Its client does not know that it was muted before it had the track.
-            let to = Vec::from_iter(self.peers[seat].connection);
+            // The client does not know that it was muted while the order was pending.
+            let to = Vec::from_iter(self.peers[slot].connection);
             let push = toggled(peer, state, None);
-            turn.push(to, event::PRODUCER_TOGGLED, &push);
+            step.push(to, event::PRODUCER_TOGGLED, &push);
         }
         Ok(())
     }
 
-    /// `toggleProducer`. Nobody waits for an answer, and whoever mutes itself must be muted: that
-    /// costs nothing of any rate.
+    /// `toggleProducer`. Clients do not wait for a reply. Muting oneself must always succeed, so it
+    /// is not rate-limited.
     pub(crate) fn toggle_producer(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let request: ProducerToggleRequest = asked.message()?;
-        let (id, source) = self.own_producer(asked.seat, &request.producer_id)?;
+        let request: ProducerToggleRequest = ctx.message()?;
+        let (id, source) = self.own_producer(ctx.slot, &request.producer_id)?;
         if !request.pause {
             let rate = self.limits.changes;
-            let left = self.peers.left(asked.seat);
+            let allowances = self.peers.allowances(ctx.slot);
             let refusal = "too many requests: slow down";
-            left.changes.spend(rate, turn.monotonic, refusal)?;
-            if !may_produce(&self.peers[asked.seat], source) {
+            allowances.changes.spend(rate, step.monotonic, refusal)?;
+            if !can_produce_now(&self.peers[ctx.slot], source) {
                 return Err(Refusal::forbidden(permission(source)));
             }
         }
-        asked.reply(turn, &ProducerToggleResponse {});
-        self.set_paused(turn, id, request.pause, None);
+        ctx.reply(step, &ProducerToggleResponse {});
+        self.set_paused(step, id, request.pause, None);
         Ok(())
     }
 
-    /// A track of the peer that others may know of.
-    fn own_producer(&mut self, seat: Seat, id: &str) -> Result<(ProducerId, Source), Refusal> {
+    /// A live track of the peer.
+    fn own_producer(&mut self, slot: Slot, id: &str) -> Result<(ProducerId, Source), Refusal> {
         let id = id.parse().ok();
         let found = id.and_then(|id| self.tracks.producer(id));
-        let mine = found.filter(|(owner, producer)| *owner == seat && producer.live);
+        let mine = found.filter(|(owner, producer)| *owner == slot && producer.live);
         let found = mine.map(|(_, producer)| (producer.id, producer.source));
         found.ok_or_else(|| Refusal::new(404, "there is no such producer"))
     }
 
-    /// Pauses a track or goes on with it, and tells everybody. Whoever is paused by somebody else is
-    /// told as well: its client mutes itself then (docs/spec/media.md 3.8).
+    /// Pauses or resumes a track, and pushes it. If another peer or the server pauses it, the
+    /// publisher receives the push as well, on which its client mutes itself (docs/spec/media.md
+    /// 3.8).
     pub(super) fn set_paused(
         &mut self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         id: ProducerId,
         paused: bool,
-        by: Option<Silencer>,
+        by: Option<MutedBy>,
     ) {
-        let Some((seat, producer)) = self.tracks.producer(id) else {
+        let Some((slot, producer)) = self.tracks.producer(id) else {
             return;
         };
         if producer.paused == paused {
@@ -216,121 +219,121 @@ impl Room {
         }
         producer.paused = paused;
         let (live, state) = (producer.live, producer.state());
-        let peer = self.peers[seat].id();
-        order_pause(turn, peer, id, paused);
+        let peer = self.peers[slot].id();
+        emit_pause(step, peer, id, paused);
         if !live {
             return;
         }
         let push = toggled(peer, state, by);
-        let mut to = self.media_watching(seat);
+        let mut to = self.media_viewers_of(slot);
         if by.is_some() {
-            to.extend(self.peers[seat].connection);
+            to.extend(self.peers[slot].connection);
         }
-        turn.push(to, event::PRODUCER_TOGGLED, &push);
+        step.push(to, event::PRODUCER_TOGGLED, &push);
     }
 
     /// `closeProducer`.
     pub(crate) fn close_own_producer(
         &mut self,
-        turn: &mut Turn<'_>,
-        asked: &RequestContext<'_>,
+        step: &mut Step<'_>,
+        ctx: &RequestContext<'_>,
     ) -> Outcome {
-        let seat = asked.seat;
-        self.inside(seat)?;
-        let request: ProducerCloseRequest = asked.message()?;
+        let slot = ctx.slot;
+        self.joined_peer(slot)?;
+        let request: ProducerCloseRequest = ctx.message()?;
         let producer: ProducerId = request
             .producer_id
             .parse()
             .map_err(|_| Refusal::new(404, "there is no such producer"))?;
         let owner = self.tracks.producer(producer).map(|(owner, _)| owner);
-        if owner.is_some_and(|owner| owner != seat) {
+        if owner.is_some_and(|owner| owner != slot) {
             return Err(Refusal::new(404, "there is no such producer"));
         }
-        let offer = text(request.description);
+        let offer = sdp_text(request.description);
         let order = match &offer {
-            Some(_) => Some(self.order(asked, Pending::CloseProducer)?),
+            Some(_) => Some(self.allocate_order(ctx, OrderKind::CloseProducer)?),
             None => None,
         };
         if let Some(ended) = self.tracks.remove(producer) {
-            self.tell_ended(turn, seat, &ended);
+            self.push_producer_closed(step, slot, &ended);
         }
-        // Of a track that was ended here before, the client's line is still to be closed.
-        turn.emit(Output::Media(MediaOrder::CloseProducer {
+        // Even if the track has already ended here, its media section must be closed.
+        step.emit(Output::Media(MediaOrder::CloseProducer {
             order,
-            peer: self.peers[seat].id(),
+            peer: self.peers[slot].id(),
             producer,
             offer,
         }));
         if order.is_none() {
-            asked.reply(turn, &ProducerClosingResponse { description: None });
+            ctx.reply(step, &ProducerClosingResponse { description: None });
         }
         Ok(())
     }
 
-    /// Ends those tracks of a peer that `which` picks, and tells those who knew of them.
+    /// Ends the tracks of a peer that match `which`, and pushes it.
     pub(crate) fn end_producers(
         &mut self,
-        turn: &mut Turn<'_>,
-        seat: Seat,
+        step: &mut Step<'_>,
+        slot: Slot,
         which: impl Fn(&Producer) -> bool,
     ) {
-        let peer = self.peers[seat].id();
-        for id in self.tracks.producers(seat, which) {
+        let peer = self.peers[slot].id();
+        for id in self.tracks.producers(slot, which) {
             if let Some(ended) = self.tracks.remove(id) {
-                order_close(turn, peer, id);
-                self.tell_ended(turn, seat, &ended);
+                emit_close_producer(step, peer, id);
+                self.push_producer_closed(step, slot, &ended);
             }
         }
     }
 
-    fn tell_ended(&self, turn: &mut Turn<'_>, seat: Seat, ended: &Producer) {
+    fn push_producer_closed(&self, step: &mut Step<'_>, slot: Slot, ended: &Producer) {
         if ended.live {
             let push = PeerProducerCloseBroadcastResponse {
-                participant_id: self.peers[seat].id().to_string(),
+                participant_id: self.peers[slot].id().to_string(),
                 producer_state: Some(ended.state()),
             };
-            self.tell_watching(turn, seat, event::PRODUCER_CLOSED, &push);
+            self.push_to_subscribers(step, slot, event::PRODUCER_CLOSED, &push);
         }
     }
 
-    /// What a peer may or may not publish has changed. Its client keeps its microphone and camera,
-    /// muted, and goes on with the same tracks when it may again, so these are only paused; a shared
-    /// screen it ends itself.
-    pub(crate) fn hold_producers(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let peer = &self.peers[seat];
+    /// Mutes tracks that the peer may no longer publish. Its client keeps the microphone and camera
+    /// tracks, muted, and resumes them when it may publish again, so they are only paused. It ends
+    /// screen shares itself.
+    pub(crate) fn mute_forbidden_producers(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let peer = &self.peers[slot];
         let forbidden = self
             .tracks
-            .producers(seat, |producer| !may_produce(peer, producer.source));
+            .producers(slot, |producer| !can_produce_now(peer, producer.source));
         for id in forbidden {
-            self.silence(turn, id, Silencer::Server);
+            self.mute_track(step, id, MutedBy::Server);
         }
     }
 
-    /// Somebody else stops a track: sound and camera pause, a screen ends, because clients take no
-    /// notice of a screen that pauses.
-    pub(super) fn silence(&mut self, turn: &mut Turn<'_>, id: ProducerId, by: Silencer) {
-        let Some((seat, producer)) = self.tracks.producer(id) else {
+    /// Mutes a track of another peer. Microphone and camera are paused; a screen share ends,
+    /// because clients ignore the pausing of a screen share.
+    pub(super) fn mute_track(&mut self, step: &mut Step<'_>, id: ProducerId, by: MutedBy) {
+        let Some((slot, producer)) = self.tracks.producer(id) else {
             return;
         };
         if producer.source.is_screen() {
-            self.end_producers(turn, seat, |producer| producer.id == id);
+            self.end_producers(step, slot, |producer| producer.id == id);
         } else {
-            self.set_paused(turn, id, true, Some(by));
+            self.set_paused(step, id, true, Some(by));
         }
     }
 }
 
-/// Who silences somebody.
+/// Initiator of a mute.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Silencer {
+pub(crate) enum MutedBy {
     /// Another peer.
     Peer(PeerId),
-    /// The server: by the REST API, or because the peer may not publish any more.
+    /// The server: the REST API, or the loss of a permission.
     Server,
 }
 
-fn order_close(turn: &mut Turn<'_>, peer: PeerId, producer: ProducerId) {
-    turn.emit(Output::Media(MediaOrder::CloseProducer {
+fn emit_close_producer(step: &mut Step<'_>, peer: PeerId, producer: ProducerId) {
+    step.emit(Output::Media(MediaOrder::CloseProducer {
         order: None,
         peer,
         producer,
@@ -338,8 +341,8 @@ fn order_close(turn: &mut Turn<'_>, peer: PeerId, producer: ProducerId) {
     }));
 }
 
-fn order_pause(turn: &mut Turn<'_>, peer: PeerId, producer: ProducerId, paused: bool) {
-    turn.emit(Output::Media(MediaOrder::Pause {
+fn emit_pause(step: &mut Step<'_>, peer: PeerId, producer: ProducerId, paused: bool) {
+    step.emit(Output::Media(MediaOrder::Pause {
         peer,
         producer,
         paused,
@@ -349,11 +352,11 @@ fn order_pause(turn: &mut Turn<'_>, peer: PeerId, producer: ProducerId, paused: 
 fn toggled(
     peer: PeerId,
     state: ProducerState,
-    by: Option<Silencer>,
+    by: Option<MutedBy>,
 ) -> PeerProducerToggleBroadcastResponse {
     let initiator = match by {
-        Some(Silencer::Peer(initiator)) => Some(initiator.to_string()),
-        Some(Silencer::Server) | None => None,
+        Some(MutedBy::Peer(initiator)) => Some(initiator.to_string()),
+        Some(MutedBy::Server) | None => None,
     };
     PeerProducerToggleBroadcastResponse {
         participant_id: peer.to_string(),

@@ -1,5 +1,5 @@
-//! Who speaks. A client shows and plays those at the head of a list of its own, and in a large room
-//! nobody else: the list is the server's to keep (docs/spec/media.md 4.5).
+//! The list of active speakers. In a large room, clients show and play only the first peers of this
+//! list (docs/spec/media.md 4.5).
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,31 @@ use parlor_protocol::signal::media::edge::{
 };
 
 use crate::input::ConnectionId;
-use crate::peer::{MediaState, Seat, sees};
-use crate::room::{Deadline, Room, Turn};
+use crate::peer::{MediaState, Slot, can_see};
+use crate::room::{Deadline, Room, Step};
 
-/// Peers on the list: more than a client shows and plays at once.
-const LISTED: usize = 32;
-/// Everybody is told at most so often.
+/// Maximum length of the list. It is longer than what a client shows and plays at once.
+const LIST_SIZE: usize = 32;
+/// Minimum interval between pushes, in milliseconds.
 const SPEAKERS_MS: i64 = 500;
-/// A client connects its new transport, and then is reminded to subscribe.
+/// Delay before a client with a new transport is reminded to subscribe, in milliseconds.
 const REMIND_MS: i64 = 2_000;
-/// Of a peer in an entry: it goes off the list.
+/// Priority that removes a peer from the list.
 const OFF: i32 = 229_490_415;
-/// Whoever is pinned comes before the list: it is on one of its own.
+/// Priority that pins a peer. Pinned peers are on a separate list, before the speakers.
 const PINNED: i32 = -1;
-/// It goes off that one.
+/// Priority that unpins a peer.
 const UNPINNED: i32 = 246_267_631;
 
 impl Room {
-    /// The media plane says who speaks, the latest first.
-    pub(crate) fn spoken(&mut self, turn: &mut Turn<'_>, latest: &[PeerId]) {
+    /// Handles an update of the active speakers. `latest` starts with the most recent speaker.
+    pub(crate) fn speakers_updated(&mut self, step: &mut Step<'_>, latest: &[PeerId]) {
         let before = &self.tracks.speakers;
-        let mut now: Vec<PeerId> = Vec::with_capacity(LISTED);
-        for peer in latest.iter().take(LISTED).chain(before) {
-            let seat = self.peers.seat_of(*peer);
-            let inside = seat.is_some_and(|seat| self.peers[seat].is_inside());
-            if inside && now.len() < LISTED && !now.contains(peer) {
+        let mut now: Vec<PeerId> = Vec::with_capacity(LIST_SIZE);
+        for peer in latest.iter().take(LIST_SIZE).chain(before) {
+            let slot = self.peers.slot_of(*peer);
+            let has_joined = slot.is_some_and(|slot| self.peers[slot].has_joined());
+            if has_joined && now.len() < LIST_SIZE && !now.contains(peer) {
                 now.push(*peer);
             }
         }
@@ -42,117 +42,123 @@ impl Room {
             return;
         }
         self.tracks.speakers = now;
-        self.speakers_changed(turn);
+        self.speakers_changed(step);
     }
 
-    fn speakers_changed(&mut self, turn: &mut Turn<'_>) {
-        if let Some(changed) = &mut self.tracks.speakers_told {
+    fn speakers_changed(&mut self, step: &mut Step<'_>) {
+        if let Some(changed) = &mut self.tracks.speakers_pushed {
             *changed = true;
         } else {
-            self.tracks.speakers_told = Some(false);
-            self.at(turn.monotonic.after(SPEAKERS_MS), Deadline::Speakers);
-            self.tell_speakers(turn);
+            self.tracks.speakers_pushed = Some(false);
+            self.schedule(step.monotonic.after(SPEAKERS_MS), Deadline::Speakers);
+            self.push_speakers(step);
         }
     }
 
-    /// Everybody was told a moment ago: they are told what has changed since.
-    pub(crate) fn tell_speakers_again(&mut self, turn: &mut Turn<'_>) {
-        if self.tracks.speakers_told.take() == Some(true) {
-            self.speakers_changed(turn);
+    /// Pushes changes that were deferred by the minimum interval.
+    pub(crate) fn flush_speakers(&mut self, step: &mut Step<'_>) {
+        if self.tracks.speakers_pushed.take() == Some(true) {
+            self.speakers_changed(step);
         }
     }
 
-    /// The list as a peer should have it: of those whom it sees.
-    fn speakers_for(&self, seat: Seat) -> Vec<PeerId> {
-        let viewer = &self.peers[seat];
+    /// Returns the list for a peer: the speakers that it can see.
+    fn speakers_for(&self, slot: Slot) -> Vec<PeerId> {
+        let viewer = &self.peers[slot];
         let listed = self.tracks.speakers.iter().copied();
         let seen = listed.filter(|peer| {
-            let subject = self.peers.seat_of(*peer);
-            subject.is_some_and(|subject| sees(viewer, &self.peers[subject]))
+            let subject = self.peers.slot_of(*peer);
+            subject.is_some_and(|subject| can_see(viewer, &self.peers[subject]))
         });
         seen.collect()
     }
 
-    /// Who comes before the list of a peer: whoever is pinned, if it sees them.
-    fn pinned_for(&self, seat: Seat) -> Option<PeerId> {
-        let subject = self.peers.seat_of(self.pinned?)?;
-        sees(&self.peers[seat], &self.peers[subject]).then_some(self.pinned?)
+    /// Returns the pinned peer if this peer can see it.
+    fn pinned_for(&self, slot: Slot) -> Option<PeerId> {
+        let subject = self.peers.slot_of(self.pinned?)?;
+        can_see(&self.peers[slot], &self.peers[subject]).then_some(self.pinned?)
     }
 
-    /// Tells everybody what has changed of their list, and of who comes before it.
-    pub(super) fn tell_speakers(&mut self, turn: &mut Turn<'_>) {
-        // Most have the same list.
-        let mut told = BTreeMap::<Vec<(PeerId, i32)>, Vec<ConnectionId>>::new();
-        for seat in self.peers.seats(|peer| peer.media == MediaState::Complete) {
-            let Some(socket) = self.peers[seat].connection else {
+    /// Pushes to each peer what has changed in its lists.
+    pub(super) fn push_speakers(&mut self, step: &mut Step<'_>) {
+        // Most peers have the same list.
+        let mut pushes = BTreeMap::<Vec<(PeerId, i32)>, Vec<ConnectionId>>::new();
+        for slot in self.peers.slots(|peer| peer.media == MediaState::Ready) {
+            let Some(socket) = self.peers[slot].connection else {
                 continue;
             };
-            let (wanted, pinned) = (self.speakers_for(seat), self.pinned_for(seat));
-            let own = self.tracks.own(seat);
-            let had = std::mem::replace(&mut own.speakers, wanted.clone());
-            let mut entries = difference(had, &wanted);
-            let had = std::mem::replace(&mut own.pinned, pinned);
-            entries.extend(pins(&entries, had, pinned));
+            let (wanted, pinned) = (self.speakers_for(slot), self.pinned_for(slot));
+            let media = self.tracks.get_or_insert(slot);
+            let previous = std::mem::replace(&mut media.speakers, wanted.clone());
+            let mut entries = difference(previous, &wanted);
+            let previous = std::mem::replace(&mut media.pinned, pinned);
+            entries.extend(pin_entries(&entries, previous, pinned));
             if !entries.is_empty() {
-                told.entry(entries).or_default().push(socket);
+                pushes.entry(entries).or_default().push(socket);
             }
         }
-        for (entries, to) in told {
-            turn.push_soon(to, event::SELECTED_PEERS_DIFF, &change(entries));
+        for (entries, to) in pushes {
+            step.push_soon(to, event::SELECTED_PEERS_DIFF, &diff_push(entries));
         }
     }
 
-    /// The lists that a peer begins with; and what its client has to change if it had others.
-    pub(super) fn speakers_from_now(
+    /// Returns the full lists for a peer, and the changes for a client that already has lists.
+    pub(super) fn initial_speakers(
         &mut self,
-        seat: Seat,
+        slot: Slot,
     ) -> (SelectedPeersResponse, SelectedPeersDiffResponse) {
-        let (list, pinned) = (self.speakers_for(seat), self.pinned_for(seat));
+        let (list, pinned) = (self.speakers_for(slot), self.pinned_for(slot));
         let first = SelectedPeersResponse {
             audio_peers: list.iter().map(ToString::to_string).collect(),
             compulsory_peers: pinned.iter().map(ToString::to_string).collect(),
         };
-        let own = self.tracks.own(seat);
-        own.speakers = list;
-        let had = std::mem::replace(&mut own.pinned, pinned);
-        (first, change(pins(&[], had, pinned)))
+        let media = self.tracks.get_or_insert(slot);
+        media.speakers = list;
+        let previous = std::mem::replace(&mut media.pinned, pinned);
+        (first, diff_push(pin_entries(&[], previous, pinned)))
     }
 
-    /// Clients whose request to receive failed, or who had to make their transport anew, do not ask
-    /// again before somebody else speaks; an empty change of the list makes them look.
-    pub(super) fn remind_soon(&mut self, turn: &Turn<'_>, seat: Seat, times: u32) {
-        let own = self.tracks.own(seat);
-        if own.reminders == 0 {
-            self.at(turn.monotonic.after(REMIND_MS), Deadline::Remind(seat));
+    /// Schedules reminders for a client whose subscription failed or whose transport was recreated.
+    /// Such clients do not retry until the speakers change; an empty change makes them check.
+    pub(super) fn schedule_reminder(&mut self, step: &Step<'_>, slot: Slot, times: u32) {
+        let media = self.tracks.get_or_insert(slot);
+        if media.reminders == 0 {
+            self.schedule(
+                step.monotonic.after(REMIND_MS),
+                Deadline::SubscribeReminder(slot),
+            );
         }
-        let own = self.tracks.own(seat);
-        own.reminders = own.reminders.max(times);
+        let media = self.tracks.get_or_insert(slot);
+        media.reminders = media.reminders.max(times);
     }
 
-    pub(crate) fn remind(&mut self, turn: &mut Turn<'_>, seat: Seat) {
-        let ready = self.peers.get(seat);
-        let ready = ready.filter(|peer| peer.media == MediaState::Complete);
-        let (Some(own), Some(peer)) = (self.tracks.known(seat), ready) else {
-            if let Some(own) = self.tracks.known(seat) {
-                own.reminders = 0;
+    pub(crate) fn send_reminder(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let ready = self.peers.get(slot);
+        let ready = ready.filter(|peer| peer.media == MediaState::Ready);
+        let (Some(media), Some(peer)) = (self.tracks.get_mut(slot), ready) else {
+            if let Some(media) = self.tracks.get_mut(slot) {
+                media.reminders = 0;
             }
             return;
         };
-        own.reminders = match own.reminders {
-            left if own.consumes.is_empty() => left.saturating_sub(1),
+        media.reminders = match media.reminders {
+            left if media.consumes.is_empty() => left.saturating_sub(1),
             _ => 0,
         };
-        let again = own.reminders > 0;
+        let again = media.reminders > 0;
         let to = Vec::from_iter(peer.connection);
         let push = SelectedPeersDiffResponse::default();
-        turn.push(to, event::SELECTED_PEERS_DIFF, &push);
+        step.push(to, event::SELECTED_PEERS_DIFF, &push);
         if again {
-            self.at(turn.monotonic.after(REMIND_MS), Deadline::Remind(seat));
+            self.schedule(
+                step.monotonic.after(REMIND_MS),
+                Deadline::SubscribeReminder(slot),
+            );
         }
     }
 }
 
-fn change(entries: Vec<(PeerId, i32)>) -> SelectedPeersDiffResponse {
+fn diff_push(entries: Vec<(PeerId, i32)>) -> SelectedPeersDiffResponse {
     let entry = |(peer, priority): (PeerId, i32)| SelectedPeersDiffEntry {
         peer_id: peer.to_string(),
         priority,
@@ -162,12 +168,16 @@ fn change(entries: Vec<(PeerId, i32)>) -> SelectedPeersDiffResponse {
     }
 }
 
-/// What clients are told of who is pinned, after other entries: these take a peer that they name off
-/// the list of those who are.
-fn pins(after: &[(PeerId, i32)], had: Option<PeerId>, now: Option<PeerId>) -> Vec<(PeerId, i32)> {
-    let unpinned = had.filter(|had| now != Some(*had));
+/// Returns the entries that change the pinned peer. They follow the entries in `after`, which unpin
+/// each peer that they name.
+fn pin_entries(
+    after: &[(PeerId, i32)],
+    previous: Option<PeerId>,
+    now: Option<PeerId>,
+) -> Vec<(PeerId, i32)> {
+    let unpinned = previous.filter(|previous| now != Some(*previous));
     let named = |pinned: &PeerId| after.iter().any(|(peer, _)| peer == pinned);
-    let pinned = now.filter(|now| had != Some(*now) || named(now));
+    let pinned = now.filter(|now| previous != Some(*now) || named(now));
     let entries = [(unpinned, UNPINNED), (pinned, PINNED)];
     let entries = entries.into_iter();
     entries
@@ -175,11 +185,11 @@ fn pins(after: &[(PeerId, i32)], had: Option<PeerId>, now: Option<PeerId>) -> Ve
         .collect()
 }
 
-/// What makes one list of the other, as clients read it: each entry puts a peer at its place, counted
-/// from 1, or takes it off the list.
-fn difference(had: Vec<PeerId>, wanted: &[PeerId]) -> Vec<(PeerId, i32)> {
+/// Returns the changes from one list to another, which clients apply in order: an entry moves a
+/// peer to a position, counted from 1, or removes it.
+fn difference(previous: Vec<PeerId>, wanted: &[PeerId]) -> Vec<(PeerId, i32)> {
     let mut entries = Vec::new();
-    let mut list = had;
+    let mut list = previous;
     list.retain(|peer| {
         let stays = wanted.contains(peer);
         if !stays {
@@ -204,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    /// What a client does with a change.
+    /// Applies changes like a client.
     fn apply(list: &mut Vec<PeerId>, entries: &[(PeerId, i32)]) {
         for (peer, priority) in entries {
             list.retain(|other| other != peer);
@@ -227,21 +237,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_client_that_takes_every_change_has_the_list(had in list(), wanted in list()) {
-            let entries = difference(had.clone(), &wanted);
-            let mut list = had.clone();
+        fn applying_every_change_yields_the_new_list(previous in list(), wanted in list()) {
+            let entries = difference(previous.clone(), &wanted);
+            let mut list = previous.clone();
             apply(&mut list, &entries);
             prop_assert_eq!(&list, &wanted);
-            prop_assert_eq!(entries.is_empty(), had == wanted);
+            prop_assert_eq!(entries.is_empty(), previous == wanted);
         }
 
         #[test]
-        fn a_new_speaker_is_one_entry(had in list(), at in any::<prop::sample::Index>()) {
-            prop_assume!(had.len() > 1);
-            let mut wanted = had.clone();
-            let speaker = wanted.remove(at.index(had.len()));
+        fn a_new_speaker_is_one_entry(previous in list(), at in any::<prop::sample::Index>()) {
+            prop_assume!(previous.len() > 1);
+            let mut wanted = previous.clone();
+            let speaker = wanted.remove(at.index(previous.len()));
             wanted.insert(0, speaker);
-            prop_assert!(difference(had, &wanted).len() <= 1);
+            prop_assert!(difference(previous, &wanted).len() <= 1);
         }
     }
 }

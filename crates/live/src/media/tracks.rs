@@ -1,30 +1,31 @@
-//! What each peer publishes and receives, and what the media plane has been asked for.
+//! What each peer publishes and receives, and the pending orders.
 
+use parlor_protocol::Source;
 use std::collections::{BTreeMap, HashMap};
 
 use parlor_protocol::ids::{PeerId, ProducerId};
 use parlor_protocol::signal::media::{ProducerKind, ProducerState};
 
 use crate::input::ConnectionId;
-use crate::output::{OrderId, Source};
-use crate::peer::Seat;
+use crate::output::OrderId;
+use crate::peer::Slot;
 
-/// A track that a peer publishes, or is about to.
+/// A track that a peer publishes, or is about to publish.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
     pub(crate) id: ProducerId,
     pub(crate) source: Source,
     pub(crate) paused: bool,
-    /// The media plane has it: others may know of it.
+    /// Whether the media plane has created it. Only then it is visible to others.
     pub(crate) live: bool,
-    /// What the client says about it, for other clients.
+    /// Metadata from the client for other clients.
     pub(crate) app_data: Option<String>,
     pub(crate) mime_type: String,
     pub(crate) transport: String,
 }
 
 impl Producer {
-    /// What others are told of it.
+    /// The track as described to other clients.
     pub(crate) fn state(&self) -> ProducerState {
         let kind = if self.source.is_audio() {
             ProducerKind::Audio
@@ -44,41 +45,41 @@ impl Producer {
     }
 }
 
-/// A transport, and the order that made it: of two answers the one to the later order holds.
+/// A transport and the order that opened it. If two orders overlap, the later one wins.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) order: OrderId,
     pub(crate) id: String,
 }
 
-/// The media of one peer.
+/// Media of one peer.
 #[derive(Debug, Default)]
-pub(crate) struct Own {
+pub(crate) struct PeerMedia {
     pub(crate) publish: Option<Transport>,
     pub(crate) receive: Option<Transport>,
-    /// In the order in which they came.
+    /// In order of creation.
     pub(crate) producers: Vec<Producer>,
-    /// What it receives, each with its line.
+    /// Received tracks, with the mid of each.
     pub(crate) consumes: BTreeMap<ProducerId, String>,
-    /// Who has spoken, as its client has it.
+    /// The speakers as last pushed to the client.
     pub(crate) speakers: Vec<PeerId>,
-    /// Who is pinned, as its client has it.
+    /// The pinned peer as last pushed to the client.
     pub(crate) pinned: Option<PeerId>,
-    /// How often its client is still reminded to subscribe anew.
+    /// Number of remaining reminders to subscribe again.
     pub(crate) reminders: u32,
-    /// Orders that are not answered.
+    /// Number of unanswered orders.
     orders: usize,
 }
 
-impl Own {
+impl PeerMedia {
     pub(crate) fn producer(&self, id: ProducerId) -> Option<&Producer> {
         self.producers.iter().find(|producer| producer.id == id)
     }
 }
 
-/// What to do when the media plane answers.
+/// How to handle the answer to an order.
 #[derive(Debug)]
-pub(crate) enum Pending {
+pub(crate) enum OrderKind {
     Open {
         publishes: bool,
     },
@@ -87,8 +88,8 @@ pub(crate) enum Pending {
         paused: bool,
     },
     CloseProducer,
-    Consume(Wish),
-    Agree {
+    Consume(ConsumeOrder),
+    ApplyAnswer {
         transport: String,
     },
     CloseConsumers {
@@ -97,171 +98,171 @@ pub(crate) enum Pending {
     },
 }
 
-/// What a peer wants to receive.
+/// A pending subscription.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(crate) struct ConsumeOrder {
     pub(crate) transport: String,
-    /// In the order of the request to the media plane.
+    /// In the same sequence as in the order.
     pub(crate) wanted: Vec<ProducerId>,
-    /// What it cannot have, with the error.
+    /// Tracks that cannot be received, with the error code.
     pub(crate) missing: Vec<(String, &'static str)>,
 }
 
-/// An order that is not answered, and the request behind it.
+/// An unanswered order, with the request behind it.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) seat: Seat,
+pub(crate) struct PendingOrder {
+    pub(crate) slot: Slot,
     pub(crate) connection: ConnectionId,
     pub(crate) event: u32,
     pub(crate) id: Option<String>,
-    pub(crate) what: Pending,
-    /// Everything of the peer was closed after the order.
-    pub(crate) void: bool,
+    pub(crate) kind: OrderKind,
+    /// Whether the peer's media was closed after the order.
+    pub(crate) cancelled: bool,
 }
 
-/// The media of everybody.
+/// Media of all peers.
 #[derive(Debug, Default)]
 pub(crate) struct Tracks {
-    own: BTreeMap<Seat, Own>,
-    owners: HashMap<ProducerId, Seat>,
-    waiting: BTreeMap<OrderId, Waiting>,
+    peers: BTreeMap<Slot, PeerMedia>,
+    owners: HashMap<ProducerId, Slot>,
+    pending: BTreeMap<OrderId, PendingOrder>,
     orders: u64,
-    /// Who has spoken, the latest first.
+    /// Active speakers, most recent first.
     pub(crate) speakers: Vec<PeerId>,
-    /// They were told a moment ago; and whether they have changed since.
-    pub(crate) speakers_told: Option<bool>,
+    /// `Some` within the push interval of the speakers; `true` when they have changed since the
+    /// last push.
+    pub(crate) speakers_pushed: Option<bool>,
 }
 
 impl Tracks {
-    pub(crate) fn of(&self, seat: Seat) -> Option<&Own> {
-        self.own.get(&seat)
+    pub(crate) fn get(&self, slot: Slot) -> Option<&PeerMedia> {
+        self.peers.get(&slot)
     }
 
-    pub(crate) fn own(&mut self, seat: Seat) -> &mut Own {
-        self.own.entry(seat).or_default()
+    pub(crate) fn get_or_insert(&mut self, slot: Slot) -> &mut PeerMedia {
+        self.peers.entry(slot).or_default()
     }
 
-    pub(crate) fn known(&mut self, seat: Seat) -> Option<&mut Own> {
-        self.own.get_mut(&seat)
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut PeerMedia> {
+        self.peers.get_mut(&slot)
     }
 
-    /// Who publishes a track, if others may know of it.
-    pub(crate) fn publisher(&self, id: ProducerId) -> Option<Seat> {
-        let seat = *self.owners.get(&id)?;
-        self.own.get(&seat)?.producer(id).filter(|it| it.live)?;
-        Some(seat)
+    /// The publisher of a live track.
+    pub(crate) fn publisher(&self, id: ProducerId) -> Option<Slot> {
+        let slot = *self.owners.get(&id)?;
+        self.peers.get(&slot)?.producer(id).filter(|it| it.live)?;
+        Some(slot)
     }
 
-    /// What others may know of a peer's tracks.
-    pub(crate) fn states(&self, seat: Seat) -> Vec<ProducerState> {
-        let own = self.of(seat).into_iter();
-        let producers = own.flat_map(|own| &own.producers);
+    /// The live tracks of a peer.
+    pub(crate) fn states(&self, slot: Slot) -> Vec<ProducerState> {
+        let media = self.get(slot).into_iter();
+        let producers = media.flat_map(|media| &media.producers);
         let live = producers.filter(|producer| producer.live);
         live.map(Producer::state).collect()
     }
 
-    /// The tracks of a peer that `which` picks.
+    /// The tracks of a peer that match `which`.
     pub(crate) fn producers(
         &self,
-        seat: Seat,
+        slot: Slot,
         which: impl Fn(&Producer) -> bool,
     ) -> Vec<ProducerId> {
-        let own = self.of(seat).into_iter();
-        let producers = own.flat_map(|own| &own.producers);
+        let media = self.get(slot).into_iter();
+        let producers = media.flat_map(|media| &media.producers);
         let picked = producers.filter(|producer| which(producer));
         picked.map(|producer| producer.id).collect()
     }
 
-    pub(crate) fn add(&mut self, seat: Seat, producer: Producer) {
-        self.owners.insert(producer.id, seat);
-        self.own(seat).producers.push(producer);
+    pub(crate) fn add(&mut self, slot: Slot, producer: Producer) {
+        self.owners.insert(producer.id, slot);
+        self.get_or_insert(slot).producers.push(producer);
     }
 
-    pub(crate) fn producer(&mut self, id: ProducerId) -> Option<(Seat, &mut Producer)> {
-        let seat = *self.owners.get(&id)?;
-        let producers = &mut self.own.get_mut(&seat)?.producers;
+    pub(crate) fn producer(&mut self, id: ProducerId) -> Option<(Slot, &mut Producer)> {
+        let slot = *self.owners.get(&id)?;
+        let producers = &mut self.peers.get_mut(&slot)?.producers;
         let found = producers.iter_mut().find(|producer| producer.id == id)?;
-        Some((seat, found))
+        Some((slot, found))
     }
 
-    /// Takes a track out, and from all who receive it.
+    /// Removes a track, also from all of its subscribers.
     pub(crate) fn remove(&mut self, id: ProducerId) -> Option<Producer> {
-        let seat = self.owners.remove(&id)?;
-        let producers = &mut self.own.get_mut(&seat)?.producers;
+        let slot = self.owners.remove(&id)?;
+        let producers = &mut self.peers.get_mut(&slot)?.producers;
         let at = producers.iter().position(|producer| producer.id == id)?;
         let removed = producers.remove(at);
-        for own in self.own.values_mut() {
-            own.consumes.remove(&id);
+        for media in self.peers.values_mut() {
+            media.consumes.remove(&id);
         }
         Some(removed)
     }
 
-    /// Forgets everything of a peer; what it waits for is answered with a refusal.
-    pub(crate) fn forget(&mut self, seat: Seat) {
-        for id in self.producers(seat, |_| true) {
+    /// Forgets a peer's media. Its pending orders fail.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        for id in self.producers(slot, |_| true) {
             self.remove(id);
         }
-        let orders = self.of(seat).map_or(0, |own| own.orders);
-        self.own.remove(&seat);
+        let orders = self.get(slot).map_or(0, |media| media.orders);
+        self.peers.remove(&slot);
         if orders > 0 {
-            self.own(seat).orders = orders;
-            let theirs = self.waiting.values_mut().filter(|it| it.seat == seat);
-            theirs.for_each(|waiting| waiting.void = true);
+            self.get_or_insert(slot).orders = orders;
+            let theirs = self.pending.values_mut().filter(|it| it.slot == slot);
+            theirs.for_each(|pending| pending.cancelled = true);
         }
     }
 
-    /// The peer itself is gone.
-    pub(crate) fn depart(&mut self, seat: Seat) {
-        self.forget(seat);
-        self.own.remove(&seat);
-        self.waiting.retain(|_, waiting| waiting.seat != seat);
+    /// Forgets a peer that leaves, including its pending orders.
+    pub(crate) fn depart(&mut self, slot: Slot) {
+        self.forget(slot);
+        self.peers.remove(&slot);
+        self.pending.retain(|_, pending| pending.slot != slot);
     }
 
-    /// How many orders of a peer are not answered.
-    pub(crate) fn open_orders(&self, seat: Seat) -> usize {
-        self.of(seat).map_or(0, |own| own.orders)
+    /// Number of unanswered orders of a peer.
+    pub(crate) fn open_order_count(&self, slot: Slot) -> usize {
+        self.get(slot).map_or(0, |media| media.orders)
     }
 
-    pub(crate) fn wait(&mut self, waiting: Waiting) -> OrderId {
+    pub(crate) fn add_order(&mut self, pending: PendingOrder) -> OrderId {
         let order = OrderId(self.orders);
         self.orders += 1;
-        self.own(waiting.seat).orders += 1;
-        self.waiting.insert(order, waiting);
+        self.get_or_insert(pending.slot).orders += 1;
+        self.pending.insert(order, pending);
         order
     }
 
-    pub(crate) fn answered(&mut self, order: OrderId) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&order)?;
-        if let Some(own) = self.own.get_mut(&waiting.seat) {
-            own.orders = own.orders.saturating_sub(1);
+    pub(crate) fn take_order(&mut self, order: OrderId) -> Option<PendingOrder> {
+        let pending = self.pending.remove(&order)?;
+        if let Some(media) = self.peers.get_mut(&pending.slot) {
+            media.orders = media.orders.saturating_sub(1);
         }
-        Some(waiting)
+        Some(pending)
     }
 
-    /// What a peer receives that `publisher` publishes.
-    pub(crate) fn received(&self, viewer: Seat, publisher: Seat) -> Vec<ProducerId> {
-        let own = self.of(viewer).into_iter();
-        let consumes = own.flat_map(|own| own.consumes.keys()).copied();
+    /// The tracks of `publisher` that `viewer` receives.
+    pub(crate) fn received(&self, viewer: Slot, publisher: Slot) -> Vec<ProducerId> {
+        let media = self.get(viewer).into_iter();
+        let consumes = media.flat_map(|media| media.consumes.keys()).copied();
         consumes
             .filter(|id| self.owners.get(id) == Some(&publisher))
             .collect()
     }
 
-    /// A peer goes off the lists of those who speak and are pinned: clients take it off when they
-    /// are told that it has left.
+    /// Removes a peer that leaves from all lists. Clients remove it themselves when it leaves.
     pub(crate) fn forget_speaker(&mut self, speaker: PeerId) {
         self.speakers.retain(|peer| *peer != speaker);
-        for own in self.own.values_mut() {
-            own.speakers.retain(|peer| *peer != speaker);
-            own.pinned = own.pinned.filter(|peer| *peer != speaker);
+        for media in self.peers.values_mut() {
+            media.speakers.retain(|peer| *peer != speaker);
+            media.pinned = media.pinned.filter(|peer| *peer != speaker);
         }
     }
 
-    /// A peer goes off one client's lists.
-    pub(crate) fn unlist(&mut self, viewer: Seat, speaker: PeerId) {
-        if let Some(own) = self.own.get_mut(&viewer) {
-            own.speakers.retain(|peer| *peer != speaker);
-            own.pinned = own.pinned.filter(|peer| *peer != speaker);
+    /// Removes a peer from the lists of one client.
+    pub(crate) fn forget_speaker_for(&mut self, viewer: Slot, speaker: PeerId) {
+        if let Some(media) = self.peers.get_mut(&viewer) {
+            media.speakers.retain(|peer| *peer != speaker);
+            media.pinned = media.pinned.filter(|peer| *peer != speaker);
         }
     }
 }

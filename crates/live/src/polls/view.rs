@@ -1,4 +1,4 @@
-//! What somebody may see of a poll, and how it is sent: it is encoded once for all who see the same.
+//! Visibility of polls, and their encoding, which is shared by all peers with the same view.
 
 use std::collections::BTreeSet;
 use std::iter::repeat_n;
@@ -7,28 +7,28 @@ use bytes::Bytes;
 use parlor_protocol::signal::socket::polls::{Poll, PollOption};
 use prost::Message;
 
-use crate::frame::{frame_with, head_len, put_length, put_text, text_len};
+use crate::frame::{frame_with, header_len, put_length, put_text, text_len};
 use crate::input::ConnectionId;
-use crate::room::{RequestContext, Turn};
+use crate::room::{RequestContext, Step};
 
-/// Those who have voted and are not named are counted up to here.
+/// Maximum number of unnamed voters in an encoded poll.
 const MAX_ANONYMOUS_ENTRIES: usize = 1_000;
-/// The field of a poll with those who have voted. It is the last one.
+/// Field number of a poll's voters. It is the last field.
 const VOTES: u32 = 8;
 
-/// A poll, and what is sent of it.
+/// A poll with its encoded variants.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// With every vote; of an anonymous one who has voted, in the order of their ids, and not for what.
+    /// The poll with all votes. If it is anonymous, only the sorted ids of the voters are known.
     pub(super) poll: Poll,
-    /// The same, encoded.
+    /// The full poll, encoded.
     pub(super) whole: Bytes,
-    /// As it is seen with the counts and nobody's name, encoded without those who have voted. Nothing
-    /// when nobody sees it so.
+    /// The poll with counts but no names, encoded without its voters. Empty if no peer sees this
+    /// variant.
     counts: Bytes,
-    /// The same without the counts.
+    /// The poll without counts, encoded without its voters. Empty if no peer sees this variant.
     hidden: Bytes,
-    /// Who has voted, where that decides what somebody sees.
+    /// The voters, if visibility depends on them.
     voters: BTreeSet<String>,
 }
 
@@ -52,9 +52,14 @@ impl From<Poll> for Held {
             poll.options = counted;
         }
         poll.votes = votes;
-        let decides = poll.hide_votes && !poll.anonymous;
+        let depends_on_vote = poll.hide_votes && !poll.anonymous;
         Self {
-            voters: poll.votes.iter().filter(|_| decides).cloned().collect(),
+            voters: poll
+                .votes
+                .iter()
+                .filter(|_| depends_on_vote)
+                .cloned()
+                .collect(),
             poll,
             whole,
             counts,
@@ -78,19 +83,19 @@ impl Held {
     }
 }
 
-/// What somebody may see of a poll.
+/// How much of a poll a participant may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Visibility {
-    /// Who voted for what.
+    /// All votes.
     Whole,
-    /// How many voted for what, and whether oneself has voted.
+    /// Counts per option, and whether the participant has voted.
     Counts { voted: bool },
-    /// How many have voted, as long as one has not.
+    /// Only the number of voters, until the participant has voted.
     Hidden,
 }
 
 impl Visibility {
-    /// Polls of the REST API have no creator.
+    /// Visibility for a participant. Polls of the REST API have no creator.
     pub(super) fn of(held: &Held, user: &str) -> Self {
         let poll = &held.poll;
         if !poll.anonymous && !poll.hide_votes {
@@ -106,51 +111,55 @@ impl Visibility {
     }
 }
 
-/// A poll as a person may see it. Clients show how long the list of those who have voted is, and look
-/// whether they are on it: others have a place on it without a name.
+/// A poll as a participant may see it. Clients use the length of the voter list and look for
+/// themselves in it; other voters appear as empty strings.
 pub(super) struct View<'h> {
-    /// All but the list, unless it is the whole.
+    /// The encoded poll. Complete for [`Visibility::Whole`], otherwise without its voters.
     poll: &'h Bytes,
-    /// Who sees it, on the list.
-    own: Option<&'h str>,
+    /// The viewer's own id, if it is on the list of voters.
+    own_vote: Option<&'h str>,
     others: usize,
 }
 
 impl<'h> View<'h> {
-    /// As this person may see it.
+    /// The view of a participant.
     pub(super) fn of(held: &'h Held, user: &'h str) -> Self {
         Self::with(held, Visibility::of(held, user), user)
     }
 
-    /// As those see it who may see so much; of those who have voted in an anonymous one, this one.
+    /// The view for a visibility; `user` is a voter in an anonymous poll.
     pub(super) fn with(held: &'h Held, visibility: Visibility, user: &'h str) -> Self {
-        let own = visibility == Visibility::Counts { voted: true };
-        let others = (held.poll.votes.len() - usize::from(own)).min(MAX_ANONYMOUS_ENTRIES);
+        let own_vote = visibility == Visibility::Counts { voted: true };
+        let others = (held.poll.votes.len() - usize::from(own_vote)).min(MAX_ANONYMOUS_ENTRIES);
         let (poll, others) = match visibility {
             Visibility::Whole => (&held.whole, 0),
             Visibility::Counts { .. } => (&held.counts, others),
             Visibility::Hidden => (&held.hidden, others),
         };
-        let own = own.then_some(user);
-        Self { poll, own, others }
+        let own_vote = own_vote.then_some(user);
+        Self {
+            poll,
+            own_vote,
+            others,
+        }
     }
 
     fn encoded_len(&self) -> usize {
-        self.poll.len() + self.own.map_or(0, text_len) + self.others * text_len("")
+        self.poll.len() + self.own_vote.map_or(0, text_len) + self.others * text_len("")
     }
 
     fn write(&self, to: &mut Vec<u8>) {
         to.extend_from_slice(self.poll);
-        for voter in self.own.into_iter().chain(repeat_n("", self.others)) {
+        for voter in self.own_vote.into_iter().chain(repeat_n("", self.others)) {
             put_text(VOTES, voter, to);
         }
     }
 }
 
-/// `GetPollsResponse`, or `UpdatePollResponse`, which is the same with one poll.
+/// Encoded size of `GetPollsResponse`, or of `UpdatePollResponse`, which is the same with one poll.
 fn encoded_len(views: &[View<'_>]) -> usize {
     let lengths = views.iter().map(View::encoded_len);
-    lengths.map(|length| head_len(length) + length).sum()
+    lengths.map(|length| header_len(length) + length).sum()
 }
 
 fn write(views: &[View<'_>], to: &mut Vec<u8>) {
@@ -160,18 +169,18 @@ fn write(views: &[View<'_>], to: &mut Vec<u8>) {
     }
 }
 
-/// Answers with polls.
-pub(super) fn reply(turn: &mut Turn<'_>, asked: &RequestContext<'_>, views: &[View<'_>]) {
-    asked.reply_with(turn, encoded_len(views), |reply| write(views, reply));
+/// Replies with polls.
+pub(super) fn reply(step: &mut Step<'_>, ctx: &RequestContext<'_>, views: &[View<'_>]) {
+    ctx.reply_with(step, encoded_len(views), |reply| write(views, reply));
 }
 
-/// Tells of a poll.
-pub(super) fn push(turn: &mut Turn<'_>, to: Vec<ConnectionId>, event: u32, view: View<'_>) {
+/// Pushes a poll.
+pub(super) fn push(step: &mut Step<'_>, to: Vec<ConnectionId>, event: u32, view: View<'_>) {
     if !to.is_empty() {
         let views = [view];
         let length = encoded_len(&views);
         let push = frame_with(event, None, length, |push| write(&views, push));
-        turn.send(to, push);
+        step.send(to, push);
     }
 }
 
@@ -181,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A poll in which Ada and Bob have voted.
+    /// A poll with votes of Ada and Bob.
     fn poll(anonymous: bool, hide_votes: bool) -> Held {
         let votes = if anonymous { &[][..] } else { &["ada", "bob"] };
         let vote = |user: &&str| PollVote {
@@ -205,8 +214,8 @@ mod tests {
         })
     }
 
-    /// What somebody sees: how many voted for the first option, how many of them are named there, and
-    /// the list of those who have voted.
+    /// What a participant sees: the count of the first option, the number of its named votes, and
+    /// the list of voters.
     fn seen(held: &Held, user: &str) -> (u64, usize, Vec<String>) {
         let views = [View::of(held, user)];
         let mut bytes = Vec::new();
@@ -223,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_sees_as_much_as_they_may() {
+    fn each_participant_sees_only_what_they_may() {
         let of = |anonymous, hide_votes| {
             let held = poll(anonymous, hide_votes);
             ["eve", "ada", "zoe"].map(|user| {
@@ -238,11 +247,11 @@ mod tests {
             [whole.clone(), whole.clone(), whole.clone()]
         );
         assert_eq!(of(false, true), [whole.clone(), whole, seen(0, 0, ",")]);
-        let (own, others) = (seen(2, 0, "ada,"), seen(2, 0, ","));
+        let (own_vote, others) = (seen(2, 0, "ada,"), seen(2, 0, ","));
         assert_eq!(
             of(true, false),
-            [others.clone(), own.clone(), others.clone()]
+            [others.clone(), own_vote.clone(), others.clone()]
         );
-        assert_eq!(of(true, true), [others, own, seen(0, 0, ",")]);
+        assert_eq!(of(true, true), [others, own_vote, seen(0, 0, ",")]);
     }
 }

@@ -1,107 +1,107 @@
-//! What happens in a room as time passes.
+//! Timers of a room.
 
 use parlor_protocol::preset::ViewType;
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::RoomPeerCountResponse;
 
 use super::work::{SLICE_MS, Slice};
-use super::{Door, Monotonic, REMOVED, Room, Turn};
+use super::{Admission, Monotonic, REMOVED, Room, Step};
 use crate::input::ConnectionId;
 use crate::output::Output;
-use crate::peer::{Peer, Seat};
+use crate::peer::{Peer, Slot};
 
-/// What must happen at a time, if nothing else happens before.
+/// An action that is due at a certain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Deadline {
-    /// The socket of a peer is gone for too long, or its client has not joined again.
-    Grace(Seat),
-    /// A socket whose peer was removed has had the time to close by itself.
+    /// The peer's grace period ends: its socket is gone, or its client has not joined again.
+    Grace(Slot),
+    /// The socket of a removed peer must be closed by now.
     Detached(ConnectionId),
-    /// The session has been empty for its keep-alive.
-    Empty,
-    /// Viewers are told how many they are.
-    Count,
-    /// Breakout rooms are told who is where.
-    Connected,
-    /// Everybody is told how polls stand.
+    /// The session's keep-alive ends.
+    SessionEmpty,
+    /// Push the viewer count to viewers.
+    ViewerCount,
+    /// Push the participants of all breakout rooms.
+    BreakoutUpdate,
+    /// Push the results of polls.
     Votes,
-    /// Those who decide are told who waits.
+    /// Push the waiting list to those who can admit participants.
     WaitingList,
-    /// Everybody is told who speaks.
+    /// Push the active speakers.
     Speakers,
-    /// What was too much for one input goes on.
+    /// Continue work that exceeded the cost limit of one input.
     Work,
-    /// A client that has made a new transport to receive on may have forgotten to subscribe anew.
-    Remind(Seat),
+    /// Remind a client to subscribe again after it has created a new receive transport.
+    SubscribeReminder(Slot),
 }
 
-/// How long a socket may stay open after its peer was removed: clients close it by themselves.
+/// How long a socket may stay open after its peer was removed. Clients close it themselves.
 const DETACHED_MS: i64 = 5_000;
-/// Breakout rooms are told of those who come and go at most so often.
-const CONNECTED_MS: i64 = 300;
-/// Those who decide get the list of those who wait at most so often: it is complete each time.
-const LIST_MS: i64 = 200;
-/// Viewers are counted at most so often.
-const COUNT_MS: i64 = 1_000;
+/// Minimum interval between updates of breakout rooms.
+const BREAKOUT_UPDATE_MS: i64 = 300;
+/// Minimum interval between pushes of the waiting list, which is always sent in full.
+const WAITING_LIST_MS: i64 = 200;
+/// Minimum interval between viewer counts.
+const VIEWER_COUNT_MS: i64 = 1_000;
 
 impl Room {
-    pub(crate) fn at(&mut self, at: Monotonic, deadline: Deadline) {
+    pub(crate) fn schedule(&mut self, at: Monotonic, deadline: Deadline) {
         self.deadlines.insert((at, deadline));
     }
 
-    /// What is due, in what is left of the slice of this input.
-    pub(super) fn tick(&mut self, turn: &mut Turn<'_>, slice: &mut Slice) {
+    /// Runs due timers within the rest of this input's slice.
+    pub(super) fn tick(&mut self, step: &mut Step<'_>, slice: &mut Slice) {
         let paused = self.work.paused_until;
-        if paused.is_some_and(|until| until > turn.monotonic) {
+        if paused.is_some_and(|until| until > step.monotonic) {
             return;
         }
         self.work.paused_until = None;
         while let Some((at, deadline)) = self.deadlines.first().copied() {
-            if at > turn.monotonic || self.door == Door::Suspended {
+            if at > step.monotonic || self.admission == Admission::Suspended {
                 break;
             }
-            // Many may be due at once, after the line of many broke at once.
-            if self.is_over_after(turn, slice) {
-                self.work.paused_until = Some(turn.monotonic.after(SLICE_MS));
+            // Many timers may be due at once, for example after a network outage.
+            if self.slice_exhausted(step, slice) {
+                self.work.paused_until = Some(step.monotonic.after(SLICE_MS));
                 break;
             }
             self.deadlines.pop_first();
             match deadline {
-                Deadline::Grace(seat) => self.grace_over(turn, seat),
+                Deadline::Grace(slot) => self.grace_period_expired(step, slot),
                 Deadline::Detached(connection) => {
                     if self.detached.remove(&connection) {
-                        turn.emit(Output::Close {
+                        step.emit(Output::Close {
                             connection,
                             closing: REMOVED,
                         });
                     }
                 }
-                Deadline::Empty => self.empty_for_long(turn),
-                Deadline::Connected => {
-                    self.connected_due = false;
+                Deadline::SessionEmpty => self.keep_alive_expired(step),
+                Deadline::BreakoutUpdate => {
+                    self.breakout_update_due = false;
                     let parent = self.meeting.family();
-                    turn.emit(Output::TellConnected { parent });
+                    step.emit(Output::NotifyBreakoutRooms { parent });
                 }
-                Deadline::Votes => self.tell_votes(turn),
+                Deadline::Votes => self.push_votes(step),
                 Deadline::WaitingList => {
-                    if self.list_told.take() == Some(true) {
-                        self.waiting_list_changed(turn);
+                    if self.waiting_list_pushed.take() == Some(true) {
+                        self.waiting_list_changed(step);
                     }
                 }
-                Deadline::Work => self.work_on(turn),
-                Deadline::Speakers => self.tell_speakers_again(turn),
-                Deadline::Remind(seat) => self.remind(turn, seat),
-                Deadline::Count => {
+                Deadline::Work => self.continue_work(step),
+                Deadline::Speakers => self.flush_speakers(step),
+                Deadline::SubscribeReminder(slot) => self.send_reminder(step, slot),
+                Deadline::ViewerCount => {
                     self.count_due = false;
-                    let seen = |(_, peer): &(Seat, &Peer)| {
-                        peer.is_inside() && !peer.permissions.hidden_participant
+                    let seen = |(_, peer): &(Slot, &Peer)| {
+                        peer.has_joined() && !peer.permissions.hidden_participant
                     };
                     let count = self.peers.iter().filter(seen).count();
                     let count = u64::try_from(count).unwrap_or(u64::MAX);
-                    let viewers = self
-                        .peers
-                        .sockets(|peer| peer.is_inside() && peer.who.view == ViewType::Livestream);
-                    turn.push(
+                    let viewers = self.peers.sockets(|peer| {
+                        peer.has_joined() && peer.profile.view == ViewType::Livestream
+                    });
+                    step.push(
                         viewers,
                         event::ROOM_PEER_COUNT,
                         &RoomPeerCountResponse { count },
@@ -111,58 +111,63 @@ impl Room {
         }
     }
 
-    /// The session ends when it has been empty for its keep-alive, however late that is noticed.
-    fn empty_for_long(&mut self, turn: &mut Turn<'_>) {
+    /// Ends the session when it has been empty for its keep-alive. The recorded end is exact even
+    /// when this runs late.
+    fn keep_alive_expired(&mut self, step: &mut Step<'_>) {
         let Some(since) = self.session.empty_since else {
             return;
         };
         let keep_alive_ms = self.meeting.keep_alive_ms;
         let due = since.monotonic.after(keep_alive_ms);
-        if due <= turn.monotonic {
-            self.end_session(turn, since.now_ms.saturating_add(keep_alive_ms));
+        if due <= step.monotonic {
+            self.end_session(step, since.now_ms.saturating_add(keep_alive_ms));
         } else {
-            // The keep-alive was changed meanwhile.
-            self.at(due, Deadline::Empty);
+            // The keep-alive was changed in the meantime.
+            self.schedule(due, Deadline::SessionEmpty);
         }
     }
 
-    /// Viewers of a livestream are told soon how many they are.
-    pub(crate) fn count_soon(&mut self, turn: &Turn<'_>) {
+    /// Schedules a push of the viewer count to the viewers of a livestream.
+    pub(crate) fn schedule_viewer_count(&mut self, step: &Step<'_>) {
         if !self.count_due {
             self.count_due = true;
-            self.at(turn.monotonic.after(COUNT_MS), Deadline::Count);
+            self.schedule(step.monotonic.after(VIEWER_COUNT_MS), Deadline::ViewerCount);
         }
     }
 
-    /// Those who decide are told who waits: at once, and then of all that changes in a while.
-    pub(crate) fn waiting_list_changed(&mut self, turn: &mut Turn<'_>) {
-        if let Some(changed) = &mut self.list_told {
+    /// Pushes the waiting list at once, or at the end of the interval if it was pushed recently.
+    pub(crate) fn waiting_list_changed(&mut self, step: &mut Step<'_>) {
+        if let Some(changed) = &mut self.waiting_list_pushed {
             *changed = true;
         } else {
-            self.list_told = Some(false);
-            self.at(turn.monotonic.after(LIST_MS), Deadline::WaitingList);
-            self.tell_waiting_list(turn);
+            self.waiting_list_pushed = Some(false);
+            self.schedule(step.monotonic.after(WAITING_LIST_MS), Deadline::WaitingList);
+            self.push_waiting_list(step);
         }
     }
 
-    /// Breakout rooms are told soon who has come or gone.
-    pub(crate) fn tell_connected_soon(&mut self, turn: &Turn<'_>) {
-        if self.meeting.is_connected() && !self.connected_due {
-            self.connected_due = true;
-            self.at(turn.monotonic.after(CONNECTED_MS), Deadline::Connected);
+    /// Schedules a participant update for breakout rooms.
+    pub(crate) fn schedule_breakout_update(&mut self, step: &Step<'_>) {
+        if self.meeting.in_breakout_family() && !self.breakout_update_due {
+            self.breakout_update_due = true;
+            self.schedule(
+                step.monotonic.after(BREAKOUT_UPDATE_MS),
+                Deadline::BreakoutUpdate,
+            );
         }
     }
 
-    /// A socket whose peer was removed: it gets nothing more, and is closed if its client does not.
-    pub(crate) fn detach(&mut self, turn: &Turn<'_>, connection: ConnectionId) {
+    /// Detaches the socket of a removed peer: it receives nothing more and is closed if its client
+    /// does not close it.
+    pub(crate) fn detach(&mut self, step: &Step<'_>, connection: ConnectionId) {
         self.detached.insert(connection);
-        self.at(
-            turn.monotonic.after(DETACHED_MS),
+        self.schedule(
+            step.monotonic.after(DETACHED_MS),
             Deadline::Detached(connection),
         );
     }
 
-    /// Whether the socket was one of a removed peer.
+    /// Forgets a detached socket. Returns whether it was one.
     pub(crate) fn forget_detached(&mut self, connection: ConnectionId) -> bool {
         self.detached.remove(&connection)
     }

@@ -1,91 +1,92 @@
-//! A request, and how it is answered.
+//! The context of a request, and its replies.
 
 use std::cell::Cell;
 
-use parlor_protocol::signal::scan::{self, Scanned, Uncounted};
+use parlor_protocol::signal::scan::{self, CountError, Countable};
 use prost::Message;
 
-use super::Turn;
+use super::Step;
 use crate::events::EventRule;
 use crate::frame;
 use crate::input::{ConnectionId, Request};
 use crate::output::Refusal;
-use crate::peer::Seat;
+use crate::peer::Slot;
 
-/// A request on its way through a handler.
+/// A request being handled.
 pub(crate) struct RequestContext<'r> {
-    /// Who asks.
-    pub(crate) seat: Seat,
-    /// The socket it came on.
+    /// Slot of the peer that sent it.
+    pub(crate) slot: Slot,
+    /// Socket that it arrived on.
     pub(crate) connection: ConnectionId,
     pub(crate) request: &'r Request,
-    /// The rule of its event.
+    /// Rule of its event.
     pub(crate) rule: &'static EventRule,
-    /// How many fields its message may have.
-    pub(super) elements: usize,
-    /// How many fields its message had.
-    pub(super) fields: Cell<usize>,
+    /// Maximum number of fields in its message.
+    pub(super) max_fields: usize,
+    /// Number of fields counted so far.
+    pub(super) field_count: Cell<usize>,
 }
 
 impl RequestContext<'_> {
-    /// The request's message. Its fields are counted before they are decoded.
-    pub(crate) fn message<M: Scanned>(&self) -> Result<M, Refusal> {
-        match scan::count::<M>(&self.request.payload, self.elements) {
+    /// Decodes the request's message. Its fields are counted first.
+    pub(crate) fn message<M: Countable>(&self) -> Result<M, Refusal> {
+        match scan::count::<M>(&self.request.payload, self.max_fields) {
             Ok(fields) => {
-                self.fields.set(self.fields.get() + fields);
+                self.field_count.set(self.field_count.get() + fields);
                 self.request.message()
             }
-            Err(Uncounted::TooMany) => Err(Refusal::new(
+            Err(CountError::TooMany) => Err(Refusal::new(
                 413,
-                format!("this request holds more than {} fields", self.elements),
+                format!("this request has more than {} fields", self.max_fields),
             )),
-            Err(Uncounted::Malformed) => Err(Refusal::new(400, "the payload cannot be read")),
+            Err(CountError::Malformed) => Err(Refusal::new(400, "the payload cannot be decoded")),
         }
     }
 
-    /// Answers on the request's own event.
-    pub(crate) fn reply(&self, turn: &mut Turn<'_>, message: &impl Message) {
-        self.reply_on(turn, self.request.event, message);
+    /// Replies on the request's own event.
+    pub(crate) fn reply(&self, step: &mut Step<'_>, message: &impl Message) {
+        self.reply_on(step, self.request.event, message);
     }
 
-    /// The same, with a message of so many bytes, which `write` appends.
+    /// Like [`Self::reply`], with a message of `length` bytes that `write` appends.
     pub(crate) fn reply_with(
         &self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.tell_with(turn, Vec::new(), length, write);
+        self.reply_and_push_with(step, Vec::new(), length, write);
     }
 
-    /// Answers on the request's own event and tells others the same: it is encoded once.
-    pub(crate) fn tell(
+    /// Replies on the request's own event and pushes the same message to `others`. It is encoded
+    /// once.
+    pub(crate) fn reply_and_push(
         &self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         others: Vec<ConnectionId>,
         message: &impl Message,
     ) {
-        let write = |frame: &mut Vec<u8>| frame::put(message, frame);
-        self.tell_with(turn, others, message.encoded_len(), write);
+        let write = |frame: &mut Vec<u8>| frame::put_message(message, frame);
+        self.reply_and_push_with(step, others, message.encoded_len(), write);
     }
 
-    /// The same, with a message of so many bytes, which `write` appends.
-    pub(crate) fn tell_with(
+    /// Like [`Self::reply_and_push`], with a message of `length` bytes that `write` appends.
+    pub(crate) fn reply_and_push_with(
         &self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         others: Vec<ConnectionId>,
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let id = self.request.id.as_deref();
         let reply = frame::frame_with(self.request.event, id, length, write);
-        turn.send(others, frame::without_id(&reply, id));
-        turn.send(vec![self.connection], reply);
+        step.send(others, frame::without_id(&reply, id));
+        step.send(vec![self.connection], reply);
     }
 
-    /// Answers on another event.
-    pub(crate) fn reply_on(&self, turn: &mut Turn<'_>, event: u32, message: &impl Message) {
+    /// Replies on another event.
+    pub(crate) fn reply_on(&self, step: &mut Step<'_>, event: u32, message: &impl Message) {
         let frame = frame::frame(event, self.request.id.as_deref(), message);
-        turn.send(vec![self.connection], frame);
+        step.send(vec![self.connection], frame);
     }
 }

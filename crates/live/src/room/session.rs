@@ -1,73 +1,74 @@
-//! The life of a session, and what is kept of it.
+//! The life cycle of a session, and its records.
 
 use bytes::Bytes;
 use parlor_protocol::ids::{ParticipantId, SessionId};
 use parlor_protocol::signal::socket::preset::PresetUpdates;
 use uuid::Uuid;
 
-use super::{Deadline, Moment, Monotonic, Room, Turn};
+use super::{Deadline, Moment, Monotonic, Room, Step};
 use crate::input::Meeting;
 use crate::output::{EntryKind, PeerRecord, Record, SessionRecord};
-use crate::peer::{Place, Stay};
+use crate::peer::{Attendance, PeerState};
 use crate::polls::Polls;
 use crate::stores::Stores;
 
-/// What is known of a person in a session, beyond each of their peers.
+/// State of a participant in a session, shared by all of its peers.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
-    /// Somebody let them in.
+pub(crate) struct ParticipantState {
+    /// Whether the participant was admitted from the waiting room.
     pub(crate) admitted: bool,
-    /// What was changed about their permissions.
+    /// Changes to the permissions of the participant's preset.
     pub(crate) patch: PresetUpdates,
 }
 
-/// What is left of a peer that has left.
+/// A peer that has left the session.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Gone {
+pub(crate) struct Departed {
     pub(crate) participant: ParticipantId,
     pub(crate) created_ms: i64,
-    pub(crate) stay: Stay,
+    pub(crate) attendance: Attendance,
 }
 
-impl Gone {
+impl Departed {
     pub(super) fn of(record: &PeerRecord) -> Self {
         Self {
             participant: record.participant,
             created_ms: record.created_ms,
-            stay: Stay::of(record, Monotonic::default()),
+            attendance: Attendance::of(record, Monotonic::default()),
         }
     }
 }
 
-/// The run of the meeting that is live, or the next one.
+/// The live session, or the next one.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) record: SessionRecord,
     pub(crate) live: bool,
     pub(crate) empty_since: Option<Moment>,
-    /// When the latest stay ended: those whose line broke are given up after others have left.
+    /// Latest end of a stay. A lost peer departs at the end of its grace period, but its stay ended
+    /// when it lost its connection.
     pub(crate) left: Moment,
 }
 
 impl Room {
-    /// The session as it is now goes to the records.
-    pub(crate) fn keep_session(&mut self, turn: &mut Turn<'_>) {
-        self.session.record.live = i64::try_from(self.peers.inside()).unwrap_or(i64::MAX);
+    /// Persists the session's current state.
+    pub(crate) fn persist_session(&mut self, step: &mut Step<'_>) {
+        self.session.record.live = i64::try_from(self.peers.joined_count()).unwrap_or(i64::MAX);
         self.session.record.peak = self.session.record.peak.max(self.session.record.live);
-        turn.keep(Record::Session(self.session.record.clone()));
+        step.persist(Record::Session(self.session.record.clone()));
     }
 
-    /// Keeps what must survive a crash until the session ends; `None` removes it. Nothing is kept
-    /// before the session has begun.
-    pub(crate) fn keep_entry(
+    /// Persists an entry that must survive a crash until the session ends; `None` removes it. The
+    /// session must be live.
+    pub(crate) fn persist_entry(
         &self,
-        turn: &mut Turn<'_>,
+        step: &mut Step<'_>,
         kind: EntryKind,
         key: String,
         value: Option<Bytes>,
     ) {
         let session = self.session.record.id;
-        turn.keep(Record::Entry {
+        step.persist(Record::Entry {
             session,
             kind,
             key,
@@ -79,43 +80,43 @@ impl Room {
         self.session.record.id
     }
 
-    /// Somebody is inside: the session is live.
-    pub(crate) fn begin_session(&mut self, turn: &mut Turn<'_>) {
+    /// Starts the session if it is not live.
+    pub(crate) fn begin_session(&mut self, step: &mut Step<'_>) {
         self.session.empty_since = None;
         if !self.session.live {
             self.session.live = true;
-            // Ids of sessions are in the order of their starts.
-            self.session.record.id = SessionId::from_uuid(turn.id());
-            self.session.record.started_ms = turn.now_ms;
+            // Session ids are ordered by start time.
+            self.session.record.id = SessionId::from_uuid(step.id());
+            self.session.record.started_ms = step.now_ms;
             self.session.record.title.clone_from(&self.meeting.title);
         }
     }
 
-    /// Nobody is inside any more, since the last one has left.
-    pub(crate) fn session_is_empty(&mut self) {
+    /// Starts the keep-alive of a session whose last peer has left.
+    pub(crate) fn session_became_empty(&mut self) {
         let since = self.session.left;
         if self.session.live && self.session.empty_since.is_none() {
             self.session.empty_since = Some(since);
             let due = since.monotonic.after(self.meeting.keep_alive_ms);
-            self.at(due, Deadline::Empty);
+            self.schedule(due, Deadline::SessionEmpty);
         }
     }
 
-    /// Ends the session: what was shared in it goes, but messages that persist. The next join
-    /// begins another.
-    pub(crate) fn end_session(&mut self, turn: &mut Turn<'_>, ended_ms: i64) {
+    /// Ends the session and discards its shared state, except for persistent chat. The next join
+    /// starts a new session.
+    pub(crate) fn end_session(&mut self, step: &mut Step<'_>, ended_ms: i64) {
         if !self.session.live {
             return;
         }
         self.session.record.ended_ms = Some(ended_ms);
-        self.keep_session(turn);
-        // The next one does not begin before.
-        turn.not_before(ended_ms);
+        self.persist_session(step);
+        // The next session must not start before this one has ended.
+        step.not_before(ended_ms);
         self.session = Session {
-            record: next(turn.id(), turn.now_ms, &self.meeting),
+            record: next(step.id(), step.now_ms, &self.meeting),
             live: false,
             empty_since: None,
-            left: turn.moment(),
+            left: step.moment(),
         };
         if !self.meeting.persist_chat {
             self.chat.clear();
@@ -124,22 +125,22 @@ impl Room {
         self.stores = Stores::default();
         self.pinned = None;
         self.tracks.speakers.clear();
-        self.gone.clear();
-        self.work.forget_acts();
-        // Those who wait now were not let in to the next session.
-        self.people.clear();
-        for seat in self.peers.seats(|_| true) {
-            let peer = &mut self.peers[seat];
-            peer.stay = None;
-            peer.permissions = peer.who.permissions.clone();
-            if peer.place == Place::Invited {
-                self.peers.put(seat, Place::Lobby);
+        self.departed.clear();
+        self.work.discard_tasks();
+        // Peers in the waiting room are not admitted to the next session.
+        self.participants.clear();
+        for slot in self.peers.slots(|_| true) {
+            let peer = &mut self.peers[slot];
+            peer.attendance = None;
+            peer.permissions = peer.profile.permissions.clone();
+            if peer.state == PeerState::Admitted {
+                self.peers.set_state(slot, PeerState::Connected);
             }
         }
     }
 }
 
-/// The session that the next join begins.
+/// The record of the session that the next join starts.
 pub(super) fn next(id: Uuid, now_ms: i64, meeting: &Meeting) -> SessionRecord {
     SessionRecord {
         id: SessionId::from_uuid(id),

@@ -1,19 +1,18 @@
-//! The two times of a room (docs/adr/0014-two-times.md).
+//! The two clocks of a room (docs/adr/0014-two-times.md).
 //!
-//! What is recorded, and what clients are told, has the time of the clock. An operator or NTP may set
-//! that clock forward or back. How long something lasts is measured on a time that nobody sets.
+//! Records and messages to clients carry wall-clock time, which an operator or NTP may set forward
+//! or back. Durations are measured on a monotonic clock.
 
 use uuid::Uuid;
 
-use super::Turn;
+use super::Step;
 
-/// A time that only goes forward, one second in each second, from a start that means nothing. Limits,
-/// timers and durations go by it.
+/// Monotonic time in milliseconds since an arbitrary start. Used for limits, timers and durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Monotonic(i64);
 
 impl Monotonic {
-    /// So many milliseconds after the start.
+    /// The time `ms` milliseconds after the start.
     pub const fn from_ms(ms: i64) -> Self {
         Self(ms)
     }
@@ -23,45 +22,45 @@ impl Monotonic {
         self.0
     }
 
-    /// So many milliseconds later.
+    /// The time `ms` milliseconds later.
     #[must_use]
     pub const fn after(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// So many milliseconds earlier.
+    /// The time `ms` milliseconds earlier.
     #[must_use]
     pub const fn before(self, ms: i64) -> Self {
         Self(self.0.saturating_sub(ms))
     }
 
-    /// The milliseconds between an earlier time and this one.
+    /// Milliseconds from `earlier` to this time.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The time and the source of ids, for one input.
-pub struct At<'a> {
-    /// What the clock shows, Unix milliseconds. It may be less than the last time.
+/// The time and the id generator for one input.
+pub struct InputContext<'a> {
+    /// Wall-clock time, in Unix milliseconds. May go backwards between inputs.
     pub now_ms: i64,
-    /// The same moment on a time that nobody sets. It is never less than the last time.
+    /// The time of the input on the monotonic clock. Never goes backwards.
     pub monotonic: Monotonic,
-    /// Draws an id of a time in Unix milliseconds (UUID version 7). Of two ids of one time, the one
-    /// that was drawn later is the larger one.
+    /// Generates an id (UUID version 7) for a time in Unix milliseconds. Of two ids with the same
+    /// time, the later one is greater.
     pub ids: &'a mut dyn FnMut(i64) -> Uuid,
 }
 
-/// One moment on both times.
+/// A moment on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
-    /// The time of the records, Unix milliseconds.
+    /// Wall-clock time, in Unix milliseconds.
     pub(crate) now_ms: i64,
     pub(crate) monotonic: Monotonic,
 }
 
 impl Moment {
-    /// The later one on each of the two times.
+    /// The later time on each clock.
     pub(crate) fn max(self, other: Self) -> Self {
         Self {
             now_ms: self.now_ms.max(other.now_ms),
@@ -69,8 +68,8 @@ impl Moment {
         }
     }
 
-    /// A moment that the records name, as seen from this one. It is not in the future, and at most
-    /// `longest_ms` ago: the clock may have been set in between.
+    /// Converts a recorded time, seen from this moment. The result is not in the future and at most
+    /// `longest_ms` ago, because the clock may have been set in between.
     pub(crate) fn past(self, now_ms: i64, longest_ms: i64) -> Self {
         let ago_ms = self.now_ms.saturating_sub(now_ms).clamp(0, longest_ms);
         Self {
@@ -80,20 +79,20 @@ impl Moment {
     }
 }
 
-/// The time of an id (UUID version 7), Unix milliseconds.
+/// The time of an id (UUID version 7), in Unix milliseconds.
 pub(crate) fn time_of(id: Uuid) -> i64 {
     i64::try_from(id.as_u128() >> 80).expect("48 bits")
 }
 
-/// The latest time and the latest id that a room has given.
+/// The latest time and the latest id that the room has used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Latest {
     pub(super) now_ms: i64,
     pub(super) id: Uuid,
 }
 
-impl Turn<'_> {
-    /// This moment on both times.
+impl Step<'_> {
+    /// The current moment on both clocks.
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             now_ms: self.now_ms,
@@ -101,16 +100,16 @@ impl Turn<'_> {
         }
     }
 
-    /// What comes from now on in the room is not earlier than this.
+    /// Advances the room's wall-clock time to at least `now_ms`.
     pub(crate) fn not_before(&mut self, now_ms: i64) {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
-    /// A new id, greater than every other that the room has drawn.
+    /// Generates an id greater than all earlier ids of the room.
     pub(crate) fn id(&mut self) -> Uuid {
         let mut id = (self.ids)(self.now_ms);
         if id <= self.last_id {
-            // The source has begun to count anew, or the clock is behind the last id.
+            // The generator has restarted its counter, or the clock is behind the last id.
             self.now_ms = self.now_ms.max(time_of(self.last_id)) + 1;
             id = (self.ids)(self.now_ms);
         }
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_of_the_records_is_not_in_the_future_and_not_too_long_ago() {
+    fn recorded_times_are_clamped_to_the_recent_past() {
         let now = Moment {
             now_ms: 1_000_000,
             monotonic: Monotonic::from_ms(50),
@@ -138,35 +137,35 @@ mod tests {
     }
 
     #[test]
-    fn ids_grow_though_their_source_counts_anew() {
+    fn ids_increase_when_the_generator_restarts_its_counter() {
         let mut count = 10_u128;
         let mut ids = |ms: i64| {
             count = count.checked_sub(1).unwrap_or(10);
             Uuid::from_u128(u128::try_from(ms).unwrap() << 80 | count)
         };
-        let mut turn = Turn {
+        let mut step = Step {
             now_ms: 7,
             monotonic: Monotonic::default(),
             last_id: Uuid::nil(),
             ids: &mut ids,
             out: &mut Vec::new(),
         };
-        let drawn: Vec<Uuid> = (0..100).map(|_| turn.id()).collect();
+        let drawn: Vec<Uuid> = (0..100).map(|_| step.id()).collect();
         assert!(drawn.is_sorted_by(|one, next| one < next));
     }
 
     #[test]
-    fn ids_grow_though_the_last_one_is_of_a_later_time() {
+    fn ids_increase_when_the_last_id_has_a_later_time() {
         let mut ids = |ms: i64| Uuid::from_u128(u128::try_from(ms).unwrap() << 80);
         let last_id = ids(1_000);
-        let mut turn = Turn {
+        let mut step = Step {
             now_ms: 7,
             monotonic: Monotonic::default(),
             last_id,
             ids: &mut ids,
             out: &mut Vec::new(),
         };
-        assert!(turn.id() > last_id);
-        assert_eq!(turn.now_ms, 1_001);
+        assert!(step.id() > last_id);
+        assert_eq!(step.now_ms, 1_001);
     }
 }

@@ -1,5 +1,7 @@
-//! Long work. The first slice runs at once; the rest runs from timers, between other inputs.
+//! Work that is split into slices. The first slice runs at once, the rest from timers between other
+//! inputs.
 
+use parlor_protocol::Source;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,24 +9,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parlor_protocol::ids::{ParticipantId, SessionId};
 use parlor_protocol::signal::socket::preset::{PresetUpdates, UpdatePeersPresetResponse};
 
-use super::{Deadline, Monotonic, Room, Turn};
-use crate::chat::Reading;
+use super::{Deadline, Monotonic, Room, Step};
+use crate::chat::PendingRead;
 use crate::frame;
 use crate::input::ConnectionId;
-use crate::media::Silencer;
-use crate::output::{Output, Refusal, Source};
-use crate::peer::Seat;
+use crate::media::MutedBy;
+use crate::output::{Output, Refusal};
+use crate::peer::Slot;
 
-/// Between two slices.
+/// Pause between two slices.
 pub(super) const SLICE_MS: i64 = 1;
-/// What one act costs by itself, in steps.
-const ACT_STEPS: usize = 20;
+/// Base cost of one task, in cost units.
+const TASK_COST: usize = 20;
 
-/// How much was looked at: a peer, a message, a key of a store, each is one.
+/// Counts the cost of work, in cost units: one for each peer, message or key visited.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(AtomicUsize);
+pub(crate) struct CostCounter(AtomicUsize);
 
-impl Steps {
+impl CostCounter {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -34,53 +36,53 @@ impl Steps {
     }
 }
 
-/// How much of a slice is spent.
+/// The budget of a slice.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    begun: usize,
-    /// How many outputs are counted.
+    start: usize,
+    /// Number of outputs already counted.
     outputs: usize,
-    output_steps: usize,
+    output_cost: usize,
 }
 
-/// One thing of many that a request asks for. Between two of them anything may happen: each looks
-/// itself whether it is still to be done.
+/// One item of a bulk request. Other inputs may be handled between two tasks, so each task checks
+/// whether it still applies.
 #[derive(Debug)]
-pub(crate) enum Act {
-    /// Let somebody in who waits.
-    Admit(Seat),
-    /// Turn somebody away.
-    TurnAway(Seat),
-    /// Let somebody on the stage.
-    Grant(Seat),
-    /// Do not.
-    DenyStage(Seat),
-    /// Send somebody off the stage.
-    OffStage(Seat),
-    /// Change what somebody may do.
-    Patch {
-        person: ParticipantId,
+pub(crate) enum Task {
+    /// Admit a waiting peer.
+    Admit(Slot),
+    /// Reject a waiting peer.
+    Reject(Slot),
+    /// Grant stage access.
+    GrantStage(Slot),
+    /// Deny stage access.
+    DenyStage(Slot),
+    /// Remove a peer from the stage.
+    RemoveFromStage(Slot),
+    /// Change a participant's permissions.
+    PatchPermissions {
+        participant: ParticipantId,
         patch: Box<PresetUpdates>,
-        by: Option<Seat>,
+        by: Option<Slot>,
     },
-    /// Turn off what somebody publishes.
-    Silence {
-        seat: Seat,
+    /// Mute tracks of a peer.
+    MuteTracks {
+        slot: Slot,
         sources: Arc<[Source]>,
-        by: Silencer,
+        by: MutedBy,
     },
-    /// Let everybody in who waits for somebody who decides: as many as fit into a slice.
+    /// Admit the peers that wait for a privileged participant: as many as fit into a slice.
     AdmitWaiting,
-    /// Somebody who was removed, and has no socket any more, leaves.
-    ThrowOut(Seat),
-    /// Everybody was removed: the session ends.
+    /// Finish the removal of a peer whose socket is already detached.
+    FinishRemoval(Slot),
+    /// End the session after all peers were removed.
     EndSession(SessionId),
-    /// Those who decide are told who waits.
-    TellWaiting,
-    /// Those who decide are told who asks for the stage.
-    TellStageRequests,
-    /// Everything before it was done: the answer to who asked for it.
-    Answer {
+    /// Push the waiting list.
+    PushWaitingList,
+    /// Push the list of stage requests.
+    PushStageRequests,
+    /// Reply to the requester once all earlier tasks are done.
+    Reply {
         connection: ConnectionId,
         event: u32,
         id: Option<String>,
@@ -88,34 +90,34 @@ pub(crate) enum Act {
     },
 }
 
-/// What one person has asked for, in the order in which it was asked for; or what nobody has.
+/// Tasks of one participant in request order, or tasks that no participant requested.
 #[derive(Debug)]
 struct Queue {
-    of: Option<ParticipantId>,
-    acts: VecDeque<Act>,
+    participant: Option<ParticipantId>,
+    tasks: VecDeque<Task>,
 }
 
-/// What is not done yet.
+/// Pending work.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// People are removed before anything else is done: they have no sockets any more.
-    removals: VecDeque<Act>,
-    /// Served in turn, one act each. None is empty.
+    /// Removals of peers whose sockets are already detached. They run before all other tasks.
+    removals: VecDeque<Task>,
+    /// Served round-robin, one task each. No queue is empty.
     queues: VecDeque<Queue>,
-    /// Each gets a slice in turn.
-    pub(crate) readings: VecDeque<Reading>,
+    /// Served round-robin, one slice each.
+    pub(crate) pending_reads: VecDeque<PendingRead>,
     due: bool,
-    /// [`Act::AdmitWaiting`] is among the acts.
+    /// Whether [`Task::AdmitWaiting`] is queued.
     pub(crate) admit_due: bool,
-    /// An act is being done: what comes of it is done after it.
-    acting: bool,
-    /// Timers that were too many for one input go on then.
+    /// Whether a task is running. Tasks that it adds run after it.
+    running: bool,
+    /// When to resume timers that exceeded the cost limit of one input.
     pub(super) paused_until: Option<Monotonic>,
 }
 
 impl Work {
-    /// What was asked for of people of a session that is over is not done any more.
-    pub(crate) fn forget_acts(&mut self) {
+    /// Discards the tasks of a session that has ended.
+    pub(crate) fn discard_tasks(&mut self) {
         self.queues.clear();
         self.admit_due = false;
     }
@@ -124,166 +126,175 @@ impl Work {
         self.removals.is_empty() && self.queues.is_empty()
     }
 
-    fn waiting_of(&self, person: ParticipantId) -> usize {
+    fn queued_for(&self, participant: ParticipantId) -> usize {
         let mut queues = self.queues.iter();
-        let queue = queues.find(|queue| queue.of == Some(person));
-        queue.map_or(0, |queue| queue.acts.len())
+        let queue = queues.find(|queue| queue.participant == Some(participant));
+        queue.map_or(0, |queue| queue.tasks.len())
     }
 
-    fn add(&mut self, of: Option<ParticipantId>, acts: impl IntoIterator<Item = Act>) {
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.of == of) {
-            queue.acts.extend(acts);
+    fn add(&mut self, participant: Option<ParticipantId>, tasks: impl IntoIterator<Item = Task>) {
+        if let Some(queue) = self
+            .queues
+            .iter_mut()
+            .find(|queue| queue.participant == participant)
+        {
+            queue.tasks.extend(tasks);
             return;
         }
-        let acts: VecDeque<Act> = acts.into_iter().collect();
-        if !acts.is_empty() {
-            self.queues.push_back(Queue { of, acts });
+        let tasks: VecDeque<Task> = tasks.into_iter().collect();
+        if !tasks.is_empty() {
+            self.queues.push_back(Queue { participant, tasks });
         }
     }
 
-    fn next(&mut self) -> Option<Act> {
+    fn next(&mut self) -> Option<Task> {
         if let Some(removal) = self.removals.pop_front() {
             return Some(removal);
         }
         let mut queue = self.queues.pop_front()?;
-        let act = queue.acts.pop_front();
-        if !queue.acts.is_empty() {
+        let task = queue.tasks.pop_front();
+        if !queue.tasks.is_empty() {
             self.queues.push_back(queue);
         }
-        act
+        task
     }
 }
 
 impl Room {
-    /// Whether a peer's person may ask for so many things more: as long as what waits of theirs is of
-    /// a size with the meeting, and what waits of all is not much more.
-    pub(crate) fn may_add(&self, seat: Seat, count: usize) -> Result<(), Refusal> {
-        let most = 5_000 + 4 * self.peers.len();
-        let theirs = self.work.waiting_of(self.peers[seat].user());
-        let all: usize = self.work.queues.iter().map(|it| it.acts.len()).sum();
-        if (theirs == 0 || theirs + count <= most) && all <= 4 * most {
+    /// Checks whether the peer's participant may queue `count` more tasks. Both the participant's
+    /// backlog and the total backlog are bounded by the size of the meeting.
+    pub(crate) fn check_task_quota(&self, slot: Slot, count: usize) -> Result<(), Refusal> {
+        let max = 5_000 + 4 * self.peers.len();
+        let theirs = self.work.queued_for(self.peers[slot].participant_id());
+        let all: usize = self.work.queues.iter().map(|it| it.tasks.len()).sum();
+        if (theirs == 0 || theirs + count <= max) && all <= 4 * max {
             Ok(())
         } else {
             Err(Refusal::new(
                 429,
-                "what was asked for before is not done yet: slow down",
+                "too many requests are still in progress: slow down",
             ))
         }
     }
 
-    /// Does these things in order: now what fits into a slice, the rest later. What the same person
-    /// has asked for before comes first.
-    pub(crate) fn carry_out(
+    /// Runs tasks in order: as many as fit into a slice now, the rest later. Earlier tasks of the
+    /// same participant come first.
+    pub(crate) fn run_tasks(
         &mut self,
-        turn: &mut Turn<'_>,
-        of: Option<Seat>,
-        acts: impl IntoIterator<Item = Act>,
+        step: &mut Step<'_>,
+        requester: Option<Slot>,
+        tasks: impl IntoIterator<Item = Task>,
     ) {
-        let busy = !self.work.is_empty() || self.work.acting;
-        let of = of.map(|seat| self.peers[seat].user());
-        self.work.add(of, acts);
+        let busy = !self.work.is_empty() || self.work.running;
+        let requester = requester.map(|slot| self.peers[slot].participant_id());
+        self.work.add(requester, tasks);
         if !busy {
-            self.act_for_a_slice(turn);
+            self.run_task_slice(step);
         }
     }
 
-    /// Removes people, before everything else.
-    pub(crate) fn remove_in_order(
+    /// Runs removals, before all other tasks.
+    pub(crate) fn run_removals(
         &mut self,
-        turn: &mut Turn<'_>,
-        acts: impl IntoIterator<Item = Act>,
+        step: &mut Step<'_>,
+        tasks: impl IntoIterator<Item = Task>,
     ) {
-        let busy = !self.work.removals.is_empty() || self.work.acting;
-        self.work.removals.extend(acts);
+        let busy = !self.work.removals.is_empty() || self.work.running;
+        self.work.removals.extend(tasks);
         if !busy {
-            self.act_for_a_slice(turn);
+            self.run_task_slice(step);
         }
     }
 
-    /// The server stops: those who were removed are gone when it starts again.
-    pub(super) fn finish_removals(&mut self, turn: &mut Turn<'_>) {
+    /// Completes all removals before the server stops.
+    pub(super) fn finish_removals(&mut self, step: &mut Step<'_>) {
         while let Some(removal) = self.work.removals.pop_front() {
-            self.act(turn, removal);
+            self.run_task(step, removal);
         }
     }
 
-    /// There is work left.
-    pub(crate) fn work_soon(&mut self, turn: &Turn<'_>) {
+    /// Schedules the next slice of work.
+    pub(crate) fn schedule_work(&mut self, step: &Step<'_>) {
         if !self.work.due {
             self.work.due = true;
-            self.at(turn.monotonic.after(SLICE_MS), Deadline::Work);
+            self.schedule(step.monotonic.after(SLICE_MS), Deadline::Work);
         }
     }
 
-    /// A slice of what is left.
-    pub(super) fn work_on(&mut self, turn: &mut Turn<'_>) {
+    /// Runs one slice of the pending work.
+    pub(super) fn continue_work(&mut self, step: &mut Step<'_>) {
         self.work.due = false;
-        self.act_for_a_slice(turn);
-        if let Some(reading) = self.work.readings.pop_front() {
-            self.go_on_reading(turn, reading);
+        self.run_task_slice(step);
+        if let Some(pending_read) = self.work.pending_reads.pop_front() {
+            self.continue_read(step, pending_read);
         }
-        if !self.work.readings.is_empty() {
-            self.work_soon(turn);
+        if !self.work.pending_reads.is_empty() {
+            self.schedule_work(step);
         }
     }
 
-    fn act_for_a_slice(&mut self, turn: &mut Turn<'_>) {
-        let mut slice = self.slice(turn);
-        self.work.acting = true;
-        while let Some(act) = self.work.next() {
-            self.steps.add(ACT_STEPS);
-            self.act(turn, act);
-            if self.is_over_after(turn, &mut slice) {
+    fn run_task_slice(&mut self, step: &mut Step<'_>) {
+        let mut slice = self.start_slice(step);
+        self.work.running = true;
+        while let Some(task) = self.work.next() {
+            self.cost_units.add(TASK_COST);
+            self.run_task(step, task);
+            if self.slice_exhausted(step, &mut slice) {
                 break;
             }
         }
-        self.work.acting = false;
+        self.work.running = false;
         if !self.work.is_empty() {
-            self.work_soon(turn);
+            self.schedule_work(step);
         }
     }
 
-    /// A slice begins.
-    pub(crate) fn slice(&self, turn: &Turn<'_>) -> Slice {
+    /// Starts a slice.
+    pub(crate) fn start_slice(&self, step: &Step<'_>) -> Slice {
         Slice {
-            begun: self.steps.count() + self.peers.steps.count(),
-            outputs: turn.out.len(),
-            output_steps: 0,
+            start: self.cost_units.count() + self.peers.cost_units.count(),
+            outputs: step.out.len(),
+            output_cost: 0,
         }
     }
 
-    /// Whether a slice is over, after what was done since this was asked last.
-    pub(crate) fn is_over_after(&self, turn: &Turn<'_>, slice: &mut Slice) -> bool {
-        let new = turn.out.get(slice.outputs..).unwrap_or_default();
-        slice.output_steps += new.iter().map(Output::steps).sum::<usize>();
-        slice.outputs = turn.out.len();
-        let now = self.steps.count() + self.peers.steps.count();
-        now - slice.begun + slice.output_steps >= self.limits.slice_steps
+    /// Charges the work done since the last call to the slice. Returns whether the slice is
+    /// exhausted.
+    pub(crate) fn slice_exhausted(&self, step: &Step<'_>, slice: &mut Slice) -> bool {
+        let new = step.out.get(slice.outputs..).unwrap_or_default();
+        slice.output_cost += new.iter().map(Output::cost_units).sum::<usize>();
+        slice.outputs = step.out.len();
+        let now = self.cost_units.count() + self.peers.cost_units.count();
+        now - slice.start + slice.output_cost >= self.limits.slice_cost
     }
 
-    fn act(&mut self, turn: &mut Turn<'_>, act: Act) {
-        match act {
-            Act::Admit(seat) => self.admit_waiting(turn, seat),
-            Act::TurnAway(seat) => self.reject_waiting(turn, seat),
-            Act::Grant(seat) => self.grant_to(turn, seat),
-            Act::DenyStage(seat) => self.deny_to(turn, seat),
-            Act::OffStage(seat) => self.put_off_stage(turn, seat),
-            Act::Patch { person, patch, by } => self.patch_person(turn, person, &patch, by),
-            Act::Silence { seat, sources, by } => self.silence_peer(turn, seat, &sources, by),
-            Act::AdmitWaiting => self.admit_all_who_wait(turn),
-            Act::ThrowOut(seat) => self.thrown_out(turn, seat),
-            Act::EndSession(session) => self.end_once_empty(turn, session),
-            Act::TellWaiting => self.waiting_list_changed(turn),
-            Act::TellStageRequests => self.tell_stage_requests(turn),
-            Act::Answer {
+    fn run_task(&mut self, step: &mut Step<'_>, task: Task) {
+        match task {
+            Task::Admit(slot) => self.admit_waiting_peer(step, slot),
+            Task::Reject(slot) => self.reject_waiting_peer(step, slot),
+            Task::GrantStage(slot) => self.grant_stage_to(step, slot),
+            Task::DenyStage(slot) => self.deny_stage_to(step, slot),
+            Task::RemoveFromStage(slot) => self.remove_from_stage(step, slot),
+            Task::PatchPermissions {
+                participant,
+                patch,
+                by,
+            } => self.patch_participant(step, participant, &patch, by),
+            Task::MuteTracks { slot, sources, by } => self.mute_tracks(step, slot, &sources, by),
+            Task::AdmitWaiting => self.admit_waiting_peers(step),
+            Task::FinishRemoval(slot) => self.finish_removal(step, slot),
+            Task::EndSession(session) => self.end_once_empty(step, session),
+            Task::PushWaitingList => self.waiting_list_changed(step),
+            Task::PushStageRequests => self.push_stage_requests(step),
+            Task::Reply {
                 connection,
                 event,
                 id,
                 response,
             } => {
-                if self.peers.seat_at(connection).is_some() {
+                if self.peers.slot_by_connection(connection).is_some() {
                     let frame = frame::frame(event, id.as_deref(), &*response);
-                    turn.send(vec![connection], frame);
+                    step.send(vec![connection], frame);
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! Who may publish and receive, at every moment (docs/spec/media.md 2 to 4;
+//! Permissions to publish and to receive, at every moment (docs/spec/media.md 2 to 4;
 //! docs/spec/signalling.md 3.3 and 6.8).
 
 use parlor_live::{
-    Answer, Command, ConnectionId, Input, Limits, MediaOrder, Newcomer, Person, Source,
+    Answer, Command, ConnectionId, Input, Limits, MediaOrder, ParticipantRef, PeerProfile, Source,
 };
 use parlor_protocol::preset::{MediaPermission, MediaPermissions, ViewType, WaitingRoomType};
 use parlor_protocol::signal::event;
@@ -17,10 +17,10 @@ use parlor_protocol::signal::socket::preset::{
     MediaPermissionUpdate, PresetUpdates, StreamPermission, StreamPermissionType,
 };
 
-use crate::people::{all, guest, host, peer, somebody, user, viewer, waiting};
+use crate::media_plane::track;
+use crate::participants::{all, host, participant, participant_with, peer, user, viewer, waiting};
 use crate::permissions::update;
-use crate::plane::track;
-use crate::world::{Done, World, join};
+use crate::world::{Effects, World, join};
 
 const SOURCES: [Source; 4] = [
     Source::Microphone,
@@ -38,7 +38,7 @@ fn kind(media: &mut MediaPermissions, source: Source) -> &mut MediaPermission {
     &mut kind.can_produce
 }
 
-/// A change of one kind of media during the call.
+/// An update of one media permission during the call.
 fn patch(source: Source, now: StreamPermissionType) -> PresetUpdates {
     let now = Some(StreamPermission {
         can_produce: Some(now.into()),
@@ -56,25 +56,25 @@ fn patch(source: Source, now: StreamPermissionType) -> PresetUpdates {
     }
 }
 
-fn toggled(done: &Done, to: ConnectionId) -> PeerProducerToggleBroadcastResponse {
-    done.one(to, event::PRODUCER_TOGGLED)
+fn toggled(effects: &Effects, to: ConnectionId) -> PeerProducerToggleBroadcastResponse {
+    effects.only_frame(to, event::PRODUCER_TOGGLED)
 }
 
-fn closed(done: &Done, to: ConnectionId) -> String {
-    let closed: PeerProducerCloseBroadcastResponse = done.one(to, event::PRODUCER_CLOSED);
+fn closed(effects: &Effects, to: ConnectionId) -> String {
+    let closed: PeerProducerCloseBroadcastResponse = effects.only_frame(to, event::PRODUCER_CLOSED);
     closed.producer_state.expect("a state").producer_id
 }
 
-/// A webinar's speaker, on the stage and with media.
-fn on_stage(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let socket = world.present(who);
-    let asked = world.ask(socket, event::JOIN_STAGE, &());
-    assert!(!asked.refused(), "{asked:?}");
+/// A webinar participant on the stage, with media.
+fn on_stage(world: &mut World, profile: &PeerProfile) -> ConnectionId {
+    let socket = world.join_with_media(profile);
+    let outcome = world.request(socket, event::JOIN_STAGE, &());
+    assert!(!outcome.is_rejected(), "{outcome:?}");
     socket
 }
 
 #[test]
-fn a_source_is_published_only_with_its_permission_and_with_a_stage_only_on_it() {
+fn a_source_requires_its_permission_and_the_stage_if_there_is_one() {
     use MediaPermission::{Allowed, CanRequest, NotAllowed};
     let mut checks = 0;
     for source in SOURCES {
@@ -85,33 +85,36 @@ fn a_source_is_published_only_with_its_permission_and_with_a_stage_only_on_it() 
                 (ViewType::Webinar, true),
             ] {
                 let mut world = World::new(Limits::default());
-                let watches = world.present(&guest(0));
-                let mut who = somebody(1, view, all());
-                // All others are the opposite.
+                let watcher = world.join_with_media(&participant(0));
+                let mut profile = participant_with(1, view, all());
+                // All other permissions are the opposite.
                 for other in SOURCES {
-                    let other = kind(&mut who.permissions.media, other);
+                    let other = kind(&mut profile.permissions.media, other);
                     *other = if permission == Allowed {
                         NotAllowed
                     } else {
                         Allowed
                     };
                 }
-                *kind(&mut who.permissions.media, source) = permission;
+                *kind(&mut profile.permissions.media, source) = permission;
                 let socket = if staged {
-                    on_stage(&mut world, &who)
+                    on_stage(&mut world, &profile)
                 } else {
-                    world.present(&who)
+                    world.join_with_media(&profile)
                 };
-                let may = match (view, permission) {
+                let allowed = match (view, permission) {
                     (ViewType::GroupCall, permission) => permission == Allowed,
                     (_, permission) => staged && permission != NotAllowed,
                 };
-                let asked = world.media(socket, event::PRODUCE, &track(source));
+                let outcome = world.request_media(socket, event::PRODUCE, &track(source));
                 let what = format!("{source:?} {permission:?} {view:?} {staged}");
-                assert_eq!(asked.refused(), !may, "{what}");
-                assert_eq!(asked.done.media.is_empty(), !may, "{what}");
-                let told = asked.done.of(watches, event::PRODUCER_CREATED).len();
-                assert_eq!(told, usize::from(may), "{what}");
+                assert_eq!(outcome.is_rejected(), !allowed, "{what}");
+                assert_eq!(outcome.effects.media.is_empty(), !allowed, "{what}");
+                let received = outcome
+                    .effects
+                    .frames_to(watcher, event::PRODUCER_CREATED)
+                    .len();
+                assert_eq!(received, usize::from(allowed), "{what}");
                 checks += 1;
             }
         }
@@ -120,85 +123,115 @@ fn a_source_is_published_only_with_its_permission_and_with_a_stage_only_on_it() 
 }
 
 #[test]
-fn what_is_forbidden_during_the_call_stops_at_once_and_goes_on_when_it_is_allowed_again() {
+fn revoked_media_stops_at_once_and_resumes_when_permitted_again() {
     for source in SOURCES {
         let mut world = World::new(Limits::default());
-        let (boss, socket) = (world.present(&host(0)), world.present(&guest(1)));
+        let (boss, socket) = (
+            world.join_with_media(&host(0)),
+            world.join_with_media(&participant(1)),
+        );
         let id = world.publish(socket, source);
         let set = |world: &mut World, now| {
             let update = update(1, patch(source, now));
-            let asked = world.ask(boss, event::UPDATE_USER_PRESET, &update);
-            assert!(!asked.refused());
-            asked.done
+            let outcome = world.request(boss, event::UPDATE_USER_PRESET, &update);
+            assert!(!outcome.is_rejected());
+            outcome.effects
         };
-        let done = set(&mut world, StreamPermissionType::NotAllowed);
-        assert!(!world.flows(&id));
+        let effects = set(&mut world, StreamPermissionType::NotAllowed);
+        assert!(!world.is_forwarded(&id));
         if source.is_screen() {
-            // Clients end it themselves, and take no notice of one that pauses.
-            assert_eq!(closed(&done, boss), id);
-            assert!(world.ask(socket, event::PRODUCE, &track(source)).refused());
+            // Clients close a screen share themselves, and ignore that it is paused.
+            assert_eq!(closed(&effects, boss), id);
+            assert!(
+                world
+                    .request(socket, event::PRODUCE, &track(source))
+                    .is_rejected()
+            );
             set(&mut world, StreamPermissionType::Allowed);
             world.publish(socket, source);
             continue;
         }
         for to in [boss, socket] {
-            let told = toggled(&done, to);
-            assert_eq!(told.participant_id, peer(1, 0).to_string());
-            assert!(told.producer_state.expect("a state").pause);
-            assert!(told.initiator_participant_id.is_none());
+            let push = toggled(&effects, to);
+            assert_eq!(push.participant_id, peer(1, 0).to_string());
+            assert!(push.producer_state.expect("a state").pause);
+            assert!(push.initiator_participant_id.is_none());
         }
-        assert!(world.toggle(socket, &id, false).refused() && !world.flows(&id));
-        assert!(!world.toggle(socket, &id, true).refused());
-        assert!(world.ask(socket, event::PRODUCE, &track(source)).refused());
-        let done = set(&mut world, StreamPermissionType::Allowed);
-        // Nobody's microphone is turned on by somebody else.
-        assert!(done.of(boss, event::PRODUCER_TOGGLED).is_empty() && !world.flows(&id));
-        assert!(!world.toggle(socket, &id, false).refused() && world.flows(&id));
-        // Another preset, when it comes back, is no other.
-        let mut who = guest(1);
-        *kind(&mut who.permissions.media, source) = MediaPermission::NotAllowed;
+        assert!(world.toggle(socket, &id, false).is_rejected() && !world.is_forwarded(&id));
+        assert!(!world.toggle(socket, &id, true).is_rejected());
+        assert!(
+            world
+                .request(socket, event::PRODUCE, &track(source))
+                .is_rejected()
+        );
+        let effects = set(&mut world, StreamPermissionType::Allowed);
+        // A microphone is never resumed by another peer.
+        assert!(
+            effects.frames_to(boss, event::PRODUCER_TOGGLED).is_empty() && !world.is_forwarded(&id)
+        );
+        assert!(!world.toggle(socket, &id, false).is_rejected() && world.is_forwarded(&id));
+        // A different preset on reconnection has the same effect.
+        let mut profile = participant(1);
+        *kind(&mut profile.permissions.media, source) = MediaPermission::NotAllowed;
         let mut world = World::new(Limits::default());
-        let (boss, socket) = (world.present(&host(0)), world.present(&guest(1)));
+        let (boss, socket) = (
+            world.join_with_media(&host(0)),
+            world.join_with_media(&participant(1)),
+        );
         let id = world.publish(socket, source);
-        let (_, done) = world.connect(&who);
-        assert!(!world.flows(&id) && toggled(&done, boss).producer_state.expect("a state").pause);
+        let (_, effects) = world.connect(&profile);
+        assert!(
+            !world.is_forwarded(&id)
+                && toggled(&effects, boss)
+                    .producer_state
+                    .expect("a state")
+                    .pause
+        );
     }
 }
 
 #[test]
-fn whoever_leaves_the_stage_is_neither_heard_nor_seen_until_it_is_back() {
+fn media_of_a_peer_that_leaves_the_stage_is_paused_until_it_returns() {
     for sent_down in [true, false] {
         let mut world = World::new(Limits::default());
-        let boss = on_stage(&mut world, &somebody(0, ViewType::Webinar, all()));
-        let star = on_stage(&mut world, &somebody(1, ViewType::Webinar, all()));
+        let boss = on_stage(&mut world, &participant_with(0, ViewType::Webinar, all()));
+        let star = on_stage(&mut world, &participant_with(1, ViewType::Webinar, all()));
         let mic = world.publish(star, Source::Microphone);
         let screen = world.publish(star, Source::Screen);
         let down = LeaveStageRequest {
             user_ids: vec![user(1).to_string()],
         };
         let by = if sent_down { boss } else { star };
-        let done = world.ask(by, event::LEAVE_STAGE, &down).done;
-        assert!(!world.flows(&mic) && !world.flows(&screen));
-        assert_eq!(closed(&done, boss), screen);
-        assert!(toggled(&done, boss).producer_state.expect("a state").pause);
-        assert!(world.toggle(star, &mic, false).refused());
+        let effects = world.request(by, event::LEAVE_STAGE, &down).effects;
+        assert!(!world.is_forwarded(&mic) && !world.is_forwarded(&screen));
+        assert_eq!(closed(&effects, boss), screen);
+        assert!(
+            toggled(&effects, boss)
+                .producer_state
+                .expect("a state")
+                .pause
+        );
+        assert!(world.toggle(star, &mic, false).is_rejected());
         assert!(
             world
-                .ask(star, event::PRODUCE, &track(Source::Camera))
-                .refused()
+                .request(star, event::PRODUCE, &track(Source::Camera))
+                .is_rejected()
         );
-        assert!(!world.ask(star, event::JOIN_STAGE, &()).refused());
-        assert!(!world.flows(&mic));
-        // Its client goes on with the same microphone.
-        assert!(!world.toggle(star, &mic, false).refused() && world.flows(&mic));
+        assert!(!world.request(star, event::JOIN_STAGE, &()).is_rejected());
+        assert!(!world.is_forwarded(&mic));
+        // The client resumes the same microphone.
+        assert!(!world.toggle(star, &mic, false).is_rejected() && world.is_forwarded(&mic));
     }
 }
 
 #[test]
-fn a_host_silences_others_who_may_speak_again() {
+fn a_host_mutes_others_who_may_unmute_themselves() {
     let mut world = World::new(Limits::default());
-    let (boss, socket) = (world.present(&host(0)), world.present(&guest(1)));
-    let third = world.present(&guest(2));
+    let (boss, socket) = (
+        world.join_with_media(&host(0)),
+        world.join_with_media(&participant(1)),
+    );
+    let third = world.join_with_media(&participant(2));
     let tracks = SOURCES.map(|source| world.publish(socket, source));
     let mine = world.publish(boss, Source::Microphone);
     let theirs = world.publish(third, Source::Microphone);
@@ -209,118 +242,131 @@ fn a_host_silences_others_who_may_speak_again() {
         scree_share: screen,
     };
     for (at, request) in [(0, one(true, false, false)), (1, one(false, true, false))] {
-        let asked = world.ask(boss, event::HOST_CONTROL_PEER, &request);
-        assert_eq!(asked.replies.len(), 1);
+        let outcome = world.request(boss, event::HOST_CONTROL_PEER, &request);
+        assert_eq!(outcome.replies.len(), 1);
         for to in [boss, socket, third] {
-            let told = toggled(&asked.done, to);
-            let state = told.producer_state.expect("a state");
+            let push = toggled(&outcome.effects, to);
+            let state = push.producer_state.expect("a state");
             assert!(state.pause && state.producer_id == tracks[at]);
-            let by = told.initiator_participant_id;
+            let by = push.initiator_participant_id;
             assert_eq!(by, Some(peer(0, 0).to_string()));
         }
-        assert!(!world.flows(&tracks[at]));
-        let again = world.ask(boss, event::HOST_CONTROL_PEER, &request).done;
-        assert!(again.of(third, event::PRODUCER_TOGGLED).is_empty());
-        assert!(!world.toggle(socket, &tracks[at], false).refused());
-        assert!(world.flows(&tracks[at]));
+        assert!(!world.is_forwarded(&tracks[at]));
+        let again = world
+            .request(boss, event::HOST_CONTROL_PEER, &request)
+            .effects;
+        assert!(again.frames_to(third, event::PRODUCER_TOGGLED).is_empty());
+        assert!(!world.toggle(socket, &tracks[at], false).is_rejected());
+        assert!(world.is_forwarded(&tracks[at]));
     }
     let request = one(false, false, true);
-    let done = world.ask(boss, event::HOST_CONTROL_PEER, &request).done;
-    assert_eq!(done.of(third, event::PRODUCER_CLOSED).len(), 2);
-    assert!(!world.flows(&tracks[2]) && !world.flows(&tracks[3]));
-    // Everybody but the one who asks.
+    let effects = world
+        .request(boss, event::HOST_CONTROL_PEER, &request)
+        .effects;
+    assert_eq!(effects.frames_to(third, event::PRODUCER_CLOSED).len(), 2);
+    assert!(!world.is_forwarded(&tracks[2]) && !world.is_forwarded(&tracks[3]));
+    // Everyone except the sender.
     let all = HostMediaControlForAllPeerRequest {
         audio: true,
         ..HostMediaControlForAllPeerRequest::default()
     };
-    let done = world.ask(boss, event::HOST_CONTROL_ALL, &all).done;
-    assert!(world.flows(&mine) && world.flows(&tracks[1]));
-    assert!(!world.flows(&theirs) && !world.flows(&tracks[0]));
-    assert_eq!(done.of(third, event::PRODUCER_TOGGLED).len(), 2);
-    // Somebody without the permission silences nobody.
-    assert!(!world.toggle(third, &theirs, false).refused());
-    assert!(world.ask(socket, event::HOST_CONTROL_ALL, &all).refused());
-    assert!(world.flows(&theirs));
+    let effects = world.request(boss, event::HOST_CONTROL_ALL, &all).effects;
+    assert!(world.is_forwarded(&mine) && world.is_forwarded(&tracks[1]));
+    assert!(!world.is_forwarded(&theirs) && !world.is_forwarded(&tracks[0]));
+    assert_eq!(effects.frames_to(third, event::PRODUCER_TOGGLED).len(), 2);
+    // A sender without the permission mutes no one.
+    assert!(!world.toggle(third, &theirs, false).is_rejected());
+    assert!(
+        world
+            .request(socket, event::HOST_CONTROL_ALL, &all)
+            .is_rejected()
+    );
+    assert!(world.is_forwarded(&theirs));
 }
 
 #[test]
-fn the_rest_api_mutes_people_with_all_their_clients_and_everybody() {
+fn the_rest_api_mutes_all_clients_of_participants_and_all_participants() {
     let mut world = World::new(Limits::default());
-    let mut second = guest(1);
+    let mut second = participant(1);
     second.peer = peer(1, 1);
-    let sockets = [host(0), guest(1), second].map(|who| world.present(&who));
+    let sockets = [host(0), participant(1), second].map(|profile| world.join_with_media(&profile));
     let mics = sockets.map(|socket| world.publish(socket, Source::Microphone));
     let cam = world.publish(sockets[1], Source::Camera);
-    let (answer, done) = world.command(Command::Mute(vec![Person::Id(user(1))]));
-    assert_eq!(answer, Answer::People(vec![user(1)]));
-    assert!(world.flows(&mics[0]) && world.flows(&cam));
-    assert!(!world.flows(&mics[1]) && !world.flows(&mics[2]));
-    assert_eq!(done.of(sockets[1], event::PRODUCER_TOGGLED).len(), 2);
-    assert!(!world.toggle(sockets[1], &mics[1], false).refused());
+    let (answer, effects) = world.command(Command::Mute(vec![ParticipantRef::Id(user(1))]));
+    assert_eq!(answer, Answer::Participants(vec![user(1)]));
+    assert!(world.is_forwarded(&mics[0]) && world.is_forwarded(&cam));
+    assert!(!world.is_forwarded(&mics[1]) && !world.is_forwarded(&mics[2]));
+    assert_eq!(
+        effects.frames_to(sockets[1], event::PRODUCER_TOGGLED).len(),
+        2
+    );
+    assert!(!world.toggle(sockets[1], &mics[1], false).is_rejected());
     for allow_unmute in [true, false] {
-        let (answer, done) = world.command(Command::MuteAll { allow_unmute });
+        let (answer, effects) = world.command(Command::MuteAll { allow_unmute });
         assert_eq!(answer, Answer::Count(3));
-        assert!(mics.iter().all(|mic| !world.flows(mic)) && world.flows(&cam));
-        let told = done.of(sockets[1], event::UPDATE_USER_PRESET).len();
-        assert_eq!(told, usize::from(!allow_unmute));
-        let refused = world.toggle(sockets[1], &mics[1], false).refused();
-        assert_eq!(refused, !allow_unmute);
+        assert!(mics.iter().all(|mic| !world.is_forwarded(mic)) && world.is_forwarded(&cam));
+        let received = effects
+            .frames_to(sockets[1], event::UPDATE_USER_PRESET)
+            .len();
+        assert_eq!(received, usize::from(!allow_unmute));
+        let rejected = world.toggle(sockets[1], &mics[1], false).is_rejected();
+        assert_eq!(rejected, !allow_unmute);
     }
 }
 
 #[test]
-fn whoever_sees_somebody_no_more_receives_nothing_of_them() {
+fn subscribers_who_can_no_longer_see_a_publisher_receive_nothing_from_it() {
     let mut world = World::new(Limits::default());
-    let boss = on_stage(&mut world, &somebody(0, ViewType::Webinar, all()));
-    let star = on_stage(&mut world, &somebody(1, ViewType::Webinar, all()));
-    let watches = world.present(&viewer(2, ViewType::Livestream));
+    let boss = on_stage(&mut world, &participant_with(0, ViewType::Webinar, all()));
+    let star = on_stage(&mut world, &participant_with(1, ViewType::Webinar, all()));
+    let watcher = world.join_with_media(&viewer(2, ViewType::Livestream));
     let mic = world.publish(star, Source::Microphone);
     let other = world.publish(boss, Source::Microphone);
-    for socket in [watches, boss] {
-        let asked = world.subscribe(socket, &[&mic, &other]);
-        assert!(!asked.refused());
+    for socket in [watcher, boss] {
+        let outcome = world.subscribe(socket, &[&mic, &other]);
+        assert!(!outcome.is_rejected());
     }
     let down = LeaveStageRequest::default();
-    let done = world.ask(star, event::LEAVE_STAGE, &down).done;
+    let effects = world.request(star, event::LEAVE_STAGE, &down).effects;
     let left = [event::LEAVE_ROOM, event::MEDIA_PEER_LEFT];
-    assert_eq!(done.events(watches), left);
+    assert_eq!(effects.events(watcher), left);
     assert!(!world.receives(peer(2, 0), &mic) && world.receives(peer(2, 0), &other));
     assert!(world.receives(peer(0, 0), &mic));
-    let told: ConsumePeerResponse = world.subscribe(watches, &[&mic]).reply(event::CONSUME);
-    let map = told.consumer_ids_map.expect("a map").map;
-    assert!(map[&mic].error_code.is_some() && told.description.is_none());
-    let done = world.ask(star, event::JOIN_STAGE, &()).done;
+    let reply: ConsumePeerResponse = world.subscribe(watcher, &[&mic]).reply(event::CONSUME);
+    let map = reply.consumer_ids_map.expect("a map").map;
+    assert!(map[&mic].error_code.is_some() && reply.description.is_none());
+    let effects = world.request(star, event::JOIN_STAGE, &()).effects;
     let back = [event::JOIN_ROOM, event::MEDIA_PEER_JOINED];
-    assert_eq!(done.events(watches), back);
-    assert!(!world.subscribe(watches, &[&mic]).refused());
-    // Hidden all of a sudden.
+    assert_eq!(effects.events(watcher), back);
+    assert!(!world.subscribe(watcher, &[&mic]).is_rejected());
+    // The publisher becomes hidden.
     let hidden = PresetUpdates {
         hidden_participant: Some(true),
         ..PresetUpdates::default()
     };
-    let done = world
-        .ask(boss, event::UPDATE_USER_PRESET, &update(1, hidden))
-        .done;
-    assert_eq!(done.of(boss, event::MEDIA_PEER_LEFT).len(), 1);
+    let effects = world
+        .request(boss, event::UPDATE_USER_PRESET, &update(1, hidden))
+        .effects;
+    assert_eq!(effects.frames_to(boss, event::MEDIA_PEER_LEFT).len(), 1);
     for viewer in [0, 2] {
         assert!(!world.receives(peer(viewer, 0), &mic));
     }
 }
 
 #[test]
-fn a_viewer_that_becomes_one_receives_only_the_stage_and_learns_of_all_when_it_decides() {
+fn a_new_viewer_receives_only_the_stage_and_sees_all_when_it_can_admit() {
     let mut world = World::new(Limits::default());
-    let boss = on_stage(&mut world, &somebody(0, ViewType::Webinar, all()));
-    let off = world.present(&somebody(1, ViewType::Webinar, all()));
-    let mut who = viewer(2, ViewType::Livestream);
-    who.permissions.can_accept_production_requests = true;
-    let watches = world.present(&who);
+    let boss = on_stage(&mut world, &participant_with(0, ViewType::Webinar, all()));
+    let off = world.join_with_media(&participant_with(1, ViewType::Webinar, all()));
+    let mut profile = viewer(2, ViewType::Livestream);
+    profile.permissions.can_accept_production_requests = true;
+    let watcher = world.join_with_media(&profile);
     let mic = world.publish(boss, Source::Microphone);
-    assert!(!world.subscribe(watches, &[&mic]).refused());
-    world.ask(off, event::JOIN_STAGE, &());
+    assert!(!world.subscribe(watcher, &[&mic]).is_rejected());
+    world.request(off, event::JOIN_STAGE, &());
     let theirs = world.publish(off, Source::Microphone);
-    world.ask(off, event::LEAVE_STAGE, &LeaveStageRequest::default());
-    assert!(!world.subscribe(watches, &[&theirs]).refused());
+    world.request(off, event::LEAVE_STAGE, &LeaveStageRequest::default());
+    assert!(!world.subscribe(watcher, &[&theirs]).is_rejected());
     assert!(world.receives(peer(2, 0), &theirs));
     let decides = |world: &mut World, on| {
         let patch = PresetUpdates {
@@ -328,31 +374,34 @@ fn a_viewer_that_becomes_one_receives_only_the_stage_and_learns_of_all_when_it_d
             ..PresetUpdates::default()
         };
         world
-            .ask(boss, event::UPDATE_USER_PRESET, &update(2, patch))
-            .done
+            .request(boss, event::UPDATE_USER_PRESET, &update(2, patch))
+            .effects
     };
-    let done = decides(&mut world, false);
-    let told = [
+    let effects = decides(&mut world, false);
+    let expected = [
         event::LEAVE_ROOM,
         event::MEDIA_PEER_LEFT,
         event::UPDATE_USER_PRESET,
     ];
-    assert_eq!(done.events(watches), told);
+    assert_eq!(effects.events(watcher), expected);
     assert!(!world.receives(peer(2, 0), &theirs) && world.receives(peer(2, 0), &mic));
-    let done = decides(&mut world, true);
-    let told = [
+    let effects = decides(&mut world, true);
+    let expected = [
         event::JOIN_ROOM,
         event::MEDIA_PEER_JOINED,
         event::UPDATE_USER_PRESET,
     ];
-    assert_eq!(done.events(watches), told);
+    assert_eq!(effects.events(watcher), expected);
 }
 
 #[test]
-fn what_changes_while_the_media_plane_is_asked_counts() {
-    // Somebody who asks to receive, and sees the publisher no more.
+fn changes_while_the_media_plane_is_busy_are_applied() {
+    // A subscriber that can no longer see the publisher.
     let mut world = World::new(Limits::default());
-    let (boss, star) = (world.present(&host(0)), world.present(&guest(1)));
+    let (boss, star) = (
+        world.join_with_media(&host(0)),
+        world.join_with_media(&participant(1)),
+    );
     let cam = world.publish(star, Source::Camera);
     let hidden = PresetUpdates {
         hidden_participant: Some(true),
@@ -365,115 +414,141 @@ fn what_changes_while_the_media_plane_is_asked_counts() {
         }],
         consuming_transport_id: None,
     };
-    assert!(world.ask(boss, event::CONSUME, &request).replies.is_empty());
-    world.ask(boss, event::UPDATE_USER_PRESET, &update(1, hidden));
-    let done = world.answer(0);
-    let told: ConsumePeerResponse = done.one(boss, event::CONSUME);
-    let map = told.consumer_ids_map.expect("a map").map;
+    assert!(
+        world
+            .request(boss, event::CONSUME, &request)
+            .replies
+            .is_empty()
+    );
+    world.request(boss, event::UPDATE_USER_PRESET, &update(1, hidden));
+    let effects = world.answer_order(0);
+    let reply: ConsumePeerResponse = effects.only_frame(boss, event::CONSUME);
+    let map = reply.consumer_ids_map.expect("a map").map;
     assert_eq!(
         map[&cam].error_code.as_deref(),
         Some("not_found_track_error")
     );
     assert!(!world.receives(peer(0, 0), &cam));
-    // Somebody who is muted before its microphone is there.
+    // A publisher that is muted before its microphone is ready.
     let mut world = World::new(Limits::default());
-    let (boss, star) = (world.present(&host(0)), world.present(&guest(1)));
-    world.ask(star, event::PRODUCE, &track(Source::Microphone));
+    let (boss, star) = (
+        world.join_with_media(&host(0)),
+        world.join_with_media(&participant(1)),
+    );
+    world.request(star, event::PRODUCE, &track(Source::Microphone));
     world.command(Command::MuteAll { allow_unmute: true });
-    let done = world.answer(0);
-    assert!(toggled(&done, star).producer_state.expect("a state").pause);
-    assert!(done.of(boss, event::PRODUCER_TOGGLED).is_empty());
-    assert!(world.plane.producers.values().all(|there| there.paused));
-    // Somebody who may not share its screen before it is there.
-    world.ask(star, event::PRODUCE, &track(Source::Screen));
+    let effects = world.answer_order(0);
+    assert!(
+        toggled(&effects, star)
+            .producer_state
+            .expect("a state")
+            .pause
+    );
+    assert!(effects.frames_to(boss, event::PRODUCER_TOGGLED).is_empty());
+    assert!(
+        world
+            .media_plane
+            .producers
+            .values()
+            .all(|existing| existing.paused)
+    );
+    // A publisher that loses the permission before its screen share is ready.
+    world.request(star, event::PRODUCE, &track(Source::Screen));
     let patch = patch(Source::Screen, StreamPermissionType::NotAllowed);
-    world.ask(boss, event::UPDATE_USER_PRESET, &update(1, patch));
-    let done = world.answer(0);
-    assert_eq!(done.of(star, event::MEDIA_ERROR).len(), 1);
-    assert!(done.of(boss, event::PRODUCER_CREATED).is_empty());
-    assert_eq!(world.plane.producers.len(), 1);
+    world.request(boss, event::UPDATE_USER_PRESET, &update(1, patch));
+    let effects = world.answer_order(0);
+    assert_eq!(effects.frames_to(star, event::MEDIA_ERROR).len(), 1);
+    assert!(effects.frames_to(boss, event::PRODUCER_CREATED).is_empty());
+    assert_eq!(world.media_plane.producers.len(), 1);
 }
 
-/// Whether a request about a track is refused.
+/// Whether a request about a producer is rejected.
 type Refused = fn(&mut World, ConnectionId, &str) -> bool;
 
 #[test]
-fn those_who_wait_and_those_outside_publish_and_receive_nothing() {
+fn waiting_and_outside_peers_publish_and_receive_nothing() {
     let mut world = World::new(Limits::default());
-    let boss = world.present(&host(0));
+    let boss = world.join_with_media(&host(0));
     let mic = world.publish(boss, Source::Microphone);
     let (waits, _) = world.connect(&waiting(1, WaitingRoomType::SkipOnAccept));
-    world.ask(waits, event::MEDIA_JOIN, &());
+    world.request(waits, event::MEDIA_JOIN, &());
     for publishes in [true, false] {
         world.transport(waits, publishes);
     }
-    world.ask(waits, event::JOIN_ROOM, &());
+    world.request(waits, event::JOIN_ROOM, &());
     let asks: [(u32, Refused); 5] = [
         (event::MEDIA_JOIN_COMPLETE, |world, socket, _| {
-            world.ask(socket, event::MEDIA_JOIN_COMPLETE, &()).refused()
+            world
+                .request(socket, event::MEDIA_JOIN_COMPLETE, &())
+                .is_rejected()
         }),
         (event::PRODUCE, |world, socket, _| {
             let track = track(Source::Microphone);
-            world.ask(socket, event::PRODUCE, &track).refused()
+            world.request(socket, event::PRODUCE, &track).is_rejected()
         }),
         (event::CONSUME, |world, socket, mic| {
-            world.subscribe(socket, &[mic]).refused()
+            world.subscribe(socket, &[mic]).is_rejected()
         }),
         (event::TOGGLE_PRODUCER, |world, socket, mic| {
-            world.toggle(socket, mic, true).refused()
+            world.toggle(socket, mic, true).is_rejected()
         }),
         (event::HOST_CONTROL_ALL, |world, socket, _| {
             let all = HostMediaControlForAllPeerRequest {
                 audio: true,
                 ..HostMediaControlForAllPeerRequest::default()
             };
-            world.ask(socket, event::HOST_CONTROL_ALL, &all).refused()
+            world
+                .request(socket, event::HOST_CONTROL_ALL, &all)
+                .is_rejected()
         }),
     ];
-    for (event, refused) in asks {
-        assert!(refused(&mut world, waits, &mic), "{event}");
+    for (event, rejected) in asks {
+        assert!(rejected(&mut world, waits, &mic), "{event}");
     }
     let cam = world
-        .media(boss, event::PRODUCE, &track(Source::Camera))
-        .done;
+        .request_media(boss, event::PRODUCE, &track(Source::Camera))
+        .effects;
     assert!(cam.events(waits).is_empty());
-    let done = world.take(Input::Speaking(vec![peer(0, 0)]));
-    assert!(done.events(waits).is_empty());
+    let effects = world.handle(Input::ActiveSpeakers(vec![peer(0, 0)]));
+    assert!(effects.events(waits).is_empty());
 }
 
 #[test]
-fn a_pin_is_told_to_the_media_plane_and_ends_with_its_peer() {
+fn a_pin_is_forwarded_to_the_media_plane_and_ends_with_its_peer() {
     let mut world = World::new(Limits::default());
-    let (boss, star) = (world.present(&host(0)), join(&mut world, &guest(1)));
+    let (boss, star) = (
+        world.join_with_media(&host(0)),
+        join(&mut world, &participant(1)),
+    );
     let pin = GlobalPeerPinningRequest {
         participant_id: peer(1, 0).to_string(),
     };
     for first in [true, false] {
-        let done = world.ask(boss, event::PIN_PEER, &pin).done;
-        assert_eq!(done.media.len(), usize::from(first));
-        assert_eq!(world.plane.pinned, Some(peer(1, 0)));
+        let effects = world.request(boss, event::PIN_PEER, &pin).effects;
+        assert_eq!(effects.media.len(), usize::from(first));
+        assert_eq!(world.media_plane.pinned, Some(peer(1, 0)));
     }
-    let done = world.close(star, true);
-    assert!(done.media.contains(&MediaOrder::Pin { peer: None }));
-    assert_eq!(world.plane.pinned, None);
+    let effects = world.close(star, true);
+    assert!(effects.media.contains(&MediaOrder::Pin { peer: None }));
+    assert_eq!(world.media_plane.pinned, None);
 }
 
 #[test]
-fn a_pin_of_somebody_hidden_is_told_to_nobody_else() {
+fn a_pin_of_a_hidden_peer_is_not_announced_to_others() {
     let mut world = World::new(Limits::default());
-    let boss = world.present(&host(0));
-    let mut hidden = guest(1);
+    let boss = world.join_with_media(&host(0));
+    let mut hidden = participant(1);
     hidden.permissions.hidden_participant = true;
     hidden.permissions.pin_participant = true;
-    let spy = join(&mut world, &hidden);
+    let hidden = join(&mut world, &hidden);
     let pin = GlobalPeerPinningRequest {
         participant_id: peer(1, 0).to_string(),
     };
-    let done = world.ask(spy, event::PIN_PEER, &pin).done;
-    let told = |to| {
-        let push: GlobalPeerPinningBroadcastResponse = done.one(to, event::PEER_PINNED);
+    let effects = world.request(hidden, event::PIN_PEER, &pin).effects;
+    let pinned = |to| {
+        let push: GlobalPeerPinningBroadcastResponse = effects.only_frame(to, event::PEER_PINNED);
         push.participant_id
     };
-    assert_eq!(told(spy), peer(1, 0).to_string());
-    assert_eq!(told(boss), "");
+    assert_eq!(pinned(hidden), peer(1, 0).to_string());
+    assert_eq!(pinned(boss), "");
 }

@@ -1,41 +1,42 @@
-//! Rooms from outside: what goes in and what comes out, nothing else.
+//! Black-box tests of a room: inputs in, outputs out.
 //!
-//! | file | what it asks |
+//! | file | what it tests |
 //! |---|---|
-//! | `contract` | single rules of the protocol that would be costly to break |
-//! | `outside` | what a room is told of its meeting: changed, gone, with breakout rooms or without |
-//! | `costs` | what one client can make a room, the server and others bear |
-//! | `slices`, `readings` | long work and reads of the chat, which are done in slices |
-//! | `largest` | what the largest frame of each event costs in a meeting of 200 people, and how long it takes |
-//! | `bounds` | how much a room takes, and how much it sends at once |
-//! | `reconnects` | what becomes of a peer whose line breaks |
-//! | `clock` | what becomes of a meeting when the clock is set |
-//! | `permissions` | that nothing happens without the permission it needs |
-//! | `simulation` | that many random clients and the room agree about everything, whatever happens |
-//! | `acts` | what the clients of the simulation do |
-//! | `tracks`, `transports`, `enforcement` | who publishes and receives what, what ends it, and who may no more |
-//! | `speakers` | who is told who speaks |
-//! | `world`, `plane`, `people`, `truth`, `client` | a room with virtual time, a media plane, its people, what should be true, and what a client believes |
+//! | `contract` | single rules of the protocol |
+//! | `meeting_updates` | updates of the meeting from outside: changed, deleted, with or without breakout rooms |
+//! | `costs` | rates, sizes and numbers of copies that one client can cause |
+//! | `slices`, `chat_reads` | long work and chat reads, which are done in slices |
+//! | `largest_frames` | the cost and time of the largest frame of each event in a meeting of 200 participants |
+//! | `limits` | limits per participant, and batching of what is sent to many |
+//! | `rejections` | what rejected requests cost their sender and the room |
+//! | `reconnects` | lost connections |
+//! | `clock` | clock steps during and between runs of the server |
+//! | `permissions` | each permission is enforced |
+//! | `simulation` | random clients and the room agree on every state |
+//! | `actions` | the actions of the simulated clients |
+//! | `tracks`, `transports`, `enforcement` | publishing and receiving, what ends it, and its permissions |
+//! | `speakers` | notifications about active speakers |
+//! | `world`, `media_plane`, `participants`, `model`, `client` | a room in virtual time, a fake media plane, participants, the reference model, and a model of the client |
 
-mod acts;
-mod bounds;
+mod actions;
+mod chat_reads;
 mod client;
 mod clock;
 mod contract;
 mod costs;
 mod enforcement;
-mod largest;
-mod outside;
-mod people;
+mod largest_frames;
+mod limits;
+mod media_plane;
+mod meeting_updates;
+mod model;
+mod participants;
 mod permissions;
-mod plane;
-mod readings;
 mod reconnects;
-mod refusals;
+mod rejections;
 mod simulation;
 mod slices;
 mod speakers;
 mod tracks;
 mod transports;
-mod truth;
 mod world;

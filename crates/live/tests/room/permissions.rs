@@ -1,8 +1,8 @@
-//! Each thing that needs a permission, with only that permission missing: by the preset, and taken
-//! away during the call. It is refused, nothing is kept, and nobody else learns of it.
+//! Each request, with exactly one of its permissions missing: in the preset, and revoked during the
+//! call. It is rejected, nothing is persisted, and no other peer is notified.
 
 use bytes::Bytes;
-use parlor_live::{Answer, Command, ConnectionId, Limits, Newcomer};
+use parlor_live::{Answer, Command, ConnectionId, Limits, PeerProfile};
 use parlor_protocol::preset::{MediaPermission, ViewType};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
@@ -27,10 +27,10 @@ use parlor_protocol::signal::socket::room::{
 };
 use prost::Message;
 
-use crate::people::{all, peer, right, somebody, user};
+use crate::participants::{all, participant_with, peer, permission, user};
 use crate::world::World;
 
-/// A call in which somebody has said something, asked something, and everybody is inside.
+/// A call with a chat message, a poll and all peers joined.
 struct Call {
     world: World,
     host: ConnectionId,
@@ -42,25 +42,26 @@ struct Call {
 
 const ME: u8 = 1;
 
-fn call(mine: Newcomer) -> Call {
+fn call(mine: PeerProfile) -> Call {
     let mut world = World::new(Limits::default());
     let mut sockets = Vec::new();
-    for who in [
-        somebody(0, ViewType::Webinar, all()),
+    for profile in [
+        participant_with(0, ViewType::Webinar, all()),
         mine,
-        somebody(2, ViewType::Webinar, all()),
+        participant_with(2, ViewType::Webinar, all()),
     ] {
-        let (socket, _) = world.connect(&who);
-        assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
+        let (socket, _) = world.connect(&profile);
+        assert!(!world.request(socket, event::JOIN_ROOM, &()).is_rejected());
         sockets.push(socket);
     }
     let (host, me) = (sockets[0], sockets[1]);
-    let say = world.ask(me, event::SEND_MESSAGE_TO_ROOM, &text());
-    let public = say.replies.first().filter(|reply| !reply.is_error());
-    let public = public.and_then(|reply| reply.read::<SendChatMessageToRoomResponse>().message);
-    let say = world.ask(me, event::SEND_MESSAGE_TO_PEERS, &whisper(0));
-    let private = say.replies.first().filter(|reply| !reply.is_error());
-    let private = private.and_then(|reply| reply.read::<SendChatMessageToPeersResponse>().message);
+    let outcome = world.request(me, event::SEND_MESSAGE_TO_ROOM, &text());
+    let public = outcome.replies.first().filter(|reply| !reply.is_error());
+    let public = public.and_then(|reply| reply.decode::<SendChatMessageToRoomResponse>().message);
+    let outcome = world.request(me, event::SEND_MESSAGE_TO_PEERS, &private_message(0));
+    let private = outcome.replies.first().filter(|reply| !reply.is_error());
+    let private =
+        private.and_then(|reply| reply.decode::<SendChatMessageToPeersResponse>().message);
     let new = parlor_live::NewPoll {
         question: "Which?".to_owned(),
         options: vec!["one".to_owned(), "two".to_owned()],
@@ -68,7 +69,7 @@ fn call(mine: Newcomer) -> Call {
         hide_votes: false,
     };
     let (Answer::Poll(poll), _) = world.command(Command::Poll(new)) else {
-        panic!("a poll is made")
+        panic!("the poll is created")
     };
     Call {
         world,
@@ -87,7 +88,7 @@ fn text() -> SendChatMessageToRoomRequest {
     }
 }
 
-fn whisper(to: u8) -> SendChatMessageToPeersRequest {
+fn private_message(to: u8) -> SendChatMessageToPeersRequest {
     SendChatMessageToPeersRequest {
         peer_ids: vec![peer(to, 0).to_string(), peer(ME, 0).to_string()],
         payload_type: 0,
@@ -95,7 +96,7 @@ fn whisper(to: u8) -> SendChatMessageToPeersRequest {
     }
 }
 
-/// What is tried, and what it needs.
+/// A request and the permissions it needs.
 struct Case {
     needs: &'static [&'static str],
     event: u32,
@@ -159,8 +160,8 @@ cases! {
     ["chat.public.text", "chat.public.files"], SEND_MESSAGE_TO_ROOM, |_| SendChatMessageToRoomRequest { payload_type: 3, payload: format!("{{\"message\":\"a\",\"images\":[\"{PICTURE}\"]}}") };
     ["chat.public.can_send", "chat.public.text"], EDIT_MESSAGE, |call| edit(&call.public);
     ["chat.private.can_send", "chat.private.text"], EDIT_MESSAGE, |call| edit(&call.private);
-    ["chat.private.can_send", "chat.private.text"], SEND_MESSAGE_TO_PEERS, |_| whisper(0);
-    ["chat.private.files"], SEND_MESSAGE_TO_PEERS, |_| SendChatMessageToPeersRequest { payload_type: 1, payload: PICTURE.to_owned(), ..whisper(0) };
+    ["chat.private.can_send", "chat.private.text"], SEND_MESSAGE_TO_PEERS, |_| private_message(0);
+    ["chat.private.files"], SEND_MESSAGE_TO_PEERS, |_| SendChatMessageToPeersRequest { payload_type: 1, payload: PICTURE.to_owned(), ..private_message(0) };
     ["polls.can_create"], CREATE_POLL, |_| NewPollRequest { question: "?".to_owned(), options: vec!["a".to_owned(), "b".to_owned()], ..NewPollRequest::default() };
     ["polls.can_vote", "polls.can_view"], VOTE_POLL, |call| VotePollRequest { poll_id: call.poll.clone(), index: 1 };
     ["polls.can_view"], GET_POLLS, |_| ();
@@ -204,117 +205,117 @@ pub(crate) fn update(n: u8, patch: PresetUpdates) -> UpdatePeersPresetRequest {
     }
 }
 
-/// A message that is encoded already.
+/// An encoded request.
 fn encoded(case: &Case, call: &Call) -> parlor_protocol::signal::Envelope {
     parlor_protocol::signal::Envelope {
         event: case.event,
-        id: Some("asked".to_owned()),
+        id: Some("id".to_owned()),
         payload: Some((case.request)(call).into()),
         metadata: None,
     }
 }
 
-fn send(call: &mut Call, case: &Case) -> crate::world::Done {
+fn send(call: &mut Call, case: &Case) -> crate::world::Effects {
     let bytes = encoded(case, call).encode_to_vec().into();
-    call.world.take(parlor_live::Input::Frame {
+    call.world.handle(parlor_live::Input::Frame {
         connection: call.me,
         bytes,
     })
 }
 
-fn refused(call: &mut Call, case: &Case, why: &str) {
-    let (kept, polls) = (format!("{:?}", call.world.kept), call.poll.clone());
-    let done = send(call, case);
+fn assert_rejected(call: &mut Call, case: &Case, why: &str) {
+    let (records, polls) = (format!("{:?}", call.world.records), call.poll.clone());
+    let effects = send(call, case);
     assert_eq!(
-        done.frames.len(),
+        effects.frames.len(),
         1,
-        "{} without {why}: {done:?}",
+        "{} without {why}: {effects:?}",
         case.event
     );
-    let frame = &done.frames[0];
+    let frame = &effects.frames[0];
     assert!(
         frame.is_error() && frame.to == call.me,
         "{} without {why}: {frame:?}",
         case.event
     );
-    assert_eq!(frame.id.as_deref(), Some("asked"));
-    assert!(done.kept.is_empty() && done.delegated.is_empty() && done.media.is_empty());
-    assert_eq!(format!("{:?}", call.world.kept), kept);
+    assert_eq!(frame.id.as_deref(), Some("id"));
+    assert!(effects.records.is_empty() && effects.delegated.is_empty() && effects.media.is_empty());
+    assert_eq!(format!("{:?}", call.world.records), records);
     assert_eq!(call.poll, polls);
 }
 
-fn me() -> Newcomer {
-    somebody(ME, ViewType::Webinar, all())
+fn me() -> PeerProfile {
+    participant_with(ME, ViewType::Webinar, all())
 }
 
 #[test]
-fn nothing_is_done_without_the_permission_that_it_needs() {
+fn every_request_requires_its_permissions() {
     let mut checks = 0;
     for case in CASES {
         let mut allowed = call(me());
-        let done = send(&mut allowed, case);
-        let error = done.frames.iter().find(|frame| frame.is_error());
+        let effects = send(&mut allowed, case);
+        let error = effects.frames.iter().find(|frame| frame.is_error());
         assert!(
             error.is_none(),
             "{} with every permission: {error:?}",
             case.event
         );
         for needs in case.needs {
-            let these: Vec<_> = needs.split('+').map(right).collect();
-            let mut who = me();
-            for right in &these {
-                (right.set)(&mut who.permissions, false);
+            let these: Vec<_> = needs.split('+').map(permission).collect();
+            let mut profile = me();
+            for permission in &these {
+                (permission.set)(&mut profile.permissions, false);
             }
-            refused(&mut call(who), case, needs);
+            assert_rejected(&mut call(profile), case, needs);
             checks += 1;
-            checks += taken_away(case, &these, needs);
+            checks += check_revoked(case, &these, needs);
         }
     }
     println!("{checks} checks");
     assert!(checks > 80);
 }
 
-/// The same, with the permissions taken during the call, by the host.
-fn taken_away(case: &Case, these: &[crate::people::Right], needs: &str) -> usize {
+/// The same, with the permissions revoked by the host during the call.
+fn check_revoked(case: &Case, these: &[crate::participants::Permission], needs: &str) -> usize {
     let mut patch = PresetUpdates::default();
-    let mut who = me();
-    for right in these {
-        match right.patch {
+    let mut profile = me();
+    for permission in these {
+        match permission.patch {
             Some(set) => set(&mut patch, false),
-            // A call cannot change it: it was never there.
-            None => (right.set)(&mut who.permissions, false),
+            // It cannot be changed during the call.
+            None => (permission.set)(&mut profile.permissions, false),
         }
     }
-    let mut call = call(who);
+    let mut call = call(profile);
     let host = call.host;
     assert!(
         !call
             .world
-            .ask(host, event::UPDATE_USER_PRESET, &update(ME, patch))
-            .refused()
+            .request(host, event::UPDATE_USER_PRESET, &update(ME, patch))
+            .is_rejected()
     );
-    refused(&mut call, case, needs);
-    // A reconnect does not bring it back.
+    assert_rejected(&mut call, case, needs);
+    // A reconnect does not restore it.
     call.me = call.world.connect(&me_without(these)).0;
-    refused(&mut call, case, needs);
+    assert_rejected(&mut call, case, needs);
     2
 }
 
-fn me_without(these: &[crate::people::Right]) -> Newcomer {
-    let mut who = me();
-    for right in these.iter().filter(|right| right.patch.is_none()) {
-        (right.set)(&mut who.permissions, false);
+fn me_without(these: &[crate::participants::Permission]) -> PeerProfile {
+    let mut profile = me();
+    for permission in these.iter().filter(|permission| permission.patch.is_none()) {
+        (permission.set)(&mut profile.permissions, false);
     }
-    who
+    profile
 }
 
 #[test]
-fn nothing_is_done_for_those_who_have_not_joined() {
+fn requests_before_the_join_are_rejected() {
     let open = [event::GET_POLLS];
     for case in CASES.iter().filter(|case| !open.contains(&case.event)) {
-        let mut call = call(somebody(3, ViewType::Webinar, all()));
+        let mut call = call(participant_with(3, ViewType::Webinar, all()));
         call.me = call.world.connect(&me()).0;
-        refused(&mut call, case, "a join");
+        assert_rejected(&mut call, case, "a join");
     }
 }
 
@@ -339,71 +340,74 @@ fn private_messages_do_not_reach_those_who_may_not_receive_them() {
     assert!(
         !call
             .world
-            .ask(host, event::UPDATE_USER_PRESET, &update(0, patch))
-            .refused()
+            .request(host, event::UPDATE_USER_PRESET, &update(0, patch))
+            .is_rejected()
     );
     let me = call.me;
     assert_eq!(
         call.world
-            .ask(me, event::SEND_MESSAGE_TO_PEERS, &whisper(0))
+            .request(me, event::SEND_MESSAGE_TO_PEERS, &private_message(0))
             .code(),
         404
     );
     assert!(
         !call
             .world
-            .ask(me, event::SEND_MESSAGE_TO_PEERS, &whisper(2))
-            .refused()
+            .request(me, event::SEND_MESSAGE_TO_PEERS, &private_message(2))
+            .is_rejected()
     );
 }
 
 #[test]
-fn only_those_who_alter_breakout_rooms_end_the_meeting_in_all_of_them() {
+fn ending_all_breakout_rooms_requires_the_permission_to_alter_them() {
     let request = KickAllPeersRequest {
         propagate_kick_across_rooms: true,
     };
-    for may in [true, false] {
-        let mut who = me();
-        (right("can_alter_connected_meetings").set)(&mut who.permissions, may);
-        let mut call = call(who);
-        let done = call.world.ask(call.me, event::KICK_ALL, &request).done;
-        assert_eq!(done.delegated.len(), usize::from(may));
-        // Here it ends in any case.
-        assert!(call.world.kept.live().is_none());
-        assert_eq!(done.events(call.host), [event::KICK_ALL]);
+    for allowed in [true, false] {
+        let mut profile = me();
+        (permission("can_alter_connected_meetings").set)(&mut profile.permissions, allowed);
+        let mut call = call(profile);
+        let effects = call
+            .world
+            .request(call.me, event::KICK_ALL, &request)
+            .effects;
+        assert_eq!(effects.delegated.len(), usize::from(allowed));
+        // The host's own meeting ends in any case.
+        assert!(call.world.records.live().is_none());
+        assert_eq!(effects.events(call.host), [event::KICK_ALL]);
     }
 }
 
 #[test]
-fn a_preset_is_named_for_those_who_are_moved_only_by_those_who_may_change_permissions() {
+fn a_move_with_a_preset_requires_the_permission_to_change_permissions() {
     let preset = Some("0197f3a0-0000-7000-8000-0000000000fe".to_owned());
     let here = crate::world::meeting().id.to_string();
-    for may in [true, false] {
-        let mut who = me();
-        (right("can_change_participant_permissions").set)(&mut who.permissions, may);
-        let mut call = call(who);
+    for allowed in [true, false] {
+        let mut profile = me();
+        (permission("can_change_participant_permissions").set)(&mut profile.permissions, allowed);
+        let mut call = call(profile);
         let mut code = |to: &str, moved: u8, preset_id: Option<String>| {
             let mut request = move_me(Some(to.to_owned()));
             request.participants[0].id = Some(user(moved).to_string());
             request.participants[0].preset_id = preset_id;
-            let asked = call.world.ask(call.me, event::MOVE_PEERS, &request);
-            let delegated = asked.done.delegated.len();
-            (asked.replies.first().map(|_| asked.code()), delegated)
+            let outcome = call.world.request(call.me, event::MOVE_PEERS, &request);
+            let delegated = outcome.effects.delegated.len();
+            (outcome.replies.first().map(|_| outcome.code()), delegated)
         };
-        let done = (None, 1);
-        let named = if may { done } else { (Some(403), 0) };
+        let effects = (None, 1);
+        let named = if allowed { effects } else { (Some(403), 0) };
         let away = user(9).to_string();
         for moved in [ME, 2] {
             assert_eq!(code(&away, moved, preset.clone()), named);
-            assert_eq!(code(&away, moved, None), done);
-            assert_eq!(code(&away, moved, Some(String::new())), done);
+            assert_eq!(code(&away, moved, None), effects);
+            assert_eq!(code(&away, moved, Some(String::new())), effects);
             assert_eq!(code(&here, moved, preset.clone()), (Some(400), 0));
         }
     }
 }
 
 #[test]
-fn a_message_to_some_peers_does_not_reach_those_whom_its_sender_does_not_see() {
+fn a_private_message_does_not_reach_peers_its_sender_cannot_see() {
     let mut hidden = me();
     hidden.permissions.hidden_participant = true;
     let mut call = call(hidden);
@@ -413,12 +417,12 @@ fn a_message_to_some_peers_does_not_reach_those_whom_its_sender_does_not_see() {
         ..BroadcastMessage::default()
     };
     let event = event::BROADCAST_TO_ENTITY;
-    let done = call.world.ask(call.host, event, &message).done;
-    assert!(done.events(call.me).is_empty());
-    // Its sender is among those it named.
-    assert_eq!(done.frames.len(), 2);
-    let done = call.world.ask(call.me, event, &message).done;
-    assert_eq!(done.frames.len(), 3);
+    let effects = call.world.request(call.host, event, &message).effects;
+    assert!(effects.events(call.me).is_empty());
+    // The sender is among the listed peers.
+    assert_eq!(effects.frames.len(), 2);
+    let effects = call.world.request(call.me, event, &message).effects;
+    assert_eq!(effects.frames.len(), 3);
 }
 
 fn can_speak(call: &mut Call) -> MediaPermission {
@@ -427,18 +431,18 @@ fn can_speak(call: &mut Call) -> MediaPermission {
     };
     let read: ReadPeersPresetResponse = call
         .world
-        .ask(call.host, event::GET_USER_PRESETS, &request)
+        .request(call.host, event::GET_USER_PRESETS, &request)
         .reply(event::GET_USER_PRESETS);
     let preset: serde_json::Value =
         serde_json::from_slice(&read.peer_presets[0].preset).expect("JSON");
-    let said = preset["permissions"]["media"]["audio"]["can_produce"].clone();
-    serde_json::from_value(said).expect("a permission")
+    let sent = preset["permissions"]["media"]["audio"]["can_produce"].clone();
+    serde_json::from_value(sent).expect("a permission")
 }
 
 #[test]
-fn a_change_that_says_nothing_takes_nothing_back() {
+fn an_empty_permission_update_revokes_nothing() {
     let mut call = call(me());
-    for (said, then) in [
+    for (sent, then) in [
         (
             StreamPermissionType::NotAllowed,
             MediaPermission::NotAllowed,
@@ -452,7 +456,7 @@ fn a_change_that_says_nothing_takes_nothing_back() {
         let patch = PresetUpdates {
             media: Some(MediaPermissionUpdate {
                 audio: Some(StreamPermission {
-                    can_produce: Some(said.into()),
+                    can_produce: Some(sent.into()),
                     can_consume: None,
                 }),
                 ..MediaPermissionUpdate::default()
@@ -460,20 +464,21 @@ fn a_change_that_says_nothing_takes_nothing_back() {
             waiting_room_type: Some(0),
             ..PresetUpdates::default()
         };
-        let asked = call
+        let outcome = call
             .world
-            .ask(call.host, event::UPDATE_USER_PRESET, &update(ME, patch));
-        assert!(!asked.refused());
+            .request(call.host, event::UPDATE_USER_PRESET, &update(ME, patch));
+        assert!(!outcome.is_rejected());
         assert_eq!(can_speak(&mut call), then);
     }
 }
 
 #[test]
-fn whoever_need_not_wait_any_more_is_let_in() {
+fn participants_who_no_longer_have_to_wait_are_admitted() {
     let mut call = call(me());
-    let mut who = crate::people::waiting(3, parlor_protocol::preset::WaitingRoomType::SkipOnAccept);
-    let (socket, _) = call.world.connect(&who);
-    call.world.ask(socket, event::JOIN_ROOM, &());
+    let mut profile =
+        crate::participants::waiting(3, parlor_protocol::preset::WaitingRoomType::SkipOnAccept);
+    let (socket, _) = call.world.connect(&profile);
+    call.world.request(socket, event::JOIN_ROOM, &());
     let nothing = PresetUpdates {
         can_record: Some(true),
         ..PresetUpdates::default()
@@ -483,23 +488,28 @@ fn whoever_need_not_wait_any_more_is_let_in() {
         ..PresetUpdates::default()
     };
     for (patch, invited) in [(nothing, 0), (decides, 1)] {
-        let asked = call
+        let outcome = call
             .world
-            .ask(call.host, event::UPDATE_USER_PRESET, &update(3, patch));
-        let told = asked.done.of(socket, event::WAITING_ROOM_REQUEST_ACCEPTED);
-        assert_eq!(told.len(), invited);
+            .request(call.host, event::UPDATE_USER_PRESET, &update(3, patch));
+        let invitations = outcome
+            .effects
+            .frames_to(socket, event::WAITING_ROOM_REQUEST_ACCEPTED);
+        assert_eq!(invitations.len(), invited);
     }
     let list: GetWaitingRoomRequests = call
         .world
-        .pass(200)
-        .one(call.host, event::GET_WAITING_ROOM_REQUESTS);
+        .advance(200)
+        .only_frame(call.host, event::GET_WAITING_ROOM_REQUESTS);
     assert!(list.requests.is_empty());
-    // The same when they come back with another preset, before anybody is inside as well.
+    // The same when the participant reconnects with another preset, also when no one is inside.
     let mut world = World::new(Limits::default());
-    let (socket, _) = world.connect(&who);
-    world.ask(socket, event::JOIN_ROOM, &());
-    who.permissions = all();
-    let (socket, done) = world.connect(&who);
-    assert_eq!(done.events(socket), [event::WAITING_ROOM_REQUEST_ACCEPTED]);
-    assert!(done.kept.is_empty());
+    let (socket, _) = world.connect(&profile);
+    world.request(socket, event::JOIN_ROOM, &());
+    profile.permissions = all();
+    let (socket, effects) = world.connect(&profile);
+    assert_eq!(
+        effects.events(socket),
+        [event::WAITING_ROOM_REQUEST_ACCEPTED]
+    );
+    assert!(effects.records.is_empty());
 }

@@ -1,10 +1,10 @@
-//! Many random clients, and what has to be true after each thing that they do.
+//! Random clients, with invariants that are checked after each action.
 //!
-//! `PARLOR_SIMULATIONS` says how many runs (default below), `PARLOR_SEED` which ones. A run that
-//! fails is printed at its shortest.
+//! `PARLOR_SIMULATIONS` sets the number of runs (default below), `PARLOR_SEED` their seed. A
+//! failing run is shrunk before it is printed.
 
 mod media;
-mod scene;
+mod scenario;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +15,21 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use prost::Message;
 
-use self::scene::{Scene, newcomer, scenes};
+use self::scenario::{Scenario, profile_of, scenarios};
 use crate::client::{Client, STORE};
-use crate::truth::{OPTIONS, Place, Truth};
-use crate::world::{Done, Received, World, meeting};
+use crate::model::{Model, OPTIONS, PeerState};
+use crate::world::{Effects, Received, World, meeting};
 
-/// Clients of each person.
+/// Number of clients of each participant.
 const CLIENTS: u8 = 2;
-const PEOPLE: u8 = 6;
+const PARTICIPANTS: u8 = 6;
 const RUNS: u32 = 1500;
 const STEPS: usize = 80;
-/// How long those who decide may not know that somebody waits.
+/// Maximum delay until privileged participants learn of a change of the waiting list.
 const LIST_MS: i64 = 200;
 
-/// What clients may do or not: every run of the test has to see both.
-const DONE_AND_REFUSED: &[u32] = &[
+/// Events that every run of the test must have seen both accepted and rejected.
+const ACCEPTED_AND_REJECTED: &[u32] = &[
     event::JOIN_ROOM,
     event::SEND_MESSAGE_TO_ROOM,
     event::SEND_MESSAGE_TO_PEERS,
@@ -64,35 +64,35 @@ const DONE_AND_REFUSED: &[u32] = &[
     event::CHANGE_DISPLAY_NAME,
 ];
 
-/// One thing that happens: what, and three numbers that say to whom and how.
-pub(crate) type Act = (u8, u8, u8, u8);
+/// One action: its kind, and three numbers that select its targets and arguments.
+pub(crate) type Action = (u8, u8, u8, u8);
 
 /// A request that waits for the media plane.
 pub(crate) struct Order {
     pub(crate) slot: usize,
     pub(crate) socket: ConnectionId,
     pub(crate) event: u32,
-    /// Everything of the peer has been closed since.
+    /// The peer's media was closed after the request.
     pub(crate) void: bool,
 }
 
 pub(crate) struct Simulation {
     pub(crate) world: World,
-    pub(crate) truth: Truth,
+    pub(crate) model: Model,
     pub(crate) clients: Vec<Client>,
-    /// Whose each socket is, or was until its peer was thrown out.
+    /// The slot of each connection, until its peer is kicked.
     pub(crate) sockets: BTreeMap<ConnectionId, usize>,
-    /// What the media plane has not answered, in its order.
+    /// Requests without a reply of the media plane, in order.
     pub(crate) orders: Vec<Order>,
     before: Vec<(bool, Option<ConnectionId>)>,
-    /// Who waits, and from when on those who decide know it.
+    /// The waiting list, and when privileged participants have received it.
     waiting: (BTreeSet<String>, i64),
-    /// What was asked, and whether it was done.
+    /// The events that were requested, and whether they were accepted.
     seen: BTreeSet<(u32, bool)>,
 }
 
 impl Simulation {
-    fn new(scene: &Scene) -> Self {
+    fn new(scenario: &Scenario) -> Self {
         let none = Rate {
             count: 0,
             per_ms: 0,
@@ -116,14 +116,14 @@ impl Simulation {
             ..Limits::default()
         };
         let mut meeting = meeting();
-        meeting.persist_chat = scene.persist_chat;
-        let people = (0..PEOPLE).map(|n| newcomer(scene, n)).collect();
-        let truth = Truth::of(people, CLIENTS);
+        meeting.persist_chat = scenario.persist_chat;
+        let participants = (0..PARTICIPANTS).map(|n| profile_of(scenario, n)).collect();
+        let model = Model::of(participants, CLIENTS);
         Self {
             world: World::of(meeting, limits),
-            clients: truth.slots().map(|_| Client::default()).collect(),
-            before: truth.slots().map(|_| (false, None)).collect(),
-            truth,
+            clients: model.slots().map(|_| Client::default()).collect(),
+            before: model.slots().map(|_| (false, None)).collect(),
+            model,
             sockets: BTreeMap::new(),
             orders: Vec::new(),
             waiting: (BTreeSet::new(), 0),
@@ -131,53 +131,60 @@ impl Simulation {
         }
     }
 
-    /// Asks, and compares what comes with what should: a reply on that event, none, or a refusal.
-    /// Nothing comes back when it was refused; otherwise what came of it, to settle once the truth
-    /// has changed.
-    pub(crate) fn ask(
+    /// Sends a request and checks the reply: this event, no reply, or an error. Returns `None`
+    /// after an error; otherwise the reply and the effects, to be settled once the model has been
+    /// updated.
+    pub(crate) fn request(
         &mut self,
         slot: usize,
         event: u32,
         message: &impl Message,
         should: Result<Option<u32>, ()>,
-    ) -> Option<(Option<Received>, Done)> {
-        let from = self.truth.peers[slot].socket?;
-        let asked = self.world.ask(from, event, message);
-        let replied = asked.replies.first().map(|reply| reply.event);
+    ) -> Option<(Option<Received>, Effects)> {
+        let from = self.model.peers[slot].socket?;
+        let outcome = self.world.request(from, event, message);
+        let replied = outcome.replies.first().map(|reply| reply.event);
         self.seen.insert((event, should.is_ok()));
         if let Ok(expected) = should {
             assert_eq!(
                 replied, expected,
                 "the reply to {event}: {:?}",
-                asked.replies
+                outcome.replies
             );
-            Some((asked.replies.into_iter().next(), asked.done))
+            Some((outcome.replies.into_iter().next(), outcome.effects))
         } else {
-            assert!(asked.refused(), "{event} was not refused: {asked:?}");
-            let done = &asked.done;
-            assert_eq!(
-                done.frames.len(),
-                1,
-                "somebody learns of a refusal: {done:?}"
+            assert!(
+                outcome.is_rejected(),
+                "{event} was not rejected: {outcome:?}"
             );
-            let nothing = done.kept.is_empty() && done.media.is_empty();
-            assert!(nothing && done.delegated.is_empty() && done.closed.is_empty());
-            self.settle(&asked.done);
+            let effects = &outcome.effects;
+            assert_eq!(
+                effects.frames.len(),
+                1,
+                "a rejected request sends more than its error: {effects:?}"
+            );
+            let nothing = effects.records.is_empty() && effects.media.is_empty();
+            assert!(nothing && effects.delegated.is_empty() && effects.closed.is_empty());
+            self.settle(&outcome.effects);
             None
         }
     }
 
-    /// Clients take what they were sent, and everything is compared. The truth has changed already.
-    pub(crate) fn settle(&mut self, done: &Done) {
+    /// Delivers frames to the clients and compares everything with the model, which has been
+    /// updated already.
+    pub(crate) fn settle(&mut self, effects: &Effects) {
         let (now, now_ms) = (self.world.now(), self.world.monotonic_ms);
-        self.truth.expire(now);
-        self.truth.hold();
-        for frame in &done.frames {
-            let slot = *self.sockets.get(&frame.to).expect("a socket of a client");
+        self.model.expire(now);
+        self.model.enforce_permissions();
+        for frame in &effects.frames {
+            let slot = *self
+                .sockets
+                .get(&frame.to)
+                .expect("a connection of a client");
             let (was_inside, was_here) = self.before[slot];
-            let peer = &self.truth.peers[slot];
+            let peer = &self.model.peers[slot];
             let here = [was_here, peer.socket].contains(&Some(frame.to));
-            assert!(here, "a socket without a peer gets {frame:?}");
+            assert!(here, "a connection without a peer receives {frame:?}");
             let for_all = matches!(
                 frame.event,
                 event::WAITING_ROOM_REQUEST_ACCEPTED
@@ -187,44 +194,47 @@ impl Simulation {
                     | event::UPDATE_USER_PRESET
                     | event::ERROR
             );
-            let inside = was_inside || peer.place == Place::Inside;
+            let inside = was_inside || peer.state == PeerState::Inside;
             assert!(
                 inside || for_all || frame.id.is_some(),
-                "{:?} gets {frame:?}",
-                peer.place
+                "{:?} receives {frame:?}",
+                peer.state
             );
             let of_polls = matches!(frame.event, event::CREATE_POLL | event::VOTE_POLL);
             assert!(
-                !of_polls || frame.id.is_some() || self.truth.may(slot).polls.can_view,
-                "{slot} may not see polls, and gets {frame:?}"
+                !of_polls || frame.id.is_some() || self.model.permissions(slot).polls.can_view,
+                "{slot} may not see polls, and receives {frame:?}"
             );
             self.clients[slot].receive(&peer.id, frame);
         }
-        for (socket, _) in &done.closed {
-            let slot = self.sockets.remove(socket).expect("a socket of a client");
-            if self.truth.peers[slot].socket == Some(*socket) {
-                let peer = &self.truth.peers[slot];
-                assert_eq!(peer.place, Place::Rejected);
+        for (socket, _) in &effects.closed {
+            let slot = self
+                .sockets
+                .remove(socket)
+                .expect("a connection of a client");
+            if self.model.peers[slot].socket == Some(*socket) {
+                let peer = &self.model.peers[slot];
+                assert_eq!(peer.state, PeerState::Rejected);
                 let since_ms = now_ms - peer.rejected_ms;
                 assert!(
                     since_ms >= self.world.limits.rejected_ms,
-                    "{slot} goes early"
+                    "{slot} is disconnected too early"
                 );
-                self.truth.leave(slot, Place::Gone, now);
+                self.model.leave(slot, PeerState::Absent, now);
             }
         }
-        for record in &done.kept {
+        for record in &effects.records {
             if matches!(record, Record::Session(session) if session.ended_ms.is_some()) {
-                self.truth.session_ended(self.world.meeting.persist_chat);
+                self.model.session_ended(self.world.meeting.persist_chat);
             }
         }
-        for slot in self.truth.slots() {
-            let peer = &self.truth.peers[slot];
-            let stays = peer.socket.is_some() && self.clients[slot].out;
-            assert!(!stays, "{slot} was told to go, and is {:?}", peer.place);
-            self.before[slot] = (peer.place == Place::Inside, peer.socket);
+        for slot in self.model.slots() {
+            let peer = &self.model.peers[slot];
+            let stays = peer.socket.is_some() && self.clients[slot].kicked;
+            assert!(!stays, "{slot} was kicked, but is {:?}", peer.state);
+            self.before[slot] = (peer.state == PeerState::Inside, peer.socket);
         }
-        let waiting = self.truth.waiting();
+        let waiting = self.model.waiting();
         if waiting != self.waiting.0 {
             self.waiting = (waiting, now_ms + LIST_MS);
         }
@@ -234,58 +244,61 @@ impl Simulation {
     }
 
     fn check_records(&mut self) {
-        let (answer, done) = self.world.command(Command::Who);
-        assert!(done.frames.is_empty() && done.kept.is_empty(), "{done:?}");
-        let Answer::Who(session, present) = answer else {
+        let (answer, effects) = self.world.command(Command::ListPeers);
+        assert!(
+            effects.frames.is_empty() && effects.records.is_empty(),
+            "{effects:?}"
+        );
+        let Answer::Peers(session, present) = answer else {
             panic!("{answer:?}")
         };
-        let truth = &self.truth;
-        let present: BTreeSet<_> = present.into_iter().map(|who| who.peer).collect();
-        let insiders = truth.insiders();
+        let model = &self.model;
+        let present: BTreeSet<_> = present.into_iter().map(|profile| profile.peer).collect();
+        let insiders = model.insiders();
         let inside: BTreeSet<_> = insiders
             .iter()
-            .map(|slot| truth.peers[*slot].who.peer)
+            .map(|slot| model.peers[*slot].profile.peer)
             .collect();
-        assert_eq!(present, inside, "who is inside");
-        assert_eq!(session.is_some(), truth.live);
+        assert_eq!(present, inside, "the peers inside");
+        assert_eq!(session.is_some(), model.live);
         assert_eq!(
-            self.world.kept.live(),
+            self.world.records.live(),
             session.as_ref(),
-            "what is kept of the session"
+            "the session record"
         );
-        let stored = (self.world.kept.chat.values()).map(ChatMessage::stored_bytes);
+        let stored = (self.world.records.chat.values()).map(ChatMessage::stored_bytes);
         assert_eq!(self.world.room.stored_chat_bytes(), stored.sum::<u64>());
         let Some(session) = session else { return };
-        if let Some(emptied_ms) = truth.emptied_ms {
+        if let Some(emptied_ms) = model.emptied_ms {
             let due_ms = emptied_ms + self.world.meeting.keep_alive_ms;
             assert!(
                 due_ms > self.world.monotonic_ms,
                 "the session outlives its keep-alive"
             );
         }
-        let came = truth
+        let joined = model
             .slots()
-            .filter(|slot| !truth.peers[*slot].stays.is_empty());
-        let came: Vec<usize> = came.collect();
-        let consumed: i64 = came.iter().map(|slot| truth.consumed_ms(*slot)).sum();
+            .filter(|slot| !model.peers[*slot].stays.is_empty());
+        let joined: Vec<usize> = joined.collect();
+        let consumed: i64 = joined.iter().map(|slot| model.consumed_ms(*slot)).sum();
         let counts =
-            [insiders.len(), truth.peak, came.len()].map(|n| i64::try_from(n).expect("few"));
+            [insiders.len(), model.peak, joined.len()].map(|n| i64::try_from(n).expect("few"));
         assert_eq!([session.live, session.peak, session.total], counts);
         assert_eq!(session.consumed_ms, consumed, "the time of all peers");
-        for slot in came {
-            let (peer, stays) = (&truth.peers[slot], &truth.peers[slot].stays);
-            let record = &self.world.kept.peers[&(session.id, peer.who.peer)];
-            let last = *stays.last().expect("it came");
+        for slot in joined {
+            let (peer, stays) = (&model.peers[slot], &model.peers[slot].stays);
+            let record = &self.world.records.peers[&(session.id, peer.profile.peer)];
+            let last = *stays.last().expect("the peer has entered");
             assert_eq!(record.joined_ms, stays[0].entered_ms);
             assert_eq!(record.entered_ms, last.entered_ms);
             assert_eq!(record.left_ms, last.left_ms);
-            assert_eq!(record.consumed_ms, truth.consumed_ms(slot));
+            assert_eq!(record.consumed_ms, model.consumed_ms(slot));
         }
     }
 
     fn check_clients(&self) {
-        for slot in self.truth.insiders() {
-            if self.truth.peers[slot].socket.is_some() {
+        for slot in self.model.insiders() {
+            if self.model.peers[slot].socket.is_some() {
                 self.check_roster(slot);
                 self.check_chat(slot);
                 self.check_polls(slot);
@@ -296,43 +309,44 @@ impl Simulation {
     }
 
     fn check_roster(&self, viewer: usize) {
-        let truth = &self.truth;
+        let model = &self.model;
         let Some(roster) = &self.clients[viewer].roster else {
             return;
         };
         let mut roster = roster.clone();
-        // Whether those are shown who have not come back yet is open; but never those who hide.
-        let unseen = truth.slots().filter(|slot| truth.peers[*slot].unseen);
+        // The specification does not define whether peers that have not reconnected are listed.
+        // Hidden peers are never listed.
+        let unseen = model.slots().filter(|slot| model.peers[*slot].unseen);
         for slot in unseen {
-            let shown = roster.remove(&truth.peer_id(slot)).is_some();
+            let shown = roster.remove(&model.peer_id(slot)).is_some();
             assert!(
-                !(shown && truth.may(slot).hidden_participant),
-                "{slot} hides"
+                !(shown && model.permissions(slot).hidden_participant),
+                "{slot} is hidden"
             );
         }
-        let seen = truth.slots().filter(|slot| !truth.peers[*slot].unseen);
-        let seen = seen.filter(|slot| truth.sees(viewer, *slot));
+        let seen = model.slots().filter(|slot| !model.peers[*slot].unseen);
+        let seen = seen.filter(|slot| model.can_see(viewer, *slot));
         let seen: BTreeMap<_, _> = seen
-            .map(|slot| (truth.peer_id(slot), truth.peers[slot].stage))
+            .map(|slot| (model.peer_id(slot), model.peers[slot].stage))
             .collect();
-        assert_eq!(roster, seen, "whom {viewer} sees");
+        assert_eq!(roster, seen, "the peers visible to {viewer}");
     }
 
     fn check_chat(&self, slot: usize) {
         let Some(chat) = &self.clients[slot].chat else {
             return;
         };
-        let truth = &self.truth;
-        let readable = truth
+        let model = &self.model;
+        let readable = model
             .messages
             .iter()
-            .filter(|message| truth.reads(slot, message));
+            .filter(|message| model.can_read(slot, message));
         let readable: Vec<_> = readable
             .map(|message| {
                 let to: BTreeSet<_> = message
                     .to
                     .iter()
-                    .map(|person| truth.user(*person))
+                    .map(|participant| model.user(*participant))
                     .collect();
                 let flags = (message.pinned, message.edited);
                 (message.id.clone(), message.payload.clone(), flags, to)
@@ -357,21 +371,21 @@ impl Simulation {
         let Some(polls) = &self.clients[slot].polls else {
             return;
         };
-        let truth = &self.truth;
-        assert_eq!(polls.len(), truth.polls.len(), "the polls of {slot}");
-        for poll in &truth.polls {
+        let model = &self.model;
+        assert_eq!(polls.len(), model.polls.len(), "the polls of {slot}");
+        for poll in &model.polls {
             let seen = &polls[&poll.id];
-            if poll.told_ms > self.world.monotonic_ms {
+            if poll.visible_ms > self.world.monotonic_ms {
                 continue;
             }
             let voters: Vec<_> = poll
                 .votes
                 .iter()
-                .map(|(person, _)| truth.user(*person))
+                .map(|(participant, _)| model.user(*participant))
                 .collect();
             let secret = poll.anonymous;
             if secret {
-                let me = truth.user(truth.peers[slot].person);
+                let me = model.user(model.peers[slot].participant);
                 let (mine, others): (Vec<_>, Vec<_>) =
                     seen.votes.iter().partition(|voter| **voter == me);
                 assert_eq!(mine.len(), usize::from(voters.contains(&me)));
@@ -385,41 +399,43 @@ impl Simulation {
             }
             for option in 0..OPTIONS {
                 let those = poll.votes.iter().filter(|(_, index)| *index == option);
-                let those: Vec<_> = those.map(|(person, _)| truth.user(*person)).collect();
+                let those: Vec<_> = those
+                    .map(|(participant, _)| model.user(*participant))
+                    .collect();
                 let seen = &seen.options[option];
                 assert_eq!(seen.count, Some(those.len() as u64));
                 let named: Vec<_> = seen.votes.iter().map(|vote| vote.user_id.clone()).collect();
                 let those = if secret { Vec::new() } else { those };
-                assert_eq!(named, those, "who voted, as {slot} sees it");
+                assert_eq!(named, those, "the voters that {slot} sees");
             }
         }
     }
 
     fn check_shared(&self, slot: usize) {
-        let (client, truth) = (&self.clients[slot], &self.truth);
+        let (client, model) = (&self.clients[slot], &self.model);
         if let Some(store) = &client.store {
-            let there = truth.stores.iter().filter(|((store, _), _)| store == STORE);
-            let there: BTreeMap<_, _> = there
+            let existing = model.stores.iter().filter(|((store, _), _)| store == STORE);
+            let existing: BTreeMap<_, _> = existing
                 .map(|((_, key), value)| (key.clone(), value.clone()))
                 .collect();
-            assert_eq!(*store, there, "the store of {slot}");
+            assert_eq!(*store, existing, "the store of {slot}");
         }
-        let told = self.waiting.1 <= self.world.monotonic_ms;
+        let is_known = self.waiting.1 <= self.world.monotonic_ms;
         let list = client.waiting.as_ref();
-        if let Some(waiting) = list.filter(|_| told && truth.decides(slot)) {
-            assert_eq!(*waiting, truth.waiting(), "the waiting list of {slot}");
+        if let Some(waiting) = list.filter(|_| is_known && model.can_admit(slot)) {
+            assert_eq!(*waiting, model.waiting(), "the waiting list of {slot}");
         }
     }
 }
 
-fn run(scene: &Scene, acts: &[Act], taped: bool) -> Simulation {
-    let mut simulation = Simulation::new(scene);
-    simulation.world.tape = taped.then(String::new);
-    if scene.begun {
+fn run(scenario: &Scenario, actions: &[Action], traced: bool) -> Simulation {
+    let mut simulation = Simulation::new(scenario);
+    simulation.world.trace = traced.then(String::new);
+    if scenario.started {
         simulation.begin();
     }
-    for act in acts {
-        simulation.act(*act);
+    for action in actions {
+        simulation.action(*action);
     }
     simulation
 }
@@ -438,41 +454,51 @@ fn runner(runs: u32) -> TestRunner {
         cases: runs,
         failure_persistence: None,
         max_shrink_iters: 4000,
-        // On a busy machine a failure should be told before the runner's time is over.
+        // Leave time to report a failure before the test runner's timeout on a busy machine.
         max_shrink_time: 20_000,
         ..Config::default()
     };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-fn acts(most: usize) -> impl Strategy<Value = Vec<Act>> {
-    proptest::collection::vec(any::<Act>(), 1..most)
+fn actions(max: usize) -> impl Strategy<Value = Vec<Action>> {
+    proptest::collection::vec(any::<Action>(), 1..max)
 }
 
 #[test]
-fn clients_and_the_room_agree_whatever_happens() {
+fn clients_and_the_room_agree_on_every_state() {
     let runs = number("PARLOR_SIMULATIONS", RUNS);
     let seen = RefCell::new(BTreeSet::new());
-    let outcome = runner(runs).run(&(scenes(), acts(STEPS)), |(scene, acts)| {
-        seen.borrow_mut().extend(run(&scene, &acts, false).seen);
+    let outcome = runner(runs).run(&(scenarios(), actions(STEPS)), |(scenario, actions)| {
+        seen.borrow_mut()
+            .extend(run(&scenario, &actions, false).seen);
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     let seen = seen.into_inner();
-    let (done, refused) = (seen.iter().filter(|(_, done)| *done).count(), seen.len());
-    println!("{done} events were done, {} refused", refused - done);
-    // A simulation that only knocks at closed doors proves nothing.
-    for event in DONE_AND_REFUSED {
-        assert!(seen.contains(&(*event, true)), "{event} was never done");
-        assert!(seen.contains(&(*event, false)), "{event} was never refused");
+    let (effects, rejected) = (
+        seen.iter().filter(|(_, effects)| *effects).count(),
+        seen.len(),
+    );
+    println!("{effects} events were done, {} refused", rejected - effects);
+    // A simulation must also exercise accepted requests.
+    for event in ACCEPTED_AND_REJECTED {
+        assert!(seen.contains(&(*event, true)), "{event} was never accepted");
+        assert!(
+            seen.contains(&(*event, false)),
+            "{event} was never rejected"
+        );
     }
 }
 
 #[test]
-fn the_same_inputs_have_the_same_outputs() {
-    let outcome = runner(60).run(&(scenes(), acts(STEPS)), |(scene, acts)| {
-        let (one, other) = (run(&scene, &acts, true), run(&scene, &acts, true));
-        prop_assert!(one.world.tape.is_some() && one.world.tape == other.world.tape);
+fn the_same_inputs_give_the_same_outputs() {
+    let outcome = runner(60).run(&(scenarios(), actions(STEPS)), |(scenario, actions)| {
+        let (one, other) = (
+            run(&scenario, &actions, true),
+            run(&scenario, &actions, true),
+        );
+        prop_assert!(one.world.trace.is_some() && one.world.trace == other.world.trace);
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));

@@ -1,4 +1,4 @@
-//! What is too much for one input: it goes on in slices, and others are served between them.
+//! Work that is too much for one input is done in slices, and other requests are served in between.
 
 use parlor_live::{Answer, Command, ConnectionId, Limits, Rate};
 use parlor_protocol::preset::{ViewType, WaitingRoomType};
@@ -11,12 +11,12 @@ use parlor_protocol::signal::socket::preset::{
 use parlor_protocol::signal::socket::room::RemoveParticipantsRequest;
 
 use crate::costs::one_of_many;
-use crate::people::{all, guest, host, viewer};
-use crate::world::{Done, World, join};
+use crate::participants::{all, host, participant, viewer};
+use crate::world::{Effects, World, join};
 
 const MEETING: u32 = 200;
 
-/// Without the rates that have tests of their own.
+/// Limits without the rates that are tested elsewhere.
 pub(crate) fn limits() -> Limits {
     let none = Rate {
         count: 0,
@@ -40,14 +40,14 @@ pub(crate) fn limits() -> Limits {
         breakout_reads: none,
         breakout_changes: none,
         moves: none,
-        moved: none,
+        moved_participants: none,
         kicks: none,
         ..Limits::default()
     }
 }
 
-/// Permissions of everybody, by which each of an audience comes to see all others.
-fn everybody_decides() -> UpdatePeersPresetRequest {
+/// An update that lets each viewer see all other participants.
+fn make_all_privileged() -> UpdatePeersPresetRequest {
     let patch = PresetUpdates {
         can_accept_production_requests: Some(true),
         ..PresetUpdates::default()
@@ -62,155 +62,158 @@ fn everybody_decides() -> UpdatePeersPresetRequest {
 }
 
 fn audience(world: &mut World) -> Vec<ConnectionId> {
-    let who = (1..MEETING).map(|n| {
-        let mut who = viewer(0, ViewType::Livestream);
+    let profiles = (1..MEETING).map(|n| {
+        let mut profile = viewer(0, ViewType::Livestream);
         let one = one_of_many(n);
-        (who.peer, who.participant) = (one.peer, one.participant);
-        who
+        (profile.peer, profile.participant) = (one.peer, one.participant);
+        profile
     });
-    who.map(|who| join(world, &who)).collect()
+    profiles.map(|profile| join(world, &profile)).collect()
 }
 
 #[test]
-fn a_change_of_everybody_is_done_in_slices_and_then_answered() {
+fn an_update_of_all_participants_is_done_in_slices_and_then_answered() {
     let mut world = World::new(limits());
     let boss = join(&mut world, &host(0));
     let sockets = audience(&mut world);
     let number = event::UPDATE_USER_PRESET;
-    let mut done = world.ask(boss, number, &everybody_decides()).done;
-    let (mut told, mut slices) = (0, 0);
+    let mut effects = world.request(boss, number, &make_all_privileged()).effects;
+    let (mut received, mut slices) = (0, 0);
     loop {
-        assert!(world.room.cost() <= world.room.most_cost());
-        told += sockets
+        assert!(world.room.cost() <= world.room.max_cost());
+        received += sockets
             .iter()
-            .filter(|it| !done.of(**it, number).is_empty())
+            .filter(|it| !effects.frames_to(**it, number).is_empty())
             .count();
         slices += 1;
-        if !done.of(boss, number).is_empty() {
+        if !effects.frames_to(boss, number).is_empty() {
             break;
         }
-        assert!(slices < 1_000, "it never ends");
-        done = world.pass(1);
+        assert!(slices < 1_000, "the work never completes");
+        effects = world.advance(1);
     }
-    assert_eq!(told, sockets.len());
+    assert_eq!(received, sockets.len());
     assert!(slices > 1);
 }
 
-/// What one input may cost in these tests: a slice, and the thing with which it ends.
-fn slice(limits: &Limits, peers: u32) -> usize {
-    3 * limits.slice_steps + 40 * usize::try_from(peers).expect("few")
+/// The maximum cost of one input in these tests: a slice and its last unit of work.
+fn max_cost(limits: &Limits, peers: u32) -> usize {
+    3 * limits.slice_cost + 40 * usize::try_from(peers).expect("few")
 }
 
-/// A host, and a crowd that is all inside.
+/// A host and many participants, all joined.
 fn crowd(limits: &Limits) -> (World, ConnectionId, Vec<ConnectionId>) {
     let mut world = World::new(limits.clone());
     let boss = join(&mut world, &host(0));
     let all = (1..MEETING).map(|n| join(&mut world, &one_of_many(n)));
     let all = all.collect();
-    // What everybody was told of those who came is told.
-    world.pass(5_000);
+    // Deliver the pending notifications about joins.
+    world.advance(5_000);
     (world, boss, all)
 }
 
 fn small_slices() -> Limits {
     Limits {
-        slice_steps: 1_000,
+        slice_cost: 1_000,
         ..limits()
     }
 }
 
-/// Goes on until nothing is left to do at once; in how many slices, and all that came of it.
-fn work_off(world: &mut World, mut done: Done, most: usize) -> (usize, Vec<Done>) {
+/// Runs slices until no work is due. Returns their number and all effects.
+fn run_slices(world: &mut World, mut effects: Effects, max: usize) -> (usize, Vec<Effects>) {
     let mut all = Vec::new();
     loop {
         let cost = world.room.cost();
-        assert!(cost <= most, "{cost} steps in slice {}", all.len());
-        all.push(done);
-        assert!(all.len() < 2_000, "it never ends");
-        if world.wakes_in().is_none_or(|ms| ms > 1) {
+        assert!(cost <= max, "{cost} steps in slice {}", all.len());
+        all.push(effects);
+        assert!(all.len() < 2_000, "the work never completes");
+        if world.next_wake_ms().is_none_or(|ms| ms > 1) {
             return (all.len(), all);
         }
-        done = world.pass(1);
+        effects = world.advance(1);
     }
 }
 
-fn count(all: &[Done], to: ConnectionId, event: u32) -> usize {
-    all.iter().map(|done| done.of(to, event).len()).sum()
+fn count(all: &[Effects], to: ConnectionId, event: u32) -> usize {
+    all.iter()
+        .map(|effects| effects.frames_to(to, event).len())
+        .sum()
 }
 
 #[test]
-fn many_are_removed_in_slices_and_told_at_once() {
+fn many_removals_are_done_in_slices_and_announced_at_once() {
     let limits = small_slices();
     let (mut world, boss, all) = crowd(&limits);
     let peer_ids = (1..MEETING).map(|n| one_of_many(n).peer.to_string());
     let kick = RemoveParticipantsRequest {
         peer_ids: peer_ids.collect(),
     };
-    let done = world.raw(boss, event::KICK, None, &kick);
+    let effects = world.send_raw(boss, event::KICK, None, &kick);
     for socket in &all {
-        assert_eq!(done.of(*socket, event::KICK).len(), 1);
+        assert_eq!(effects.frames_to(*socket, event::KICK).len(), 1);
     }
-    // Whoever was removed hears of nothing more and can do nothing more, though not all is done.
-    let say = SendChatMessageToRoomRequest {
+    // Removed participants receive nothing more and can do nothing more, even before all are
+    // removed.
+    let chat_request = SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: "no".to_owned(),
     };
-    let last = *all.last().expect("a crowd");
+    let last = *all.last().expect("a participant");
     assert!(
         world
-            .raw(last, event::SEND_MESSAGE_TO_ROOM, None, &say)
+            .send_raw(last, event::SEND_MESSAGE_TO_ROOM, None, &chat_request)
             .frames
             .is_empty()
     );
-    let (slices, done) = work_off(&mut world, done, slice(&limits, MEETING));
+    let (slices, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
     assert!(slices > 3, "{slices}");
-    assert_eq!(count(&done, boss, event::LEAVE_ROOM), all.len());
-    let (Answer::Who(_, present), _) = world.command(Command::Who) else {
+    assert_eq!(count(&effects, boss, event::LEAVE_ROOM), all.len());
+    let (Answer::Peers(_, present), _) = world.command(Command::ListPeers) else {
         panic!("a session")
     };
     assert_eq!(present.len(), 1);
 }
 
 #[test]
-fn whoever_was_removed_and_comes_back_before_all_is_done_is_somebody_new() {
+fn a_removed_peer_that_reconnects_during_the_removal_is_a_new_peer() {
     let limits = small_slices();
     let (mut world, boss, _) = crowd(&limits);
     let peer_ids = (1..MEETING).map(|n| one_of_many(n).peer.to_string());
     let kick = RemoveParticipantsRequest {
         peer_ids: peer_ids.collect(),
     };
-    world.raw(boss, event::KICK, None, &kick);
+    world.send_raw(boss, event::KICK, None, &kick);
     let back = join(&mut world, &one_of_many(MEETING - 1));
-    let done = world.pass(1);
-    let (_, done) = work_off(&mut world, done, slice(&limits, MEETING));
-    assert_eq!(count(&done, back, event::KICK), 0);
-    let (Answer::Who(_, present), _) = world.command(Command::Who) else {
+    let effects = world.advance(1);
+    let (_, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
+    assert_eq!(count(&effects, back, event::KICK), 0);
+    let (Answer::Peers(_, present), _) = world.command(Command::ListPeers) else {
         panic!("a session")
     };
     assert_eq!(present.len(), 2);
 }
 
 #[test]
-fn everybody_is_removed_in_slices_and_then_the_session_ends() {
+fn all_participants_are_removed_in_slices_and_then_the_session_ends() {
     let limits = small_slices();
     let (mut world, boss, mut all) = crowd(&limits);
     all.push(boss);
-    // They look on from the lobby, and are told of nobody who leaves.
-    let (lobby, _) = world.connect(&guest(5));
-    let session = world.kept.live().expect("a session").id;
-    let done = world.raw(boss, event::KICK_ALL, None, &());
+    // They stay in the lobby and are not notified of departures.
+    let (lobby, _) = world.connect(&participant(5));
+    let session = world.records.live().expect("a session").id;
+    let effects = world.send_raw(boss, event::KICK_ALL, None, &());
     for socket in &all {
-        assert_eq!(done.of(*socket, event::KICK_ALL).len(), 1);
+        assert_eq!(effects.frames_to(*socket, event::KICK_ALL).len(), 1);
     }
-    // Whoever joins while it is under way is removed as well.
-    let late = world.connect(&guest(6)).0;
-    world.raw(late, event::JOIN_ROOM, None, &());
-    let (_, done) = work_off(&mut world, done, slice(&limits, MEETING));
-    assert_eq!(count(&done, lobby, event::KICK_ALL), 0);
-    assert!(world.kept.sessions[&session].ended_ms.is_some());
-    assert!(world.kept.live().is_none());
+    // A participant that joins meanwhile is removed too.
+    let late = world.connect(&participant(6)).0;
+    world.send_raw(late, event::JOIN_ROOM, None, &());
+    let (_, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
+    assert_eq!(count(&effects, lobby, event::KICK_ALL), 0);
+    assert!(world.records.sessions[&session].ended_ms.is_some());
+    assert!(world.records.live().is_none());
     let left = world
-        .kept
+        .records
         .peers
         .values()
         .filter(|peer| peer.left_ms.is_none());
@@ -218,35 +221,35 @@ fn everybody_is_removed_in_slices_and_then_the_session_ends() {
 }
 
 #[test]
-fn many_whose_lines_broke_at_once_are_given_up_in_slices() {
+fn many_lost_peers_are_removed_in_slices() {
     let limits = small_slices();
     let (mut world, boss, all) = crowd(&limits);
     for socket in &all {
         world.close(*socket, false);
     }
-    let done = world.pass(45_000);
-    let (slices, done) = work_off(&mut world, done, slice(&limits, MEETING));
+    let effects = world.advance(45_000);
+    let (slices, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
     assert!(slices > 1, "{slices}");
-    assert_eq!(count(&done, boss, event::LEAVE_ROOM), all.len());
+    assert_eq!(count(&effects, boss, event::LEAVE_ROOM), all.len());
 }
 
 #[test]
-fn everybody_is_muted_in_slices() {
+fn all_participants_are_muted_in_slices() {
     let limits = small_slices();
     let (mut world, boss, all) = crowd(&limits);
-    let (answer, done) = world.command(Command::MuteAll {
+    let (answer, effects) = world.command(Command::MuteAll {
         allow_unmute: false,
     });
     assert_eq!(answer, Answer::Count(all.len() + 1));
-    let (slices, done) = work_off(&mut world, done, slice(&limits, MEETING));
+    let (slices, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
     assert!(slices > 5, "{slices}");
     for socket in all.iter().chain([&boss]) {
-        assert_eq!(count(&done, *socket, event::UPDATE_USER_PRESET), 1);
+        assert_eq!(count(&effects, *socket, event::UPDATE_USER_PRESET), 1);
     }
 }
 
 #[test]
-fn those_who_wait_for_somebody_who_decides_are_let_in_once_however_many_come_to_decide() {
+fn waiting_participants_are_admitted_once_however_many_privileged_ones_join() {
     let limits = small_slices();
     let mut world = World::new(limits.clone());
     let boss = {
@@ -258,14 +261,14 @@ fn those_who_wait_for_somebody_who_decides_are_let_in_once_however_many_come_to_
     for n in 1..50 {
         join(&mut world, &one_of_many(n));
     }
-    let waits = (50..MEETING).map(|n| {
-        let mut who = one_of_many(n);
-        who.permissions.waiting_room_type = WaitingRoomType::OnPrivilegedUserEntry;
-        let (socket, _) = world.connect(&who);
-        world.raw(socket, event::JOIN_ROOM, None, &());
+    let waiting = (50..MEETING).map(|n| {
+        let mut profile = one_of_many(n);
+        profile.permissions.waiting_room_type = WaitingRoomType::OnPrivilegedUserEntry;
+        let (socket, _) = world.connect(&profile);
+        world.send_raw(socket, event::JOIN_ROOM, None, &());
         socket
     });
-    let waits: Vec<_> = waits.collect();
+    let waiting: Vec<_> = waiting.collect();
     let patch = PresetUpdates {
         accept_waiting_requests: Some(true),
         ..PresetUpdates::default()
@@ -277,22 +280,22 @@ fn those_who_wait_for_somebody_who_decides_are_let_in_once_however_many_come_to_
     let all = UpdatePeersPresetRequest {
         update_peers_presets: (1..50).map(update).collect(),
     };
-    let done = world.ask(boss, event::UPDATE_USER_PRESET, &all).done;
-    let (_, done) = work_off(&mut world, done, slice(&limits, MEETING));
-    for socket in &waits {
-        let told = count(&done, *socket, event::WAITING_ROOM_REQUEST_ACCEPTED);
-        assert_eq!(told, 1);
+    let effects = world.request(boss, event::UPDATE_USER_PRESET, &all).effects;
+    let (_, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
+    for socket in &waiting {
+        let received = count(&effects, *socket, event::WAITING_ROOM_REQUEST_ACCEPTED);
+        assert_eq!(received, 1);
     }
 }
 
 #[test]
-fn what_one_person_asks_for_does_not_keep_others_waiting() {
+fn the_work_of_one_participant_does_not_delay_others() {
     let limits = small_slices();
     let mut world = World::new(limits.clone());
     let boss = join(&mut world, &host(0));
     let other = join(&mut world, &host(1));
     let sockets = audience(&mut world);
-    world.ask(boss, event::UPDATE_USER_PRESET, &everybody_decides());
+    world.request(boss, event::UPDATE_USER_PRESET, &make_all_privileged());
     let one = UpdatePeersPresetRequest {
         update_peers_presets: vec![UpdatePeerPreset {
             user_ids: one_of_many(MEETING - 1).participant.to_string(),
@@ -302,25 +305,30 @@ fn what_one_person_asks_for_does_not_keep_others_waiting() {
             }),
         }],
     };
-    let mut done = world.ask(other, event::UPDATE_USER_PRESET, &one).done;
+    let mut effects = world
+        .request(other, event::UPDATE_USER_PRESET, &one)
+        .effects;
     let mut slices = 0;
-    while done.of(other, event::UPDATE_USER_PRESET).is_empty() {
+    while effects
+        .frames_to(other, event::UPDATE_USER_PRESET)
+        .is_empty()
+    {
         slices += 1;
-        assert!(slices < 10, "others wait until all is done");
-        done = world.pass(1);
+        assert!(slices < 10, "other requests wait for the whole work");
+        effects = world.advance(1);
     }
     drop(sockets);
 }
 
 #[test]
-fn those_who_have_voted_in_an_anonymous_poll_are_told_in_slices_each_once() {
+fn votes_in_an_anonymous_poll_are_sent_to_voters_in_slices_once_each() {
     let limits = small_slices();
     let mut world = World::new(limits.clone());
     let sockets: Vec<_> = (0..50)
         .map(|n| {
-            let mut who = one_of_many(n);
-            who.permissions = all();
-            join(&mut world, &who)
+            let mut profile = one_of_many(n);
+            profile.permissions = all();
+            join(&mut world, &profile)
         })
         .collect();
     let new = NewPollRequest {
@@ -329,39 +337,42 @@ fn those_who_have_voted_in_an_anonymous_poll_are_told_in_slices_each_once() {
         anonymous: true,
         ..NewPollRequest::default()
     };
-    let made = world.ask(sockets[0], event::CREATE_POLL, &new);
+    let made = world.request(sockets[0], event::CREATE_POLL, &new);
     let made: UpdatePollResponse = made.reply(event::CREATE_POLL);
     let vote = VotePollRequest {
         poll_id: made.poll.expect("a poll").poll_id,
         index: 0,
     };
     for socket in &sockets[..49] {
-        world.ask(*socket, event::VOTE_POLL, &vote);
+        world.request(*socket, event::VOTE_POLL, &vote);
     }
-    let mut done = vec![world.pass(300)];
-    // Whoever leaves meanwhile is told nothing, and who votes meanwhile is told with the next ones.
+    let mut effects = vec![world.advance(300)];
+    // A voter that leaves meanwhile is not notified, and later votes are sent in the next round.
     world.close(sockets[1], true);
-    let late = world.ask(sockets[49], event::VOTE_POLL, &vote);
-    assert!(!late.refused());
-    while done.last().is_some_and(|done| !done.frames.is_empty()) {
+    let late = world.request(sockets[49], event::VOTE_POLL, &vote);
+    assert!(!late.is_rejected());
+    while effects
+        .last()
+        .is_some_and(|effects| !effects.frames.is_empty())
+    {
         assert!(
-            world.room.cost() <= slice(&limits, 50),
+            world.room.cost() <= max_cost(&limits, 50),
             "{}",
             world.room.cost()
         );
-        done.push(world.pass(1));
+        effects.push(world.advance(1));
     }
-    assert!(done.len() > 5, "{} slices", done.len());
-    let told: Vec<usize> = sockets
+    assert!(effects.len() > 5, "{} slices", effects.len());
+    let received: Vec<usize> = sockets
         .iter()
-        .map(|socket| count(&done, *socket, event::VOTE_POLL))
+        .map(|socket| count(&effects, *socket, event::VOTE_POLL))
         .collect();
-    assert_eq!((told[1], told.iter().sum::<usize>()), (0, 49));
+    assert_eq!((received[1], received.iter().sum::<usize>()), (0, 49));
     for (n, socket) in sockets.iter().enumerate().filter(|(n, _)| *n != 1) {
-        let frames = done
+        let frames = effects
             .iter()
-            .flat_map(|done| done.of(*socket, event::VOTE_POLL));
-        for poll in frames.map(|frame| frame.read::<UpdatePollResponse>().poll) {
+            .flat_map(|effects| effects.frames_to(*socket, event::VOTE_POLL));
+        for poll in frames.map(|frame| frame.decode::<UpdatePollResponse>().poll) {
             let poll = poll.expect("a poll");
             let me = one_of_many(u32::try_from(n).expect("few"))
                 .participant
@@ -369,34 +380,34 @@ fn those_who_have_voted_in_an_anonymous_poll_are_told_in_slices_each_once() {
             assert_eq!(poll.votes.contains(&me), n != 49, "{n}");
         }
     }
-    // All of them, those who voted last included, and then nobody.
-    let done: Vec<Done> = (0..400).map(|_| world.pass(1)).collect();
-    let told = sockets
+    // All votes, including the latest, are pushed; then no more frames are sent.
+    let effects: Vec<Effects> = (0..400).map(|_| world.advance(1)).collect();
+    let received = sockets
         .iter()
-        .map(|socket| count(&done, *socket, event::VOTE_POLL));
-    assert_eq!(told.sum::<usize>(), 49);
+        .map(|socket| count(&effects, *socket, event::VOTE_POLL));
+    assert_eq!(received.sum::<usize>(), 49);
 }
 
 #[test]
-fn what_is_due_waits_while_a_frame_takes_the_slice() {
+fn due_work_waits_while_a_frame_uses_the_slice() {
     let limits = small_slices();
     let (mut world, boss, all) = crowd(&limits);
     for _ in 0..2_000 {
-        let say = SendChatMessageToRoomRequest {
+        let chat_request = SendChatMessageToRoomRequest {
             payload_type: 0,
             payload: "x".to_owned(),
         };
-        world.raw(boss, event::SEND_MESSAGE_TO_ROOM, None, &say);
+        world.send_raw(boss, event::SEND_MESSAGE_TO_ROOM, None, &chat_request);
     }
     for socket in &all {
         world.close(*socket, false);
     }
-    // Their time is over, and nobody has looked since.
+    // Their grace period has ended but was not processed yet.
     (world.now_ms, world.monotonic_ms) = (world.now_ms + 45_000, world.monotonic_ms + 45_000);
-    let done = world.ask(boss, event::GET_MESSAGES, &()).done;
-    assert!(world.room.cost() > limits.slice_steps);
-    assert_eq!(done.events(boss), [event::GET_MESSAGES]);
-    let done = world.pass(1);
-    let (_, done) = work_off(&mut world, done, slice(&limits, MEETING));
-    assert_eq!(count(&done, boss, event::LEAVE_ROOM), all.len());
+    let effects = world.request(boss, event::GET_MESSAGES, &()).effects;
+    assert!(world.room.cost() > limits.slice_cost);
+    assert_eq!(effects.events(boss), [event::GET_MESSAGES]);
+    let effects = world.advance(1);
+    let (_, effects) = run_slices(&mut world, effects, max_cost(&limits, MEETING));
+    assert_eq!(count(&effects, boss, event::LEAVE_ROOM), all.len());
 }

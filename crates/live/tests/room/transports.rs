@@ -1,4 +1,5 @@
-//! What becomes of tracks when transports, sockets and peers come and go (docs/spec/media.md 2 and 5).
+//! Producers and consumers when transports, connections and peers come and go (docs/spec/media.md 2
+//! and 5).
 
 use parlor_live::{Input, Limits, MediaAnswer, MediaOrder, Source};
 use parlor_protocol::preset::WaitingRoomType;
@@ -11,14 +12,14 @@ use parlor_protocol::signal::media::{
 };
 use parlor_protocol::signal::socket::room::{AcceptWaitingRoomRequests, RemoveParticipantsRequest};
 
-use crate::people::{guest, host, peer, user, waiting};
-use crate::plane::{BAD, offer, track};
+use crate::media_plane::{INVALID_OFFER, offer, track};
+use crate::participants::{host, participant, peer, user, waiting};
 use crate::tracks::two;
-use crate::world::{Done, World, join};
+use crate::world::{Effects, World, join};
 
 fn bad() -> SessionDescription {
     SessionDescription {
-        sdp: BAD.to_owned(),
+        sdp: INVALID_OFFER.to_owned(),
         ..offer()
     }
 }
@@ -31,7 +32,7 @@ fn prejoined() -> PeerJoinRequest {
 }
 
 #[test]
-fn whoever_means_a_transport_that_is_gone_makes_a_new_one_and_is_reminded_to_use_it() {
+fn a_client_that_uses_a_freed_transport_is_reminded_after_creating_a_new_one() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     let cam = world.publish(one, Source::Camera);
@@ -39,89 +40,99 @@ fn whoever_means_a_transport_that_is_gone_makes_a_new_one_and_is_reminded_to_use
         transport_id: transport.to_owned(),
         description: Some(offer()),
     };
-    let asked = world.media(two, event::RENEGOTIATE, &request("another"));
-    assert_eq!(asked.error_code(), "internal_error");
-    // The room thinks it is there, and the media plane has given it up.
+    let outcome = world.request_media(two, event::RENEGOTIATE, &request("another"));
+    assert_eq!(outcome.error_code(), "internal_error");
+    // The room knows the transport, but the media plane has freed it.
     world
-        .plane
+        .media_plane
         .transports
-        .retain(|(whose, _), _| *whose == peer(0, 0));
-    let asked = world.subscribe(two, &[&cam]);
-    let text = format!("{:?}", asked.replies);
-    assert_eq!(asked.error_code(), "internal_error");
+        .retain(|(owner, _), _| *owner == peer(0, 0));
+    let outcome = world.subscribe(two, &[&cam]);
+    let text = format!("{:?}", outcome.replies);
+    assert_eq!(outcome.error_code(), "internal_error");
     assert!(text.contains("Backend error"), "{text}");
-    let produce = world.media(two, event::PRODUCE, &track(Source::Camera));
+    let produce = world.request_media(two, event::PRODUCE, &track(Source::Camera));
     assert_eq!(produce.error_code(), "internal_error");
     world.transport(two, false);
     for _ in 0..3 {
-        let poke: SelectedPeersDiffResponse =
-            world.pass(2_000).one(two, event::SELECTED_PEERS_DIFF);
-        assert!(poke.entries.is_empty());
+        let reminder: SelectedPeersDiffResponse = world
+            .advance(2_000)
+            .only_frame(two, event::SELECTED_PEERS_DIFF);
+        assert!(reminder.entries.is_empty());
     }
-    assert!(world.pass(60_000).frames.is_empty());
-    // Not any more once it receives something.
+    assert!(world.advance(60_000).frames.is_empty());
+    // No longer once it has consumers.
     world.transport(two, false);
-    world.pass(2_000);
+    world.advance(2_000);
     let mic = world.publish(one, Source::Microphone);
-    assert!(!world.subscribe(two, &[&mic]).refused());
-    world.pass(2_000);
-    assert!(world.pass(2_000).frames.is_empty());
+    assert!(!world.subscribe(two, &[&mic]).is_rejected());
+    world.advance(2_000);
+    assert!(world.advance(2_000).frames.is_empty());
 }
 
 #[test]
-fn the_media_plane_is_told_who_was_let_in() {
+fn the_media_plane_is_notified_of_admitted_peers() {
     let mut world = World::new(Limits::default());
     let boss = join(&mut world, &host(0));
-    let (waits, _) = world.connect(&waiting(1, WaitingRoomType::SkipOnAccept));
+    let (waiting_peer, _) = world.connect(&waiting(1, WaitingRoomType::SkipOnAccept));
     let request = CreateTransportRequest {
         description: Some(offer()),
         ..CreateTransportRequest::default()
     };
     let admitted = |world: &mut World| {
-        let ordered = world.ask(waits, event::CREATE_TRANSPORT, &request).done;
+        let ordered = world
+            .request(waiting_peer, event::CREATE_TRANSPORT, &request)
+            .effects;
         let orders = ordered.media.iter().filter_map(|order| match order {
             MediaOrder::Open { admitted, .. } => Some(*admitted),
             _ => None,
         });
         orders.collect::<Vec<_>>()
     };
-    // Clients make their transports before they ask to join, and while they wait.
+    // Clients create transports before they join, and while they wait.
     assert_eq!(admitted(&mut world), [false]);
-    world.ask(waits, event::JOIN_ROOM, &());
+    world.request(waiting_peer, event::JOIN_ROOM, &());
     assert_eq!(admitted(&mut world), [false]);
     let request = AcceptWaitingRoomRequests {
         user_ids: vec![user(1).to_string()],
     };
-    world.ask(boss, event::ACCEPT_WAITING_ROOM_REQUESTS, &request);
-    let done = world.ask(waits, event::JOIN_ROOM, &()).done;
-    let told = MediaOrder::Admit { peer: peer(1, 0) };
-    assert_eq!(done.media.iter().filter(|order| **order == told).count(), 1);
+    world.request(boss, event::ACCEPT_WAITING_ROOM_REQUESTS, &request);
+    let effects = world.request(waiting_peer, event::JOIN_ROOM, &()).effects;
+    let admit = MediaOrder::Admit { peer: peer(1, 0) };
+    assert_eq!(
+        effects
+            .media
+            .iter()
+            .filter(|order| **order == admit)
+            .count(),
+        1
+    );
     assert_eq!(admitted(&mut world), [true]);
 }
 
 #[test]
-fn a_peer_that_comes_back_publishes_anew_and_goes_on_receiving() {
+fn a_reconnected_peer_publishes_again_and_keeps_its_consumers() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     let (cam, mic) = (
         world.publish(one, Source::Camera),
         world.publish(two, Source::Microphone),
     );
-    assert!(!world.subscribe(one, &[&mic]).refused());
-    let done = world.close(one, false);
-    assert!(done.frames.is_empty() && done.media.is_empty());
-    assert!(world.pass(40_000).frames.is_empty() && world.flows(&cam));
+    assert!(!world.subscribe(one, &[&mic]).is_rejected());
+    let effects = world.close(one, false);
+    assert!(effects.frames.is_empty() && effects.media.is_empty());
+    assert!(world.advance(40_000).frames.is_empty() && world.is_forwarded(&cam));
     let one = join(&mut world, &host(0));
-    let asked = world.ask(one, event::MEDIA_JOIN, &prejoined());
-    assert_eq!(asked.done.events(two), [event::PRODUCER_CLOSED]);
-    assert!(world.plane.producers.len() == 1 && world.receives(peer(0, 0), &mic));
-    let asked = world.ask(one, event::MEDIA_JOIN_COMPLETE, &());
-    assert!(asked.done.events(two).is_empty());
+    let outcome = world.request(one, event::MEDIA_JOIN, &prejoined());
+    assert_eq!(outcome.effects.events(two), [event::PRODUCER_CLOSED]);
+    assert!(world.media_plane.producers.len() == 1 && world.receives(peer(0, 0), &mic));
+    let outcome = world.request(one, event::MEDIA_JOIN_COMPLETE, &());
+    assert!(outcome.effects.events(two).is_empty());
     world.publish(one, Source::Camera);
 }
 
 #[test]
-fn a_new_transport_ends_what_was_published_on_the_older_one() {
+fn a_new_transport_closes_the_producers_of_the_old_one() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     let cam = world.publish(one, Source::Camera);
@@ -129,26 +140,26 @@ fn a_new_transport_ends_what_was_published_on_the_older_one() {
         description: Some(bad()),
         ..CreateTransportRequest::default()
     };
-    let asked = world.media(one, event::CREATE_TRANSPORT, &request);
-    assert!(asked.refused() && world.flows(&cam));
+    let outcome = world.request_media(one, event::CREATE_TRANSPORT, &request);
+    assert!(outcome.is_rejected() && world.is_forwarded(&cam));
     let request = CreateTransportRequest {
         description: Some(offer()),
         ..CreateTransportRequest::default()
     };
-    let asked = world.media(one, event::CREATE_TRANSPORT, &request);
-    assert_eq!(asked.done.events(two), [event::PRODUCER_CLOSED]);
-    assert!(world.plane.producers.is_empty());
+    let outcome = world.request_media(one, event::CREATE_TRANSPORT, &request);
+    assert_eq!(outcome.effects.events(two), [event::PRODUCER_CLOSED]);
+    assert!(world.media_plane.producers.is_empty());
     world.publish(one, Source::Camera);
-    // Answers that overtake each other change nothing about which transport is the later one.
+    // Reordered replies do not change which transport is the newer one.
     for _ in 0..2 {
         assert!(
             world
-                .ask(one, event::CREATE_TRANSPORT, &request)
+                .request(one, event::CREATE_TRANSPORT, &request)
                 .replies
                 .is_empty()
         );
     }
-    let orders = std::mem::take(&mut world.plane.waiting);
+    let orders = std::mem::take(&mut world.media_plane.waiting);
     for (order, transport) in orders.iter().zip(["older", "newer"]).rev() {
         let MediaOrder::Open { order, .. } = order else {
             panic!("{order:?}")
@@ -156,201 +167,212 @@ fn a_new_transport_ends_what_was_published_on_the_older_one() {
         let (order, transport) = (*order, transport.to_owned());
         let answer = "v=0".to_owned();
         let outcome = Ok(MediaAnswer::Opened { transport, answer });
-        let done = world.take(Input::Media { order, outcome });
-        assert_eq!(done.of(one, event::CREATE_TRANSPORT).len(), 1);
+        let effects = world.handle(Input::Media { order, outcome });
+        assert_eq!(effects.frames_to(one, event::CREATE_TRANSPORT).len(), 1);
     }
     let publish = |transport: &str| ProducerCreateRequest {
         producing_transport_id: Some(transport.to_owned()),
         ..track(Source::Microphone)
     };
-    let asked = world.ask(one, event::PRODUCE, &publish("older"));
-    assert_eq!(asked.error_code(), "internal_error");
-    let asked = world.ask(one, event::PRODUCE, &publish("newer"));
-    assert!(asked.replies.is_empty(), "{asked:?}");
+    let outcome = world.request(one, event::PRODUCE, &publish("older"));
+    assert_eq!(outcome.error_code(), "internal_error");
+    let outcome = world.request(one, event::PRODUCE, &publish("newer"));
+    assert!(outcome.replies.is_empty(), "{outcome:?}");
 }
 
 #[test]
-fn whoever_leaves_publishes_and_receives_nothing_and_the_others_are_told_in_order() {
+fn a_departed_peer_has_no_media_and_others_are_notified_in_order() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
-    let three = world.present(&guest(2));
+    let three = world.join_with_media(&participant(2));
     let mic = world.publish(two, Source::Microphone);
     let cam = world.publish(one, Source::Camera);
-    assert!(!world.subscribe(three, &[&mic]).refused());
-    assert!(!world.subscribe(two, &[&cam]).refused());
-    let done = world.close(two, true);
+    assert!(!world.subscribe(three, &[&mic]).is_rejected());
+    assert!(!world.subscribe(two, &[&cam]).is_rejected());
+    let effects = world.close(two, true);
     let left = [event::LEAVE_ROOM, event::MEDIA_PEER_LEFT];
-    assert_eq!(done.events(one), left);
-    assert_eq!(done.events(three), left);
+    assert_eq!(effects.events(one), left);
+    assert_eq!(effects.events(three), left);
     assert!(!world.receives(peer(2, 0), &mic) && !world.receives(peer(1, 0), &cam));
-    assert!(!world.flows(&mic) && world.flows(&cam));
-    // A kick is no other.
+    assert!(!world.is_forwarded(&mic) && world.is_forwarded(&cam));
+    // A kick has the same effect.
     let kick = RemoveParticipantsRequest {
         peer_ids: vec![peer(2, 0).to_string()],
     };
     let mic = world.publish(three, Source::Microphone);
-    let done = world.ask(one, event::KICK, &kick).done;
-    assert_eq!(done.events(one), left);
-    assert_eq!(done.events(three), [event::KICK]);
-    assert!(!world.flows(&mic));
-    // Nor a line that stays broken.
+    let effects = world.request(one, event::KICK, &kick).effects;
+    assert_eq!(effects.events(one), left);
+    assert_eq!(effects.events(three), [event::KICK]);
+    assert!(!world.is_forwarded(&mic));
+    // Forwarding also ends when a client does not reconnect.
     let cam = world.publish(one, Source::Camera);
     world.close(one, false);
-    world.pass(44_999);
-    assert!(world.flows(&cam));
-    world.pass(1);
-    assert!(world.plane.producers.is_empty() && world.plane.transports.is_empty());
+    world.advance(44_999);
+    assert!(world.is_forwarded(&cam));
+    world.advance(1);
+    assert!(world.media_plane.producers.is_empty() && world.media_plane.transports.is_empty());
 }
 
 #[test]
-fn whoever_never_joins_again_on_a_new_socket_has_no_media_either() {
+fn a_peer_that_reconnects_without_joining_has_no_media() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     let mic = world.publish(two, Source::Microphone);
     world.close(two, false);
-    let (two, _) = world.connect(&guest(1));
-    let done = world.pass(45_000);
+    let (two, _) = world.connect(&participant(1));
+    let effects = world.advance(45_000);
     assert_eq!(
-        done.events(one),
+        effects.events(one),
         [event::LEAVE_ROOM, event::MEDIA_PEER_LEFT]
     );
-    assert!(!world.flows(&mic) && done.events(two).is_empty());
-    assert!(!world.plane.transports.contains_key(&(peer(1, 0), true)));
+    assert!(!world.is_forwarded(&mic) && effects.events(two).is_empty());
+    assert!(
+        !world
+            .media_plane
+            .transports
+            .contains_key(&(peer(1, 0), true))
+    );
 }
 
 #[test]
-fn whoever_leaves_the_media_and_stays_takes_back_each_track() {
+fn leaving_the_media_closes_each_producer() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     world.publish(two, Source::Microphone);
     world.publish(two, Source::Camera);
-    let done = world.ask(two, event::MEDIA_LEAVE, &()).done;
-    let gone = event::PRODUCER_CLOSED;
-    assert_eq!(done.events(one), [gone, gone, event::MEDIA_PEER_LEFT]);
-    let closed = done.media.last().expect("an order");
-    assert!(matches!(closed, MediaOrder::Close { peer: gone, .. } if *gone == peer(1, 0)));
+    let effects = world.request(two, event::MEDIA_LEAVE, &()).effects;
+    let closed = event::PRODUCER_CLOSED;
+    assert_eq!(
+        effects.events(one),
+        [closed, closed, event::MEDIA_PEER_LEFT]
+    );
+    let order = effects.media.last().expect("an order");
+    assert!(matches!(order, MediaOrder::Close { peer: closed, .. } if *closed == peer(1, 0)));
     assert!(
         world
-            .ask(two, event::PRODUCE, &track(Source::Camera))
-            .refused()
+            .request(two, event::PRODUCE, &track(Source::Camera))
+            .is_rejected()
     );
     world.connect_media(two);
     world.publish(two, Source::Camera);
 }
 
 #[test]
-fn whose_client_does_not_know_that_its_media_is_freed_is_said() {
-    let away = |done: &Done| {
-        let closed = done.media.iter().find_map(|order| match order {
-            MediaOrder::Close { peer: gone, away } if *gone == peer(1, 0) => Some(*away),
+fn close_orders_state_whether_the_client_knows_that_its_media_is_freed() {
+    let client_offline = |effects: &Effects| {
+        let closed = effects.media.iter().find_map(|order| match order {
+            MediaOrder::Close {
+                peer: closed,
+                client_offline,
+            } if *closed == peer(1, 0) => Some(*client_offline),
             _ => None,
         });
         closed.expect("an order")
     };
-    let seated = || {
+    let joined = || {
         let mut world = World::new(Limits::default());
         let [one, two] = two(&mut world);
         (world, one, two)
     };
-    let (mut world, _, two) = seated();
-    assert!(!away(&world.close(two, true)), "said goodbye");
-    let (mut world, _, two) = seated();
+    let (mut world, _, two) = joined();
+    assert!(!client_offline(&world.close(two, true)), "left cleanly");
+    let (mut world, _, two) = joined();
     assert!(
-        !away(&world.ask(two, event::MEDIA_LEAVE, &()).done),
+        !client_offline(&world.request(two, event::MEDIA_LEAVE, &()).effects),
         "left the media"
     );
-    let (mut world, one, _) = seated();
+    let (mut world, one, _) = joined();
     let kick = RemoveParticipantsRequest {
         peer_ids: vec![peer(1, 0).to_string()],
     };
     assert!(
-        !away(&world.ask(one, event::KICK, &kick).done),
-        "was put out"
+        !client_offline(&world.request(one, event::KICK, &kick).effects),
+        "was kicked"
     );
-    let (mut world, _, two) = seated();
+    let (mut world, _, two) = joined();
     world.close(two, false);
-    assert!(away(&world.pass(45_000)), "did not come back");
-    let (mut world, _, two) = seated();
+    assert!(client_offline(&world.advance(45_000)), "did not reconnect");
+    let (mut world, _, two) = joined();
     world.close(two, false);
-    world.connect(&guest(1));
+    world.connect(&participant(1));
     assert!(
-        away(&world.pass(45_000)),
-        "came back and did not join again"
+        client_offline(&world.advance(45_000)),
+        "reconnected without joining"
     );
 }
 
 #[test]
-fn a_transport_that_the_media_plane_has_freed_takes_its_tracks_with_it() {
+fn freeing_a_transport_closes_its_producers() {
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
     world.publish(two, Source::Camera);
-    let of = (peer(1, 0), true);
-    let first = world.plane.transports[&of].clone();
-    let freed = |transport: &str| Input::Freed {
+    let key = (peer(1, 0), true);
+    let first = world.media_plane.transports[&key].clone();
+    let freed = |transport: &str| Input::TransportFreed {
         peer: peer(1, 0),
         publishes: true,
         transport: transport.to_owned(),
     };
-    world.plane.transports.remove(&of);
-    let done = world.take(freed(&first));
-    assert_eq!(done.events(one), [event::PRODUCER_CLOSED]);
-    let again = world.ask(two, event::PRODUCE, &track(Source::Camera));
-    assert!(again.refused());
+    world.media_plane.transports.remove(&key);
+    let effects = world.handle(freed(&first));
+    assert_eq!(effects.events(one), [event::PRODUCER_CLOSED]);
+    let again = world.request(two, event::PRODUCE, &track(Source::Camera));
+    assert!(again.is_rejected());
 
-    // A newer one has nothing to do with it.
+    // A newer transport is not affected.
     world.connect_media(two);
     let camera = world.publish(two, Source::Camera);
-    let done = world.take(freed(&first));
-    assert!(done.events(one).is_empty() && world.flows(&camera));
+    let effects = world.handle(freed(&first));
+    assert!(effects.events(one).is_empty() && world.is_forwarded(&camera));
 }
 
 #[test]
-fn what_the_media_plane_answers_too_late_counts_for_nothing() {
+fn late_replies_of_the_media_plane_are_ignored() {
     for way in 0..4 {
         let mut world = World::new(Limits::default());
         let [one, two] = two(&mut world);
-        let asked = world.ask(one, event::PRODUCE, &track(Source::Camera));
-        assert!(asked.replies.is_empty() && asked.done.events(two).is_empty());
+        let outcome = world.request(one, event::PRODUCE, &track(Source::Camera));
+        assert!(outcome.replies.is_empty() && outcome.effects.events(two).is_empty());
         match way {
             0 => drop(world.close(one, true)),
-            1 => drop(world.ask(one, event::MEDIA_JOIN, &prejoined())),
-            2 => drop(world.ask(one, event::MEDIA_LEAVE, &())),
-            _ => drop(world.ask(one, event::MEDIA_JOIN, &())),
+            1 => drop(world.request(one, event::MEDIA_JOIN, &prejoined())),
+            2 => drop(world.request(one, event::MEDIA_LEAVE, &())),
+            _ => drop(world.request(one, event::MEDIA_JOIN, &())),
         }
-        let done = world.answer(0);
-        let refused = done.of(one, event::MEDIA_ERROR).len();
-        assert_eq!(refused, usize::from(way > 0), "{way}: {done:?}");
-        assert_eq!(done.frames.len(), refused);
-        assert!(world.plane.producers.is_empty(), "{way}");
+        let effects = world.answer_order(0);
+        let rejected = effects.frames_to(one, event::MEDIA_ERROR).len();
+        assert_eq!(rejected, usize::from(way > 0), "{way}: {effects:?}");
+        assert_eq!(effects.frames.len(), rejected);
+        assert!(world.media_plane.producers.is_empty(), "{way}");
     }
-    // A transport that was made just before everything was freed is freed as well.
+    // A transport created just before everything was freed is freed too.
     let mut world = World::new(Limits::default());
     let [one, _] = two(&mut world);
     let request = CreateTransportRequest {
         description: Some(offer()),
         ..CreateTransportRequest::default()
     };
-    world.ask(one, event::CREATE_TRANSPORT, &request);
-    let Some(MediaOrder::Open { order, .. }) = world.plane.waiting.pop() else {
-        panic!("a transport is ordered")
+    world.request(one, event::CREATE_TRANSPORT, &request);
+    let Some(MediaOrder::Open { order, .. }) = world.media_plane.waiting.pop() else {
+        panic!("the room orders a transport")
     };
-    world.ask(one, event::MEDIA_LEAVE, &());
+    world.request(one, event::MEDIA_LEAVE, &());
     let (transport, answer) = ("late".to_owned(), "v=0".to_owned());
     let outcome = Ok(MediaAnswer::Opened { transport, answer });
-    let done = world.take(Input::Media { order, outcome });
-    assert_eq!(done.events(one), [event::MEDIA_ERROR]);
+    let effects = world.handle(Input::Media { order, outcome });
+    assert_eq!(effects.events(one), [event::MEDIA_ERROR]);
     for event in [event::MEDIA_JOIN, event::MEDIA_JOIN_COMPLETE] {
-        assert!(!world.ask(one, event, &()).refused());
+        assert!(!world.request(one, event, &()).is_rejected());
     }
-    let asked = world.ask(one, event::PRODUCE, &track(Source::Camera));
-    assert_eq!(asked.error_code(), "internal_error");
-    // Whoever is back on another socket is not sent the answer for the older one.
+    let outcome = world.request(one, event::PRODUCE, &track(Source::Camera));
+    assert_eq!(outcome.error_code(), "internal_error");
+    // A peer that reconnected does not receive the reply to its previous connection.
     let mut world = World::new(Limits::default());
     let [one, two] = two(&mut world);
-    world.ask(one, event::PRODUCE, &track(Source::Camera));
+    world.request(one, event::PRODUCE, &track(Source::Camera));
     world.close(one, false);
     let (back, _) = world.connect(&host(0));
-    let done = world.answer(0);
-    assert!(done.events(back).is_empty());
-    assert_eq!(done.events(two), [event::PRODUCER_CREATED]);
+    let effects = world.answer_order(0);
+    assert!(effects.events(back).is_empty());
+    assert_eq!(effects.events(two), [event::PRODUCER_CREATED]);
 }

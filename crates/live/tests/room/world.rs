@@ -1,12 +1,12 @@
-//! A room in virtual time, and what it keeps. Rules that hold after every input are checked here.
+//! A room in virtual time, with its persisted records. Checks invariants after every input.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parlor_live::{
-    Answer, At, ChatMessage, Closing, Command, ConnectionId, Delegated, EntryKind, Input, Limits,
-    MediaOrder, Meeting, Monotonic, Newcomer, Output, Past, PeerRecord, Record, Room,
-    SessionRecord, Ticket,
+    Answer, ChatMessage, CloseReason, Command, ConnectionId, DelegatedRequest, EntryKind, Input,
+    InputContext, Limits, MediaOrder, Meeting, Monotonic, Output, PeerProfile, PeerRecord,
+    PersistedState, Record, Room, SessionRecord, Ticket,
 };
 use parlor_protocol::ids::{PeerId, SessionId};
 use parlor_protocol::signal::media::edge::ErrorResponse;
@@ -16,9 +16,9 @@ use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use uuid::Uuid;
 
-use crate::plane::Plane;
+use crate::media_plane::MediaPlane;
 
-/// A frame that somebody was sent.
+/// A frame sent to a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) to: ConnectionId,
@@ -28,7 +28,7 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    pub(crate) fn read<M: Message + Default>(&self) -> M {
+    pub(crate) fn decode<M: Message + Default>(&self) -> M {
         M::decode(self.payload.clone()).expect("the payload is the message of its event")
     }
 
@@ -37,75 +37,75 @@ impl Received {
     }
 }
 
-/// What came of one input.
+/// The effects of one input.
 #[derive(Debug, Default)]
-pub(crate) struct Done {
+pub(crate) struct Effects {
     pub(crate) frames: Vec<Received>,
-    pub(crate) closed: Vec<(ConnectionId, Closing)>,
-    pub(crate) kept: Vec<Record>,
+    pub(crate) closed: Vec<(ConnectionId, CloseReason)>,
+    pub(crate) records: Vec<Record>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) media: Vec<MediaOrder>,
-    pub(crate) delegated: Vec<Delegated>,
-    /// How often connected meetings are told who is here.
-    pub(crate) told_connected: usize,
+    pub(crate) delegated: Vec<DelegatedRequest>,
+    /// Number of notifications to breakout rooms.
+    pub(crate) breakout_notifications: usize,
 }
 
-impl Done {
-    /// The frames with this event that a socket got.
-    pub(crate) fn of(&self, to: ConnectionId, event: u32) -> Vec<&Received> {
+impl Effects {
+    /// The frames with this event that were sent to a connection.
+    pub(crate) fn frames_to(&self, to: ConnectionId, event: u32) -> Vec<&Received> {
         let these = self.frames.iter();
         these
             .filter(|frame| frame.to == to && frame.event == event)
             .collect()
     }
 
-    /// The events that a socket got, in order.
+    /// The events that were sent to a connection, in order.
     pub(crate) fn events(&self, to: ConnectionId) -> Vec<u32> {
         let these = self.frames.iter().filter(|frame| frame.to == to);
         these.map(|frame| frame.event).collect()
     }
 
-    /// The only frame with this event that a socket got.
-    pub(crate) fn one<M: Message + Default>(&self, to: ConnectionId, event: u32) -> M {
-        let these = self.of(to, event);
+    /// The only frame with this event that was sent to a connection.
+    pub(crate) fn only_frame<M: Message + Default>(&self, to: ConnectionId, event: u32) -> M {
+        let these = self.frames_to(to, event);
         assert_eq!(these.len(), 1, "{event} to {to:?} in {self:?}");
-        these[0].read()
+        these[0].decode()
     }
 }
 
-/// What came of a request: its reply, and everything else.
+/// The result of a request: its replies and all other effects.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestOutcome {
     pub(crate) id: String,
     pub(crate) replies: Vec<Received>,
-    pub(crate) done: Done,
+    pub(crate) effects: Effects,
 }
 
-impl Asked {
-    pub(crate) fn refused(&self) -> bool {
+impl RequestOutcome {
+    pub(crate) fn is_rejected(&self) -> bool {
         self.replies.iter().any(Received::is_error)
     }
 
-    /// What the refusal of the media plane says, which clients read as JSON.
+    /// The error code in a media error, which clients parse as JSON.
     pub(crate) fn error_code(&self) -> String {
         let [reply] = self.replies.as_slice() else {
             panic!("one reply, not {self:?}")
         };
         assert_eq!(reply.event, event::MEDIA_ERROR, "{self:?}");
-        let text = reply.read::<ErrorResponse>().error_message;
+        let text = reply.decode::<ErrorResponse>().error_message;
         let error: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         error["errorCode"].as_str().expect("a code").to_owned()
     }
 
-    /// The code of the refusal; 0 when the media plane refuses, which has none.
+    /// The code of the error reply, or 0 for a media error, which has none.
     pub(crate) fn code(&self) -> i32 {
         let [reply] = self.replies.as_slice() else {
             panic!("one reply, not {self:?}")
         };
         match reply.event {
-            event::ERROR => reply.read::<ErrorMessage>().code.unwrap_or_default(),
+            event::ERROR => reply.decode::<ErrorMessage>().code.unwrap_or_default(),
             event::MEDIA_ERROR => {
-                assert!(!reply.read::<ErrorResponse>().error_message.is_empty());
+                assert!(!reply.decode::<ErrorResponse>().error_message.is_empty());
                 0
             }
             _ => panic!("an error, not {reply:?}"),
@@ -118,22 +118,22 @@ impl Asked {
             panic!("one reply, not {self:?}")
         };
         assert_eq!(reply.event, event, "{self:?}");
-        reply.read()
+        reply.decode()
     }
 }
 
-/// What a room has kept.
+/// The records that a room has persisted.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct StoredRecords {
     pub(crate) sessions: BTreeMap<SessionId, SessionRecord>,
     pub(crate) peers: BTreeMap<(SessionId, PeerId), PeerRecord>,
     pub(crate) chat: BTreeMap<Uuid, ChatMessage>,
     pub(crate) entries: BTreeMap<(SessionId, EntryKind, String), Vec<u8>>,
 }
 
-impl Kept {
-    /// Ids and times never go backwards, whatever the clock does.
-    fn must_be_later(&self, record: &Record) {
+impl StoredRecords {
+    /// Checks that ids and times never go backwards, whatever the clock does.
+    fn check_order(&self, record: &Record) {
         let (new, said_ms) = match record {
             Record::Session(session) if !self.sessions.contains_key(&session.id) => {
                 let ended = self
@@ -158,7 +158,7 @@ impl Kept {
         let polls = self.entries.keys();
         let polls = polls.filter(|(_, kind, _)| *kind == EntryKind::Poll);
         let polls = polls.map(|(_, _, key)| key.parse().expect("an id"));
-        // Of the messages the last one is the latest: so it was when each of them came.
+        // The last message is the latest one, because each message was checked when it was added.
         let last = self.chat.last_key_value();
         let ids = sessions.chain(last.map(|(id, _)| *id)).chain(polls);
         assert!(ids.max() < Some(new), "{record:?}");
@@ -172,7 +172,7 @@ impl Kept {
     }
 
     fn apply(&mut self, record: &Record) {
-        self.must_be_later(record);
+        self.check_order(record);
         let over = |session: SessionId| {
             let record = self.sessions.get(&session);
             record.is_some_and(|session| session.ended_ms.is_some())
@@ -181,7 +181,7 @@ impl Kept {
             Record::Session(session) => {
                 assert!(
                     !over(session.id),
-                    "a record of a session that has ended: {session:?}"
+                    "a record of an ended session: {session:?}"
                 );
                 assert!(
                     session.live <= session.peak && session.peak <= session.total,
@@ -197,12 +197,15 @@ impl Kept {
             Record::Peer(peer) => {
                 assert!(
                     !over(peer.session),
-                    "a record of a session that has ended: {peer:?}"
+                    "a record of an ended session: {peer:?}"
                 );
                 assert!(peer.joined_ms <= peer.entered_ms && peer.created_ms <= peer.joined_ms);
                 assert!(peer.left_ms.is_none_or(|left| left >= peer.entered_ms));
                 if let Some(old) = self.peers.get(&(peer.session, peer.peer)) {
-                    assert_eq!(old.participant, peer.participant, "a peer of somebody else");
+                    assert_eq!(
+                        old.participant, peer.participant,
+                        "the peer belongs to another participant"
+                    );
                     assert_eq!(old.joined_ms, peer.joined_ms, "{old:?} became {peer:?}");
                     assert!(
                         old.consumed_ms <= peer.consumed_ms,
@@ -215,7 +218,7 @@ impl Kept {
                 self.chat.insert(message.id, message.clone());
             }
             Record::ChatDeleted(id) => {
-                self.chat.remove(id).expect("the message was kept");
+                self.chat.remove(id).expect("the message was persisted");
             }
             Record::Entry {
                 session,
@@ -223,20 +226,17 @@ impl Kept {
                 key,
                 value,
             } => {
-                assert!(
-                    !over(*session),
-                    "an entry of a session that has ended: {record:?}"
-                );
-                let place = (*session, *kind, key.clone());
+                assert!(!over(*session), "an entry of an ended session: {record:?}");
+                let key = (*session, *kind, key.clone());
                 match value {
-                    Some(value) => self.entries.insert(place, value.to_vec()),
-                    None => self.entries.remove(&place),
+                    Some(value) => self.entries.insert(key, value.to_vec()),
+                    None => self.entries.remove(&key),
                 };
             }
         }
     }
 
-    /// The session that was not ended.
+    /// The live session.
     pub(crate) fn live(&self) -> Option<&SessionRecord> {
         let mut live = self
             .sessions
@@ -251,14 +251,14 @@ impl Kept {
         found
     }
 
-    /// The latest time of all records.
+    /// The latest time in all records.
     fn latest_ms(&self) -> i64 {
         let sessions = self.sessions.values().cloned().map(Record::Session);
         let peers = self.peers.values().cloned().map(Record::Peer);
         let chat = self.chat.values().cloned().map(Record::Chat);
         let times = sessions.chain(peers).chain(chat);
         let times = times.map(|record| time_of(&record));
-        // The entries of earlier sessions are not later than their ends.
+        // Entries of ended sessions are not later than the sessions' ends.
         let live = self.live().map(|session| session.id);
         let entries = self.entries.iter();
         let entries = entries.filter(|((session, _, _), _)| Some(*session) == live);
@@ -266,21 +266,21 @@ impl Kept {
         times.chain(entries).max().unwrap_or(0)
     }
 
-    /// What a server finds that starts after this one.
-    pub(crate) fn past(&self, persist_chat: bool, last_alive_ms: i64) -> Past {
+    /// The state that a restarted server loads.
+    pub(crate) fn persisted_state(&self, persist_chat: bool, last_alive_ms: i64) -> PersistedState {
         let session = self.live().cloned();
         let id = session.as_ref().map(|session| session.id);
-        let here = |of: &SessionId| Some(*of) == id;
+        let is_live = |of: &SessionId| Some(*of) == id;
         let mut chat: Vec<ChatMessage> = self.chat.values().cloned().collect();
-        chat.retain(|message| persist_chat || here(&message.session));
+        chat.retain(|message| persist_chat || is_live(&message.session));
         chat.sort_by_key(|message| message.at_ms);
-        let peers = self.peers.values().filter(|peer| here(&peer.session));
-        Past {
+        let peers = self.peers.values().filter(|peer| is_live(&peer.session));
+        PersistedState {
             chat_bytes: self.chat.values().map(ChatMessage::stored_bytes).sum(),
             chat_full: None,
             peers: peers.cloned().collect(),
             entries: (self.entries.iter())
-                .filter(|((of, _, _), _)| here(of))
+                .filter(|((of, _, _), _)| is_live(of))
                 .map(|((_, kind, key), value)| (*kind, key.clone(), value.clone()))
                 .collect(),
             chat,
@@ -294,44 +294,44 @@ impl Kept {
     }
 }
 
-/// A moment on both times.
+/// A point in time, in room time and in monotonic time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) room_ms: i64,
     pub(crate) monotonic_ms: i64,
 }
 
-/// A room, the time, and every socket.
+/// A room, its clocks and its connections.
 pub(crate) struct World {
     pub(crate) room: Room,
     pub(crate) meeting: Meeting,
     pub(crate) limits: Limits,
-    pub(crate) plane: Plane,
-    /// What the clock shows.
+    pub(crate) media_plane: MediaPlane,
+    /// The wall clock, in Unix milliseconds.
     pub(crate) now_ms: i64,
-    /// The time that nobody sets.
+    /// The monotonic clock, in milliseconds.
     pub(crate) monotonic_ms: i64,
-    /// When the server started, on that time: to the room it began then.
+    /// When the server started, on the monotonic clock. The room's monotonic time starts there.
     started_ms: i64,
-    /// The time that the room should give.
+    /// The time that the room is expected to use.
     pub(crate) room_ms: i64,
-    pub(crate) kept: Kept,
+    pub(crate) records: StoredRecords,
     pub(crate) open: BTreeSet<ConnectionId>,
-    /// Everything that came out, when it is wanted.
-    pub(crate) tape: Option<String>,
-    drawn: u64,
+    /// All outputs, if traced.
+    pub(crate) trace: Option<String>,
+    ids_generated: u64,
     connections: u64,
     requests: u64,
 }
 
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
-/// What the time that nobody sets is when a server starts.
+/// The monotonic time at which a server starts.
 const STARTED: Monotonic = Monotonic::from_ms(7_000);
 
-/// A socket of somebody who has joined.
-pub(crate) fn join(world: &mut World, who: &Newcomer) -> ConnectionId {
-    let (socket, _) = world.connect(who);
-    assert!(!world.ask(socket, event::JOIN_ROOM, &()).refused());
+/// Connects a participant and joins the room.
+pub(crate) fn join(world: &mut World, profile: &PeerProfile) -> ConnectionId {
+    let (socket, _) = world.connect(profile);
+    assert!(!world.request(socket, event::JOIN_ROOM, &()).is_rejected());
     socket
 }
 
@@ -356,121 +356,137 @@ impl World {
     }
 
     pub(crate) fn of(meeting: Meeting, limits: Limits) -> Self {
-        let mut drawn = 0;
-        let mut at = At {
+        let mut ids_generated = 0;
+        let mut context = InputContext {
             now_ms: START_MS,
             monotonic: STARTED,
-            ids: &mut |ms| draw(ms, &mut drawn),
+            ids: &mut |ms| next_id(ms, &mut ids_generated),
         };
-        let room = Room::open(meeting.clone(), limits.clone(), Past::default(), &mut at);
+        let room = Room::open(
+            meeting.clone(),
+            limits.clone(),
+            PersistedState::default(),
+            &mut context,
+        );
         Self {
             room,
             meeting,
             limits,
-            plane: Plane::default(),
+            media_plane: MediaPlane::default(),
             now_ms: START_MS,
             monotonic_ms: 0,
             started_ms: 0,
             room_ms: START_MS,
-            kept: Kept::default(),
+            records: StoredRecords::default(),
             open: BTreeSet::new(),
-            tape: None,
-            drawn,
+            trace: None,
+            ids_generated,
             connections: 0,
             requests: 0,
         }
     }
 
-    /// The server dies, and another one starts.
+    /// The server crashes and restarts at once.
     pub(crate) fn crash(&mut self, last_alive_ms: i64) {
         self.crash_for(last_alive_ms, 0, 0);
     }
 
-    /// The server dies, and another one starts after a while, in which the clock was set as well.
+    /// The server crashes and restarts after a while, and meanwhile the clock is stepped.
     pub(crate) fn crash_for(&mut self, last_alive_ms: i64, down_ms: i64, step_ms: i64) {
         self.now_ms += down_ms + step_ms;
         self.monotonic_ms += down_ms;
-        let past = self.kept.past(self.meeting.persist_chat, last_alive_ms);
-        self.room_ms = self.now_ms.max(self.kept.latest_ms() + 1);
-        // Ids are counted anew, and so is the time that nobody sets.
-        (self.drawn, self.started_ms) = (0, self.monotonic_ms);
-        let drawn = &mut self.drawn;
-        let mut at = At {
+        let persisted = self
+            .records
+            .persisted_state(self.meeting.persist_chat, last_alive_ms);
+        self.room_ms = self.now_ms.max(self.records.latest_ms() + 1);
+        // Ids and monotonic time restart.
+        (self.ids_generated, self.started_ms) = (0, self.monotonic_ms);
+        let ids_generated = &mut self.ids_generated;
+        let mut context = InputContext {
             now_ms: self.now_ms,
             monotonic: STARTED,
-            ids: &mut |ms| draw(ms, drawn),
+            ids: &mut |ms| next_id(ms, ids_generated),
         };
-        self.room = Room::open(self.meeting.clone(), self.limits.clone(), past, &mut at);
+        self.room = Room::open(
+            self.meeting.clone(),
+            self.limits.clone(),
+            persisted,
+            &mut context,
+        );
         self.open.clear();
-        self.plane = Plane::default();
+        self.media_plane = MediaPlane::default();
     }
 
-    /// One input, at this time.
-    pub(crate) fn take(&mut self, input: Input) -> Done {
-        let outputs = self.handle_untaken(input);
-        self.see_all(outputs)
+    /// Handles an input at the current time and applies the outputs.
+    pub(crate) fn handle(&mut self, input: Input) -> Effects {
+        let outputs = self.handle_deferred(input);
+        self.apply_outputs(outputs)
     }
 
-    /// The room takes an input; what it wants done is not done yet.
-    pub(crate) fn handle_untaken(&mut self, input: Input) -> Vec<Output> {
+    /// Handles an input without applying the outputs.
+    pub(crate) fn handle_deferred(&mut self, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         self.room_ms = self.room_ms.max(self.now_ms);
         let monotonic = self.monotonic();
-        let drawn = &mut self.drawn;
-        let mut at = At {
+        let ids_generated = &mut self.ids_generated;
+        let mut context = InputContext {
             now_ms: self.now_ms,
             monotonic,
-            ids: &mut |ms| draw(ms, drawn),
+            ids: &mut |ms| next_id(ms, ids_generated),
         };
         if let Input::Closed { connection, .. } = &input {
             self.open.remove(connection);
         }
-        self.room.handle(&mut at, input, &mut outputs);
+        self.room.handle(&mut context, input, &mut outputs);
         outputs
     }
 
-    /// What the room wants done is done.
-    pub(crate) fn see_all(&mut self, outputs: Vec<Output>) -> Done {
+    /// Applies outputs and checks the room's invariants.
+    pub(crate) fn apply_outputs(&mut self, outputs: Vec<Output>) -> Effects {
         assert!(
-            self.room.cost() <= self.room.most_cost(),
+            self.room.cost() <= self.room.max_cost(),
             "{}",
             self.room.cost()
         );
         let now = self.monotonic();
-        let wake = self.room.wake_at();
+        let wake = self.room.next_deadline();
         assert!(
-            wake.is_none_or(|wake| wake > now) || self.room.is_over(),
-            "it wants to be woken at {wake:?}, and it is {now:?}"
+            wake.is_none_or(|wake| wake > now) || self.room.is_finished(),
+            "the room's deadline is {wake:?}, but it is already {now:?}"
         );
-        if let Some(tape) = &mut self.tape {
+        if let Some(trace) = &mut self.trace {
             use std::fmt::Write;
-            writeln!(tape, "{outputs:?}").expect("a String takes everything");
+            writeln!(trace, "{outputs:?}").expect("writing to a String cannot fail");
         }
-        let kept = |output: &Output| matches!(output, Output::Keep(_));
+        let is_record = |output: &Output| matches!(output, Output::Persist(_));
         assert!(
-            outputs.iter().rev().is_sorted_by_key(kept),
-            "somebody is told before it is kept: {outputs:?}"
+            outputs.iter().rev().is_sorted_by_key(is_record),
+            "a frame is sent before a record is persisted: {outputs:?}"
         );
-        let mut done = Done::default();
+        let mut effects = Effects::default();
         for output in outputs {
-            self.see(&mut done, output);
+            self.apply_output(&mut effects, output);
         }
-        done
+        effects
     }
 
-    fn see(&mut self, done: &mut Done, output: Output) {
+    fn apply_output(&mut self, effects: &mut Effects, output: Output) {
         match output {
             Output::Send { to, frame, .. } => {
-                let envelope = Envelope::decode(frame).expect("a frame is an envelope");
+                let envelope = Envelope::decode(frame).expect("a frame contains an envelope");
                 let payload = envelope.payload.expect("every frame has a payload");
-                assert!(!to.is_empty(), "a frame for nobody: {}", envelope.event);
+                assert!(
+                    !to.is_empty(),
+                    "a frame without receivers: {}",
+                    envelope.event
+                );
                 for to in to {
                     assert!(
                         self.open.contains(&to),
-                        "{} to the closed {to:?}",
+                        "{} is sent to the closed {to:?}",
                         envelope.event
                     );
-                    done.frames.push(Received {
+                    effects.frames.push(Received {
                         to,
                         event: envelope.event,
                         id: envelope.id.clone(),
@@ -484,63 +500,79 @@ impl World {
             } => {
                 assert!(
                     self.open.remove(&connection),
-                    "{connection:?} was closed already"
+                    "{connection:?} was already closed"
                 );
-                done.closed.push((connection, closing));
+                effects.closed.push((connection, closing));
             }
-            Output::Keep(record) => {
-                self.kept.apply(&record);
-                // The end of a session, and messages of one moment, may come after the clock.
+            Output::Persist(record) => {
+                self.records.apply(&record);
+                // The end of a session and messages of the same millisecond may be later than the
+                // clock.
                 if matches!(&record, Record::Session(_) | Record::Chat(_)) {
                     self.room_ms = self.room_ms.max(time_of(&record));
                 }
-                done.kept.push(record);
+                effects.records.push(record);
             }
             Output::Media(order) => {
-                self.plane.take(&order);
-                done.media.push(order);
+                self.media_plane.accept(&order);
+                effects.media.push(order);
             }
-            Output::Answer(_, answer) => done.answers.push(answer),
-            Output::Delegate(task) => done.delegated.push(*task),
-            Output::TellConnected { .. } => done.told_connected += 1,
+            Output::Answer(_, answer) => effects.answers.push(answer),
+            Output::Delegate(task) => effects.delegated.push(*task),
+            Output::NotifyBreakoutRooms { .. } => effects.breakout_notifications += 1,
         }
     }
 
-    pub(crate) fn connect(&mut self, who: &Newcomer) -> (ConnectionId, Done) {
+    pub(crate) fn connect(&mut self, profile: &PeerProfile) -> (ConnectionId, Effects) {
         self.connections += 1;
         let connection = ConnectionId(self.connections);
         self.open.insert(connection);
-        let who = Box::new(who.clone());
-        (connection, self.take(Input::Opened { connection, who }))
+        let profile = Box::new(profile.clone());
+        (
+            connection,
+            self.handle(Input::Opened {
+                connection,
+                profile,
+            }),
+        )
     }
 
-    pub(crate) fn close(&mut self, connection: ConnectionId, goodbye: bool) -> Done {
-        self.take(Input::Closed {
+    pub(crate) fn close(&mut self, connection: ConnectionId, leaving: bool) -> Effects {
+        self.handle(Input::Closed {
             connection,
-            goodbye,
+            leaving,
         })
     }
 
-    /// A request with an id.
-    pub(crate) fn ask(&mut self, from: ConnectionId, event: u32, message: &impl Message) -> Asked {
+    /// Sends a request with an id.
+    pub(crate) fn request(
+        &mut self,
+        from: ConnectionId,
+        event: u32,
+        message: &impl Message,
+    ) -> RequestOutcome {
         self.requests += 1;
         let id = format!("peer-{:x}", self.requests);
-        let done = self.raw(from, event, Some(id.clone()), message);
+        let effects = self.send_raw(from, event, Some(id.clone()), message);
         let mut replies = Vec::new();
-        for frame in &done.frames {
+        for frame in &effects.frames {
             if frame.id.as_ref() == Some(&id) {
-                assert_eq!(frame.to, from, "a reply to somebody else");
+                assert_eq!(frame.to, from, "the reply went to another connection");
                 replies.push(frame.clone());
             } else {
                 assert!(frame.id.is_none(), "a push with an id: {frame:?}");
             }
         }
         assert!(replies.len() < 2, "two replies: {replies:?}");
-        Asked { id, replies, done }
+        RequestOutcome {
+            id,
+            replies,
+            effects,
+        }
     }
 
-    /// A request whose outputs are not done yet.
-    pub(crate) fn untaken(
+    /// Sends a request without applying the outputs.
+    pub(crate) fn request_deferred(
         &mut self,
         connection: ConnectionId,
         event: u32,
@@ -553,16 +585,16 @@ impl World {
             metadata: None,
         };
         let bytes = envelope.encode_to_vec().into();
-        self.handle_untaken(Input::Frame { connection, bytes })
+        self.handle_deferred(Input::Frame { connection, bytes })
     }
 
-    pub(crate) fn raw(
+    pub(crate) fn send_raw(
         &mut self,
         connection: ConnectionId,
         event: u32,
         id: Option<String>,
         message: &impl Message,
-    ) -> Done {
+    ) -> Effects {
         let envelope = Envelope {
             event,
             id,
@@ -570,29 +602,29 @@ impl World {
             metadata: Some(Bytes::from_static(b"{}")),
         };
         let bytes = envelope.encode_to_vec().into();
-        self.take(Input::Frame { connection, bytes })
+        self.handle(Input::Frame { connection, bytes })
     }
 
-    pub(crate) fn command(&mut self, command: Command) -> (Answer, Done) {
+    pub(crate) fn command(&mut self, command: Command) -> (Answer, Effects) {
         let ticket = Ticket(self.requests);
-        let mut done = self.take(Input::Command { ticket, command });
-        assert_eq!(done.answers.len(), 1);
-        (done.answers.remove(0), done)
+        let mut effects = self.handle(Input::Command { ticket, command });
+        assert_eq!(effects.answers.len(), 1);
+        (effects.answers.remove(0), effects)
     }
 
-    /// Time passes, in one jump.
-    pub(crate) fn pass(&mut self, ms: i64) -> Done {
+    /// Advances time in one step.
+    pub(crate) fn advance(&mut self, ms: i64) -> Effects {
         self.now_ms += ms;
         self.monotonic_ms += ms;
-        self.take(Input::Tick)
+        self.handle(Input::Tick)
     }
 
-    /// The time that limits and timers go by, as the room is told it.
+    /// The monotonic time, as the room sees it.
     pub(crate) fn monotonic(&self) -> Monotonic {
         STARTED.after(self.monotonic_ms - self.started_ms)
     }
 
-    /// This moment on both times.
+    /// The current time on both clocks.
     pub(crate) fn now(&self) -> Now {
         Now {
             room_ms: self.room_ms,
@@ -600,26 +632,26 @@ impl World {
         }
     }
 
-    /// In how long the room wants to be woken.
-    pub(crate) fn wakes_in(&self) -> Option<i64> {
+    /// Milliseconds until the room's next deadline.
+    pub(crate) fn next_wake_ms(&self) -> Option<i64> {
         let now = STARTED.after(self.monotonic_ms - self.started_ms);
-        self.room.wake_at().map(|wake| wake.since(now))
+        self.room.next_deadline().map(|wake| wake.since(now))
     }
 
-    /// The clock is set.
-    pub(crate) fn step(&mut self, ms: i64) -> Done {
+    /// Steps the wall clock.
+    pub(crate) fn step_clock(&mut self, ms: i64) -> Effects {
         self.now_ms += ms;
-        self.take(Input::Tick)
+        self.handle(Input::Tick)
     }
 }
 
-/// As the server draws them: the time, and a count.
-fn draw(ms: i64, drawn: &mut u64) -> Uuid {
-    *drawn += 1;
-    Uuid::from_u128(u128::try_from(ms).expect("after 1970") << 80 | u128::from(*drawn))
+/// Generates ids like the server: the time followed by a counter.
+fn next_id(ms: i64, ids_generated: &mut u64) -> Uuid {
+    *ids_generated += 1;
+    Uuid::from_u128(u128::try_from(ms).expect("after 1970") << 80 | u128::from(*ids_generated))
 }
 
-/// The time in an entry, if it has one.
+/// The time in an entry, or 0 if it has none.
 fn time_of_entry(kind: EntryKind, key: &str, value: &[u8]) -> i64 {
     match kind {
         EntryKind::Poll => {

@@ -1,4 +1,4 @@
-//! The `ai_config` of a meeting: how it is transcribed and summarised.
+//! The `ai_config` of a meeting: transcription and summaries.
 
 use garde::Validate;
 use schemars::JsonSchema;
@@ -6,31 +6,34 @@ use serde::{Deserialize, Serialize};
 
 /// How a meeting is transcribed and summarised.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "AiConfig")]
 #[garde(allow_unvalidated)]
 pub struct AiConfig {
-    /// How speech becomes text.
+    /// Settings of the transcription.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transcription: Option<Transcription>,
-    /// How the text becomes a summary.
+    /// Settings of the summary.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summarization: Option<Summarization>,
 }
 
-/// How speech becomes text.
+/// Settings of the transcription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "TranscriptionConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct Transcription {
-    /// Words to listen for, such as names: at most 1,000 of at most 100 characters.
+    /// Words that need special attention, such as names: at most 1,000 with at most 100 characters
+    /// each.
     #[garde(length(max = 1000), inner(length(chars, max = 100)))]
     pub keywords: Vec<String>,
-    /// The code of the language that is spoken, `en-US` by default. Whether it is
-    /// understood depends on the engine.
+    /// Code of the spoken language, `en-US` by default. The supported languages depend on the
+    /// transcription engine.
     #[garde(length(chars, min = 1, max = 32))]
     pub language: String,
-    /// Leave out swear words.
+    /// Whether to leave out profanity.
     pub profanity_filter: bool,
 }
 
@@ -44,17 +47,18 @@ impl Default for Transcription {
     }
 }
 
-/// How a transcript becomes a summary.
+/// Settings of the summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "SummarizationConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct Summarization {
-    /// The length of the summary in words, 500 by default.
+    /// Maximum length of the summary, in words. 500 by default.
     #[garde(range(min = 150, max = 1000))]
     pub word_limit: u32,
-    /// How the summary is written.
+    /// Text format of the summary.
     pub text_format: SummaryFormat,
-    /// What kind of meeting it was.
+    /// Type of meeting.
     pub summary_type: SummaryType,
 }
 
@@ -68,38 +72,40 @@ impl Default for Summarization {
     }
 }
 
-/// How a summary is written.
+/// Text format of a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SummaryFormat")]
 #[serde(rename_all = "snake_case")]
 pub enum SummaryFormat {
-    /// Text only.
+    /// Plain text.
     PlainText,
     /// Markdown. The default.
     #[default]
     Markdown,
 }
 
-/// What kind of meeting a summary is of.
+/// Type of meeting that a summary is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SummaryType")]
 #[serde(rename_all = "snake_case")]
 pub enum SummaryType {
-    /// Any. The default.
+    /// Any meeting. The default.
     #[default]
     General,
-    /// A team's meeting.
+    /// A team meeting.
     TeamMeeting,
-    /// A call to sell something.
+    /// A sales call.
     SalesCall,
-    /// A talk with a client.
+    /// A check-in with a client.
     ClientCheckIn,
     /// An interview.
     Interview,
-    /// A short daily meeting.
+    /// A daily stand-up.
     DailyStandup,
-    /// Two people.
+    /// A one-on-one meeting.
     OneOnOneMeeting,
     /// A lecture.
     Lecture,
-    /// A review of code.
+    /// A code review.
     CodeReview,
 }

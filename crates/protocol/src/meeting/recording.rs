@@ -1,62 +1,63 @@
-//! The `recording_config` of a meeting: how it is recorded and where the files go.
+//! The `recording_config` of a meeting: recordings and their storage.
 
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::storage::{StorageConfig, storage_schema};
-use crate::address::{self, HTTP_URL, MAX_URL_CHARS, RTMP_URL, http_url};
+use crate::urls::{self, HTTP_URL, MAX_URL_CHARS, RTMP_URL, http_url};
 
 /// How a meeting is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "RecordingConfig")]
 #[garde(allow_unvalidated)]
 pub struct RecordingConfig {
-    /// The longest recording, in seconds.
+    /// Maximum length of a recording, in seconds.
     #[garde(range(min = 60, max = 86_400))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<u32>,
-    /// How the names of the files begin. Characters that do not belong in a file name
-    /// are replaced when the file is made.
+    /// Prefix of the file names. Characters that are invalid in file names are replaced.
     #[garde(length(chars, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_name_prefix: Option<String>,
-    /// The picture.
+    /// Video settings.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_config: Option<RecordingVideo>,
-    /// The sound.
+    /// Audio settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_config: Option<RecordingAudio>,
-    /// A place of the caller's own for the files.
+    /// The caller's own storage for the files.
     #[garde(dive)]
     #[schemars(schema_with = "storage_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_config: Option<StorageConfig>,
-    /// Whether this server keeps the files too. `dyte_bucket_config` is the older name.
+    /// Whether this server keeps the files as well. `dyte_bucket_config` is the older name.
     #[serde(alias = "dyte_bucket_config", skip_serializing_if = "Option::is_none")]
     pub realtimekit_bucket_config: Option<BucketConfig>,
-    /// Where the picture is streamed to while it is recorded.
+    /// Where the recording is streamed to while it is made.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_streaming_config: Option<LiveStreamingConfig>,
 }
 
-/// The picture of a recording: 1280 × 720 in H.264 by default.
+/// Video settings of a recording: 1280 × 720 in H.264 by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "RecordingVideoConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct RecordingVideo {
-    /// How the picture is coded.
+    /// Video codec.
     pub codec: VideoCodec,
-    /// The width in pixels.
+    /// Width, in pixels.
     #[garde(range(min = 1, max = 1920))]
     pub width: u32,
-    /// The height in pixels.
+    /// Height, in pixels.
     #[garde(range(min = 1, max = 1920))]
     pub height: u32,
-    /// Make a file, besides any stream.
+    /// Whether to write a file in addition to any stream.
     pub export_file: bool,
-    /// A picture over the recording.
+    /// Watermark over the video.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Watermark>,
@@ -74,53 +75,57 @@ impl Default for RecordingVideo {
     }
 }
 
-/// How the picture of a recording is coded.
+/// Video codec of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RecordingVideoCodec")]
 pub enum VideoCodec {
     /// H.264. The default.
     #[default]
     H264,
-    /// VP8. The sound is then Vorbis.
+    /// VP8. The audio codec is then Vorbis.
     #[serde(rename = "VP8")]
     Vp8,
-    /// VP9. The sound is then Vorbis.
+    /// VP9. The audio codec is then Vorbis.
     #[serde(rename = "VP9")]
     Vp9,
 }
 
-/// A picture over a recording.
+/// A watermark image over a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "Watermark")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct Watermark {
-    /// An absolute http or https URL of the picture.
+    /// An absolute http or https URL of the image.
     #[garde(length(chars, max = MAX_URL_CHARS), custom(http_url))]
     #[schemars(regex(pattern = HTTP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Its size. Its own by default.
+    /// Size of the watermark. The size of the image by default.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<WatermarkSize>,
-    /// The corner it stands in.
+    /// Corner in which the watermark appears.
     pub position: WatermarkPosition,
 }
 
-/// The size of a watermark in pixels.
+/// Size of a watermark, in pixels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "WatermarkSize")]
 pub struct WatermarkSize {
-    /// The width.
+    /// Width.
     #[garde(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
-    /// The height.
+    /// Height.
     #[garde(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
 }
 
-/// The corner a watermark stands in.
+/// Corner in which a watermark appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WatermarkPosition")]
 pub enum WatermarkPosition {
     /// The upper left corner. The default.
     #[default]
@@ -137,15 +142,16 @@ pub enum WatermarkPosition {
     RightBottom,
 }
 
-/// The sound of a recording: AAC in stereo by default.
+/// Audio settings of a recording: AAC in stereo by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RecordingAudioConfig")]
 #[serde(default)]
 pub struct RecordingAudio {
-    /// How the sound is coded.
+    /// Audio codec.
     pub codec: AudioCodec,
-    /// One channel or two.
+    /// Mono or stereo.
     pub channel: AudioChannel,
-    /// Make a file, besides any stream.
+    /// Whether to write a file in addition to any stream.
     pub export_file: bool,
 }
 
@@ -159,8 +165,9 @@ impl Default for RecordingAudio {
     }
 }
 
-/// How the sound of a recording is coded.
+/// Audio codec of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RecordingAudioCodec")]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AudioCodec {
     /// AAC. The default.
@@ -170,29 +177,32 @@ pub enum AudioCodec {
     Mp3,
 }
 
-/// The channels of a recording's sound.
+/// Audio channels of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RecordingAudioChannel")]
 #[serde(rename_all = "lowercase")]
 pub enum AudioChannel {
-    /// One.
+    /// One channel.
     Mono,
-    /// Two. The default.
+    /// Two channels. The default.
     #[default]
     Stereo,
 }
 
 /// Whether this server keeps the files of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RealtimeKitBucketConfig")]
 pub struct BucketConfig {
-    /// It does. Without it there are no download URLs.
+    /// Whether the server keeps the files. Without them there are no download URLs.
     pub enabled: bool,
 }
 
-/// Where the picture of a recording is streamed to.
+/// Where a recording is streamed to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "LiveStreamingConfig")]
 pub struct LiveStreamingConfig {
     /// An absolute rtmp or rtmps URL.
-    #[garde(length(chars, max = MAX_URL_CHARS), custom(address::rtmp_url))]
+    #[garde(length(chars, max = MAX_URL_CHARS), custom(urls::rtmp_url))]
     #[schemars(regex(pattern = RTMP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtmp_url: Option<String>,

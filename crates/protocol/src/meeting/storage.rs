@@ -1,4 +1,4 @@
-//! The `storage_config` of a recording: a place of the caller's own for the files.
+//! The `storage_config` of a recording: the caller's own storage for the files.
 
 use garde::Validate;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -7,69 +7,70 @@ use serde_json::{Map, json};
 
 use crate::secret::Secret;
 
-/// A place of the caller's own for recordings.
+/// The caller's own storage for recordings.
 ///
-/// `aws`, `azure` and `digitalocean` need `access_key` and `region`; `auth_method`
-/// `KEY` needs `private_key`, `PASSWORD` needs `password`. Secrets are never answered.
+/// `aws`, `azure` and `digitalocean` require `access_key` and `region`; `auth_method` `KEY`
+/// requires `private_key`, `PASSWORD` requires `password`. Secrets are never returned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "StorageConfig")]
 #[garde(allow_unvalidated)]
 pub struct StorageConfig {
-    /// The kind of storage.
+    /// Type of storage.
     #[serde(rename = "type")]
     pub kind: StorageType,
-    /// The name of the bucket.
+    /// Name of the bucket.
     #[garde(length(chars, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// The folder in it.
+    /// Directory in the bucket or on the server.
     #[garde(length(chars, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The host name of the server.
+    /// Host name of the server.
     #[garde(length(chars, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port of the server.
+    /// Port of the server.
     #[garde(range(min = 1, max = 65_535))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u32>,
-    /// The user to log in as.
+    /// User name for the login.
     #[garde(length(chars, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The region of the bucket.
+    /// Region of the bucket.
     #[garde(
         length(chars, max = 255),
         custom(needed(self.kind.has_access_keys(), "type is aws, azure or digitalocean"))
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The account that owns a `cloudflare` bucket.
+    /// Account that owns a `cloudflare` bucket.
     #[garde(length(chars, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// How to log in.
+    /// Authentication method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<AuthMethod>,
-    /// The public half of a key pair.
+    /// Access key id.
     #[garde(
         dive,
         custom(needed(self.kind.has_access_keys(), "type is aws, azure or digitalocean"))
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key: Option<Secret>,
-    /// The secret half of a key pair, or the key file of a service account.
+    /// Secret access key, or the key file of a service account.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// The password to log in with, or the one that opens the private key.
+    /// Password for the login or for the private key.
     #[garde(
         dive,
         custom(needed(self.auth_method == Some(AuthMethod::Password), "auth_method is PASSWORD"))
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// The key to log in with.
+    /// Private key for the login.
     #[garde(
         dive,
         custom(needed(self.auth_method == Some(AuthMethod::Key), "auth_method is KEY"))
@@ -79,7 +80,7 @@ pub struct StorageConfig {
 }
 
 impl StorageConfig {
-    /// The same without its secrets.
+    /// The configuration without its secrets.
     pub(super) fn public(self) -> Self {
         Self {
             access_key: None,
@@ -91,8 +92,9 @@ impl StorageConfig {
     }
 }
 
-/// A kind of storage.
+/// Type of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StorageType")]
 #[serde(rename_all = "lowercase")]
 pub enum StorageType {
     /// Google Cloud Storage.
@@ -101,9 +103,9 @@ pub enum StorageType {
     Aws,
     /// Azure Blob Storage.
     Azure,
-    /// Spaces of `DigitalOcean`.
+    /// `DigitalOcean` Spaces.
     DigitalOcean,
-    /// A server that speaks SFTP.
+    /// An SFTP server.
     Sftp,
     /// Cloudflare R2.
     Cloudflare,
@@ -115,17 +117,18 @@ impl StorageType {
     }
 }
 
-/// How to log in to a storage server.
+/// Authentication method of a storage server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StorageAuthMethod")]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AuthMethod {
-    /// With a private key.
+    /// A private key.
     Key,
-    /// With a password.
+    /// A password.
     Password,
 }
 
-/// The rule of a field that has to be there under a condition.
+/// Requires a field if a condition holds.
 fn needed<T, C>(is_needed: bool, when: &str) -> impl Fn(&Option<T>, &C) -> garde::Result {
     move |field, _| {
         if is_needed && field.is_none() {
@@ -136,8 +139,8 @@ fn needed<T, C>(is_needed: bool, when: &str) -> impl Fn(&Option<T>, &C) -> garde
     }
 }
 
-/// What [`needed`] says, as a schema. Replies have no secrets, so that it holds for
-/// requests only.
+/// The rules of [`needed`] as a schema. They only apply to requests, because responses have no
+/// secrets.
 pub(super) fn storage_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = Option::<StorageConfig>::json_schema(generator);
     if generator.contract().is_deserialize() {

@@ -1,4 +1,4 @@
-//! The `config` of a preset: what the call consists of.
+//! The `config` of a preset: settings of the call.
 
 use garde::Validate;
 use schemars::JsonSchema;
@@ -7,27 +7,28 @@ use serde_json::Number;
 
 use crate::nullable::{null_is_default, nullable_in};
 
-/// What the call consists of. By default a group call with up to 9 videos on a
-/// desktop, 4 on a phone and one shared screen.
+/// Settings of the call. By default a group call with up to 9 videos on a desktop, 4 on a phone and
+/// one shared screen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "PresetConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct PresetConfig {
-    /// The kind of call.
+    /// Type of call.
     pub view_type: ViewType,
-    /// How many videos are shown at once.
+    /// Maximum number of videos shown at once.
     #[garde(dive)]
     pub max_video_streams: StreamLimits,
-    /// How many screens may be shared at once.
+    /// Maximum number of screens shared at once.
     #[garde(range(max = 100))]
     pub max_screenshare_count: u32,
-    /// The heights, in lines, that a livestream's viewers may choose from. None leaves
-    /// the choice to the server, and so does `null`.
+    /// Video heights, in lines, that viewers of a livestream may choose from. If empty or `null`,
+    /// the server chooses.
     #[garde(length(max = 16))]
     #[serde(deserialize_with = "null_is_default")]
     #[schemars(schema_with = "nullable_in::<Vec<Number>>")]
     pub livestream_viewer_qualities: Vec<Number>,
-    /// What is sent.
+    /// Media settings.
     #[garde(dive)]
     pub media: Media,
 }
@@ -44,22 +45,24 @@ impl Default for PresetConfig {
     }
 }
 
-/// The kind of call.
+/// Type of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ViewType")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ViewType {
-    /// Everybody sees and hears everybody.
+    /// All participants see and hear each other.
     GroupCall,
-    /// Presenters on a stage before an audience.
+    /// Presenters on a stage with an audience.
     Webinar,
-    /// As a group call, without video.
+    /// A group call without video.
     AudioRoom,
-    /// Presenters before viewers who watch a stream.
+    /// Presenters with viewers who watch a stream.
     Livestream,
 }
 
-/// How many videos are shown at once, by the kind of device.
+/// Maximum number of videos shown at once, by type of device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "VideoStreamLimits")]
 #[serde(default)]
 pub struct StreamLimits {
     /// On a desktop, 9 by default.
@@ -79,42 +82,45 @@ impl Default for StreamLimits {
     }
 }
 
-/// What is sent.
+/// Media settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "MediaConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct Media {
-    /// The microphone.
+    /// Microphone settings.
     pub audio: AudioConfig,
-    /// The camera.
+    /// Camera settings.
     #[garde(dive)]
     pub video: VideoConfig,
-    /// A shared screen.
+    /// Screen share settings.
     #[garde(dive)]
     pub screenshare: ScreenshareConfig,
 }
 
-/// How the microphone is sent.
+/// Microphone settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AudioConfig")]
 #[serde(default)]
 pub struct AudioConfig {
-    /// Spend more bits, for music.
+    /// Whether to use a higher bitrate, for music.
     pub enable_high_bitrate: bool,
-    /// Two channels instead of one.
+    /// Whether to send two channels instead of one.
     pub enable_stereo: bool,
 }
 
-/// How the camera is sent: high definition at 30 frames a second by default.
+/// Camera settings: high definition at 30 frames per second by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "VideoConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct VideoConfig {
-    /// The size of the picture.
+    /// Resolution.
     pub quality: Quality,
-    /// Frames a second.
+    /// Frames per second.
     #[garde(range(min = 1, max = 30))]
     pub frame_rate: u32,
-    /// Send the picture in several sizes, so that each viewer gets what fits.
+    /// Whether to send several resolutions, so that each viewer receives a suitable one.
     pub simulcast: bool,
 }
 
@@ -128,14 +134,15 @@ impl Default for VideoConfig {
     }
 }
 
-/// How a shared screen is sent: high definition at 5 frames a second by default.
+/// Screen share settings: high definition at 5 frames per second by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "ScreenshareConfig")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct ScreenshareConfig {
-    /// The size of the picture.
+    /// Resolution.
     pub quality: Quality,
-    /// Frames a second.
+    /// Frames per second.
     #[garde(range(min = 1, max = 60))]
     pub frame_rate: u32,
 }
@@ -149,8 +156,9 @@ impl Default for ScreenshareConfig {
     }
 }
 
-/// The size of a picture.
+/// Video resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "VideoQuality")]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
     /// 320 × 180.

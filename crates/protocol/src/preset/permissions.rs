@@ -1,4 +1,4 @@
-//! The `permissions` of a preset: what a participant may do.
+//! The `permissions` of a preset.
 
 use std::collections::BTreeMap;
 
@@ -7,71 +7,71 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a participant may do. The default is an ordinary participant of a group call:
-/// they speak, show themselves, share their screen, chat and vote, and have no power
-/// over others.
+/// Permissions of a participant. The default is an ordinary participant of a group call, who may
+/// publish audio, video and a screen, chat and vote, but has no control over others.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a permission of its own on the wire"
+    reason = "each permission is a separate field on the wire"
 )]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "PresetPermissions")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct Permissions {
-    /// Let people in from the waiting room.
+    /// Admit participants from the waiting room.
     pub accept_waiting_requests: bool,
-    /// Let people onto the stage of a webinar (`accept_stage_requests`, by its older name).
+    /// Grant access to the stage of a webinar (older name of `accept_stage_requests`).
     pub can_accept_production_requests: bool,
-    /// Change what others may do while the call runs.
+    /// Change the permissions of others during the call.
     pub can_change_participant_permissions: bool,
-    /// Change the own name before joining. True by default.
+    /// Change one's own name before joining. True by default.
     pub can_edit_display_name: bool,
     /// Start and stop a livestream of the call.
     pub can_livestream: bool,
     /// Start and stop a recording.
     pub can_record: bool,
-    /// Show one participant large to everybody.
+    /// Spotlight a participant for everyone.
     pub can_spotlight: bool,
-    /// Mute others.
+    /// Mute the microphones of others.
     pub disable_participant_audio: bool,
-    /// Stop others' cameras.
+    /// Turn off the cameras of others.
     pub disable_participant_video: bool,
-    /// Stop others' shared screens.
+    /// Stop the screen shares of others.
     pub disable_participant_screensharing: bool,
-    /// Stay out of the lists that others see.
+    /// Be hidden from the participant lists of others.
     pub hidden_participant: bool,
     /// Remove others from the call.
     pub kick_participant: bool,
-    /// Keep one participant in view for everybody.
+    /// Pin a participant for everyone.
     pub pin_participant: bool,
-    /// See who else is there. True by default.
+    /// See the list of participants. True by default.
     pub show_participant_list: bool,
-    /// Writing to others.
+    /// Chat permissions.
     pub chat: ChatPermissions,
-    /// Polls.
+    /// Poll permissions.
     pub polls: PollPermissions,
-    /// Plugins.
+    /// Plugin permissions.
     #[garde(dive)]
     pub plugins: PluginPermissions,
-    /// Breakout rooms.
+    /// Breakout room permissions.
     pub connected_meetings: ConnectedMeetingPermissions,
-    /// Sending sound and pictures.
+    /// Media permissions.
     pub media: MediaPermissions,
-    /// What kind of recorder this is, if any.
+    /// Type of recorder, if the participant is one.
     pub recorder_type: RecorderType,
-    /// How the participant gets past the waiting room.
+    /// How the participant passes the waiting room.
     pub waiting_room_type: WaitingRoomType,
-    /// This is a recorder, not a person.
+    /// Whether the participant is a recorder.
     pub is_recorder: bool,
-    /// The call has a stage. With `stage_access` this decides who may be on it.
+    /// Whether the call has a stage. `stage_access` determines who may be on it.
     pub stage_enabled: bool,
-    /// Whether the participant may go on the stage. When it is absent, clients take
-    /// the best of what `media` allows.
+    /// Whether the participant may go on the stage. If absent, clients take the most permissive of
+    /// the `media` permissions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage_access: Option<MediaPermission>,
-    /// Let people onto the stage.
+    /// Grant access to the stage.
     pub accept_stage_requests: bool,
-    /// What this participant says is written down when the meeting is transcribed.
+    /// Include the participant's speech in the transcript of the meeting.
     pub transcription_enabled: bool,
 }
 
@@ -108,58 +108,63 @@ impl Default for Permissions {
     }
 }
 
-/// Whether something may be done at will, not at all, or after asking.
+/// Whether something is allowed, forbidden or allowed on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MediaPermission")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MediaPermission {
-    /// At will. The default.
+    /// Allowed. The default.
     #[default]
     Allowed,
-    /// Not at all.
+    /// Not allowed.
     NotAllowed,
-    /// After somebody who can accept has accepted.
+    /// Allowed once a privileged participant has accepted a request.
     CanRequest,
 }
 
-/// What kind of recorder a participant is.
+/// Type of recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RecorderType")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RecorderType {
-    /// It records.
+    /// Records the meeting.
     Recorder,
-    /// It feeds a livestream.
+    /// Feeds a livestream.
     Livestreamer,
-    /// It is no recorder. The default.
+    /// Not a recorder. The default.
     None,
 }
 
-/// How a participant gets past the waiting room.
+/// How a participant passes the waiting room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WaitingRoomType")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WaitingRoomType {
     /// They enter at once. The default.
     Skip,
-    /// They enter as soon as somebody who can accept is there.
+    /// They enter as soon as a participant who can admit others is present.
     OnPrivilegedUserEntry,
-    /// They enter when somebody accepts them.
+    /// They enter once they are admitted.
     SkipOnAccept,
 }
 
-/// Writing to others.
+/// Chat permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatPermissions")]
 #[serde(default)]
 pub struct ChatPermissions {
-    /// Messages to everybody.
+    /// Public messages.
     pub public: PublicChatPermissions,
-    /// Messages to one person.
+    /// Private messages.
     pub private: PrivateChatPermissions,
 }
 
-/// Messages to everybody. All true by default.
+/// Permissions for public messages. All true by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PublicChatPermissions")]
 #[serde(default)]
 pub struct PublicChatPermissions {
-    /// Send anything at all.
+    /// Send messages at all.
     pub can_send: bool,
     /// Send text.
     pub text: bool,
@@ -177,15 +182,16 @@ impl Default for PublicChatPermissions {
     }
 }
 
-/// Messages to one person. All true by default.
+/// Permissions for private messages. All true by default.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a permission of its own on the wire"
+    reason = "each permission is a separate field on the wire"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PrivateChatPermissions")]
 #[serde(default)]
 pub struct PrivateChatPermissions {
-    /// Send anything at all.
+    /// Send messages at all.
     pub can_send: bool,
     /// Receive messages.
     pub can_receive: bool,
@@ -206,15 +212,16 @@ impl Default for PrivateChatPermissions {
     }
 }
 
-/// Polls. By default a participant sees them and votes.
+/// Poll permissions. By default a participant sees polls and votes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PollPermissions")]
 #[serde(default)]
 pub struct PollPermissions {
-    /// Ask a question.
+    /// Create polls.
     pub can_create: bool,
-    /// See questions and results.
+    /// See polls and results.
     pub can_view: bool,
-    /// Answer.
+    /// Vote.
     pub can_vote: bool,
 }
 
@@ -228,16 +235,17 @@ impl Default for PollPermissions {
     }
 }
 
-/// Plugins. None may be started, closed or set up by default.
+/// Plugin permissions. All false by default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "PluginPermissions")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct PluginPermissions {
-    /// Start a plugin for everybody.
+    /// Start a plugin for everyone.
     pub can_start: bool,
-    /// Close a plugin for everybody.
+    /// Close a plugin for everyone.
     pub can_close: bool,
-    /// Change how plugins are set up.
+    /// Change the configuration of plugins.
     pub can_edit_config: bool,
     /// Settings by plugin id, for at most 100 plugins.
     #[garde(length(max = 100))]
@@ -245,60 +253,64 @@ pub struct PluginPermissions {
     pub config: BTreeMap<String, PluginConfig>,
 }
 
-/// The settings of one plugin. Fields that are not named here are the plugin's own and
-/// are kept as they came.
+/// Settings of a plugin. Unknown fields belong to the plugin and are kept unchanged.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PluginConfig")]
 pub struct PluginConfig {
     /// What the participant may do in the plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_control: Option<AccessControl>,
-    /// The plugin itself looks after those who may only watch.
+    /// Whether the plugin itself enforces view-only access.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handles_view_only: Option<bool>,
-    /// Everything else.
+    /// Other fields.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 /// What a participant may do in a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PluginAccessControl")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AccessControl {
-    /// Use it.
+    /// Full access.
     FullAccess,
-    /// Watch others use it.
+    /// View only.
     ViewOnly,
 }
 
-/// Breakout rooms. All false by default.
+/// Breakout room permissions. All false by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConnectedMeetingPermissions")]
 #[serde(default)]
 pub struct ConnectedMeetingPermissions {
-    /// Make, change and remove breakout rooms.
+    /// Create, change and delete breakout rooms.
     pub can_alter_connected_meetings: bool,
-    /// Go to another breakout room.
+    /// Switch to another breakout room.
     pub can_switch_connected_meetings: bool,
-    /// Go back to the meeting that the rooms belong to.
+    /// Return to the parent meeting.
     pub can_switch_to_parent_meeting: bool,
 }
 
-/// Sending sound and pictures. All allowed by default.
+/// Media permissions. All allowed by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MediaPermissions")]
 #[serde(default)]
 pub struct MediaPermissions {
-    /// The microphone.
+    /// Publish the microphone.
     pub audio: MediaKindPermission,
-    /// The camera.
+    /// Publish the camera.
     pub video: MediaKindPermission,
-    /// A screen.
+    /// Share a screen.
     pub screenshare: MediaKindPermission,
 }
 
-/// Sending one kind of media.
+/// Permission for one kind of media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "MediaKindPermission")]
 #[serde(default)]
 pub struct MediaKindPermission {
-    /// Whether it may be sent.
+    /// Whether the participant may publish it.
     pub can_produce: MediaPermission,
 }
 

@@ -6,9 +6,9 @@ use super::{
     PrivateChatPermissions, PublicChatPermissions, Ui, ViewType, WaitingRoomType,
 };
 
-/// The presets of a new app by name, in the order in which they are listed.
+/// The presets of a new app with their names, in listing order.
 ///
-/// All of them let what is said be transcribed; whether it is decides the meeting.
+/// All of them permit transcription; the meeting's settings determine whether it takes place.
 pub fn presets() -> [(&'static str, PresetBody); 7] {
     use MediaPermission::{Allowed, CanRequest, NotAllowed};
     use ViewType::{GroupCall, Livestream, Webinar};
@@ -46,7 +46,7 @@ fn preset(view_type: ViewType, permissions: Permissions) -> PresetBody {
     }
 }
 
-/// Power over the call and everybody in it.
+/// Full control over the call and its participants.
 fn host() -> Permissions {
     Permissions {
         accept_waiting_requests: true,
@@ -89,7 +89,7 @@ fn participant() -> Permissions {
     }
 }
 
-/// Waits for somebody who can accept, shares no screen and sends no files.
+/// Waits until a privileged participant is present, and may neither share a screen nor send files.
 fn guest() -> Permissions {
     Permissions {
         chat: text_to_everybody(),
@@ -102,7 +102,7 @@ fn guest() -> Permissions {
     }
 }
 
-/// One of an audience whose members do not see each other.
+/// A member of an audience whose members do not see each other.
 fn viewer() -> Permissions {
     Permissions {
         chat: text_to_everybody(),
@@ -111,7 +111,7 @@ fn viewer() -> Permissions {
     }
 }
 
-/// A call with a stage: what is sent is decided by who may be on it.
+/// Adds a stage. Access to the stage determines what the participant may publish.
 fn on_stage(permissions: Permissions, access: MediaPermission) -> Permissions {
     let kind = MediaKindPermission::from(access);
     Permissions {

@@ -1,4 +1,4 @@
-//! The `ui` of a preset: how the call looks.
+//! The `ui` of a preset: the look of the call.
 
 use std::fmt;
 
@@ -10,33 +10,35 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use crate::address::{HTTP_URL, MAX_URL_CHARS, http_url};
+use crate::urls::{HTTP_URL, MAX_URL_CHARS, http_url};
 
-/// How the call looks. By default the web SDK's own dark theme with blue as the brand.
+/// The look of the call. By default the web SDK's own dark theme with blue as the brand colour.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "PresetUi")]
 #[serde(default)]
 pub struct Ui {
-    /// The colours, shapes and fonts.
+    /// Colours, shapes and fonts.
     #[garde(dive)]
     pub design_tokens: DesignTokens,
 }
 
 /// Colours, shapes and fonts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "DesignTokens")]
 #[serde(default)]
 #[garde(allow_unvalidated)]
 pub struct DesignTokens {
-    /// The roundness of corners.
+    /// Roundness of corners.
     pub border_radius: BorderRadius,
-    /// The width of borders.
+    /// Width of borders.
     pub border_width: BorderWidth,
-    /// The unit of all spacing, in CSS pixels: at least 1, 4 by default.
+    /// Base unit of spacing, in CSS pixels: at least 1, 4 by default.
     #[garde(custom(at_least_one))]
     #[schemars(range(min = 1))]
     pub spacing_base: Number,
-    /// Which theme the colours belong to.
+    /// Theme of the colours.
     pub theme: Theme,
-    /// An absolute http or https URL of a picture.
+    /// An absolute http or https URL of the logo.
     #[garde(length(chars, max = MAX_URL_CHARS), custom(http_url))]
     #[schemars(regex(pattern = HTTP_URL))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +47,7 @@ pub struct DesignTokens {
     #[garde(length(chars, max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub font_family: Option<String>,
-    /// The name of a font at Google Fonts.
+    /// Name of a font on Google Fonts.
     #[garde(length(chars, max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub google_font: Option<String>,
@@ -77,41 +79,44 @@ fn at_least_one<C>(number: &Number, _: &C) -> garde::Result {
     }
 }
 
-/// The roundness of corners.
+/// Roundness of corners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BorderRadius")]
 #[serde(rename_all = "kebab-case")]
 pub enum BorderRadius {
-    /// Square.
+    /// Square corners.
     Sharp,
-    /// A little round. The default.
+    /// Slightly rounded corners. The default.
     Rounded,
-    /// Rounder.
+    /// Rounder corners.
     ExtraRounded,
-    /// Half circles.
+    /// Semicircles.
     Circular,
 }
 
-/// The width of borders.
+/// Width of borders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BorderWidth")]
 #[serde(rename_all = "lowercase")]
 pub enum BorderWidth {
     /// No borders.
     None,
-    /// The default.
+    /// Thin borders. The default.
     Thin,
-    /// Wide.
+    /// Thick borders.
     Fat,
 }
 
-/// Which theme the colours belong to.
+/// Theme of the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Theme")]
 #[serde(rename_all = "lowercase")]
 pub enum Theme {
-    /// Black.
+    /// Black background.
     Darkest,
-    /// Dark grey. The default.
+    /// Dark grey background. The default.
     Dark,
-    /// White.
+    /// White background.
     Light,
 }
 
@@ -123,7 +128,7 @@ pub enum Theme {
 pub struct Colour(#[garde(pattern(HexColour))] String);
 
 impl Colour {
-    /// The text as it came, for example `#2160FD`.
+    /// The colour as it was sent, for example `#2160FD`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -135,8 +140,7 @@ impl From<&str> for Colour {
     }
 }
 
-/// The rule of a [`Colour`]. It is matched by hand, so that no regular expression
-/// engine is needed for one pattern.
+/// Pattern of a [`Colour`]. Matched by hand, to avoid a dependency on a regular expression engine.
 struct HexColour;
 
 impl AsStr for HexColour {
@@ -161,27 +165,28 @@ impl Matcher for HexColour {
 
 /// The colours of a theme.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[schemars(rename = "ThemeColors")]
 #[serde(default)]
 pub struct Colours {
-    /// The brand, in five shades.
+    /// Brand colour, in five shades.
     #[garde(dive)]
     pub brand: BrandColours,
-    /// The background, in five shades.
+    /// Background colour, in five shades.
     #[garde(dive)]
     pub background: BackgroundColours,
-    /// Errors and leaving.
+    /// Errors and the leave button.
     #[garde(dive)]
     pub danger: Colour,
-    /// Good news.
+    /// Success messages.
     #[garde(dive)]
     pub success: Colour,
     /// Text on the background.
     #[garde(dive)]
     pub text: Colour,
-    /// Text on the brand.
+    /// Text on the brand colour.
     #[garde(dive)]
     pub text_on_brand: Colour,
-    /// Behind a picture that does not fill its frame.
+    /// Background of videos that do not fill their tile.
     #[garde(dive)]
     pub video_bg: Colour,
     /// Warnings.
@@ -204,12 +209,13 @@ impl Default for Colours {
     }
 }
 
-/// Five shades of one colour whose names on the wire are numbers. garde names a path
-/// after the Rust field, hence the hand-written [`Validate`].
+/// Five shades of one colour, with numeric names on the wire. [`Validate`] is implemented by hand,
+/// because garde derives paths from Rust field names.
 macro_rules! shades {
-    ($(#[$doc:meta])* $Shades:ident { $($field:ident = $name:literal: $default:literal,)* }) => {
+    ($(#[$doc:meta])* $Shades:ident as $schema:literal { $($field:ident = $name:literal: $default:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[schemars(rename = $schema)]
         #[serde(default)]
         pub struct $Shades {
             $(
@@ -241,8 +247,8 @@ macro_rules! shades {
 }
 
 shades!(
-    /// The brand's colour in five shades, the lightest first.
-    BrandColours {
+    /// Brand colour in five shades, lightest first.
+    BrandColours as "BrandColors" {
         shade_300 = "300": "#9FBAFF",
         shade_400 = "400": "#5C8AFF",
         shade_500 = "500": "#2160FD",
@@ -252,8 +258,8 @@ shades!(
 );
 
 shades!(
-    /// The background in five shades, the lightest first.
-    BackgroundColours {
+    /// Background colour in five shades, lightest first.
+    BackgroundColours as "BackgroundColors" {
         shade_600 = "600": "#4A4A4A",
         shade_700 = "700": "#3E3E3E",
         shade_800 = "800": "#323232",

@@ -1,33 +1,33 @@
-//! Counts what a message holds before it is decoded.
+//! Counts the fields of a message before it is decoded.
 //!
-//! Two bytes on the wire may become a string, a message or a number of a list in memory: a frame of
-//! a megabyte can hold half a million of them. The count takes no memory and ends at the bound, so
-//! that what is too much costs about as much as the bound.
+//! Two bytes on the wire may become a string, a message or a list element in memory, so a frame of
+//! one megabyte can hold half a million of them. Counting allocates nothing and stops at the limit,
+//! so an oversized message costs no more than the largest allowed one.
 
 use prost::Message;
 
-/// Which fields of a message are messages, and which are lists of numbers, by tag. Written by
-/// `build.rs` for each message of `proto/`.
+/// Which fields of a message are nested messages and which are packed lists, by tag. `build.rs`
+/// generates one for each message of `proto/`.
 #[derive(Debug)]
 pub struct Shape {
     messages: &'static [(u32, &'static Shape)],
     packed: &'static [(u32, Packed)],
 }
 
-/// How the numbers of a list are written one after the other.
+/// Element encoding of a packed list.
 #[derive(Debug, Clone, Copy)]
 enum Packed {
     Varint,
-    #[expect(dead_code, reason = "no message has such a list yet")]
+    #[expect(dead_code, reason = "no message has such a field yet")]
     Fixed32,
-    #[expect(dead_code, reason = "no message has such a list yet")]
+    #[expect(dead_code, reason = "no message has such a field yet")]
     Fixed64,
 }
 
 impl Packed {
     fn count(self, list: &[u8]) -> usize {
         match self {
-            // The last byte of each number has its highest bit clear.
+            // The last byte of each varint has its highest bit clear.
             Self::Varint => list.iter().filter(|byte| **byte < 0x80).count(),
             Self::Fixed32 => list.len() / 4,
             Self::Fixed64 => list.len() / 8,
@@ -36,52 +36,57 @@ impl Packed {
 }
 
 /// A message whose fields can be counted before it is decoded.
-pub trait Scanned: Message + Default {
-    /// What must be known of it.
+pub trait Countable: Message + Default {
+    /// Field table of the message.
     fn shape() -> &'static Shape;
 }
 
-impl Scanned for () {
+impl Countable for () {
     fn shape() -> &'static Shape {
-        &NOTHING
+        &EMPTY
     }
 }
 
-static NOTHING: Shape = Shape {
+static EMPTY: Shape = Shape {
     messages: &[],
     packed: &[],
 };
 
-/// Why the fields of a message are not counted to the end.
+/// Why counting stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uncounted {
-    /// The bytes are no message.
+pub enum CountError {
+    /// The bytes are not a valid message.
     Malformed,
-    /// There are more than the bound.
+    /// The message has more fields than allowed.
     TooMany,
 }
 
-/// Messages within messages, at most. No message of ours comes near.
-const DEPTH: usize = 16;
+/// Maximum nesting depth. All messages of the protocol are far below it.
+const MAX_DEPTH: usize = 16;
 
-/// Counts the fields of a message: each that is written, those of the messages in it, and each number
-/// of a list. Unknown fields count as well.
+/// Counts the fields of an encoded message, including those of nested messages, the elements of
+/// packed lists and unknown fields.
 ///
 /// # Errors
-/// When the bytes are no message, or it holds more than `most`. Groups, which no client uses, are
-/// refused with what is malformed.
-pub fn count<M: Scanned>(bytes: &[u8], most: usize) -> Result<usize, Uncounted> {
+/// Fails if the bytes are not a valid message or have more than `most` fields. Groups, which no
+/// client uses, count as malformed.
+pub fn count<M: Countable>(bytes: &[u8], most: usize) -> Result<usize, CountError> {
     let mut left = most;
-    walk(bytes, M::shape(), &mut left, DEPTH)?;
+    count_fields(bytes, M::shape(), &mut left, MAX_DEPTH)?;
     Ok(most - left)
 }
 
-fn walk(mut rest: &[u8], shape: &Shape, left: &mut usize, depth: usize) -> Result<(), Uncounted> {
-    let depth = depth.checked_sub(1).ok_or(Uncounted::Malformed)?;
+fn count_fields(
+    mut rest: &[u8],
+    shape: &Shape,
+    left: &mut usize,
+    depth: usize,
+) -> Result<(), CountError> {
+    let depth = depth.checked_sub(1).ok_or(CountError::Malformed)?;
     while !rest.is_empty() {
         spend(left, 1)?;
         let key = varint(&mut rest)?;
-        let tag = u32::try_from(key >> 3).map_err(|_| Uncounted::Malformed)?;
+        let tag = u32::try_from(key >> 3).map_err(|_| CountError::Malformed)?;
         match key & 7 {
             0 => {
                 varint(&mut rest)?;
@@ -96,41 +101,41 @@ fn walk(mut rest: &[u8], shape: &Shape, left: &mut usize, depth: usize) -> Resul
                 let value = varint(&mut rest)?;
                 let value = take(&mut rest, value)?;
                 if let Some((_, inner)) = shape.messages.iter().find(|(it, _)| *it == tag) {
-                    walk(value, inner, left, depth)?;
+                    count_fields(value, inner, left, depth)?;
                 } else if let Some((_, list)) = shape.packed.iter().find(|(it, _)| *it == tag) {
                     spend(left, list.count(value))?;
                 }
             }
-            _ => return Err(Uncounted::Malformed),
+            _ => return Err(CountError::Malformed),
         }
     }
     Ok(())
 }
 
-fn spend(left: &mut usize, count: usize) -> Result<(), Uncounted> {
-    *left = left.checked_sub(count).ok_or(Uncounted::TooMany)?;
+fn spend(left: &mut usize, count: usize) -> Result<(), CountError> {
+    *left = left.checked_sub(count).ok_or(CountError::TooMany)?;
     Ok(())
 }
 
-fn take<'b>(rest: &mut &'b [u8], length: u64) -> Result<&'b [u8], Uncounted> {
-    let length = usize::try_from(length).map_err(|_| Uncounted::Malformed)?;
-    let (taken, behind) = rest.split_at_checked(length).ok_or(Uncounted::Malformed)?;
-    *rest = behind;
+fn take<'b>(rest: &mut &'b [u8], length: u64) -> Result<&'b [u8], CountError> {
+    let length = usize::try_from(length).map_err(|_| CountError::Malformed)?;
+    let (taken, tail) = rest.split_at_checked(length).ok_or(CountError::Malformed)?;
+    *rest = tail;
     Ok(taken)
 }
 
-/// A number in groups of seven bits, the lowest first.
-fn varint(rest: &mut &[u8]) -> Result<u64, Uncounted> {
+/// Reads a varint.
+fn varint(rest: &mut &[u8]) -> Result<u64, CountError> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
-        let (byte, behind) = rest.split_first().ok_or(Uncounted::Malformed)?;
-        *rest = behind;
+        let (byte, tail) = rest.split_first().ok_or(CountError::Malformed)?;
+        *rest = tail;
         number |= u64::from(byte & 0x7F) << shift;
         if *byte < 0x80 {
             return Ok(number);
         }
     }
-    Err(Uncounted::Malformed)
+    Err(CountError::Malformed)
 }
 
 include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
@@ -145,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_counts_those_of_messages_within_and_numbers_of_lists_too() {
+    fn nested_fields_and_list_elements_are_counted() {
         let flags = PeerFlags {
             recorder_type: "NONE".to_owned(),
             ..PeerFlags::default()
@@ -159,26 +164,29 @@ mod tests {
             capabilities: vec![1, 2, 300],
             ..JoinRoomRequest::default()
         };
-        // The peer, its id, its flags and what is in them; the list and its three numbers.
+        // The peer, its id, its flags and the flag set in them; the list and its three numbers.
         let bytes = join.encode_to_vec();
         assert_eq!(count::<JoinRoomRequest>(&bytes, 8), Ok(8));
-        assert_eq!(count::<JoinRoomRequest>(&bytes, 7), Err(Uncounted::TooMany));
+        assert_eq!(
+            count::<JoinRoomRequest>(&bytes, 7),
+            Err(CountError::TooMany)
+        );
     }
 
     #[test]
-    fn a_megabyte_of_empty_fields_is_too_much_after_a_few_of_them() {
+    fn counting_stops_at_the_limit() {
         let ids = [0x0A, 0x00].repeat(1 << 19);
         let counted = count::<SendChatMessageToPeersRequest>(&ids, 100);
-        assert_eq!(counted, Err(Uncounted::TooMany));
+        assert_eq!(counted, Err(CountError::TooMany));
         let keys = [0x1A, 0x00].repeat(1 << 19);
         let counted = count::<PluginStoreInsertKeysRequest>(&keys, 1 << 19);
         assert_eq!(counted, Ok(1 << 19));
         let counted = count::<PluginStoreInsertKeysRequest>(&keys, (1 << 19) - 1);
-        assert_eq!(counted, Err(Uncounted::TooMany));
+        assert_eq!(counted, Err(CountError::TooMany));
     }
 
     #[test]
-    fn what_is_cut_off_or_a_group_is_malformed() {
+    fn truncated_messages_and_groups_are_malformed() {
         for bytes in [
             &[0x0A][..],
             &[0x0A, 0x02, 0x00],
@@ -187,7 +195,7 @@ mod tests {
             &[0x09, 0x00],
         ] {
             let counted = count::<SendChatMessageToPeersRequest>(bytes, 100);
-            assert_eq!(counted, Err(Uncounted::Malformed), "{bytes:?}");
+            assert_eq!(counted, Err(CountError::Malformed), "{bytes:?}");
         }
     }
 
@@ -211,10 +219,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let counted = count::<JoinRoomRequest>(&bytes, 1_000);
-            // What can be counted may be refused by the decoder; what cannot, it may take only when
-            // it holds groups.
+            // The decoder may reject what can be counted. It accepts uncountable input only if it
+            // contains groups.
             if let Ok(fields) = counted {
                 prop_assert!(fields <= bytes.len());
             }

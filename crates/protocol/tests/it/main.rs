@@ -1,4 +1,4 @@
-//! What the types of the REST API accept, answer and refuse.
+//! Tests of the types of the REST API.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

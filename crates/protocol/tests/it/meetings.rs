@@ -1,4 +1,4 @@
-//! What a meeting's settings may look like, what becomes of them, and what is refused.
+//! Meeting settings: accepted input, defaults, patches and rejected input.
 
 use garde::Validate;
 use parlor_protocol::{
@@ -13,7 +13,7 @@ fn read(json: Value) -> MeetingSettings {
     serde_json::from_value(json).unwrap()
 }
 
-/// The paths that break a limit, as garde spells them.
+/// The paths of violated limits, as garde reports them.
 fn broken(json: Value) -> Vec<String> {
     let errors = read(json)
         .validate()
@@ -39,7 +39,7 @@ fn storage(config: Value) -> Value {
 }
 
 #[test]
-fn an_empty_object_is_a_meeting_with_everything_off() {
+fn an_empty_object_disables_every_feature() {
     assert_eq!(
         serde_json::to_value(read(json!({}))).unwrap(),
         json!({
@@ -109,7 +109,7 @@ fn defaults_are_filled_inside_the_objects_that_are_given() {
 }
 
 #[test]
-fn every_word_of_the_wire_is_read() {
+fn every_enum_value_is_accepted() {
     let settings = read(json!({
         "preferred_region": "eu-central-1",
         "recording_config": {
@@ -233,7 +233,7 @@ fn limits_are_refused_with_their_path() {
 }
 
 #[test]
-fn storage_needs_what_its_type_and_its_login_need() {
+fn storage_requires_the_fields_of_its_type_and_login() {
     for kind in ["aws", "azure", "digitalocean"] {
         let missing = broken(storage(json!({ "type": kind })));
         assert_eq!(
@@ -304,7 +304,7 @@ fn null_in_a_patch_puts_back_the_default() {
 }
 
 #[test]
-fn the_schema_of_a_request_asks_for_what_a_reply_never_has() {
+fn the_request_schema_requires_fields_that_responses_omit() {
     let schema = |settings: SchemaSettings| {
         settings
             .into_generator()
@@ -339,7 +339,7 @@ fn the_schema_of_a_request_asks_for_what_a_reply_never_has() {
     assert_eq!(secret["maxLength"], 16_384);
 }
 
-/// No other text in these tests has a capital Q.
+/// Marks secrets. No other string in these tests contains a capital Q.
 const MARK: &str = "Q7Q";
 
 fn any_settings() -> impl Strategy<Value = Value> {
@@ -399,7 +399,7 @@ proptest! {
     }
 
     #[test]
-    fn no_reply_and_no_log_shows_a_secret(json in any_settings()) {
+    fn secrets_appear_in_no_response_and_no_log(json in any_settings()) {
         let settings = read(json);
         let debug = format!("{settings:?}");
         prop_assert!(!debug.contains(MARK), "{}", debug);

@@ -1,4 +1,4 @@
-//! What a preset's JSON may look like, what becomes of it, and what is refused.
+//! Presets: accepted input, defaults, patches and rejected input.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn read(json: Value) -> Result<PresetBody, serde_json::Error> {
     serde_json::from_value(json)
 }
 
-/// The paths that break a limit, as garde spells them.
+/// The paths of violated limits, as garde reports them.
 fn broken(json: Value) -> Vec<String> {
     let report = read(json).unwrap().validate().err();
     let errors = report.map(garde::Report::into_inner).unwrap_or_default();
@@ -35,7 +35,7 @@ fn an_empty_body_is_an_ordinary_participant_without_transcription() {
 }
 
 #[test]
-fn what_is_written_is_complete() {
+fn serialized_presets_are_complete() {
     let written = serde_json::to_value(read(json!({})).unwrap()).unwrap();
     assert_eq!(
         written["config"],
@@ -67,7 +67,7 @@ fn what_is_written_is_complete() {
 }
 
 #[test]
-fn fields_nobody_knows_are_ignored() {
+fn unknown_fields_are_ignored() {
     let body = read(json!({
         "name": "vip",
         "config": {"track_recording": {"subscriptions": []}},
@@ -124,7 +124,7 @@ fn wrong_types_and_unknown_words_are_refused() {
         (json!({"ui": []}), "invalid type: sequence"),
     ] {
         let error = PresetBody::default().merge(json.clone());
-        // A merge removes what is null, so that only a plain read can see it.
+        // A merge removes nulls, so only a direct read can report them.
         let error = error
             .err()
             .or_else(|| read(json.clone()).err())
@@ -255,13 +255,10 @@ fn the_schema_states_the_limits_that_are_checked() {
     );
     let tokens = at("/$defs/DesignTokens/properties");
     assert_eq!(tokens["spacing_base"]["minimum"], 1);
-    assert_eq!(
-        tokens["logo"]["pattern"],
-        parlor_protocol::address::HTTP_URL
-    );
+    assert_eq!(tokens["logo"]["pattern"], parlor_protocol::urls::HTTP_URL);
     assert_eq!(tokens["logo"]["maxLength"], 2048);
     assert_eq!(
-        at("/$defs/BrandColours/properties/300/pattern"),
+        at("/$defs/BrandColors/properties/300/pattern"),
         "^#[0-9a-fA-F]{3,8}$"
     );
     assert_eq!(
@@ -274,7 +271,7 @@ fn the_schema_states_the_limits_that_are_checked() {
     assert_eq!(schema.get("required"), None);
 }
 
-/// Every object of a JSON value that could be left out, as a pointer.
+/// Collects pointers to all members of all objects in a JSON value.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     for (name, member) in value.as_object().into_iter().flatten() {
         let pointer = format!("{at}/{name}");
@@ -283,7 +280,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whether there was something to remove.
+/// Removes a member. Returns whether it existed.
 fn remove(value: &mut Value, pointer: &str) -> bool {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let parent = value.pointer_mut(parent).and_then(Value::as_object_mut);
@@ -353,7 +350,7 @@ proptest! {
     }
 
     #[test]
-    fn leaving_out_is_the_same_as_patching_with_null(
+    fn omitting_a_field_equals_patching_it_with_null(
         body in any_preset(),
         picks in collection::vec(any::<sample::Index>(), 0..8),
     ) {

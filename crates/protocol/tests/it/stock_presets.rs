@@ -1,4 +1,4 @@
-//! The seven presets of a new app, cell by cell.
+//! Tests of the seven presets of a new app.
 
 use garde::Validate;
 use parlor_protocol::{
@@ -80,7 +80,7 @@ fn only_hosts_and_presenters_have_power_over_others() {
 }
 
 #[test]
-fn who_may_send_what_differs_by_preset() {
+fn media_and_chat_permissions_differ_by_preset() {
     use MediaPermission::{Allowed, CanRequest, NotAllowed};
     for (name, audio, screenshare, stage, private_chat, files, list) in [
         (

@@ -1,45 +1,46 @@
-//! Moving people between a meeting and its breakout rooms.
+//! Moving participants between a meeting and its breakout rooms.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use parlor_live::{Answer, Command, Delegated, Person, Refusal};
+use parlor_live::{Answer, Command, DelegatedRequest, ParticipantRef, Refusal};
 use parlor_protocol::ids::{MeetingId, ParticipantId};
 use parlor_protocol::signal::socket::room::{
     MovePeerPayload, MovePeersBetweenRoomsRequest, MovePeersBetweenRoomsResponse, MovedPeer,
     ServiceError,
 };
 
-use super::{Done, Failure, Family, reply};
-use crate::rest::participants::{self, MOVED_AT_ONCE, Passage, Route};
+use super::{ConnectedMeetings, DelegationResult, Failure, reply};
+use crate::rest::participants::{self, ParticipantTransfer, Route, TRANSFER_BATCH};
 
-/// People who are moved in one go.
-const MOVED_MAX: usize = 1000;
+/// Maximum number of participants that are moved in one request.
+const MAX_MOVED: usize = 1000;
 
-/// What came of somebody who was to be moved: their custom id, or why they were not.
+/// The outcome of moving one participant: their custom id, or the error's code and message.
 type Moved = Result<String, (&'static str, &'static str)>;
 
-/// Who is to be moved, each once, and for each item of the request which of them it names.
+/// The participants to move, each once, and for each item of the request the index of its
+/// participant.
 #[derive(Debug, Default)]
 struct Listed {
-    people: Vec<Passage>,
+    transfers: Vec<ParticipantTransfer>,
     items: Vec<Option<usize>>,
 }
 
 impl Listed {
-    fn of(asked: &[MovePeerPayload]) -> Result<Self, Refusal> {
+    fn of(items: &[MovePeerPayload]) -> Result<Self, Refusal> {
         let mut listed = Self::default();
         let mut known: HashMap<ParticipantId, usize> = HashMap::new();
-        for moved in asked {
+        for moved in items {
             let preset = moved.preset_id.as_deref().filter(|id| !id.is_empty());
             let preset = preset.map(str::parse).transpose();
             let preset = preset.map_err(|_| Refusal::new(400, "preset_id must be a UUID"))?;
-            // No record has an id that cannot be read.
+            // An id that cannot be parsed belongs to no participant.
             let Some(participant) = moved.id.as_deref().and_then(|id| id.parse().ok()) else {
                 listed.items.push(None);
                 continue;
             };
-            let passage = Passage {
+            let transfer = ParticipantTransfer {
                 participant,
                 preset,
                 token_expires: None,
@@ -47,12 +48,12 @@ impl Listed {
             let at = match known.entry(participant) {
                 Entry::Occupied(at) => *at.get(),
                 Entry::Vacant(new) => {
-                    listed.people.push(passage);
-                    *new.insert(listed.people.len() - 1)
+                    listed.transfers.push(transfer);
+                    *new.insert(listed.transfers.len() - 1)
                 }
             };
-            if listed.people[at] != passage {
-                let message = "somebody is listed with two presets";
+            if listed.transfers[at] != transfer {
+                let message = "a participant is listed with two presets";
                 return Err(Refusal::new(400, message));
             }
             listed.items.push(Some(at));
@@ -61,53 +62,56 @@ impl Listed {
     }
 }
 
-impl Family<'_> {
-    /// Moves people: each becomes a participant of the destination, and their clients are sent
-    /// there with a token for it.
-    pub(super) async fn transfer(&self, task: &Delegated) -> Result<Done, Failure> {
-        let asked: MovePeersBetweenRoomsRequest = task.request.message()?;
+impl ConnectedMeetings<'_> {
+    /// Moves participants: each becomes a participant of the destination, and their clients are
+    /// sent there with a token for it.
+    pub(super) async fn transfer(
+        &self,
+        task: &DelegatedRequest,
+    ) -> Result<DelegationResult, Failure> {
+        let body: MovePeersBetweenRoomsRequest = task.request.message()?;
         let find = |id: Option<&String>| {
             let room = self
                 .all()
                 .find(|room| Some(room.id.to_string()).as_ref() == id);
             room.ok_or_else(|| Refusal::new(404, "there is no such breakout room"))
         };
-        let from = find(asked.source_meeting_id.as_ref())?.id;
-        let to = find(asked.destination_meeting_id.as_ref())?;
-        // A client leaves its room before it joins the other, which would refuse it.
+        let from = find(body.source_meeting_id.as_ref())?.id;
+        let to = find(body.destination_meeting_id.as_ref())?;
+        // A client leaves its room before it joins the other, which would reject it.
         if !(self.parent.active && to.active) {
             return Err(Refusal::new(403, "this meeting is inactive").into());
         }
         let to = to.id;
-        if asked.participants.len() > MOVED_MAX {
-            let message = format!("at most {MOVED_MAX} people are moved at once");
+        if body.participants.len() > MAX_MOVED {
+            let message = format!("at most {MAX_MOVED} participants can be moved in one request");
             return Err(Refusal::new(400, message).into());
         }
-        let mut listed = Listed::of(&asked.participants)?;
-        // Who asks is another participant in each room, and the same person.
+        let mut listed = Listed::of(&body.participants)?;
+        // The requester is a different participant in each room, but the same person.
         let me = if to == self.parent.id {
-            let me = participants::by_id(self.parlor, self.app, self.here, task.participant);
+            let me = participants::by_id(self.state, self.app, self.here, task.participant);
             let deleted = || Refusal::new(403, "this participant was deleted");
             Some(me.await?.ok_or_else(deleted)?)
         } else {
             None
         };
-        let way = Route {
+        let route = Route {
             app: self.app,
             parent: self.parent.id,
             from,
             to,
             never_add: me.as_ref().map(|me| &*me.custom_participant_id),
         };
-        self.read_tokens(from, &mut listed.people).await?;
-        let (mut moved, mut then) = (Vec::new(), Vec::new());
-        for people in listed.people.chunks(MOVED_AT_ONCE) {
-            let tokens = self.bring(way, people, &mut moved).await;
+        self.load_token_expiry(from, &mut listed.transfers).await?;
+        let (mut moved, mut commands) = (Vec::new(), Vec::new());
+        for chunk in listed.transfers.chunks(TRANSFER_BATCH) {
+            let tokens = self.move_chunk(route, chunk, &mut moved).await;
             let transfer = Command::Transfer {
                 meeting: to,
-                people: tokens,
+                participants: tokens,
             };
-            then.push((from, transfer));
+            commands.push((from, transfer));
         }
         let payloads = listed
             .items
@@ -116,19 +120,30 @@ impl Family<'_> {
         let response = MovePeersBetweenRoomsResponse {
             payloads: payloads.collect(),
         };
-        Ok(Done {
+        Ok(DelegationResult {
             reply: Some(reply(&task.request, &response)),
-            then,
+            commands,
         })
     }
 
-    /// Notes until when the tokens are good that these people are here with: of each the one that is
-    /// good for longest, of those who have a socket.
-    async fn read_tokens(&self, from: MeetingId, people: &mut [Passage]) -> Result<(), Failure> {
-        let named = people.iter().map(|one| Person::Id(one.participant));
-        let asked = Command::Present(named.collect());
-        // Where no room runs nobody is, and nobody is sent anywhere.
-        let Answer::Who(_, present) = self.parlor.live.ask(self.app, from, asked).await? else {
+    /// Sets the expiry of the token of each participant to move: the latest among those of their
+    /// connected peers.
+    async fn load_token_expiry(
+        &self,
+        from: MeetingId,
+        transfers: &mut [ParticipantTransfer],
+    ) -> Result<(), Failure> {
+        let named = transfers
+            .iter()
+            .map(|transfer| ParticipantRef::Id(transfer.participant));
+        let find = Command::FindPeers(named.collect());
+        // Without a running room no one is connected, so no one is moved.
+        let Answer::Peers(_, present) = self
+            .state
+            .live
+            .command_with_timeout(self.app, from, find)
+            .await?
+        else {
             return Ok(());
         };
         let mut latest: HashMap<ParticipantId, Option<i64>> = HashMap::new();
@@ -136,35 +151,36 @@ impl Family<'_> {
             let known = latest.entry(peer.participant).or_default();
             *known = (*known).max(peer.token_expires);
         }
-        for one in people {
-            one.token_expires = latest.remove(&one.participant).flatten();
+        for transfer in transfers {
+            transfer.token_expires = latest.remove(&transfer.participant).flatten();
         }
         Ok(())
     }
 
-    /// Moves some people in the records and notes what came of each; answers with what their clients
-    /// join with. Others were moved before, so a failure is that of these people only.
-    async fn bring(
+    /// Moves a chunk of participants in the database, appends the outcomes to `moved`, and returns
+    /// the tokens their clients join with. Earlier chunks are committed, so a failure affects only
+    /// this chunk.
+    async fn move_chunk(
         &self,
-        way: Route<'_>,
-        people: &[Passage],
+        route: Route<'_>,
+        transfers: &[ParticipantTransfer],
         moved: &mut Vec<Moved>,
     ) -> Vec<(ParticipantId, String)> {
-        let brought = match participants::bring(self.parlor, way, people).await {
-            Ok(brought) => brought,
+        let results = match participants::transfer(self.state, route, transfers).await {
+            Ok(results) => results,
             Err(error) => {
-                tracing::warn!(?error, meeting = %way.to, "people could not be moved to a breakout room");
-                let failed: Moved = Err(("500", "this could not be done"));
-                moved.extend(people.iter().map(|_| failed.clone()));
+                tracing::warn!(?error, meeting = %route.to, "participants could not be moved to a breakout room");
+                let failed: Moved = Err(("500", "the request failed"));
+                moved.extend(transfers.iter().map(|_| failed.clone()));
                 return Vec::new();
             }
         };
-        let mut tokens = Vec::with_capacity(people.len());
-        for (passage, there) in people.iter().zip(brought) {
-            moved.push(match there {
-                Some(there) => {
-                    tokens.push((passage.participant, there.token));
-                    Ok(there.custom_participant_id)
+        let mut tokens = Vec::with_capacity(transfers.len());
+        for (transfer, moved_to) in transfers.iter().zip(results) {
+            moved.push(match moved_to {
+                Some(moved_to) => {
+                    tokens.push((transfer.participant, moved_to.token));
+                    Ok(moved_to.custom_participant_id)
                 }
                 None => Err(("404", "there is no such participant or preset")),
             });
@@ -173,12 +189,12 @@ impl Family<'_> {
     }
 }
 
-/// What the asker is told of somebody who was to be moved.
+/// Builds the reply's entry for one participant.
 fn payload(meeting: MeetingId, moved: Option<&Moved>) -> MovedPeer {
-    let nobody = || Err(("404", "there is no such participant or preset"));
-    let (custom_participant_id, error) = match moved.cloned().unwrap_or_else(nobody) {
+    let missing = || Err(("404", "there is no such participant or preset"));
+    let (custom_participant_id, error) = match moved.cloned().unwrap_or_else(missing) {
         Ok(custom_id) => (Some(custom_id), None),
-        // Clients look for the word "error" to tell failure from success.
+        // Clients look for the word "error" to distinguish failure from success.
         Err((code, message)) => {
             let error = ServiceError {
                 message: Some(format!("error: {message}")),

@@ -1,4 +1,5 @@
-//! The first start: an account, an API token and an app, in one commit, and lines to paste.
+//! The first start: creates an account, an API token and an app in one commit, and prints commands
+//! to try.
 
 use parlor_protocol::ids::{AccountId, AppId};
 use parlor_store::{Error, Unit};
@@ -8,38 +9,39 @@ use crate::config::Settings;
 use crate::identity::accounts;
 use crate::identity::api_tokens::{self, NewToken};
 use crate::rest::apps;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Makes what is missing. Everything is in one transaction, so a start that is killed leaves all
-/// of it or nothing. Several nodes that start at once on one empty database make it once if the
-/// account's id is set; otherwise each may make an account of its own.
+/// Creates the first account, API token and app, if there is no account yet. One transaction
+/// creates all of them, so a start that is killed leaves all or nothing. When several nodes start
+/// at once on one empty database, they create them once if the account ID is set; otherwise each
+/// node may create its own account.
 ///
 /// # Errors
 /// When the database fails or the settings are malformed.
 pub(super) async fn prepare(
-    parlor: &Parlor,
+    state: &ServerState,
     settings: &Settings,
-) -> anyhow::Result<Option<Welcome>> {
+) -> anyhow::Result<Option<Created>> {
     if let Some((account, secret)) = settings.first_account()? {
-        let made = make(parlor, account, &secret).await?;
-        if made.is_none() {
-            keep_token(parlor, account, &secret).await?;
+        let created = create(state, account, &secret).await?;
+        if created.is_none() {
+            ensure_token(state, account, &secret).await?;
         }
-        return Ok(made.map(|app| Welcome {
+        return Ok(created.map(|app| Created {
             account,
             secret: None,
             app,
         }));
     }
-    if !accounts::list(&parlor.db).await?.is_empty() {
+    if !accounts::list(&state.db).await?.is_empty() {
         return Ok(None);
     }
     let (account, secret) = (
-        AccountId::from_uuid(new_account_id(parlor)),
+        AccountId::from_uuid(new_account_id(state)),
         api_tokens::new_secret(),
     );
-    let made = make(parlor, account, &secret).await?;
-    Ok(made.map(|app| Welcome {
+    let created = create(state, account, &secret).await?;
+    Ok(created.map(|app| Created {
         account,
         secret: Some(secret),
         app,
@@ -56,53 +58,58 @@ fn first_token(account: AccountId) -> NewToken {
     }
 }
 
-/// `None` when the account exists already.
-async fn make(parlor: &Parlor, account: AccountId, secret: &str) -> Result<Option<AppId>, Error> {
-    let now_ms = parlor.clock.now_ms();
+/// Creates the account, the API token and the app. Returns `None` when the account exists already.
+async fn create(
+    state: &ServerState,
+    account: AccountId,
+    secret: &str,
+) -> Result<Option<AppId>, Error> {
+    let now_ms = state.clock.now_ms();
     let unit = accounts::insert(Unit::default(), account, "first", now_ms);
-    let (unit, _) = api_tokens::insert(unit, &parlor.clock, first_token(account), secret, now_ms);
-    let (unit, app) = apps::insert(unit, &parlor.clock, account, "first", now_ms);
-    match parlor.db.commit(unit).await {
+    let (unit, _) = api_tokens::insert(unit, &state.clock, first_token(account), secret, now_ms);
+    let (unit, app) = apps::insert(unit, &state.clock, account, "first", now_ms);
+    match state.db.commit(unit).await {
         Ok(_) => Ok(Some(app.id)),
         Err(Error::WrongCount { step: 0 }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The token of an unattended install may be another one than last time: both work.
-async fn keep_token(parlor: &Parlor, account: AccountId, secret: &str) -> anyhow::Result<()> {
-    match parlor.tokens.create(first_token(account), secret).await {
+/// Adds the configured token to the account if it differs from the one of an earlier start. Both
+/// tokens work then.
+async fn ensure_token(state: &ServerState, account: AccountId, secret: &str) -> anyhow::Result<()> {
+    match state.tokens.create(first_token(account), secret).await {
         Ok(_) => Ok(()),
         Err(Error::Conflict { .. }) => {
-            let token = parlor.tokens.by_secret(secret).await?;
+            let token = state.tokens.by_secret(secret).await?;
             let ours = token.is_some_and(|token| token.account_id == account);
-            anyhow::ensure!(ours, "PARLOR_API_TOKEN is a token of another account");
+            anyhow::ensure!(ours, "PARLOR_API_TOKEN is a token of a different account");
             Ok(())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// What the first start made.
-pub(super) struct Welcome {
+/// What the first start created.
+pub(super) struct Created {
     account: AccountId,
     secret: Option<String>,
     app: AppId,
 }
 
-impl Welcome {
-    /// What to print, ready to paste.
+impl Created {
+    /// The text to print, with commands that can be pasted into a shell.
     pub(super) fn text(&self, origin: &str) -> String {
         let Self { account, app, .. } = self;
         let secret = self.secret.as_deref().unwrap_or("$PARLOR_API_TOKEN");
         let note = if self.secret.is_some() {
-            "   (shown this once; keep it)"
+            "   (shown only once; keep it)"
         } else {
             ""
         };
         format!(
             r#"
-Parlor is ready on {origin}   (reference: {origin}/docs)
+Parlor is ready at {origin}   (API reference: {origin}/docs)
 
   account    {account}
   API token  {secret}{note}
@@ -118,7 +125,7 @@ Create a meeting and add a participant:
     -H 'Content-Type: application/json' \
     -d '{{"custom_participant_id": "me", "preset_name": "group_call_host", "name": "Me"}}'
 
-The answer holds a token. Join with it in a browser:
+The response contains a token. Use it to join in a browser:
 
   {origin}/meet?authToken=TOKEN
 

@@ -1,4 +1,4 @@
-//! Accounts, apps, API tokens and signing keys from the command line.
+//! The commands that manage accounts, apps, API tokens and signing keys.
 
 use clap::Subcommand;
 use parlor_protocol::ids::{AccountId, AppId, TokenId};
@@ -10,49 +10,49 @@ use crate::http::auth::PERMISSIONS;
 use crate::identity::api_tokens::NewToken;
 use crate::identity::{accounts, api_tokens, signing_keys};
 use crate::rest::apps;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 /// `parlor token …`
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
-    /// Make a token; its secret is shown this once
+    /// Create a token and print its secret, which is not shown again
     Create {
-        /// The account it acts for
+        /// ID of the account that the token belongs to
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// What people call it
+        /// Display name
         #[arg(long, default_value = "")]
         name: String,
-        /// What it may do; operations want `Realtime Admin` or `Realtime`
+        /// Permission to grant; operations require `Realtime Admin` or `Realtime`. May be repeated
         #[arg(long = "permission", value_name = "NAME", default_values_t = [String::from("Realtime Admin")])]
         permissions: Vec<String>,
-        /// Limit it to this app; may be given several times
+        /// Restrict the token to this app. May be repeated
         #[arg(long = "app", value_name = "HEX")]
         apps: Vec<AppId>,
-        /// Seconds until it expires; never without it
+        /// Seconds until the token expires [default: never]
         #[arg(long, value_name = "SECONDS")]
         expires_in: Option<u32>,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// List an account's tokens, without secrets
+    /// List the tokens of an account, without their secrets
     List {
-        /// The account
+        /// ID of the account
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token; running servers notice within a second
+    /// Revoke a token; running servers reject it within a second
     Revoke {
-        /// The token's id
+        /// ID of the token
         id: TokenId,
-        /// The account
+        /// ID of the account
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -61,35 +61,35 @@ pub(super) enum Token {
 /// `parlor app …`
 #[derive(Debug, Subcommand)]
 pub(super) enum App {
-    /// Make an app with the seven default presets
+    /// Create an app with the seven default presets
     Create {
-        /// The account that owns it
+        /// ID of the account that owns the app
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// What people call it
+        /// Display name
         #[arg(long)]
         name: String,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// List an account's apps
+    /// List the apps of an account
     List {
-        /// The account
+        /// ID of the account
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Delete an app with everything in it
+    /// Delete an app and everything in it
     Delete {
-        /// The app's id
+        /// ID of the app
         id: AppId,
-        /// The account
+        /// ID of the account
         #[arg(long, value_name = "HEX")]
         account: AccountId,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -98,18 +98,18 @@ pub(super) enum App {
 /// `parlor account …`
 #[derive(Debug, Subcommand)]
 pub(super) enum Account {
-    /// Make an account
+    /// Create an account
     Create {
-        /// What people call it
+        /// Display name
         #[arg(long, default_value = "")]
         name: String,
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// List the accounts
+    /// List all accounts
     List {
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -118,23 +118,23 @@ pub(super) enum Account {
 /// `parlor key …`
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
-    /// List the keys; the one that is not retired signs
+    /// List the keys; the one that is not retired signs new tokens
     List {
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Sign with a new key from now on; tokens of the old ones keep working
+    /// Start to sign with a new key; tokens signed with older keys keep working
     Rotate {
-        /// Print JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-/// A token at the one moment when its secret is shown.
+/// A new token with its secret, which is shown only once.
 #[derive(Serialize)]
-struct Shown {
+struct TokenWithSecret {
     #[serde(flatten)]
     token: api_tokens::ApiToken,
     #[serde(rename = "token")]
@@ -142,7 +142,7 @@ struct Shown {
 }
 
 impl Token {
-    pub(super) async fn run(self, parlor: &Parlor) -> anyhow::Result<()> {
+    pub(super) async fn run(self, state: &ServerState) -> anyhow::Result<()> {
         match self {
             Self::Create {
                 account,
@@ -166,22 +166,22 @@ impl Token {
                     .any(|held| PERMISSIONS.contains(&held.as_str()))
                 {
                     eprintln!(
-                        "parlor: no operation accepts a token without {}",
+                        "parlor: warning: no operation accepts a token without the permission {}",
                         PERMISSIONS.join(" or ")
                     );
                 }
                 let secret = api_tokens::new_secret();
-                let token = parlor
+                let token = state
                     .tokens
                     .create(new, &secret)
                     .await
-                    .map_err(named("account"))?;
+                    .map_err(not_found("account"))?;
                 let line = format!("{}  {secret}", token.id);
-                show(json, &Shown { token, secret }, &line)
+                show(json, &TokenWithSecret { token, secret }, &line)
             }
             Self::List { account, json } => {
-                let tokens = parlor.tokens.list(account).await?;
-                let state =
+                let tokens = state.tokens.list(account).await?;
+                let status =
                     |token: &api_tokens::ApiToken| match (&token.revoked_at, &token.expires_at) {
                         (Some(at), _) => format!("revoked {at}"),
                         (None, Some(at)) => format!("expires {at}"),
@@ -191,7 +191,7 @@ impl Token {
                     format!(
                         "{}  {}  {}  [{}]",
                         token.id,
-                        state(token),
+                        status(token),
                         token.name,
                         token.permissions.join(", ")
                     )
@@ -199,11 +199,11 @@ impl Token {
                 show_all(json, &tokens, line)
             }
             Self::Revoke { id, account, json } => {
-                parlor
+                state
                     .tokens
                     .revoke(account, id)
                     .await
-                    .map_err(named("live token"))?;
+                    .map_err(not_found("active token"))?;
                 show(
                     json,
                     &serde_json::json!({"id": id, "revoked": true}),
@@ -215,7 +215,7 @@ impl Token {
 }
 
 impl App {
-    pub(super) async fn run(self, parlor: &Parlor) -> anyhow::Result<()> {
+    pub(super) async fn run(self, state: &ServerState) -> anyhow::Result<()> {
         let line = |app: &apps::App| format!("{}  {}  {}", app.id, app.created_at, app.name);
         match self {
             Self::Create {
@@ -223,17 +223,15 @@ impl App {
                 name,
                 json,
             } => {
-                let app = apps::create(parlor, account, &name)
+                let app = apps::create(state, account, &name)
                     .await
-                    .map_err(named("account"))?;
+                    .map_err(not_found("account"))?;
                 show(json, &app, &line(&app))
             }
-            Self::List { account, json } => {
-                show_all(json, &apps::all(parlor, account).await?, line)
-            }
+            Self::List { account, json } => show_all(json, &apps::all(state, account).await?, line),
             Self::Delete { id, account, json } => {
-                let deleted = apps::delete(parlor, account, id).await?;
-                let app = deleted.ok_or_else(|| anyhow::anyhow!("there is no such app"))?;
+                let deleted = apps::delete(state, account, id).await?;
+                let app = deleted.ok_or_else(|| anyhow::anyhow!("app not found"))?;
                 show(json, &app, &line(&app))
             }
         }
@@ -241,50 +239,49 @@ impl App {
 }
 
 impl Account {
-    pub(super) async fn run(self, parlor: &Parlor) -> anyhow::Result<()> {
+    pub(super) async fn run(self, state: &ServerState) -> anyhow::Result<()> {
         let line = |account: &accounts::Account| {
             format!("{}  {}  {}", account.id, account.created_at, account.name)
         };
         match self {
             Self::Create { name, json } => {
-                let id = AccountId::from_uuid(new_account_id(parlor));
-                let account =
-                    accounts::create(&parlor.db, id, &name, parlor.clock.now_ms()).await?;
+                let id = AccountId::from_uuid(new_account_id(state));
+                let account = accounts::create(&state.db, id, &name, state.clock.now_ms()).await?;
                 show(json, &account, &line(&account))
             }
-            Self::List { json } => show_all(json, &accounts::list(&parlor.db).await?, line),
+            Self::List { json } => show_all(json, &accounts::list(&state.db).await?, line),
         }
     }
 }
 
 impl Key {
-    pub(super) async fn run(self, parlor: &Parlor) -> anyhow::Result<()> {
+    pub(super) async fn run(self, state: &ServerState) -> anyhow::Result<()> {
         let line = |key: &signing_keys::KeySummary| {
-            let state = key
+            let status = key
                 .retired_at
                 .as_ref()
                 .map_or("signs".to_owned(), |at| format!("retired {at}"));
-            format!("{}  {}  {state}", key.id, key.created_at)
+            format!("{}  {}  {status}", key.id, key.created_at)
         };
         match self {
-            Self::List { json } => show_all(json, &signing_keys::list(&parlor.db).await?, line),
+            Self::List { json } => show_all(json, &signing_keys::list(&state.db).await?, line),
             Self::Rotate { json } => {
-                let key = signing_keys::rotate(&parlor.db, parlor.clock.now_ms()).await?;
+                let key = signing_keys::rotate(&state.db, state.clock.now_ms()).await?;
                 show(json, &key, &line(&key))
             }
         }
     }
 }
 
-/// An account's id: random, so that it tells nothing.
-pub(super) fn new_account_id(parlor: &Parlor) -> Uuid {
-    parlor.clock.random_id()
+/// Returns a new account ID. It is random, so that it reveals nothing.
+pub(super) fn new_account_id(state: &ServerState) -> Uuid {
+    state.clock.random_id()
 }
 
-/// A wrong count means that what the command is about does not exist.
-fn named(what: &'static str) -> impl Fn(Error) -> anyhow::Error {
+/// Maps [`Error::WrongCount`], which means that no such row exists, to an error message.
+fn not_found(what: &'static str) -> impl Fn(Error) -> anyhow::Error {
     move |error| match error {
-        Error::WrongCount { .. } => anyhow::anyhow!("there is no such {what}"),
+        Error::WrongCount { .. } => anyhow::anyhow!("{what} not found"),
         other => other.into(),
     }
 }

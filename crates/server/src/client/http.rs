@@ -1,17 +1,17 @@
-//! What the official client SDKs call over HTTP, next to their socket (docs/spec/signalling.md 3).
+//! The HTTP calls of the official client SDKs, besides their socket (docs/spec/signalling.md 3).
 //!
 //! Browsers call from pages of any origin, with the participant's join token as Bearer. Several
-//! paths are those of RealtimeKit's REST API: there the scheme of the credentials says who calls,
-//! [`first`] is where that is decided.
+//! paths are shared with RealtimeKit's REST API; [`dispatch`] selects the handler by the
+//! scheme of the credentials.
 //!
-//! | file | what it answers |
+//! | file | content |
 //! |---|---|
-//! | `participant_details` | who the caller is, and what they may do |
-//! | `ice_servers`, `active_livestream` | what the SDK asks for on its way into a meeting |
-//! | `chat_upload`, `files`, `links` | files of chats: permission, bytes, signed links |
+//! | `participant_details` | the caller's participant, preset and permissions |
+//! | `ice_servers`, `active_livestream` | other calls of the SDK while it joins a meeting |
+//! | `chat_upload`, `files` | files in chats: signed links, upload and download |
 //! | `transcript` | the captions so far: none in this version |
-//! | `telemetry`, `location` | what the SDK reports about itself, and asks about its place |
-//! | `cors`, `origin` | pages of other origins; what this server is called from outside |
+//! | `telemetry`, `location` | logs and statistics from the SDK, and the caller's location |
+//! | `cors` | access from pages of other origins |
 
 mod active_livestream;
 mod chat_upload;
@@ -32,22 +32,22 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 
-use crate::http::{ApiError, auth, respond_to_client};
-use crate::identity::join_token::Refused;
-use crate::rest::participants::{self, Joining};
-use crate::state::Parlor;
+use crate::http::{ApiError, auth, dispatch_client};
+use crate::identity::join_token::TokenError;
+use crate::rest::participants::{self, JoinContext};
+use crate::state::ServerState;
 
-/// How a call is answered.
-type Handler = fn(Arc<Parlor>, Request) -> BoxFuture<'static, Result<Response, ApiError>>;
+/// The function that handles a call.
+type Handler = fn(Arc<ServerState>, Request) -> BoxFuture<'static, Result<Response, ApiError>>;
 
 /// One call of the client SDKs.
 pub(crate) struct ClientCall {
-    /// Its method.
+    /// The HTTP method.
     pub(crate) method: Method,
-    /// Its path, as the router takes it.
+    /// The path, in the router's syntax.
     pub(crate) path: &'static str,
     operation: &'static str,
-    /// Whether it is the REST API's as well, which is called with other credentials.
+    /// Whether the path also belongs to the REST API, which uses other credentials.
     shared: bool,
     handler: Handler,
 }
@@ -75,24 +75,25 @@ impl ClientCall {
         }
     }
 
-    fn takes(&self, method: &Method, headers: &HeaderMap) -> bool {
-        let is_it = self.method == method || (self.method == Method::GET && method == Method::HEAD);
-        is_it && (!self.shared || auth::bearer(headers).is_some())
+    fn matches_request(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let has_method =
+            self.method == method || (self.method == Method::GET && method == Method::HEAD);
+        has_method && (!self.shared || auth::bearer(headers).is_some())
     }
 }
 
 /// Turns an `async fn` into a [`Handler`].
 macro_rules! handler {
     ($function:path) => {
-        |parlor, request| Box::pin(async move { $function(&parlor, request).await })
+        |state, request| Box::pin(async move { $function(&state, request).await })
     };
 }
 
-/// Every call.
+/// Returns every call.
 pub(crate) fn calls() -> Vec<ClientCall> {
     use ClientCall as C;
     let (get, post, put) = (|| Method::GET, || Method::POST, || Method::PUT);
-    let not_built: Handler = handler!(not_built);
+    let reject_unimplemented: Handler = handler!(reject_unimplemented);
     let livestreams = "/v2/meetings/{meeting_id}/livestreams";
     let stop = "/v2/meetings/{meeting_id}/active-livestream/stop";
     vec![
@@ -100,36 +101,42 @@ pub(crate) fn calls() -> Vec<ClientCall> {
             get(),
             "/v2/internals/participant-details",
             "participantDetails",
-            handler!(participant_details::answer),
+            handler!(participant_details::handle),
         ),
         C::new(
             get(),
             "/iceservers",
             "iceServers",
-            handler!(ice_servers::answer),
+            handler!(ice_servers::handle),
         ),
         C::new(
             get(),
             "/v2/meetings/{meeting_id}/active-livestream",
             "activeLivestream",
-            handler!(active_livestream::answer),
+            handler!(active_livestream::handle),
         )
         .shared(),
-        C::new(post(), livestreams, "startLivestream", not_built).shared(),
-        C::new(post(), stop, "stopLivestream", not_built).shared(),
-        C::new(post(), "/v2/recordings", "startRecording", not_built).shared(),
+        C::new(post(), livestreams, "startLivestream", reject_unimplemented).shared(),
+        C::new(post(), stop, "stopLivestream", reject_unimplemented).shared(),
+        C::new(
+            post(),
+            "/v2/recordings",
+            "startRecording",
+            reject_unimplemented,
+        )
+        .shared(),
         C::new(
             put(),
             "/v2/recordings/{recording_id}",
             "updateRecording",
-            not_built,
+            reject_unimplemented,
         )
         .shared(),
         C::new(
             get(),
             "/v2/meetings/{meeting_id}/active-transcript",
             "activeTranscript",
-            handler!(transcript::answer),
+            handler!(transcript::handle),
         ),
         C::new(
             get(),
@@ -141,30 +148,30 @@ pub(crate) fn calls() -> Vec<ClientCall> {
             post(),
             "/v2/meetings/chat-upload",
             "chatUpload",
-            handler!(chat_upload::answer),
+            handler!(chat_upload::handle),
         ),
-        C::new(put(), files::PATH, "putFile", |parlor, request| {
-            Box::pin(files::put(parlor, request))
+        C::new(put(), files::PATH, "putFile", |state, request| {
+            Box::pin(files::put(state, request))
         }),
         C::new(get(), files::PATH, "getFile", handler!(files::get)),
         C::new(
             post(),
             "/otel/logs",
             "clientLogs",
-            handler!(telemetry::answer),
+            handler!(telemetry::handle),
         ),
         C::new(
             post(),
             "/api/v1/message",
             "clientStatistics",
-            handler!(telemetry::answer),
+            handler!(telemetry::handle),
         ),
     ]
 }
 
-/// Answers what the client SDKs call, and lets everything else of the path through.
-pub(crate) async fn first(
-    parlor: Arc<Parlor>,
+/// Handles the calls of client SDKs, and passes all other requests to `next`.
+pub(crate) async fn dispatch(
+    state: Arc<ServerState>,
     calls: Arc<[ClientCall]>,
     request: Request,
     next: Next,
@@ -174,13 +181,13 @@ pub(crate) async fn first(
     }
     let call = calls
         .iter()
-        .find(|call| call.takes(request.method(), request.headers()));
+        .find(|call| call.matches_request(request.method(), request.headers()));
     let response = match call {
         None => next.run(request).await,
         Some(call) => {
-            let (parlor, handler) = (Arc::clone(&parlor), call.handler);
-            let shared = Arc::clone(&parlor);
-            respond_to_client(&parlor, call.operation, request, |request| {
+            let (state, handler) = (Arc::clone(&state), call.handler);
+            let shared = Arc::clone(&state);
+            dispatch_client(&state, call.operation, request, |request| {
                 handler(shared, request)
             })
             .await
@@ -189,37 +196,41 @@ pub(crate) async fn first(
     cors::open(response)
 }
 
-/// Who calls, by their join token.
+/// Authenticates the caller by its join token.
 ///
 /// # Errors
-/// 401 without a token of ours that has not expired, 404 when it was revoked.
-async fn visitor(parlor: &Parlor, headers: &HeaderMap) -> Result<Joining, ApiError> {
-    let token = auth::bearer(headers)
-        .ok_or_else(|| ApiError::refused("this takes a participant's token as Bearer"))?;
-    match participants::joining(parlor, token).await? {
+/// 401 without a valid token of this server, 404 if the token was revoked.
+async fn authenticate(state: &ServerState, headers: &HeaderMap) -> Result<JoinContext, ApiError> {
+    let token = auth::bearer(headers).ok_or_else(|| {
+        ApiError::unauthorized_with("this call requires a participant's token as Bearer")
+    })?;
+    match participants::verify_join_token(state, token).await? {
         Ok(joining) => Ok(joining),
-        Err(Refused::Revoked) => Err(ApiError::missing("participant")),
-        Err(refused) => Err(ApiError::refused(refused)),
+        Err(TokenError::Revoked) => Err(ApiError::missing("participant")),
+        Err(refused) => Err(ApiError::unauthorized_with(refused)),
     }
 }
 
-/// JSON that no cache may keep. Always with a body: the SDK takes an empty one that says it is JSON
-/// for a broken network, and calls again.
+/// Builds a JSON response that must not be cached. It always has a body: the SDK treats an empty
+/// one with a JSON content type as a network failure, and retries.
 fn json(body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("answers are plain data with string keys");
+    let body = serde_json::to_vec(body).expect("responses are plain data with string keys");
     let kind = HeaderValue::from_static("application/json");
-    let fresh = HeaderValue::from_static("no-store");
+    let no_store = HeaderValue::from_static("no-store");
     (
-        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, fresh)],
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, no_store),
+        ],
         body,
     )
         .into_response()
 }
 
-/// What RealtimeKit has and this version does not.
-async fn not_built(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
-    visitor(parlor, request.headers()).await?;
-    Err(ApiError::not_built(
+/// Rejects the calls that RealtimeKit supports and this version does not.
+async fn reject_unimplemented(state: &ServerState, request: Request) -> Result<Response, ApiError> {
+    authenticate(state, request.headers()).await?;
+    Err(ApiError::not_implemented(
         "recordings and livestreams from a client",
     ))
 }

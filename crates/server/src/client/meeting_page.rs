@@ -1,7 +1,7 @@
 //! `/meet`: a page that joins a meeting with the official SDK and UI kit.
 //!
-//! Its files are made by `scripts/build-page` and embedded by the build script. A binary that was
-//! built without them says how to get them.
+//! Its files are built by `scripts/build-page` and embedded by the build script. A binary that was
+//! built without them serves instructions instead.
 
 use axum::Router;
 use axum::extract::Path;
@@ -9,24 +9,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 
-/// One file of the page.
+/// A file of the page.
 #[derive(Debug, Clone, Copy)]
 struct File {
-    /// Its name under `/meet/`, without `.gz`.
+    /// Path under `/meet/`, without `.gz`.
     name: &'static str,
-    /// Whether `bytes` are compressed.
+    /// Whether `bytes` are gzip-compressed.
     is_gzip: bool,
-    /// Whether its name changes with its content.
+    /// Whether the name contains a content hash.
     is_named_by_content: bool,
     bytes: &'static [u8],
 }
 
 static EMBEDDED: &[File] = include!(concat!(env!("OUT_DIR"), "/meeting_page.rs"));
 
-/// The page itself.
+/// The HTML of the page.
 const PAGE: &str = "meet.html";
 
-/// The page when nothing is embedded.
+/// The page that is served if nothing is embedded.
 static ABSENT: &[File] = &[
     File {
         name: PAGE,
@@ -42,14 +42,14 @@ static ABSENT: &[File] = &[
     },
 ];
 
-/// What the page may do. It talks to its own server only; nothing goes to Cloudflare or Google.
-/// Pictures of participants may be anywhere. The UI kit sets styles inline, and its timers run in
-/// a worker made from a blob.
+/// The content security policy. The page connects only to its own server, never to Cloudflare or
+/// Google. Participants' pictures may come from anywhere. The UI kit uses inline styles, and its
+/// timers run in a worker created from a blob.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; \
      connect-src 'self'; img-src * data: blob:; media-src 'self' blob:; worker-src blob:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Serves `/meet` and what is under it.
+/// Serves `/meet` and the paths below it.
 pub(crate) fn router() -> Router {
     serving(if EMBEDDED.is_empty() {
         ABSENT
@@ -68,7 +68,7 @@ fn serving(files: &'static [File]) -> Router {
 }
 
 fn answer(files: &'static [File], name: &str) -> Response {
-    // The only way from a name to bytes is this table: there is no path to walk out of.
+    // Names are looked up in this table only, so path traversal is impossible.
     match files.iter().find(|file| file.name == name) {
         Some(file) => with_headers(file),
         None => (StatusCode::NOT_FOUND, "no such file\n").into_response(),
@@ -83,12 +83,12 @@ fn with_headers(file: &'static File) -> Response {
     let life = if file.is_named_by_content {
         "public, max-age=31536000, immutable"
     } else {
-        // Also a token may stand in the address: nobody is to keep an answer to it.
+        // The URL may contain a token, so the response must not be cached.
         "no-store"
     };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(life));
     if file.is_gzip {
-        // Every browser takes it; whoever does not can ask `curl --compressed`.
+        // Every browser accepts gzip; other clients can use `curl --compressed`.
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     for (name, value) in [
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_is_never_kept_and_tells_nobody_its_address() {
+    async fn the_page_is_never_cached_and_sends_no_referrer() {
         for path in [
             "/meet",
             "/meet/",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_may_run_no_script_but_its_own_and_ask_no_other_server() {
+    async fn the_page_may_load_scripts_and_connect_only_to_its_server() {
         let (_, headers, _) = get(BUILT, "/meet").await;
         let policy = headers["content-security-policy"].to_str().unwrap();
         let of = |directive: &str| {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_named_by_its_content_may_be_kept_for_ever() {
+    async fn a_file_with_a_content_hash_may_be_cached_forever() {
         let (status, headers, body) = get(BUILT, "/meet/meet-AAAA.js").await;
         assert_eq!(status, 200);
         assert_eq!(body, b"compressed");
@@ -201,13 +201,13 @@ mod tests {
             "/meet/%ff",
         ] {
             let (status, _, body) = get(BUILT, path).await;
-            assert!(status.is_client_error(), "{path} was answered {status}");
+            assert!(status.is_client_error(), "{path}: {status}");
             assert!(body.len() < 200, "{path}");
         }
     }
 
     #[tokio::test]
-    async fn without_the_page_it_says_how_to_get_it() {
+    async fn without_an_embedded_page_instructions_are_served() {
         let (status, headers, body) = get(ABSENT, "/meet").await;
         let body = String::from_utf8(body).unwrap();
         assert_eq!(status, 200);
@@ -219,9 +219,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_file_that_the_embedded_page_names_is_embedded() {
+    async fn every_file_referenced_by_the_embedded_page_is_embedded() {
         let Some(page) = EMBEDDED.iter().find(|file| file.name == PAGE) else {
-            assert!(EMBEDDED.is_empty(), "files without a page");
+            assert!(EMBEDDED.is_empty(), "files are embedded without a page");
             return;
         };
         let page = std::str::from_utf8(page.bytes).unwrap();

@@ -1,7 +1,7 @@
 //! The socket of a client: `/ws` (docs/spec/signalling.md 1.3 to 1.5).
 //!
-//! A client that is refused at the HTTP level tries again fifty times. So every socket is accepted,
-//! and one that must not come back is closed with 1000.
+//! A client that is rejected at the HTTP level retries fifty times. Therefore every upgrade is
+//! accepted, and the socket is then closed with code 1000 if the client must not reconnect.
 
 mod pace;
 
@@ -17,44 +17,48 @@ use axum::http::header::USER_AGENT;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use parlor_live::{Closing, Newcomer, Pace};
+use parlor_live::{CloseReason, Pace, PeerProfile};
 use parlor_protocol::ids::{MeetingId, PeerId};
 use parlor_store::Error;
 use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use self::pace::ControlMessageRate;
-use crate::rest::participants::{self, Joining};
-use crate::rooms::{Inbox, LONGEST_NOTICE, Letter, NOTICE, Outgoing, SocketSender, Unopened};
-use crate::state::Parlor;
+use crate::rest::participants::{self, JoinContext};
+use crate::rooms::{
+    FIREFOX_MEDIA_LOSS_DELAY, Inbox, MEDIA_LOSS_DELAY, OpenError, Outgoing, RoomMessage,
+    SocketSender,
+};
+use crate::state::ServerState;
 
-/// Clients that hear nothing for 30 s give the socket up.
-const PING: Duration = Duration::from_secs(12);
-/// A socket from which nothing came for so long is gone: its client answers every ping.
-const SILENCE: Duration = Duration::from_secs(40);
-/// How long a client gets to close its side.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// How long frames that are not urgent wait for others: what is written together costs one system
-/// call, here and for the client.
-const GATHER: Duration = Duration::from_millis(10);
-/// Bytes of frames that are written together.
+/// Ping interval. Clients close a socket that is silent for 30 s.
+const PING_INTERVAL: Duration = Duration::from_secs(12);
+/// How long a socket may be silent before it counts as lost, and how long a write may take. Clients
+/// answer every ping.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(40);
+/// Timeout for sending the close frame, and for the rest of the closing handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long frames that are not urgent are held back, so that several are sent in one write. Each
+/// write costs a system call, here and in the client.
+const BATCH_DELAY: Duration = Duration::from_millis(10);
+/// Size of the write buffer, in bytes.
 const WRITE_BYTES: usize = 16 * 1024;
-/// Bytes that are read at once. Most frames are smaller, and there are many sockets.
+/// Size of the read buffer, in bytes. Most frames are smaller, and there are many sockets.
 const READ_BYTES: usize = 2 * 1024;
 
-/// Bytes of a text. Clients send one character.
+/// Maximum length of a text message, in bytes. Clients send one character.
 const TEXT_BYTES: usize = 4 * 1024;
-/// Messages that are still read from a client that was told to close.
-const LAST_WORDS: usize = 64;
+/// Maximum number of messages that are read from a client during the closing handshake.
+const CLOSING_MESSAGES: usize = 64;
 
-/// The room has failed: another takes its place.
-const ANEW: Closing = Closing::Again("the meeting is read anew");
+/// Close reason when the room has failed and is being restarted.
+const ROOM_RELOADING: CloseReason = CloseReason::Reconnect("the meeting is being reloaded");
 
-/// What the server says to see whether a client is there, and what it says back.
+/// Texts of the application-level ping and pong.
 const PING_TEXT: Utf8Bytes = Utf8Bytes::from_static("2");
 const PONG_TEXT: Utf8Bytes = Utf8Bytes::from_static("3");
 
-/// The part of the query that is read. Who somebody is, their token says.
+/// The query parameters that are read. The identity of the participant comes from the token.
 #[derive(Deserialize)]
 struct Parameters {
     #[serde(rename = "roomID", default)]
@@ -65,15 +69,15 @@ struct Parameters {
     token: String,
 }
 
-/// The route.
-pub(crate) fn router(parlor: &Arc<Parlor>) -> Router {
+/// Returns the router of the socket endpoint.
+pub(crate) fn router(state: &Arc<ServerState>) -> Router {
     Router::new()
         .route("/ws", any(upgrade))
-        .with_state(Arc::clone(parlor))
+        .with_state(Arc::clone(state))
 }
 
 async fn upgrade(
-    State(parlor): State<Arc<Parlor>>,
+    State(state): State<Arc<ServerState>>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
     socket: WebSocketUpgrade,
@@ -82,94 +86,99 @@ async fn upgrade(
         let agent = headers
             .get(USER_AGENT)
             .and_then(|agent| agent.to_str().ok());
-        let notice = match agent {
-            Some(agent) if agent.contains("Firefox/") => LONGEST_NOTICE,
-            _ => NOTICE,
+        let delay = match agent {
+            Some(agent) if agent.contains("Firefox/") => FIREFOX_MEDIA_LOSS_DELAY,
+            _ => MEDIA_LOSS_DELAY,
         };
-        parlor.live.noticed(meeting, peer, notice).await;
+        let live = &state.live;
+        live.wait_for_media_loss_detection(meeting, peer, delay)
+            .await;
     }
     socket
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
-        .max_message_size(parlor.limits.room.frame_bytes)
-        .max_frame_size(parlor.limits.room.frame_bytes)
+        .max_message_size(state.limits.room.frame_bytes)
+        .max_frame_size(state.limits.room.frame_bytes)
         .on_upgrade(move |socket| async move {
-            let open = parlor.metrics.socket_opened();
-            serve(&parlor, socket, &parameters).await;
+            let open = state.metrics.socket_opened();
+            serve(&state, socket, &parameters).await;
             drop(open);
         })
 }
 
-async fn serve(parlor: &Arc<Parlor>, socket: WebSocket, parameters: &Parameters) {
-    let (joining, peer) = match admit(parlor, parameters).await {
-        Ok(admitted) => admitted,
-        Err(closing) => return farewell(socket, closing).await,
+async fn serve(state: &Arc<ServerState>, socket: WebSocket, parameters: &Parameters) {
+    let (joining, peer) = match authenticate(state, parameters).await {
+        Ok(authenticated) => authenticated,
+        Err(closing) => return close_with(socket, closing).await,
     };
     let (app, meeting) = (joining.claims.org_id, joining.claims.meeting_id);
-    let (connection, outbox, inbox) = parlor.live.connection(meeting);
-    let who = Box::new(newcomer(peer, joining));
-    let person = who.participant;
-    let mut letter = Letter::Opened {
+    let (connection, outbox, inbox) = state.live.connection(meeting);
+    let profile = Box::new(peer_profile(peer, joining));
+    let participant = profile.participant;
+    let mut message = RoomMessage::Opened {
         connection,
-        who,
+        profile,
         socket: outbox,
     };
-    // A room that has just ended is started again.
+    // If the room has just ended, another one is started.
     for _ in 0..3 {
-        let Some(mailbox) = parlor.live.enter(app, meeting) else {
+        let Some(mailbox) = state.live.enter(app, meeting) else {
             break;
         };
-        match mailbox.open(connection, person, letter) {
-            Ok(line) => {
-                let talk = Talk {
-                    parlor,
+        match mailbox.open(connection, participant, message) {
+            Ok(sender) => {
+                let session = SocketSession {
+                    state,
                     socket,
                     inbox,
-                    unsent: false,
-                    line,
-                    said: ControlMessageRate::nothing(),
+                    unflushed: false,
+                    sender,
+                    control_rate: ControlMessageRate::new(),
                 };
-                return talk.run().await;
+                return session.run().await;
             }
-            Err((Unopened::Gone, unsent)) => letter = unsent,
-            Err((Unopened::TooMany, _)) => {
-                parlor.metrics.socket_crowded();
-                let closing = Closing::Again("this person connects too often");
-                return farewell(socket, closing).await;
+            Err((OpenError::Closed, unsent)) => message = unsent,
+            Err((OpenError::TooMany, _)) => {
+                state.metrics.socket_crowded();
+                let closing = CloseReason::Reconnect("this participant connects too often");
+                return close_with(socket, closing).await;
             }
         }
     }
-    farewell(socket, Closing::Again("the server restarts")).await;
+    close_with(socket, CloseReason::Reconnect("the server is restarting")).await;
 }
 
-/// Checks the token, and that it is for this room.
-async fn admit(parlor: &Parlor, parameters: &Parameters) -> Result<(Joining, PeerId), Closing> {
+/// Verifies the token, and that it is for this meeting.
+async fn authenticate(
+    state: &ServerState,
+    parameters: &Parameters,
+) -> Result<(JoinContext, PeerId), CloseReason> {
     let Ok(peer) = parameters.peer.parse::<PeerId>() else {
-        return Err(Closing::Final("peerID must be a UUID"));
+        return Err(CloseReason::Final("peerID must be a UUID"));
     };
-    let joining = match participants::joining(parlor, &parameters.token).await {
+    let joining = match participants::verify_join_token(state, &parameters.token).await {
         Ok(Ok(joining)) => joining,
         Ok(Err(refused)) => {
-            tracing::debug!(%refused, "a socket is refused");
-            return Err(Closing::Final("this token does not admit anybody"));
+            tracing::debug!(%refused, "a socket was rejected");
+            return Err(CloseReason::Final("this token is not valid"));
         }
         Err(Error::Unavailable(_)) => {
-            return Err(Closing::Again("the database is out of reach"));
+            return Err(CloseReason::Reconnect("the database is unavailable"));
         }
         Err(error) => {
             tracing::error!(%error, "a token could not be checked");
-            return Err(Closing::Again("the token could not be checked"));
+            return Err(CloseReason::Reconnect("the token could not be checked"));
         }
     };
     if parameters.room.parse::<MeetingId>() != Ok(joining.claims.meeting_id) {
-        return Err(Closing::Final("this token is for another meeting"));
+        return Err(CloseReason::Final("this token is for another meeting"));
     }
     Ok((joining, peer))
 }
 
-fn newcomer(peer: PeerId, joining: Joining) -> Newcomer {
+fn peer_profile(peer: PeerId, joining: JoinContext) -> PeerProfile {
     let participant = joining.participant;
-    Newcomer {
+    PeerProfile {
         peer,
         participant: participant.id,
         custom_id: participant.custom_participant_id,
@@ -183,227 +192,228 @@ fn newcomer(peer: PeerId, joining: Joining) -> Newcomer {
     }
 }
 
-/// A socket and its room.
-struct Talk<'p> {
-    parlor: &'p Parlor,
+/// A WebSocket connected to its room.
+struct SocketSession<'p> {
+    state: &'p ServerState,
     socket: WebSocket,
     inbox: Inbox,
-    /// Something was fed to the socket and not flushed.
-    unsent: bool,
-    line: SocketSender,
-    said: ControlMessageRate,
+    /// Whether the write buffer has frames that were not flushed.
+    unflushed: bool,
+    sender: SocketSender,
+    control_rate: ControlMessageRate,
 }
 
-/// When a socket is read again.
+/// Whether the socket is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// Now.
-    On,
-    /// When its queue has place again.
-    Full,
-    /// When it has said little enough that is not for the room.
-    Slowed(Instant),
+    /// The socket is being read.
+    Active,
+    /// Reading pauses until the mailbox queue of the socket has space.
+    QueueFull,
+    /// Reading pauses until this time, because of the rate limit of control messages.
+    RateLimited(Instant),
 }
 
-/// How a talk has ended.
+/// The reason why a session has ended.
 enum End {
-    /// The client has closed, with a code for good or not.
-    Said { goodbye: bool },
-    /// The connection is gone.
-    Lost,
-    /// The room wants the socket closed.
-    Told(Closing),
-    /// The room has dropped the socket: it does not read what it is sent.
-    Dropped,
-    /// The client has sent a long text.
-    TooLong,
+    /// The client closed the socket. `leaving` is whether it leaves the meeting; otherwise it may
+    /// reconnect.
+    ClientClosed { leaving: bool },
+    /// The connection was lost.
+    ConnectionLost,
+    /// The room closed the socket.
+    RoomClosed(CloseReason),
+    /// The room dropped the socket, because the client is too slow.
+    TooSlow,
+    /// The client sent an oversized text message.
+    OversizedText,
 }
 
-impl Talk<'_> {
+impl SocketSession<'_> {
     async fn run(mut self) {
-        let end = self.talk().await;
-        let goodbye = matches!(
+        let end = self.exchange().await;
+        let leaving = matches!(
             end,
-            End::Said { goodbye: true } | End::Told(Closing::Final(_))
+            End::ClientClosed { leaving: true } | End::RoomClosed(CloseReason::Final(_))
         );
-        self.line.close(goodbye);
-        // What is unsent is not sent any more, and counts no more.
+        self.sender.close(leaving);
+        // Discards unsent frames, and their byte count with them.
         drop(self.inbox);
         match end {
-            End::Told(closing) => farewell(self.socket, closing).await,
-            End::TooLong => {
-                self.parlor.metrics.long_text();
+            End::RoomClosed(closing) => close_with(self.socket, closing).await,
+            End::OversizedText => {
+                self.state.metrics.long_text();
                 close(self.socket, 1009, "this text is too long").await;
             }
-            End::Said { .. } => ended(self.socket).await,
-            End::Lost | End::Dropped => {}
+            End::ClientClosed { .. } => finish_close(self.socket).await,
+            End::ConnectionLost | End::TooSlow => {}
         }
     }
 
-    async fn talk(&mut self) -> End {
-        let mut pings = interval_at(Instant::now() + PING, PING);
+    async fn exchange(&mut self) -> End {
+        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
-        let mut gathered = pin!(sleep(GATHER));
-        let mut reading = Reading::On;
+        let mut last_received = Instant::now();
+        let mut batch_timer = pin!(sleep(BATCH_DELAY));
+        let mut reading = Reading::Active;
         loop {
             tokio::select! {
                 outgoing = self.inbox.next() => {
-                    let waited = self.unsent;
-                    if let Err(end) = self.say(outgoing).await {
+                    let waited = self.unflushed;
+                    if let Err(end) = self.send_queued(outgoing).await {
                         return end;
                     }
-                    if self.unsent && !waited {
-                        gathered.as_mut().reset(Instant::now() + GATHER);
+                    if self.unflushed && !waited {
+                        batch_timer.as_mut().reset(Instant::now() + BATCH_DELAY);
                     }
                 }
-                () = &mut gathered, if self.unsent => {
+                () = &mut batch_timer, if self.unflushed => {
                     if let Err(end) = self.flush().await {
                         return end;
                     }
                 }
-                incoming = self.socket.recv(), if reading == Reading::On => {
-                    heard = Instant::now();
-                    match self.hear(incoming).await {
+                incoming = self.socket.recv(), if reading == Reading::Active => {
+                    last_received = Instant::now();
+                    match self.receive(incoming).await {
                         Ok(next) => reading = next,
                         Err(end) => return end,
                     }
                 }
-                again = readable(&self.line, reading), if reading != Reading::On => {
-                    // It could not be heard meanwhile.
-                    heard = Instant::now();
-                    reading = Reading::On;
-                    if !again {
-                        return End::Told(ANEW);
+                is_open = readable(&self.sender, reading), if reading != Reading::Active => {
+                    // Nothing is received while reading is paused, so this is not silence.
+                    last_received = Instant::now();
+                    reading = Reading::Active;
+                    if !is_open {
+                        return End::RoomClosed(ROOM_RELOADING);
                     }
                 }
                 _ = pings.tick() => {
-                    let silent = reading == Reading::On && heard.elapsed() > SILENCE;
+                    let silent = reading == Reading::Active && last_received.elapsed() > IDLE_TIMEOUT;
                     let ping = Message::Text(PING_TEXT);
                     if silent || !self.write(ping).await {
-                        return End::Lost;
+                        return End::ConnectionLost;
                     }
                 }
             }
         }
     }
 
-    /// Sends what has been waiting, all of it in one go.
-    async fn say(&mut self, first: Option<Outgoing>) -> Result<(), End> {
+    /// Sends all queued items in one batch.
+    async fn send_queued(&mut self, first: Option<Outgoing>) -> Result<(), End> {
         let mut next = first;
         let mut urgent = false;
         loop {
             match next {
                 Some(Outgoing::Frame(frame, pace)) => {
                     urgent |= pace == Pace::Now;
-                    self.unsent = true;
+                    self.unflushed = true;
                     if !self.feed(Message::Binary(frame.into_bytes())).await {
-                        return Err(End::Lost);
+                        return Err(End::ConnectionLost);
                     }
                 }
-                Some(Outgoing::Close(closing)) => return Err(End::Told(closing)),
-                None => return Err(End::Dropped),
+                Some(Outgoing::Close(closing)) => return Err(End::RoomClosed(closing)),
+                None => return Err(End::TooSlow),
             }
             match self.inbox.ready() {
                 Ok(Some(outgoing)) => next = Some(outgoing),
                 Ok(None) => break,
-                Err(()) => return Err(End::Dropped),
+                Err(()) => return Err(End::TooSlow),
             }
         }
         if urgent { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        self.unsent = false;
+        self.unflushed = false;
         let flushed = futures_util::SinkExt::flush(&mut self.socket);
-        if !written(&self.inbox, flushed).await {
-            return Err(End::Lost);
+        if !completed(&self.inbox, flushed).await {
+            return Err(End::ConnectionLost);
         }
         self.inbox.written();
         Ok(())
     }
 
-    /// Passes on what the client has said, and says when it is heard again.
-    async fn hear(
+    /// Forwards a message of the client, and returns when to read the next one.
+    async fn receive(
         &mut self,
         incoming: Option<Result<Message, axum::Error>>,
     ) -> Result<Reading, End> {
         match incoming {
             Some(Ok(Message::Binary(bytes))) => {
-                // A copy, because a part of the socket's buffer keeps all of it.
-                match self.line.frame(Bytes::copy_from_slice(&bytes)) {
-                    Ok(true) => Ok(Reading::On),
-                    Ok(false) => Ok(Reading::Full),
-                    Err(_) => Err(End::Told(ANEW)),
+                // A copy, because a slice would keep the whole read buffer alive.
+                match self.sender.frame(Bytes::copy_from_slice(&bytes)) {
+                    Ok(true) => Ok(Reading::Active),
+                    Ok(false) => Ok(Reading::QueueFull),
+                    Err(_) => Err(End::RoomClosed(ROOM_RELOADING)),
                 }
             }
-            Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => Err(End::TooLong),
-            // Clients that ping by themselves.
+            Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => Err(End::OversizedText),
+            // Pings from the client.
             Some(Ok(Message::Text(text))) if text == PING_TEXT => {
                 if self.write(Message::Text(PONG_TEXT)).await {
-                    Ok(self.slow_down())
+                    Ok(self.limit_control_messages())
                 } else {
-                    Err(End::Lost)
+                    Err(End::ConnectionLost)
                 }
             }
             Some(Ok(Message::Close(frame))) => {
-                // 1001 is a page that was closed or left.
+                // 1001: the page was closed or left.
                 let code = frame.map(|frame| frame.code);
-                Err(End::Said {
-                    goodbye: matches!(code, Some(1000 | 1001)),
+                Err(End::ClientClosed {
+                    leaving: matches!(code, Some(1000 | 1001)),
                 })
             }
             Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {
-                Ok(self.slow_down())
+                Ok(self.limit_control_messages())
             }
-            Some(Err(_)) | None => Err(End::Lost),
+            Some(Err(_)) | None => Err(End::ConnectionLost),
         }
     }
 
-    /// The client has said something that is not for the room. Each ping is answered, and what it
-    /// does not read of the answers is kept, so too many are not read.
-    fn slow_down(&mut self) -> Reading {
-        let Some(again) = self.said.one_more(Instant::now()) else {
-            return Reading::On;
+    /// Counts a control message against the rate limit. Every ping causes a buffered response, so
+    /// reading pauses after too many pings.
+    fn limit_control_messages(&mut self) -> Reading {
+        let Some(resume_at) = self.control_rate.record(Instant::now()) else {
+            return Reading::Active;
         };
-        self.parlor.metrics.socket_slowed();
-        Reading::Slowed(again)
+        self.state.metrics.socket_slowed();
+        Reading::RateLimited(resume_at)
     }
 
     async fn write(&mut self, message: Message) -> bool {
         let sent = self.socket.send(message);
-        written(&self.inbox, sent).await
+        completed(&self.inbox, sent).await
     }
 
     async fn feed(&mut self, message: Message) -> bool {
         let fed = futures_util::SinkExt::feed(&mut self.socket, message);
-        written(&self.inbox, fed).await
+        completed(&self.inbox, fed).await
     }
 }
 
-/// Whether the client has taken what is written to it: in time, and before the room lets go of it.
-async fn written(inbox: &Inbox, writing: impl Future<Output = Result<(), axum::Error>>) -> bool {
+/// Whether a write completed in time, and before the room abandoned the socket.
+async fn completed(inbox: &Inbox, writing: impl Future<Output = Result<(), axum::Error>>) -> bool {
     tokio::select! {
         biased;
-        written = tokio::time::timeout(SILENCE, writing) => matches!(written, Ok(Ok(()))),
+        completed = tokio::time::timeout(IDLE_TIMEOUT, writing) => matches!(completed, Ok(Ok(()))),
         () = inbox.abandoned() => false,
     }
 }
 
-/// Waits until a socket may be read again. `false` when the room is gone.
-async fn readable(line: &SocketSender, reading: Reading) -> bool {
+/// Waits until the socket may be read again. Returns `false` if the room has ended.
+async fn readable(sender: &SocketSender, reading: Reading) -> bool {
     match reading {
-        Reading::On => true,
-        Reading::Full => line.ready().await.is_ok(),
-        Reading::Slowed(again) => {
-            sleep_until(again).await;
+        Reading::Active => true,
+        Reading::QueueFull => sender.ready().await.is_ok(),
+        Reading::RateLimited(resume_at) => {
+            sleep_until(resume_at).await;
             true
         }
     }
 }
 
-/// Closes a socket.
-async fn farewell(socket: WebSocket, closing: Closing) {
+/// Closes a socket with a reason.
+async fn close_with(socket: WebSocket, closing: CloseReason) {
     close(socket, closing.code(), closing.reason()).await;
 }
 
@@ -412,21 +422,21 @@ async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
         code,
         reason: Utf8Bytes::from_static(reason),
     };
-    let said = socket.send(Message::Close(Some(frame)));
-    if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, said).await {
-        ended(socket).await;
+    let sent = socket.send(Message::Close(Some(frame)));
+    if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, sent).await {
+        finish_close(socket).await;
     }
 }
 
-/// Waits a little for the closing handshake: without its end the client takes the connection for
-/// lost.
-async fn ended(mut socket: WebSocket) {
+/// Waits briefly for the rest of the closing handshake. Without the handshake, the client considers
+/// the connection lost.
+async fn finish_close(mut socket: WebSocket) {
     let ending = async {
-        for _ in 0..LAST_WORDS {
+        for _ in 0..CLOSING_MESSAGES {
             if !matches!(socket.recv().await, Some(Ok(_))) {
                 break;
             }
         }
     };
-    let _ = tokio::time::timeout(FAREWELL, ending).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ending).await;
 }

@@ -1,4 +1,4 @@
-//! The settings of what waits for the database.
+//! Settings of the database: timeouts and queue limits.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use parlor_store::Options;
 
 use super::Settings;
 
-/// Longer than anybody waits, and short enough to be added to any time.
+/// Maximum timeout, in seconds. Small enough to be added to any `Instant` without overflow.
 const LONGEST_SECS: u64 = 24 * 60 * 60;
 
 impl Settings {
-    /// How long the database may take, and how much may wait for it.
+    /// Timeouts and queue limits of the database.
     ///
     /// # Errors
-    /// When a time is none or absurd, or nothing may wait.
+    /// When a timeout is zero or exceeds a day, or the queue limit is zero.
     pub(super) fn database_options(&self) -> anyhow::Result<Options> {
         let default = Options::default();
         let timeout = seconds(self.database_timeout_secs, default.timeout);
@@ -21,7 +21,7 @@ impl Settings {
         anyhow::ensure!(
             (1..=LONGEST_SECS).contains(&timeout.as_secs())
                 && (timeout.as_secs()..=LONGEST_SECS).contains(&scan_timeout.as_secs()),
-            "database_timeout_secs must be at least 1 and at most database_scan_secs"
+            "database_timeout_secs must be between 1 and database_scan_secs, which must not exceed 86400"
         );
         let options = Options {
             timeout,
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scan_may_take_at_least_as_long_as_anything_else() {
+    fn the_scan_timeout_is_at_least_the_timeout() {
         let settings = |timeout, scan| Settings {
             database_timeout_secs: timeout,
             database_scan_secs: scan,

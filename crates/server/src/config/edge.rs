@@ -1,4 +1,4 @@
-//! The settings of what clients reach: HTTPS, media, files, rooms.
+//! Settings of the client-facing parts: HTTPS, media and meetings.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -11,36 +11,42 @@ use tokio::sync::Semaphore;
 use super::{IceServer, SecretText, Settings};
 use crate::limits::{ConnectionLimits, UnsentLimits};
 
-/// No wait is longer, whatever is set.
+/// Maximum timeout, in seconds.
 const DAY_SECS: u64 = 24 * 60 * 60;
-/// Connections of media, when nobody says how many.
+/// Default maximum number of media transports.
 pub(super) const MEDIA_TRANSPORTS: usize = 28_000;
-/// Of these, of one meeting, when nobody says how many: 10,000 clients may be in it, each with two.
+/// Default maximum number of media transports of one meeting: two for each of 10,000 clients.
 const MEDIA_TRANSPORTS_PER_MEETING: usize = 20_000;
-/// The same of one app: such a meeting and some others.
+/// Default maximum number of media transports of one app: one such meeting and some smaller ones.
 const MEDIA_TRANSPORTS_PER_APP: usize = 24_000;
-/// Of these, of one person, when nobody says how many: 20 clients may be in a meeting, each with two,
-/// and some whose old ones are not gone yet.
-const MEDIA_TRANSPORTS_PER_PERSON: usize = 60;
-/// How long a connection of media may be without its peer.
-const MEDIA_PATIENCE: Duration = Duration::from_secs(60);
+/// Default maximum number of media transports of one participant: two for each of 20 clients, and
+/// 20 more for clients that reconnect before their old transports are closed.
+const MEDIA_TRANSPORTS_PER_PARTICIPANT: usize = 60;
+/// How long a media transport may wait for its peer to connect.
+const MEDIA_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Settings {
-    /// The address to serve HTTPS on, if it is served.
+    /// The address to serve HTTPS on, or `None` when HTTPS is off.
     pub fn tls_listen(&self) -> Option<String> {
         match self.tls_listen.as_deref() {
             Some("off") => None,
             Some(address) => Some(address.to_owned()),
-            None => Some(self.free_port().unwrap_or_else(|| "localhost:8443".into())),
+            None => Some(
+                self.ephemeral_address()
+                    .unwrap_or_else(|| "localhost:8443".into()),
+            ),
         }
     }
 
-    /// The address to serve metrics on, if they are served.
+    /// The address to serve metrics on, or `None` when metrics are off.
     pub fn metrics_listen(&self) -> Option<String> {
         match self.metrics_listen.as_deref() {
             Some("off") => None,
             Some(address) => Some(address.to_owned()),
-            None => Some(self.free_port().unwrap_or_else(|| "localhost:8788".into())),
+            None => Some(
+                self.ephemeral_address()
+                    .unwrap_or_else(|| "localhost:8788".into()),
+            ),
         }
     }
 
@@ -64,16 +70,19 @@ impl Settings {
         }
     }
 
-    /// The UDP address of the media plane.
+    /// The UDP addresses of the media plane, separated by commas.
     pub fn media_listen(&self) -> String {
-        let named = self.media_listen.clone();
-        named.unwrap_or_else(|| self.free_port().unwrap_or_else(|| "0.0.0.0:8789".into()))
+        let configured = self.media_listen.clone();
+        configured.unwrap_or_else(|| {
+            self.ephemeral_address()
+                .unwrap_or_else(|| "0.0.0.0:8789".into())
+        })
     }
 
-    /// What the media plane is started with.
+    /// The configuration of the media plane.
     ///
     /// # Errors
-    /// When an address is not an IP address and a port.
+    /// When an address is not an IP address with a port.
     pub fn media(&self, secret: parlor_sfu::Secret) -> anyhow::Result<parlor_sfu::Config> {
         let listen = self.media_listen();
         Ok(parlor_sfu::Config {
@@ -84,16 +93,17 @@ impl Settings {
             relay: Some(self.relay()?),
             threads: self.media_threads(),
             max_consumers: self.room_limits().consumers,
-            connect_timeout: MEDIA_PATIENCE,
+            connect_timeout: MEDIA_CONNECT_TIMEOUT,
             secret,
         })
     }
 
-    /// How many connections of media each may have.
+    /// Maximum number of media transports of each participant, meeting and app.
     pub(super) fn media_shares(&self) -> parlor_sfu::Shares {
-        let person = self.media_transports_per_person;
         parlor_sfu::Shares {
-            person: person.unwrap_or(MEDIA_TRANSPORTS_PER_PERSON),
+            participant: self
+                .media_transports_per_person
+                .unwrap_or(MEDIA_TRANSPORTS_PER_PARTICIPANT),
             meeting: self
                 .media_transports_per_meeting
                 .unwrap_or(MEDIA_TRANSPORTS_PER_MEETING),
@@ -103,20 +113,21 @@ impl Settings {
         }
     }
 
-    /// The TCP addresses of the media plane.
+    /// The TCP addresses of the media plane, separated by commas.
     pub(super) fn media_tcp_listen(&self) -> String {
-        let named = self.media_tcp_listen.clone();
-        named.unwrap_or_else(|| self.media_listen())
+        let configured = self.media_tcp_listen.clone();
+        configured.unwrap_or_else(|| self.media_listen())
     }
 
-    /// The ways to the media plane besides UDP.
+    /// The configuration of media over TCP and TLS.
     ///
     /// # Errors
-    /// When an address is not an IP address and a port.
+    /// When an address is not an IP address with a port.
     pub(super) fn relay(&self) -> anyhow::Result<RelayConfig> {
         let default = RelayConfig::default();
         let listen = match self.media_tcp_listen.as_deref() {
-            // At the ports that UDP gets, which the system may be yet to choose.
+            // The media plane uses its UDP ports, which the operating system may not have chosen
+            // yet.
             None => None,
             Some("off") => Some(Vec::new()),
             Some(listen) => Some(socket_addresses("--media-tcp-listen", listen)?),
@@ -129,20 +140,21 @@ impl Settings {
         })
     }
 
-    /// How many threads forward media.
+    /// Number of threads that forward media.
     pub(super) fn media_threads(&self) -> usize {
         let all = || thread::available_parallelism().map_or(1, usize::from);
         self.media_threads.unwrap_or_else(all)
     }
 
-    /// Whoever lets the system choose a port for HTTP, as tests do, wants no fixed port elsewhere.
-    fn free_port(&self) -> Option<String> {
+    /// The HTTP address if its port is 0, as in tests: then the operating system chooses the ports
+    /// of the other listeners as well, unless they are configured.
+    fn ephemeral_address(&self) -> Option<String> {
         self.listen()
             .ends_with(":0")
             .then(|| self.listen().to_owned())
     }
 
-    /// The bounds of each live meeting.
+    /// The limits of one live meeting.
     pub fn room_limits(&self) -> Limits {
         let default = Limits::default();
         Limits {
@@ -153,9 +165,9 @@ impl Settings {
             chat_stored_bytes: self
                 .chat_per_meeting_bytes
                 .unwrap_or(default.chat_stored_bytes),
-            chat_person_bytes: self
+            chat_participant_bytes: self
                 .chat_per_person_bytes
-                .unwrap_or(default.chat_person_bytes),
+                .unwrap_or(default.chat_participant_bytes),
             ..default
         }
     }
@@ -164,16 +176,16 @@ impl Settings {
         self.reconnect_grace_secs.unwrap_or(45)
     }
 
-    /// What browsers are told about ICE servers.
+    /// The ICE servers to announce to browsers.
     ///
     /// # Errors
-    /// When one is neither a URL of an ICE server nor JSON of one or several.
+    /// When a value is neither an ICE server URL nor JSON of one or more ICE servers.
     pub fn ice_servers(&self) -> anyhow::Result<Vec<IceServer>> {
         let mut servers = Vec::new();
         for text in self.ice_server.iter().flatten().map(SecretText::expose) {
             let read = IceServer::read(text);
-            // The text may hold a credential, so the error does not show it.
-            let message = "--ice-server takes a URL such as stun:stun.example.com:3478, or JSON \
+            // The value may contain a credential, so the error does not quote it.
+            let message = "--ice-server must be a URL such as stun:stun.example.com:3478, or JSON \
                  such as {\"urls\":\"turn:…\",\"username\":\"…\",\"credential\":\"…\"}";
             servers.extend(read.ok_or_else(|| anyhow::anyhow!(message))?);
         }
@@ -181,14 +193,14 @@ impl Settings {
     }
 }
 
-/// Reads IP addresses with ports, with commas between.
+/// Parses IP addresses with ports, separated by commas.
 fn socket_addresses(setting: &str, listen: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let read = |address: &str| {
-        // Who wants a free port may have named the host: `localhost:0`.
+        // The default is the address of `--listen` if its port is 0, which may name localhost.
         let address = address.trim().replace("localhost", "127.0.0.1");
         address
             .parse()
-            .map_err(|_| anyhow::anyhow!("{setting} {address}: takes an IP address and a port"))
+            .map_err(|_| anyhow::anyhow!("{setting} {address}: must be an IP address with a port"))
     };
     listen.split(',').map(read).collect()
 }
@@ -200,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_free_port_for_http_means_free_ports_for_all() {
+    fn an_http_port_of_0_makes_the_other_default_ports_0() {
         let free = Settings {
             listen: Some("127.0.0.1:0".into()),
             ..Settings::default()
@@ -224,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn media_comes_over_tcp_where_it_comes_over_udp_unless_set() {
+    fn media_over_tcp_uses_the_udp_addresses_by_default() {
         let of = |listen: Option<&str>| {
             let settings = Settings {
                 media_tcp_listen: listen.map(str::to_owned),
@@ -243,12 +255,12 @@ mod tests {
             error.contains("--media-tcp-listen media.example"),
             "{error}"
         );
-        let shown = Settings::default().shown().unwrap();
-        assert!(shown.contains("media_tcp_listen = \"0.0.0.0:8789\""));
+        let toml = Settings::default().to_toml().unwrap();
+        assert!(toml.contains("media_tcp_listen = \"0.0.0.0:8789\""));
     }
 
     #[test]
-    fn no_app_has_all_transports_and_the_largest_meeting_has_enough() {
+    fn one_app_cannot_use_all_transports_and_the_largest_meeting_fits() {
         let media = Settings::default().media(Secret::ephemeral()).unwrap();
         let clients = Settings::default().room_limits().peers;
         assert!(media.shares.meeting >= 2 * clients);
@@ -287,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_of_rooms_can_be_set() {
+    fn the_limits_of_rooms_can_be_set() {
         let settings = Settings {
             reconnect_grace_secs: Some(5),
             chat_per_minute: Some(7),

@@ -1,8 +1,8 @@
-//! The setting of ICE servers.
+//! The `--ice-server` setting.
 
 use serde::{Deserialize, Serialize};
 
-/// An ICE server in the form of a browser's `RTCIceServer`.
+/// An ICE server, as a browser's `RTCIceServer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IceServer {
@@ -13,7 +13,7 @@ pub struct IceServer {
     pub(crate) credential: Option<String>,
 }
 
-/// One URL, or a list of them.
+/// One URL or a list of URLs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Urls {
@@ -22,7 +22,7 @@ pub(crate) enum Urls {
 }
 
 impl IceServer {
-    /// Reads one or several: a URL, a JSON object, or a JSON list of objects.
+    /// Parses a URL, a JSON object, or a JSON array of objects.
     pub fn read(text: &str) -> Option<Vec<Self>> {
         let text = text.trim();
         let servers = if text.starts_with('[') {
@@ -36,17 +36,18 @@ impl IceServer {
                 credential: None,
             }]
         };
-        servers.iter().all(Self::is_sound).then_some(servers)
+        servers.iter().all(Self::is_valid).then_some(servers)
     }
 
-    /// A browser throws at a URL of another scheme, and then has no call at all.
-    fn is_sound(&self) -> bool {
+    /// Whether every URL has a scheme that browsers accept. Otherwise `RTCPeerConnection` throws,
+    /// and the client cannot join a call at all.
+    fn is_valid(&self) -> bool {
         let urls = match &self.urls {
             Urls::One(url) => std::slice::from_ref(url),
             Urls::Several(urls) => urls,
         };
         let known = ["stun:", "stuns:", "turn:", "turns:"];
-        let good = |url: &String| known.iter().any(|scheme| url.starts_with(scheme));
-        !urls.is_empty() && urls.iter().all(good)
+        let is_known = |url: &String| known.iter().any(|scheme| url.starts_with(scheme));
+        !urls.is_empty() && urls.iter().all(is_known)
     }
 }

@@ -1,11 +1,11 @@
-//! A setting that is never shown.
+//! Settings that are never printed.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A text that is a secret or may hold one. It is read like any text; its `Debug` form and what serde
-/// writes of it say only that it is set.
+/// A string that is or may contain a secret. It deserializes from a plain string, but `Debug` and
+/// `Serialize` write only a placeholder.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(String);
@@ -13,7 +13,7 @@ pub struct SecretText(String);
 impl SecretText {
     const HIDDEN: &str = "(hidden)";
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,13 +1,13 @@
-//! The settings of how much is stored.
+//! Settings of the storage quotas.
 
 use super::Settings;
 use crate::limits::Quotas;
 
-/// Milliseconds of a day.
+/// One day, in milliseconds.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Settings {
-    /// The bounds on what is stored.
+    /// The storage quotas in effect.
     pub(super) fn quotas(&self) -> Quotas {
         let default = Quotas::default();
         let or = |set: Option<u64>, default: u64| set.unwrap_or(default);

@@ -1,41 +1,42 @@
-//! What a file is, by how it starts. What its sender said does not count: a page that calls itself a
-//! picture would run its scripts on the origin of the API.
+//! Detects the type of a file from its first bytes. The type that the sender declared is ignored:
+//! a page declared as an image would run its scripts on the origin of the API.
 
-/// Bytes that tell.
-pub(crate) const TELLING_BYTES: usize = 32;
+/// Number of leading bytes that determine the type.
+pub(crate) const SNIFF_BYTES: usize = 32;
 
-/// What a file is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     mime: &'static str,
-    is_shown: bool,
+    is_inline: bool,
 }
 
 impl Kind {
-    /// Anything.
+    /// A file of unknown type.
     const OTHER: Self = Self {
         mime: "application/octet-stream",
-        is_shown: false,
+        is_inline: false,
     };
 
     const fn shown(mime: &'static str) -> Self {
         Self {
             mime,
-            is_shown: true,
+            is_inline: true,
         }
     }
 
-    /// Its media type.
+    /// The media type.
     pub(crate) fn mime(self) -> &'static str {
         self.mime
     }
 
-    /// Whether browsers may show it in place. SVG and PDF may not: they can hold scripts.
-    pub(crate) fn is_shown(self) -> bool {
-        self.is_shown
+    /// Whether browsers may display the file inline. SVG and PDF may not, because they can contain
+    /// scripts.
+    pub(crate) fn is_inline(self) -> bool {
+        self.is_inline
     }
 
-    /// What starts like this.
+    /// Detects the type of a file that starts with these bytes.
     pub(crate) fn of(start: &[u8]) -> Self {
         let at = |from: usize, bytes: &[u8]| {
             start
@@ -54,18 +55,19 @@ impl Kind {
             _ if at(0, b"OggS") => Self::shown("video/ogg"),
             _ if at(0, b"fLaC") => Self::shown("audio/flac"),
             _ if at(0, b"ID3") => Self::shown("audio/mpeg"),
-            // Frames of layer III and of ADTS: text in UTF-16 starts with 0xff as well.
+            // MPEG layer III and ADTS frames. The mask excludes the byte order mark of UTF-16,
+            // which also starts with 0xff.
             [0xff, second, ..] if second & 0xe6 == 0xe2 => Self::shown("audio/mpeg"),
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Self::shown("audio/aac"),
             _ if at(0, b"%PDF-") => Self {
                 mime: "application/pdf",
-                is_shown: false,
+                is_inline: false,
             },
             _ => Self::OTHER,
         }
     }
 
-    /// What ISO base media files hold.
+    /// Detects the type of an ISO base media file from its brand.
     fn of_brand(brand: &[u8]) -> Self {
         match brand {
             b"avif" | b"avis" => Self::shown("image/avif"),
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_sounds_and_films_are_shown() {
+    fn images_audio_and_video_are_inline() {
         for (start, mime) in [
             (&b"\x89PNG\r\n\x1a\n\0\0"[..], "image/png"),
             (b"\xff\xd8\xff\xe0", "image/jpeg"),
@@ -95,14 +97,14 @@ mod tests {
             (b"\xff\xf1\x50", "audio/aac"),
         ] {
             assert_eq!(
-                (Kind::of(start).mime(), Kind::of(start).is_shown()),
+                (Kind::of(start).mime(), Kind::of(start).is_inline()),
                 (mime, true)
             );
         }
     }
 
     #[test]
-    fn what_can_hold_scripts_is_not() {
+    fn files_that_can_contain_scripts_are_not_inline() {
         for start in [
             &b"<html>"[..],
             b"<!doctype html>",
@@ -116,7 +118,7 @@ mod tests {
             b"",
             b"\xff",
         ] {
-            assert!(!Kind::of(start).is_shown(), "{start:?}");
+            assert!(!Kind::of(start).is_inline(), "{start:?}");
         }
     }
 }

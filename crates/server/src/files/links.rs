@@ -1,37 +1,37 @@
-//! Signed links to files of chats. The SDK sends no other credentials.
+//! Signed links to chat files. The SDK sends no other credentials with file requests.
 
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use crate::identity::signed_links::{BadLink, SignedLinks};
+use crate::identity::signed_links::{LinkError, SignedLinks};
 
-/// The part of a link's query that says whom it was made for.
+/// The query parameter with the participant for whom a link was created.
 const OWNER: &str = "owner";
 
-/// What a link is good for.
+/// The operation that a link permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    /// Writing the file, once.
+pub(crate) enum Access {
+    /// Uploading the file, once.
     Put,
-    /// Reading it.
+    /// Reading the file.
     Get,
 }
 
-/// A file of a chat.
+/// A chat file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     pub(crate) app: AppId,
     pub(crate) meeting: MeetingId,
     pub(crate) id: Uuid,
-    /// What it is called where it is downloaded; never a part of a path on a disk.
+    /// File name for downloads. It is untrusted input and never becomes part of a path on disk.
     pub(crate) name: String,
 }
 
 impl File {
-    /// What is signed. Older versions did not name the owner; what they signed begins with other words,
-    /// so nobody can make one of the other.
-    fn right_to_it(&self, right: Right, owner: Option<ParticipantId>) -> String {
+    /// Returns the message to sign. Links of older versions have no owner. Their message has a
+    /// different prefix, so that neither kind of link can be converted into the other.
+    fn signed_message(&self, access: Access, owner: Option<ParticipantId>) -> String {
         let Self {
             app,
             meeting,
@@ -40,21 +40,22 @@ impl File {
         } = self;
         match owner {
             Some(owner) => {
-                format!("file of {owner}: {right:?}\n{app}\n{meeting}\n{id}\n{name}")
+                format!("file of {owner}: {access:?}\n{app}\n{meeting}\n{id}\n{name}")
             }
-            None => format!("file {right:?}\n{app}\n{meeting}\n{id}\n{name}"),
+            None => format!("file {access:?}\n{app}\n{meeting}\n{id}\n{name}"),
         }
     }
 
-    /// A link that is good until a time in Unix seconds, or until its owner is no participant any more.
+    /// Returns a link that is valid until `expires`, in Unix seconds, or until its owner is
+    /// deleted.
     pub(crate) fn link(
         &self,
         links: &SignedLinks,
         origin: &str,
-        (right, owner): (Right, ParticipantId),
+        (access, owner): (Access, ParticipantId),
         expires: i64,
     ) -> String {
-        let proof = links.proof(&self.right_to_it(right, Some(owner)), expires);
+        let proof = links.sign_query(&self.signed_message(access, Some(owner)), expires);
         let Self {
             app, meeting, id, ..
         } = self;
@@ -62,27 +63,30 @@ impl File {
         format!("{origin}/uploads/{app}/{meeting}/{id}/{name}?{OWNER}={owner}&{proof}")
     }
 
-    /// Checks the query of a link to this file; answers with whom it was made for.
+    /// Verifies the query of a link to this file and returns its owner.
     ///
     /// # Errors
-    /// 403 when it is not one that this server made, or has expired.
+    /// When this server did not sign the link, or it has expired.
     pub(crate) async fn check(
         &self,
         links: &SignedLinks,
-        right: Right,
+        access: Access,
         query: &str,
-    ) -> Result<Option<ParticipantId>, BadLink> {
+    ) -> Result<Option<ParticipantId>, LinkError> {
         let owner = owner(query);
-        links.check(&self.right_to_it(right, owner), query).await?;
-        // Chats that are kept hold links to read of older versions. Those to write live for minutes.
-        if owner.is_none() && right == Right::Put {
-            return Err(BadLink::NoOwner);
+        links
+            .verify(&self.signed_message(access, owner), query)
+            .await?;
+        // Stored chats contain read links from older versions. Write links expire within minutes.
+        if owner.is_none() && access == Access::Put {
+            return Err(LinkError::NoOwner);
         }
         Ok(owner)
     }
 }
 
-/// A text as one segment of a path. Also used in headers (RFC 8187), whose safe letters these are.
+/// Percent-encodes a string as one path segment. The characters left unencoded are also safe in
+/// headers (RFC 8187).
 pub(crate) fn segment(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_of_older_versions_and_of_this_one_cannot_be_made_of_each_other() {
+    fn links_of_older_versions_and_of_this_one_cannot_be_converted_into_each_other() {
         let id = Uuid::from_u128;
         let file = |name: &str| File {
             app: AppId::from_uuid(id(1)),
@@ -114,8 +118,8 @@ mod tests {
             name: name.to_owned(),
         };
         let owner = ParticipantId::from_uuid(id(4));
-        // What version 0.1 signed: it must not change while such links are in chats.
-        let older = file("a.png").right_to_it(Right::Get, None);
+        // The message of version 0.1. It must not change while stored chats contain such links.
+        let older = file("a.png").signed_message(Access::Get, None);
         let (app, meeting, file_id) = (id(1).simple(), id(2), id(3));
         assert_eq!(
             older,
@@ -126,7 +130,7 @@ mod tests {
             &format!("a.png\n{owner}"),
             &format!("{owner}\na.png"),
         ] {
-            let newer = file(name).right_to_it(Right::Get, Some(owner));
+            let newer = file(name).signed_message(Access::Get, Some(owner));
             assert!(newer.starts_with(&format!("file of {owner}: Get\n")));
             assert!(!older.starts_with("file of"));
         }

@@ -1,11 +1,12 @@
-//! The part of a file that a request asks for (RFC 9110, section 14).
+//! Range requests for files (RFC 9110, section 14).
 
 use std::ops::Range;
 
 use object_store::GetRange;
 
-/// Reads a `Range` header of one part. Anything else is as good as none, as the RFC has it.
-pub(crate) fn asked(header: &str) -> Option<GetRange> {
+/// Parses a `Range` header with a single range. Returns `None` for anything else, because the RFC
+/// allows a server to ignore the header then.
+pub(crate) fn parse(header: &str) -> Option<GetRange> {
     let part = header.strip_prefix("bytes=")?.trim();
     let (first, last) = part.split_once('-')?;
     let number = |text: &str| {
@@ -22,9 +23,9 @@ pub(crate) fn asked(header: &str) -> Option<GetRange> {
     }
 }
 
-/// The bytes of a file of a size that are asked for; `None` when it has none of them.
-pub(crate) fn within(asked: &GetRange, size: u64) -> Option<Range<u64>> {
-    let range = match asked {
+/// Resolves a range for a file of this size. Returns `None` when it is not satisfiable.
+pub(crate) fn resolve(range: &GetRange, size: u64) -> Option<Range<u64>> {
+    let range = match range {
         GetRange::Bounded(range) => range.start..range.end.min(size),
         GetRange::Offset(first) => *first..size,
         GetRange::Suffix(last) => size.saturating_sub(*last)..size,
@@ -37,8 +38,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_cut_to_the_file() {
-        let of = |header: &str| asked(header).and_then(|asked| within(&asked, 10));
+    fn ranges_are_clamped_to_the_file() {
+        let of = |header: &str| parse(header).and_then(|range| resolve(&range, 10));
         assert_eq!(of("bytes=0-3"), Some(0..4));
         assert_eq!(of("bytes=8-99"), Some(8..10));
         assert_eq!(of("bytes=4-"), Some(4..10));
@@ -46,7 +47,7 @@ mod tests {
         assert_eq!(of("bytes=-99"), Some(0..10));
         assert_eq!(of(&format!("bytes=0-{}", u64::MAX)), Some(0..10));
         for outside in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
-            assert_eq!((asked(outside).is_some(), of(outside)), (true, None));
+            assert_eq!((parse(outside).is_some(), of(outside)), (true, None));
         }
         for odd in [
             "",
@@ -57,7 +58,7 @@ mod tests {
             "bytes=+1-2",
             "lines=1-2",
         ] {
-            assert_eq!(asked(odd), None, "{odd}");
+            assert_eq!(parse(odd), None, "{odd}");
         }
     }
 }

@@ -1,26 +1,26 @@
-//! The records of files. Bytes are reserved in the records before the first one is written, so that
-//! uploads at the same time, on any node, never take more than a quota together; what was reserved
-//! for an upload that died with its process is given back by `upkeep`.
+//! The records of files. An upload reserves its bytes in the records before it writes the first
+//! one, so that concurrent uploads on any node cannot exceed a quota together. `cleanup` releases
+//! the reservations of processes that died during an upload.
 //!
-//! Whoever removes a file claims its row first ([`claim`]), on the condition that it is as it was
-//! found. So of an upload that ends and a removal that begins at the same time one comes first, and
-//! the other one finds no row.
+//! A removal first claims the row of the file ([`claim`]), which fails if the row has changed since
+//! it was read. So when an upload completes while a removal begins, exactly one of them succeeds.
 
 use parlor_store::{Error, FromRow, Row, Statement, Unit, Value, values};
 use uuid::Uuid;
 
 use crate::files::FileService;
 use crate::files::links::File;
-use crate::usage::{self, What, sum_of};
+use crate::usage::{self, StoredKind, sum_of};
 
-/// Units that reserve lock one row; on a node all of them run on one writer, after others.
+/// Key of the units that reserve bytes. They all lock the same row, so on each node one writer runs
+/// them one after another.
 const RESERVATION_KEY: u64 = u64::MAX;
-/// `stored_at` of a file that `process` is removing.
+/// Value of `stored_at` while `process` removes the file.
 const REMOVED: i64 = -1;
-/// Stands for `stored_at` where that is NULL.
+/// Value that stands for a NULL `stored_at` in comparisons.
 const UNFINISHED: i64 = -2;
-/// How often the end of an upload is tried to be written.
-const TRIES: usize = 3;
+/// Maximum number of attempts to record the completion of an upload.
+const ATTEMPTS: usize = 3;
 
 static RESERVATION_LOCK: Statement = Statement::new(
     "files.turn",
@@ -50,7 +50,7 @@ static CLAIM: Statement = Statement::new(
     "UPDATE files SET process = $6, stored_at = $7 WHERE app_id = $1 AND meeting_id = $2 AND id = $3
      AND process = $4 AND COALESCE(stored_at, -2) = $5 RETURNING bytes",
 );
-/// Where there is no row: nobody may write the file while what is in the storage is deleted.
+/// Claims a file without a row, so that it cannot be written while its object is deleted.
 static CLAIM_ABSENT: Statement = Statement::new(
     "files.claim_absent",
     "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at) VALUES ($1, $2, $3, $4, 0, $5, $6)
@@ -60,7 +60,7 @@ static FIND: Statement = Statement::new(
     "files.find",
     "SELECT app_id, meeting_id, id, process, bytes, stored_at FROM files WHERE app_id = $1 AND meeting_id = $2 AND id = $3",
 );
-/// A file that is in the storage and not in the records.
+/// Adds a file that is in the storage but not in the records.
 static FOUND: Statement = Statement::new(
     "files.found",
     "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at) VALUES ($1, $2, $3, $4, $5, $6, $6)
@@ -78,27 +78,29 @@ pub(crate) static STATEMENTS: [&Statement; 8] = [
     &FOUND,
 ];
 
-/// A file in the records.
+/// The record of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileRow {
     pub(crate) app: Uuid,
     pub(crate) meeting: Uuid,
     pub(crate) id: Uuid,
-    /// Who writes it, wrote it or removes it; nil when it was found in the storage.
+    /// ID of the process that writes, wrote or removes the file; nil when the file was found in the
+    /// storage.
     pub(crate) process: Uuid,
-    /// What it takes, or what was reserved for it.
+    /// Size of the file, or the bytes reserved for it.
     pub(crate) bytes: i64,
-    /// When its last byte was written, Unix milliseconds; [`REMOVED`] while it is removed.
+    /// When the upload completed, in Unix milliseconds; [`REMOVED`] while the file is being
+    /// removed.
     pub(crate) stored_ms: Option<i64>,
 }
 
 impl FileRow {
-    /// It is whole, and nobody removes it.
+    /// Whether the file is complete and not being removed.
     pub(crate) fn is_stored(&self) -> bool {
         self.stored_ms.is_some_and(|ms| ms != REMOVED)
     }
 
-    /// What a statement compares with the row, which must not have changed.
+    /// The parameters with which a statement checks that the row has not changed.
     fn unchanged(&self) -> Vec<Value> {
         let stored = self.stored_ms.unwrap_or(UNFINISHED);
         values![self.app, self.meeting, self.id, self.process, stored]
@@ -118,18 +120,18 @@ impl FromRow for FileRow {
     }
 }
 
-/// Why bytes could not be reserved.
+/// Reason why bytes could not be reserved.
 #[derive(Debug)]
-pub(crate) enum NotReserved {
-    /// The file is being written, or was.
+pub(crate) enum ReserveError {
+    /// The file exists already or is being written.
     Taken,
-    /// Which quota has no room: `meeting_quota`, `app_quota` or `server_quota`.
+    /// A quota would be exceeded: `meeting_quota`, `app_quota` or `server_quota`.
     Full(&'static str),
-    /// The database fails.
+    /// The database failed.
     Failed(Error),
 }
 
-impl From<Error> for NotReserved {
+impl From<Error> for ReserveError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
@@ -139,7 +141,7 @@ fn key(file: &File) -> [Uuid; 3] {
     [file.app.uuid(), file.meeting.uuid(), file.id]
 }
 
-/// The row of a file, if there is one.
+/// Returns the record of a file, if it exists.
 pub(crate) async fn find(
     service: &FileService,
     [app, meeting, id]: [Uuid; 3],
@@ -148,17 +150,16 @@ pub(crate) async fn find(
     Ok(service.db.read::<FileRow>(&FIND, key).await?.pop())
 }
 
-/// Reserves the bytes of a file that was never written before. It is this process's until it is
-/// settled or freed.
+/// Reserves the bytes of a new file. This process owns the record until [`settle`] or [`release`].
 pub(crate) async fn reserve(
     service: &FileService,
     file: &File,
     bytes: u64,
-) -> Result<(), NotReserved> {
+) -> Result<(), ReserveError> {
     let quotas = &service.quotas;
     let [app, meeting, id] = key(file);
-    let amount = whole(bytes);
-    // What may be there already, so that there is room for this.
+    let amount = to_i64(bytes);
+    // The usage up to which there is room for this file.
     let room = |quota: u64| match quota {
         0 => i64::MAX,
         quota => quota
@@ -191,22 +192,22 @@ pub(crate) async fn reserve(
         Err(error) => return Err(error.into()),
     }
     if find(service, [app, meeting, id]).await?.is_some() {
-        return Err(NotReserved::Taken);
+        return Err(ReserveError::Taken);
     }
-    // Somebody may have made room meanwhile.
-    let full = full(service, file, bytes).await?;
-    Err(NotReserved::Full(full.unwrap_or("meeting_quota")))
+    // Space may have been freed in the meantime.
+    let quota = exceeded_quota(service, file, bytes).await?;
+    Err(ReserveError::Full(quota.unwrap_or("meeting_quota")))
 }
 
-/// Which quota has no room for so many bytes more, if any.
-pub(crate) async fn full(
+/// Returns the quota that another `bytes` would exceed, if any.
+pub(crate) async fn exceeded_quota(
     service: &FileService,
     file: &File,
     bytes: u64,
 ) -> Result<Option<&'static str>, Error> {
     let quotas = &service.quotas;
     let [app, meeting, _] = key(file);
-    let used = usage::of(&service.db, app, meeting).await?.files;
+    let used = usage::read(&service.db, app, meeting).await?.files;
     let is_full = |used: u64, quota: u64| quota > 0 && used.saturating_add(bytes) > quota;
     let of = [
         (used.meeting, quotas.files_per_meeting, "meeting_quota"),
@@ -219,8 +220,8 @@ pub(crate) async fn full(
     Ok(full.map(|(_, _, quota)| quota))
 }
 
-/// A file is in the storage: it takes what was written, no longer what was reserved. False when the
-/// reservation is no longer there, and nothing may know of the file any more.
+/// Records that a file is in the storage, and replaces the reserved bytes by the written ones.
+/// Returns `false` when the reservation no longer exists, and the file must be deleted.
 pub(crate) async fn settle(
     service: &FileService,
     file: &File,
@@ -228,20 +229,20 @@ pub(crate) async fn settle(
     written: u64,
 ) -> Result<bool, Error> {
     let [app, meeting, id] = key(file);
-    let (reserved, written) = (whole(reserved), whole(written));
+    let (reserved, written) = (to_i64(reserved), to_i64(written));
     let unit = || {
         let now_ms = service.clock.now_ms();
         let row = values![app, meeting, id, service.process, written, now_ms];
         let unit = Unit::default().exactly_one(&SETTLE, row);
-        usage::count(unit, What::Files, (app, meeting), move |_| {
+        usage::count(unit, StoredKind::Files, (app, meeting), move |_| {
             written - reserved
         })
     };
     let mut last = Ok(false);
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         last = match service.db.commit(unit()).await {
             Ok(_) => return Ok(true),
-            // An earlier try may have been committed, although nobody said so.
+            // An earlier attempt may have been committed even though it reported an error.
             Err(Error::WrongCount { .. }) => {
                 let row = find(service, [app, meeting, id]).await?;
                 let is_ours = |row: &FileRow| row.process == service.process;
@@ -254,8 +255,8 @@ pub(crate) async fn settle(
     last
 }
 
-/// Claims a file for its removal, if its row is as it was found: whoever writes it cannot settle it
-/// any more, and nobody else removes it. `None` when the row has changed.
+/// Claims a file for removal, so that its upload can no longer complete and no other process
+/// removes it. Returns `None` when the row has changed since it was read.
 pub(crate) async fn claim(
     service: &FileService,
     found: &FileRow,
@@ -272,7 +273,7 @@ pub(crate) async fn claim(
     Ok(has_row(&rows).then_some(claimed))
 }
 
-/// Claims a file of which there is no row; `None` when there is one.
+/// Claims a file that has no row. Returns `None` when it has one.
 pub(crate) async fn claim_absent(
     service: &FileService,
     [app, meeting, id]: [Uuid; 3],
@@ -292,15 +293,16 @@ pub(crate) async fn claim_absent(
     Ok(has_row(&rows).then_some(claimed))
 }
 
-/// What a file took is free again, if its row is as it was found.
-pub(crate) async fn free(service: &FileService, found: &FileRow) -> Result<(), Error> {
+/// Deletes the record of a file and releases its bytes, if the row has not changed since it was
+/// read.
+pub(crate) async fn release(service: &FileService, found: &FileRow) -> Result<(), Error> {
     let unit = Unit::default().then(&FREE, found.unchanged());
     let of = (found.app, found.meeting);
-    let unit = usage::count(unit, What::Files, of, |rows| -sum_of(rows, 0));
+    let unit = usage::count(unit, StoredKind::Files, of, |rows| -sum_of(rows, 0));
     service.db.commit(unit).await.map(drop)
 }
 
-/// The row of a file that this process has reserved and is writing.
+/// The expected row of a file that this process is writing.
 pub(crate) fn being_written(service: &FileService, [app, meeting, id]: [Uuid; 3]) -> FileRow {
     FileRow {
         app,
@@ -316,21 +318,23 @@ fn has_row(rows: &[Vec<Row>]) -> bool {
     rows.first().is_some_and(|rows| !rows.is_empty())
 }
 
-/// Counts a file that is in the storage and not in the records.
-pub(crate) async fn found(
+/// Adds a record of a file that is in the storage but not in the records.
+pub(crate) async fn insert_found(
     service: &FileService,
     [app, meeting, id]: [Uuid; 3],
     bytes: u64,
     stored_ms: i64,
 ) -> Result<(), Error> {
-    // Before 1970 the numbers mean something else.
+    // Negative values have a special meaning.
     let stored_ms = stored_ms.max(0);
-    let row = values![app, meeting, id, Uuid::nil(), whole(bytes), stored_ms];
+    let row = values![app, meeting, id, Uuid::nil(), to_i64(bytes), stored_ms];
     let unit = Unit::default().then(&FOUND, row);
-    let unit = usage::count(unit, What::Files, (app, meeting), |rows| sum_of(rows, 0));
+    let unit = usage::count(unit, StoredKind::Files, (app, meeting), |rows| {
+        sum_of(rows, 0)
+    });
     service.db.commit(unit).await.map(drop)
 }
 
-fn whole(bytes: u64) -> i64 {
+fn to_i64(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
-//! Who may upload at a time. Every upload holds memory for its parts, so there is a bounded number of
-//! slots. An app, a meeting and a person may have a share of them each; while others wait, uploads
-//! that come slowly are cut off, the slowest first.
+//! Limits concurrent uploads. Every upload holds memory for its parts, so the number of slots is
+//! limited, and so is the share of each app, meeting and participant. While other uploads wait for
+//! a slot, slow ones are aborted, the slowest first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,49 +14,49 @@ use uuid::Uuid;
 use crate::shares::{Share, Shares};
 
 /// How long an upload waits for a slot.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the pace of uploads is compared while somebody waits.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the paces of uploads are compared while an upload waits.
 const COMPARE_PERIOD: Duration = Duration::from_millis(500);
-/// How far an upload may be behind [`FAIR_PACE`] while others wait.
+/// How far an upload may lag behind [`FAIR_PACE`] while others wait.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-/// Bytes a second at which a file has to come, whether others wait or not.
-const LEAST_PACE: u64 = 16 * 1024;
-/// Bytes a second at which it has to come while others wait.
+/// Minimum pace of an upload, in bytes per second.
+const MIN_PACE: u64 = 16 * 1024;
+/// Minimum pace of an upload while others wait, in bytes per second.
 const FAIR_PACE: u64 = 64 * 1024;
 
-/// Slots, and how many of them each may have; 0 is no limit.
+/// The number of slots in total, and for each app, meeting and participant; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct SlotLimits {
     pub(crate) all: usize,
     pub(crate) app: usize,
     pub(crate) meeting: usize,
-    pub(crate) person: usize,
-    /// How far an upload may be behind the pace that is wanted while others wait.
+    pub(crate) participant: usize,
+    /// How far an upload may lag behind [`FAIR_PACE`] while others wait.
     pub(crate) grace: Duration,
 }
 
-/// Whose upload it is.
+/// The owner of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) app: Uuid,
     pub(crate) meeting: Uuid,
-    pub(crate) person: Uuid,
+    pub(crate) participant: Uuid,
 }
 
-/// What there is no slot of.
+/// The limit that prevents an upload from getting a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    Person,
+    Participant,
     Meeting,
     App,
     All,
 }
 
 impl Full {
-    /// For metrics.
+    /// The reason in metrics.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::Person => "person_share",
+            Self::Participant => "person_share",
             Self::Meeting => "meeting_share",
             Self::App => "app_share",
             Self::All => "busy",
@@ -70,7 +70,7 @@ pub(crate) struct Slots {
     grace: Duration,
     apps: Arc<Shares<Uuid>>,
     meetings: Arc<Shares<Uuid>>,
-    people: Arc<Shares<Uuid>>,
+    participants: Arc<Shares<Uuid>>,
     open: Mutex<Open>,
     freed: Notify,
 }
@@ -81,7 +81,7 @@ struct Open {
     uploads: HashMap<u64, (Holder, Arc<Pace>)>,
 }
 
-/// A slot, free again when it is dropped.
+/// A slot, which is free again when this is dropped.
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     number: u64,
@@ -90,102 +90,104 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(limits: SlotLimits) -> Arc<Self> {
         Arc::new(Self {
-            all: bounds.all,
-            grace: bounds.grace,
-            apps: Shares::new(bounds.app),
-            meetings: Shares::new(bounds.meeting),
-            people: Shares::new(bounds.person),
+            all: limits.all,
+            grace: limits.grace,
+            apps: Shares::new(limits.app),
+            meetings: Shares::new(limits.meeting),
+            participants: Shares::new(limits.participant),
             open: Mutex::default(),
             freed: Notify::new(),
         })
     }
 
-    /// Takes a slot, as soon as there is one. Those of a person who wait count as theirs.
+    /// Waits for a free slot. A waiting upload counts towards the participant's share.
     ///
     /// # Errors
-    /// What there was none of: of a person's share at once, otherwise after some seconds.
-    pub(crate) async fn take(self: &Arc<Self>, who: Holder) -> Result<Slot, Full> {
-        let mut person = self.people.take(&who.person, 1);
-        let patience = Instant::now() + PATIENCE;
+    /// The limit that was reached: for the participant's share immediately, otherwise after
+    /// [`SLOT_TIMEOUT`].
+    pub(crate) async fn acquire(self: &Arc<Self>, holder: Holder) -> Result<Slot, Full> {
+        let mut participant = self.participants.acquire(&holder.participant, 1);
+        let deadline = Instant::now() + SLOT_TIMEOUT;
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            let full = match self.try_take(who, person) {
+            let full = match self.try_acquire(holder, participant) {
                 Ok(slot) => return Ok(slot),
                 Err((full, kept)) => {
-                    person = kept;
+                    participant = kept;
                     full
                 }
             };
-            if full == Full::Person || Instant::now() >= patience {
+            if full == Full::Participant || Instant::now() >= deadline {
                 return Err(full);
             }
-            self.cut_slowest(who, full);
-            let again = patience.min(Instant::now() + COMPARE_PERIOD);
+            self.abort_slowest(holder, full);
+            let next_check = deadline.min(Instant::now() + COMPARE_PERIOD);
             tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep_until(again) => {}
+                () = tokio::time::sleep_until(next_check) => {}
             }
         }
     }
 
-    fn try_take(
+    fn try_acquire(
         self: &Arc<Self>,
-        who: Holder,
-        person: Option<Share<Uuid>>,
+        holder: Holder,
+        participant: Option<Share<Uuid>>,
     ) -> Result<Slot, (Full, Option<Share<Uuid>>)> {
-        let Some(person) = person else {
-            return Err((Full::Person, None));
+        let Some(participant) = participant else {
+            return Err((Full::Participant, None));
         };
-        let Some(app) = self.apps.take(&who.app, 1) else {
-            return Err((Full::App, Some(person)));
+        let Some(app) = self.apps.acquire(&holder.app, 1) else {
+            return Err((Full::App, Some(participant)));
         };
-        let Some(meeting) = self.meetings.take(&who.meeting, 1) else {
-            return Err((Full::Meeting, Some(person)));
+        let Some(meeting) = self.meetings.acquire(&holder.meeting, 1) else {
+            return Err((Full::Meeting, Some(participant)));
         };
         let mut open = self.open();
         if open.uploads.len() >= self.all {
-            return Err((Full::All, Some(person)));
+            return Err((Full::All, Some(participant)));
         }
         let pace = Arc::new(Pace::new());
         let number = open.next;
         open.next += 1;
-        open.uploads.insert(number, (who, Arc::clone(&pace)));
+        open.uploads.insert(number, (holder, Arc::clone(&pace)));
         drop(open);
         Ok(Slot {
             slots: Arc::clone(self),
             number,
             pace,
-            shares: Some([app, meeting, person]),
+            shares: Some([app, meeting, participant]),
         })
     }
 
-    /// Cuts off the slowest of those that hold what somebody waits for, if it is too slow for that.
-    fn cut_slowest(&self, who: Holder, full: Full) {
+    /// Aborts the slowest of the uploads that hold a slot `holder` could use, if it lags too far
+    /// behind.
+    fn abort_slowest(&self, holder: Holder, full: Full) {
         let open = self.open();
-        let in_the_way = open.uploads.values().filter(|(holder, pace)| {
-            !pace.cut.is_cancelled()
+        let candidates = open.uploads.values().filter(|(candidate, pace)| {
+            !pace.abort.is_cancelled()
                 && match full {
-                    Full::Person => false,
-                    Full::Meeting => holder.meeting == who.meeting,
-                    Full::App => holder.app == who.app,
+                    Full::Participant => false,
+                    Full::Meeting => candidate.meeting == holder.meeting,
+                    Full::App => candidate.app == holder.app,
                     Full::All => true,
                 }
         });
         let now = Instant::now();
-        let slowest = in_the_way
+        let slowest = candidates
             .map(|(_, pace)| (pace.behind_fair(now), pace))
             .max_by_key(|(behind, _)| *behind);
         if let Some((behind, pace)) = slowest
             && behind > self.grace
         {
-            pace.cut.cancel();
+            pace.abort.cancel();
         }
     }
 
-    /// How many are taken.
+    /// Number of slots in use.
     #[cfg(test)]
     pub(crate) fn open_count(&self) -> usize {
         self.open().uploads.len()
@@ -197,7 +199,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// How its upload comes along.
+    /// The pace of the upload in this slot.
     pub(crate) fn pace(&self) -> &Pace {
         &self.pace
     }
@@ -206,23 +208,23 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.open().uploads.remove(&self.number);
-        // Before whoever waits looks again.
+        // Released before the waiting uploads are notified.
         drop(self.shares.take());
         self.slots.freed.notify_waiters();
     }
 }
 
-/// How far an upload is behind the paces. Only the time counts in which its sender is waited for, not the
-/// storage. Bytes that came faster than needed do not make up for later pauses: otherwise a fast start
-/// would allow minutes without a byte.
+/// How far an upload lags behind the minimum paces. Only the time spent waiting for the sender
+/// counts, not the time spent on the storage. Bytes received early do not make up for later pauses:
+/// otherwise a fast start would allow minutes without a byte.
 pub(crate) struct Pace {
     lag: Mutex<Lag>,
-    cut: CancellationToken,
+    abort: CancellationToken,
 }
 
 #[derive(Default)]
 struct Lag {
-    least: Duration,
+    min: Duration,
     fair: Duration,
     waits_since: Option<Instant>,
 }
@@ -231,17 +233,17 @@ impl Pace {
     fn new() -> Self {
         Self {
             lag: Mutex::default(),
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
         }
     }
 
-    /// The next bytes are waited for.
-    pub(crate) fn waits(&self) {
+    /// Starts to wait for the next bytes.
+    pub(crate) fn start_waiting(&self) {
         self.lag().waits_since = Some(Instant::now());
     }
 
-    /// So many have come. How far the upload is behind [`LEAST_PACE`].
-    pub(crate) fn came(&self, bytes: usize) -> Duration {
+    /// Records received bytes. Returns how far the upload lags behind [`MIN_PACE`].
+    pub(crate) fn received(&self, bytes: usize) -> Duration {
         let mut lag = self.lag();
         let waited = lag
             .waits_since
@@ -249,14 +251,14 @@ impl Pace {
             .map_or(Duration::ZERO, |at| at.elapsed());
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let behind = |before: Duration, pace| (before + waited).saturating_sub(paced(bytes, pace));
-        lag.least = behind(lag.least, LEAST_PACE);
+        lag.min = behind(lag.min, MIN_PACE);
         lag.fair = behind(lag.fair, FAIR_PACE);
-        lag.least
+        lag.min
     }
 
-    /// Ends when the upload is to end because others wait for its slot.
-    pub(crate) async fn cut_off(&self) {
-        self.cut.cancelled().await;
+    /// Completes when the upload must be aborted because others wait for its slot.
+    pub(crate) async fn aborted(&self) {
+        self.abort.cancelled().await;
     }
 
     fn behind_fair(&self, now: Instant) -> Duration {
@@ -270,7 +272,7 @@ impl Pace {
     }
 }
 
-/// How long so many bytes may take at a pace.
+/// Returns how long `bytes` take at `pace` bytes per second.
 fn paced(bytes: u64, pace: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / pace)
 }
@@ -279,41 +281,43 @@ fn paced(bytes: u64, pace: u64) -> Duration {
 mod tests {
     use super::*;
 
-    fn slots(all: usize, app: usize, meeting: usize, person: usize) -> Arc<Slots> {
-        Slots::new(Bounds {
+    fn slots(all: usize, app: usize, meeting: usize, participant: usize) -> Arc<Slots> {
+        Slots::new(SlotLimits {
             all,
             app,
             meeting,
-            person,
+            participant,
             grace: GRACE,
         })
     }
 
-    fn holder(app: u128, meeting: u128, person: u128) -> Holder {
+    fn holder(app: u128, meeting: u128, participant: u128) -> Holder {
         Holder {
             app: Uuid::from_u128(app),
             meeting: Uuid::from_u128(meeting),
-            person: Uuid::from_u128(person),
+            participant: Uuid::from_u128(participant),
         }
     }
 
-    fn try_take(slots: &Arc<Slots>, who: Holder) -> Result<Slot, Full> {
-        let person = slots.people.take(&who.person, 1);
-        slots.try_take(who, person).map_err(|(full, _)| full)
+    fn try_acquire(slots: &Arc<Slots>, holder: Holder) -> Result<Slot, Full> {
+        let participant = slots.participants.acquire(&holder.participant, 1);
+        slots
+            .try_acquire(holder, participant)
+            .map_err(|(full, _)| full)
     }
 
     #[tokio::test]
-    async fn nobody_has_more_than_their_share() {
+    async fn shares_cannot_be_exceeded() {
         let slots = slots(8, 6, 4, 2);
         let mut held = Vec::new();
-        let mut taken = |app, meeting, person| {
-            let taken = try_take(&slots, holder(app, meeting, person));
+        let mut taken = |app, meeting, participant| {
+            let taken = try_acquire(&slots, holder(app, meeting, participant));
             taken.map(|slot| held.push(slot))
         };
-        for person in [1, 1, 2, 2] {
-            assert_eq!(taken(1, 1, person), Ok(()));
+        for participant in [1, 1, 2, 2] {
+            assert_eq!(taken(1, 1, participant), Ok(()));
         }
-        assert_eq!(taken(1, 1, 1), Err(Full::Person));
+        assert_eq!(taken(1, 1, 1), Err(Full::Participant));
         assert_eq!(taken(1, 1, 3), Err(Full::Meeting));
         assert_eq!(taken(1, 2, 3), Ok(()));
         assert_eq!(taken(1, 2, 3), Ok(()));
@@ -323,47 +327,51 @@ mod tests {
         assert_eq!(taken(2, 3, 6), Err(Full::All));
         held.clear();
         assert!(slots.open().uploads.is_empty());
-        assert!(try_take(&slots, holder(2, 3, 6)).is_ok());
+        assert!(try_acquire(&slots, holder(2, 3, 6)).is_ok());
     }
 
     #[tokio::test]
-    async fn of_slow_ones_the_slowest_is_cut_and_of_fast_ones_none() {
+    async fn the_slowest_upload_is_aborted_and_fast_ones_are_not() {
         let slots = slots(3, 0, 0, 0);
         let held: Vec<Slot> = (0..3)
-            .map(|person| try_take(&slots, holder(1, 1, person)).unwrap())
+            .map(|participant| try_acquire(&slots, holder(1, 1, participant)).unwrap())
             .collect();
-        let is_cut = || held.iter().map(|slot| slot.pace.cut.is_cancelled());
-        let cut = || slots.cut_slowest(holder(1, 1, 9), Full::All);
-        cut();
-        assert_eq!(is_cut().filter(|cut| *cut).count(), 0, "within the grace");
+        let is_aborted = || held.iter().map(|slot| slot.pace.abort.is_cancelled());
+        let abort = || slots.abort_slowest(holder(1, 1, 9), Full::All);
+        abort();
+        assert_eq!(
+            is_aborted().filter(|aborted| *aborted).count(),
+            0,
+            "within the grace"
+        );
         held[1].pace.lag().fair = GRACE * 2;
         held[2].pace.lag().fair = GRACE * 3;
         for wanted in [[false, false, true], [false, true, true]] {
-            cut();
-            assert!(is_cut().eq(wanted));
+            abort();
+            assert!(is_aborted().eq(wanted));
         }
-        cut();
-        assert!(is_cut().eq([false, true, true]));
-        held[1].pace.cut_off().await;
+        abort();
+        assert!(is_aborted().eq([false, true, true]));
+        held[1].pace.aborted().await;
     }
 
     #[tokio::test]
-    async fn only_those_in_the_way_are_cut() {
+    async fn only_uploads_that_hold_a_usable_slot_are_aborted() {
         let slots = slots(3, 0, 1, 0);
-        let first = try_take(&slots, holder(1, 1, 1)).unwrap();
-        let second = try_take(&slots, holder(1, 2, 2)).unwrap();
+        let first = try_acquire(&slots, holder(1, 1, 1)).unwrap();
+        let second = try_acquire(&slots, holder(1, 2, 2)).unwrap();
         first.pace.lag().fair = GRACE * 2;
         second.pace.lag().fair = GRACE * 3;
-        slots.cut_slowest(holder(1, 1, 3), Full::Meeting);
-        assert!(first.pace.cut.is_cancelled() && !second.pace.cut.is_cancelled());
+        slots.abort_slowest(holder(1, 1, 3), Full::Meeting);
+        assert!(first.pace.abort.is_cancelled() && !second.pace.abort.is_cancelled());
     }
 
     #[tokio::test]
-    async fn who_was_fast_has_no_credit() {
+    async fn a_fast_start_gives_no_credit() {
         let pace = Pace::new();
-        assert_eq!(pace.came(100 << 20), Duration::ZERO);
-        assert_eq!(pace.came(0), Duration::ZERO);
-        pace.lag().least = Duration::from_secs(3);
-        assert_eq!(pace.came(16 * 1024), Duration::from_secs(2));
+        assert_eq!(pace.received(100 << 20), Duration::ZERO);
+        assert_eq!(pace.received(0), Duration::ZERO);
+        pace.lag().min = Duration::from_secs(3);
+        assert_eq!(pace.received(16 * 1024), Duration::from_secs(2));
     }
 }

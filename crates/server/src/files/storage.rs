@@ -1,8 +1,8 @@
-//! Where files are kept: a directory, or storage that speaks S3.
+//! The storage of chat files: a directory or S3-compatible storage.
 
 mod writing;
 
-pub(crate) use writing::{Bounds, Unwritten};
+pub(crate) use writing::{WriteError, WriteLimits};
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use parlor_protocol::ids::{AppId, MeetingId};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::kinds::{Kind, TELLING_BYTES};
+use super::kinds::{Kind, SNIFF_BYTES};
 use super::ranges;
 use super::slots::{self, Slots};
 use crate::config::Settings;
@@ -27,66 +27,67 @@ use crate::disk::Disk;
 use crate::files::links::File;
 use writing::PARTS_AT_ONCE;
 
-/// Bytes of a part on its way to S3, which takes no smaller ones.
+/// Size of an upload part to S3, in bytes. S3 accepts no smaller parts.
 #[cfg(feature = "s3")]
 const S3_PART_BYTES: usize = 5 * 1024 * 1024;
-/// Bytes of a part on its way to a disk.
+/// Size of an upload part to a disk, in bytes.
 const DISK_PART_BYTES: usize = 256 * 1024;
-/// Bytes that are read at once from S3, where each read is a request. Twice as many are in memory for
-/// each client that a file is sent to.
+/// Size of a read from S3, in bytes. Each read is a request. Sending a file to a client takes twice
+/// as much memory.
 #[cfg(feature = "s3")]
 const S3_READ_BYTES: u64 = 256 * 1024;
-/// Bytes that are read at once from a disk.
+/// Size of a read from a disk, in bytes.
 const DISK_READ_BYTES: u64 = 64 * 1024;
-/// Reads of files at a time. On a disk each takes a thread, and what such threads have allocated is
-/// given back only some time after they have ended.
+/// Maximum number of concurrent reads. On a disk each occupies a thread, and the allocator returns
+/// the memory of such threads only some time after they end.
 const READS: usize = 4;
-/// Bytes of all files on their way, in memory, unless the number of uploads is set.
+/// Memory for the parts of all uploads, in bytes, from which the default number of concurrent
+/// uploads follows.
 const MEMORY_BYTES: usize = 256 * 1024 * 1024;
-/// What older versions put beside a file from when it was begun.
+/// Suffix of the marker objects that older versions wrote when an upload began.
 const TAKEN: &str = ".taken";
 
-/// The storage of files. Cheap to clone.
+/// The storage of chat files. Cheap to clone.
 #[derive(Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
     part_bytes: usize,
     read_bytes: u64,
     reads: Arc<Semaphore>,
-    /// The directory, if it is one.
+    /// The directory, unless the storage is S3.
     folder: Option<PathBuf>,
     disk: Option<Disk>,
-    /// Bytes that were promised to uploads and are not written yet.
-    promised: Arc<AtomicU64>,
+    /// Disk space that is reserved for uploads and not written yet, in bytes.
+    reserved: Arc<AtomicU64>,
     pub(crate) slots: Arc<Slots>,
 }
 
-/// A file that was found.
-pub(crate) struct Found {
-    /// What it is.
+/// A file, or part of one, that is ready to be sent.
+pub(crate) struct FoundFile {
+    /// The type of the file.
     pub(crate) kind: Kind,
-    /// How many bytes follow.
+    /// Number of bytes in the body.
     pub(crate) length: u64,
-    /// The `Content-Range`, when it is not the whole.
+    /// The value of `Content-Range`, when this is a part of the file.
     pub(crate) part: Option<String>,
-    /// How many bytes each piece has at most.
+    /// Maximum size of each chunk of the body, in bytes.
     pub(crate) piece_bytes: usize,
-    /// The bytes.
+    /// The body.
     pub(crate) bytes: BoxStream<'static, object_store::Result<Bytes>>,
 }
 
-/// Why a file could not be read.
+/// Reason why a file could not be read.
 #[derive(Debug)]
-pub(crate) enum Unread {
-    /// It was never written.
+pub(crate) enum ReadError {
+    /// The file does not exist.
     Missing,
-    /// It has no such part.
+    /// The requested range is not satisfiable.
     OutOfRange,
-    /// The storage has failed.
+    /// The storage failed.
     Failed(object_store::Error),
 }
 
-impl Unread {
+impl ReadError {
     fn of(error: object_store::Error) -> Self {
         match error {
             object_store::Error::NotFound { .. } => Self::Missing,
@@ -95,42 +96,42 @@ impl Unread {
     }
 }
 
-/// A name in the storage.
+/// The name of an object in the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
-    /// App, meeting and file.
+pub(crate) struct ObjectName {
+    /// IDs of the app, the meeting and the file.
     pub(crate) key: [Uuid; 3],
-    /// It is only the mark of an older version that the file was begun.
-    pub(crate) is_mark: bool,
+    /// Whether the object is a marker that an older version wrote when the upload began.
+    pub(crate) is_marker: bool,
 }
 
 impl Files {
     /// Opens the storage that the settings name.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the storage is not usable.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let place = settings
+        let location = settings
             .storage
             .as_deref()
-            .filter(|place| !place.is_empty());
-        let files = match place {
+            .filter(|location| !location.is_empty());
+        let files = match location {
             Some(url) if url.starts_with("s3://") => s3(url, settings.storage_endpoint.as_deref()),
             Some(other) if other.contains("://") => {
-                anyhow::bail!("--storage takes a directory or s3://bucket/prefix")
+                anyhow::bail!("--storage must be a directory or s3://bucket/prefix")
             }
             Some(folder) => directory(folder.as_ref()),
             None => directory(&settings.data_dir().join("uploads")),
         }?;
-        let slots = slots_of(files.part_bytes, settings);
+        let limits = slot_limits(files.part_bytes, settings);
         Ok(Self {
-            slots: Slots::new(slots),
+            slots: Slots::new(limits),
             ..files
         })
     }
 
     fn new(store: Arc<dyn ObjectStore>, part_bytes: usize, read_bytes: u64) -> Self {
-        let slots = slots_of(part_bytes, &Settings::default());
+        let limits = slot_limits(part_bytes, &Settings::default());
         Self {
             store,
             part_bytes,
@@ -138,8 +139,8 @@ impl Files {
             reads: Arc::new(Semaphore::new(READS)),
             folder: None,
             disk: None,
-            promised: Arc::default(),
-            slots: Slots::new(slots),
+            reserved: Arc::default(),
+            slots: Slots::new(limits),
         }
     }
 
@@ -152,33 +153,37 @@ impl Files {
         }
     }
 
-    /// Finds a file, or the part of it that a `Range` header asks for.
+    /// Opens a file, or the part that a `Range` header requests.
     ///
     /// # Errors
-    /// When it was never written, has no such part, or the storage fails.
-    pub(crate) async fn read(&self, file: &File, range: Option<&str>) -> Result<Found, Unread> {
+    /// When the file does not exist, the range is not satisfiable, or the storage fails.
+    pub(crate) async fn read(
+        &self,
+        file: &File,
+        range: Option<&str>,
+    ) -> Result<FoundFile, ReadError> {
         let path = path(key(file));
-        let size = self.size(&path).await.map_err(Unread::of)?;
-        let asked = range.and_then(ranges::asked);
-        let (range, part) = match asked {
+        let size = self.size(&path).await.map_err(ReadError::of)?;
+        let requested = range.and_then(ranges::parse);
+        let (range, part) = match requested {
             None => (0..size, None),
-            Some(asked) => {
-                let range = ranges::within(&asked, size).ok_or(Unread::OutOfRange)?;
+            Some(requested) => {
+                let range = ranges::resolve(&requested, size).ok_or(ReadError::OutOfRange)?;
                 let part = format!("bytes {}-{}/{size}", range.start, range.end - 1);
                 (range, Some(part))
             }
         };
-        // Before the answer begins, so that a failure of the storage is one of the request.
+        // Read before the response begins, so that a storage failure still fails the request.
         let first = self.piece(&path, range.start, range.end).await;
-        let first = first.map_err(Unread::of)?;
-        let tells = first.len() >= TELLING_BYTES || range.end == size;
-        let kind = if range.start == 0 && tells {
-            Kind::of(&first[..first.len().min(TELLING_BYTES)])
+        let first = first.map_err(ReadError::of)?;
+        let is_enough = first.len() >= SNIFF_BYTES || range.end == size;
+        let kind = if range.start == 0 && is_enough {
+            Kind::of(&first[..first.len().min(SNIFF_BYTES)])
         } else {
-            let start = self.piece(&path, 0, size.min(TELLING_BYTES as u64)).await;
-            Kind::of(&start.map_err(Unread::of)?)
+            let start = self.piece(&path, 0, size.min(SNIFF_BYTES as u64)).await;
+            Kind::of(&start.map_err(ReadError::of)?)
         };
-        Ok(Found {
+        Ok(FoundFile {
             kind,
             length: range.end - range.start,
             part,
@@ -188,22 +193,30 @@ impl Files {
     }
 
     async fn size(&self, path: &Path) -> object_store::Result<u64> {
-        let _permit = self.reads.acquire().await.expect("it is never closed");
+        let _permit = self
+            .reads
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         Ok(self.store.head(path).await?.size)
     }
 
-    /// Some bytes of a file, from a place on.
+    /// Reads one chunk of a file, from `start`.
     async fn piece(&self, path: &Path, start: u64, end: u64) -> object_store::Result<Bytes> {
         let end = end.min(start + self.read_bytes);
         if start == end {
             return Ok(Bytes::new());
         }
-        let _permit = self.reads.acquire().await.expect("it is never closed");
+        let _permit = self
+            .reads
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         self.store.get_range(path, start..end).await
     }
 
-    /// The rest of a file, each piece read when it is wanted: while its reader does nothing, nothing
-    /// of the file is open.
+    /// Streams a file. Each chunk is read on demand, and the file is not kept open while the client
+    /// does not read.
     fn pieces(
         self,
         path: Path,
@@ -223,32 +236,32 @@ impl Files {
         stream::iter([Ok(first)]).chain(rest).boxed()
     }
 
-    /// Puts a file there.
+    /// Stores a file.
     #[cfg(test)]
     pub(crate) async fn put(&self, key: [Uuid; 3], bytes: &'static str) {
         let put = self.store.put(&path(key), bytes.into()).await;
-        put.expect("the storage takes it");
+        put.expect("the storage accepts the file");
     }
 
-    /// Deletes a file. It may be gone already.
+    /// Deletes a file, if it exists.
     pub(crate) async fn delete(&self, key: [Uuid; 3]) -> object_store::Result<()> {
         self.delete_path(&path(key)).await
     }
 
-    /// Deletes the mark of a file that an older version wrote.
-    pub(crate) async fn delete_mark(&self, key: [Uuid; 3]) -> object_store::Result<()> {
+    /// Deletes the marker of a file that an older version wrote.
+    pub(crate) async fn delete_marker(&self, key: [Uuid; 3]) -> object_store::Result<()> {
         self.delete_path(&Path::from(format!("{}{TAKEN}", path(key))))
             .await
     }
 
-    /// Deletes what an upload has left in a directory whose process died in the midst of it. S3 has
-    /// rules for that.
+    /// Deletes the temporary files of an upload whose process died. For S3, the bucket's lifecycle
+    /// rules do that.
     pub(crate) async fn delete_leftovers(&self, key: [Uuid; 3]) {
         let Some(folder) = &self.folder else { return };
         let [app, meeting] = folders(key[0], key[1]);
         let folder = folder.join(app).join(meeting);
         let leftovers = format!("{}#", key[2]);
-        blocking(move || remove_where(&folder, |name| name.starts_with(&leftovers))).await;
+        blocking(move || remove_matching(&folder, |name| name.starts_with(&leftovers))).await;
     }
 
     pub(crate) async fn delete_path(&self, path: &Path) -> object_store::Result<()> {
@@ -258,7 +271,7 @@ impl Files {
         }
     }
 
-    /// Deletes whatever files there are of a meeting.
+    /// Deletes all files of a meeting.
     pub(crate) async fn delete_meeting(
         &self,
         app: Uuid,
@@ -272,40 +285,40 @@ impl Files {
         Ok(())
     }
 
-    /// Removes the directory of a meeting of which no file is left or being written.
+    /// Removes the directory of a meeting that has no files and no uploads in progress.
     pub(crate) async fn remove_folder(&self, app: Uuid, meeting: Uuid) {
         let Some(root) = &self.folder else { return };
         let [app, meeting] = folders(app, meeting);
         let app = root.join(app);
         let meeting = app.join(meeting);
         let remove = move || {
-            // There need not be one, and other meetings may have files.
+            // The directory may not exist, and the app's directory may contain other meetings.
             let _ = std::fs::remove_dir_all(meeting);
             let _ = std::fs::remove_dir(app);
         };
         blocking(remove).await;
     }
 
-    /// Everything in the storage that looks like a file of a chat.
-    pub(crate) fn all(&self) -> BoxStream<'static, object_store::Result<(Name, ObjectMeta)>> {
-        let named = |object: ObjectMeta| async move {
-            Ok(named(&object.location).map(|name| (name, object)))
+    /// Lists all objects that are named like chat files.
+    pub(crate) fn all(&self) -> BoxStream<'static, object_store::Result<(ObjectName, ObjectMeta)>> {
+        let parse = |object: ObjectMeta| async move {
+            Ok(parse_name(&object.location).map(|name| (name, object)))
         };
-        self.store.list(None).try_filter_map(named).boxed()
+        self.store.list(None).try_filter_map(parse).boxed()
     }
 }
 
-/// How many may upload at a time: by the memory that their parts take, when nobody says.
-fn slots_of(part_bytes: usize, settings: &Settings) -> slots::Bounds {
+/// The limits on concurrent uploads. The default number follows from the memory for their parts.
+fn slot_limits(part_bytes: usize, settings: &Settings) -> slots::SlotLimits {
     let each = part_bytes * (PARTS_AT_ONCE + 1);
     let all = settings.uploads_at_once.unwrap_or(MEMORY_BYTES / each);
     let all = all.max(1);
     let share = |set: Option<usize>, default: usize| set.unwrap_or(default.max(1));
-    slots::Bounds {
+    slots::SlotLimits {
         all,
         app: share(settings.uploads_per_app, all * 3 / 4),
         meeting: share(settings.uploads_per_meeting, all / 2),
-        person: share(settings.uploads_per_person, 4),
+        participant: share(settings.uploads_per_person, 4),
         grace: slots::GRACE,
     }
 }
@@ -314,7 +327,7 @@ fn key(file: &File) -> [Uuid; 3] {
     [file.app.uuid(), file.meeting.uuid(), file.id]
 }
 
-/// The name that a sender gave is no part of it.
+/// The path of a file in the storage. It does not contain the name that the sender chose.
 fn path([app, meeting, id]: [Uuid; 3]) -> Path {
     let [app, meeting] = folders(app, meeting);
     Path::from_iter([app, meeting, id.to_string()])
@@ -325,23 +338,24 @@ fn folders(app: Uuid, meeting: Uuid) -> [String; 2] {
     [app.to_string(), meeting.to_string()]
 }
 
-fn named(path: &Path) -> Option<Name> {
+/// Parses the path of an object. Returns `None` when it is not that of a chat file.
+fn parse_name(path: &Path) -> Option<ObjectName> {
     let text = path.as_ref();
-    let (file, is_mark) = match text.strip_suffix(TAKEN) {
+    let (file, is_marker) = match text.strip_suffix(TAKEN) {
         Some(file) => (file, true),
         None => (text, false),
     };
     let mut parts = file.split('/').map(|part| part.parse::<Uuid>().ok());
     let key = [parts.next()??, parts.next()??, parts.next()??];
-    // Nothing that is only similar.
-    (self::path(key).as_ref() == file).then_some(Name { key, is_mark })
+    // Excludes other spellings of the same IDs.
+    (self::path(key).as_ref() == file).then_some(ObjectName { key, is_marker })
 }
 
-/// Removes the files of a folder whose names are such.
-fn remove_where(folder: &std::path::Path, is_wanted: impl Fn(&str) -> bool) {
+/// Removes the files in a directory whose names match.
+fn remove_matching(folder: &std::path::Path, matches: impl Fn(&str) -> bool) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(&is_wanted) {
-            // The next round tries again.
+        if entry.file_name().to_str().is_some_and(&matches) {
+            // The next cleanup retries.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -349,21 +363,24 @@ fn remove_where(folder: &std::path::Path, is_wanted: impl Fn(&str) -> bool) {
 
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
-        tracing::error!("a task on the directory of files has panicked");
+        tracing::error!("a task on the file storage directory panicked");
     }
 }
 
 fn directory(folder: &std::path::Path) -> anyhow::Result<Files> {
-    let at = |error: &dyn std::fmt::Display| {
-        anyhow::anyhow!("the directory of files, {}: {error}", folder.display())
+    let failed = |error: &dyn std::fmt::Display| {
+        anyhow::anyhow!(
+            "cannot use the file storage directory {}: {error}",
+            folder.display()
+        )
     };
-    // They are for the people of a meeting.
+    // Other users of this machine must not read the files.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|error| at(&error))?;
-    let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| at(&error))?;
+        .map_err(|error| failed(&error))?;
+    let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(&error))?;
     let store = Arc::new(store.with_fsync(true));
     Ok(Files {
         folder: Some(folder.to_owned()),
@@ -379,7 +396,7 @@ fn s3(url: &str, endpoint: Option<&str>) -> anyhow::Result<Files> {
 
     let url = url::Url::parse(url).map_err(|error| anyhow::anyhow!("--storage: {error}"))?;
     let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
-    let bucket = bucket.ok_or_else(|| anyhow::anyhow!("--storage: the URL names no bucket"))?;
+    let bucket = bucket.ok_or_else(|| anyhow::anyhow!("--storage: the URL has no bucket"))?;
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     if let Some(endpoint) = endpoint {
         builder = builder
@@ -400,7 +417,7 @@ fn s3(url: &str, endpoint: Option<&str>) -> anyhow::Result<Files> {
 
 #[cfg(not(feature = "s3"))]
 fn s3(_: &str, _: Option<&str>) -> anyhow::Result<Files> {
-    anyhow::bail!("--storage: this build has no S3 (cargo feature `s3`)")
+    anyhow::bail!("--storage: this build does not support S3 (Cargo feature `s3`)")
 }
 
 #[cfg(test)]

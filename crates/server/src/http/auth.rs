@@ -1,8 +1,8 @@
-//! Who calls, and how far their token reaches.
+//! Authenticates callers and checks which accounts and apps their token may access.
 //!
 //! Surface A takes `Authorization: Bearer <token>` or Cloudflare's `X-Auth-Email` with
 //! `X-Auth-Key`; surface B takes `Authorization: Basic app_id:token`. A token is looked up by the
-//! SHA-256 of its secret, so nothing about it can be learned from timing.
+//! SHA-256 of its secret, so the lookup reveals nothing about the secret through timing.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use parlor_protocol::ids::{AccountId, AppId};
 
 use super::error::ApiError;
 use crate::identity::api_tokens::ApiToken;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// The permissions of which every operation wants at least one.
+/// The permissions that grant access to the API. Every operation requires at least one of them.
 pub const PERMISSIONS: [&str; 2] = ["Realtime Admin", "Realtime"];
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The API token that was presented.
+    /// The API token of the request.
     pub token: Arc<ApiToken>,
-    /// Its secret, for deriving keys that only the caller can derive again.
+    /// The token's secret, from which keys are derived that only this caller can derive again.
     pub(super) secret: Secret,
 }
 
-/// A presented secret; never shown.
+/// A secret from a request. Its `Debug` output is redacted.
 #[derive(Clone)]
 pub(super) struct Secret(String);
 
@@ -44,11 +44,11 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Caller {
-    /// Checks that the token may act on an account.
+    /// Checks that the token grants access to an account.
     ///
     /// # Errors
-    /// 403 when it belongs to another account or lacks the permission.
-    pub fn may_use_account(&self, account: AccountId) -> Result<(), ApiError> {
+    /// 403 when the token belongs to another account or lacks the permission.
+    pub fn authorize_account(&self, account: AccountId) -> Result<(), ApiError> {
         let permitted = self
             .token
             .permissions
@@ -61,12 +61,12 @@ impl Caller {
         }
     }
 
-    /// Checks that the token may act on an app of its account.
+    /// Checks that the token grants access to an app of its account.
     ///
     /// # Errors
-    /// 403 when it is limited to others.
-    pub fn may_use_app(&self, app: AppId) -> Result<(), ApiError> {
-        if self.token.reaches(app) {
+    /// 403 when the token is restricted to other apps.
+    pub fn authorize_app(&self, app: AppId) -> Result<(), ApiError> {
+        if self.token.can_access(app) {
             Ok(())
         } else {
             Err(ApiError::forbidden())
@@ -77,30 +77,30 @@ impl Caller {
 /// Authenticates a request to surface A.
 ///
 /// # Errors
-/// 401 without a good token.
-pub(super) async fn by_token(parlor: &Parlor, headers: &HeaderMap) -> Result<Caller, ApiError> {
+/// 401 without a valid token.
+pub(super) async fn by_token(state: &ServerState, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let secret = bearer(headers)
         .or_else(|| auth_key(headers))
         .ok_or_else(ApiError::unauthorized)?;
-    by_secret(parlor, secret).await
+    by_secret(state, secret).await
 }
 
-/// Authenticates a request to surface B; the user name is the app.
+/// Authenticates a request to surface B, whose Basic user name is the app id.
 ///
 /// # Errors
-/// 401 without a good token, or when its account does not own the app.
+/// 401 without a valid token or a well-formed app id.
 pub(super) async fn by_app_key(
-    parlor: &Parlor,
+    state: &ServerState,
     headers: &HeaderMap,
 ) -> Result<(Caller, AppId), ApiError> {
     let (app, secret) = basic(headers).ok_or_else(ApiError::unauthorized)?;
     let app: AppId = app.parse().map_err(|_| ApiError::unauthorized())?;
-    Ok((by_secret(parlor, &secret).await?, app))
+    Ok((by_secret(state, &secret).await?, app))
 }
 
-async fn by_secret(parlor: &Parlor, secret: &str) -> Result<Caller, ApiError> {
-    let token = parlor.tokens.by_secret(secret).await?;
-    let token = token.filter(|token| token.is_live(parlor.clock.now_ms()));
+async fn by_secret(state: &ServerState, secret: &str) -> Result<Caller, ApiError> {
+    let token = state.tokens.by_secret(secret).await?;
+    let token = token.filter(|token| token.is_active(state.clock.now_ms()));
     let token = token.ok_or_else(ApiError::unauthorized)?;
     Ok(Caller {
         token,
@@ -118,7 +118,7 @@ fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     (given.eq_ignore_ascii_case(scheme) && !rest.is_empty()).then_some(rest)
 }
 
-/// The token of an `Authorization: Bearer` header (RFC 6750).
+/// Returns the token of an `Authorization: Bearer` header (RFC 6750).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     credentials(headers, "bearer")
 }
@@ -131,7 +131,7 @@ fn auth_key(headers: &HeaderMap) -> Option<&str> {
     text(headers, "x-auth-key").filter(|key| !key.is_empty())
 }
 
-/// The two halves of HTTP Basic credentials (RFC 7617).
+/// Returns the user name and password of HTTP Basic credentials (RFC 7617).
 pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let encoded = credentials(headers, "basic")?.trim_end_matches('=');
     let decoded = BASE64_STANDARD_NO_PAD.decode(encoded).ok()?;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_scheme_is_read_in_any_case() {
+    fn the_bearer_scheme_is_case_insensitive() {
         assert_eq!(
             bearer(&headers(&[("authorization", "bEaReR abc")])),
             Some("abc")
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_auth_key_needs_its_email() {
+    fn an_auth_key_requires_an_email() {
         assert_eq!(auth_key(&headers(&[("x-auth-key", "k")])), None);
         assert_eq!(
             auth_key(&headers(&[("x-auth-key", "k"), ("x-auth-email", "a@b.c")])),

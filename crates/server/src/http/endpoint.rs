@@ -1,9 +1,9 @@
-//! What an operation of the API is: one value that the router, the API description, the metrics
+//! The definition of an API operation: one value that the router, the API description, the metrics
 //! and the tests all read.
 //!
-//! A handler is a plain `async fn(Call<Path, Query, Body>) -> Result<impl Reply, ApiError>`. By the
-//! time it runs, the caller is authenticated and may act on the account and the app, the app
-//! exists, and path, query and body have been parsed and checked.
+//! A handler is a plain `async fn(Call<Path, Query, Body>) -> Result<impl ApiResponse, ApiError>`.
+//! By the time it runs, the caller is authenticated and authorized for the account and the app,
+//! the app exists, and path, query and body have been parsed and validated.
 
 use std::sync::Arc;
 
@@ -21,37 +21,37 @@ use uuid::Uuid;
 
 use super::auth::{self, Caller};
 use super::error::ApiError;
-use super::idempotency::{self, Key, Uncommitted};
+use super::idempotency::{self, CommitError, IdempotencyKey};
 use super::input::{FromPath, Input, PathParams, parse_body, parse_query};
-use super::reply::Reply;
-use crate::state::Parlor;
+use super::response::ApiResponse;
+use crate::state::ServerState;
 
-/// Marks an answer that was given before, for the same `Idempotency-Key`.
+/// Response header that marks a response replayed for its `Idempotency-Key`.
 pub(crate) static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Where an operation is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Under the account, surface A only.
+    /// Under the account, on surface A only.
     Account,
-    /// Under the app on surface A, and on surface B where RealtimeKit has it there.
+    /// Under the app on surface A, and on surface B where RealtimeKit offers the operation there.
     App {
-        /// Whether surface B has it.
+        /// Whether the operation is also mounted on surface B.
         on_v2: bool,
     },
 }
 
-/// Which of the two surfaces a request came in on.
+/// The API surface of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Surface {
-    /// `/client/v4/accounts/{account_id}/realtime/kit`, API tokens.
+    /// `/client/v4/accounts/{account_id}/realtime/kit`, authenticated with an API token.
     A,
-    /// `/v2`, `app_id:token` as HTTP Basic.
+    /// `/v2`, authenticated with `app_id:token` as HTTP Basic credentials.
     B,
 }
 
 impl Surface {
-    /// The name in metrics and logs.
+    /// The surface's name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::A => "a",
@@ -61,29 +61,29 @@ impl Surface {
 }
 
 type Handler =
-    Arc<dyn Fn(Incoming) -> BoxFuture<'static, Result<Response, ApiError>> + Send + Sync>;
+    Arc<dyn Fn(IncomingRequest) -> BoxFuture<'static, Result<Response, ApiError>> + Send + Sync>;
 
-/// A request on its way to its handler.
-pub(crate) struct Incoming {
-    pub(crate) parlor: Arc<Parlor>,
+/// A routed request, before authentication and parsing.
+pub(crate) struct IncomingRequest {
+    pub(crate) state: Arc<ServerState>,
     pub(crate) surface: Surface,
     pub(crate) params: RawPathParams,
     pub(crate) request: Request,
     pub(crate) success: StatusCode,
 }
 
-/// What is done with an operation's types: describing and parsing them.
+/// Type-erased functions over an operation's types: schema generators and parsers.
 #[derive(Clone, Copy)]
-pub(crate) struct Shapes {
+pub(crate) struct OperationTypes {
     pub(crate) path: fn(&mut SchemaGenerator) -> Schema,
     pub(crate) query: fn(&mut SchemaGenerator) -> Schema,
     pub(crate) body: fn(&mut SchemaGenerator) -> Schema,
-    pub(crate) reply: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) response: fn(&mut SchemaGenerator) -> Schema,
     pub(crate) parse_query: fn(&str),
     pub(crate) parse_body: fn(&[u8]),
 }
 
-/// One operation.
+/// An operation of the API.
 #[derive(Clone)]
 pub struct Endpoint {
     pub(crate) method: Method,
@@ -96,14 +96,14 @@ pub struct Endpoint {
     pub(crate) not_found: bool,
     pub(crate) conflict: bool,
     pub(crate) headers: &'static [(&'static str, &'static str)],
-    pub(crate) shapes: Shapes,
+    pub(crate) types: OperationTypes,
     pub(crate) handler: Handler,
 }
 
 impl Endpoint {
-    /// An operation on an app, on both surfaces, that answers 200.
+    /// Creates an operation on an app, mounted on both surfaces, with success status 200.
     ///
-    /// `path` is what follows the app; `id` is the operation's name in RealtimeKit's description.
+    /// `path` is relative to the app; `id` is the operation's name in RealtimeKit's description.
     pub fn new<P, Q, B, R, F>(
         method: Method,
         path: &'static str,
@@ -114,7 +114,7 @@ impl Endpoint {
         P: FromPath,
         Q: Input,
         B: Input,
-        R: Reply,
+        R: ApiResponse,
         F: Future<Output = Result<R, ApiError>> + Send + 'static,
     {
         Self {
@@ -125,15 +125,15 @@ impl Endpoint {
             title: "",
             description: "",
             success: StatusCode::OK,
-            // The app itself may be missing.
+            // The app itself may not exist.
             not_found: true,
             conflict: false,
             headers: &[],
-            shapes: Shapes {
+            types: OperationTypes {
                 path: |generator| P::json_schema(generator),
                 query: |generator| Q::json_schema(generator),
                 body: |generator| generator.subschema_for::<B>(),
-                reply: R::schema,
+                response: R::schema,
                 parse_query: |text| drop(parse_query::<Q>(text)),
                 parse_body: |bytes| drop(parse_body::<B>(bytes)),
             },
@@ -144,58 +144,58 @@ impl Endpoint {
         }
     }
 
-    /// The title and the text of the operation in the API description.
+    /// Sets the operation's summary and description in the API description.
     #[must_use]
     pub fn describe(mut self, title: &'static str, description: &'static str) -> Self {
         (self.title, self.description) = (title, description);
         self
     }
 
-    /// Answers 201.
+    /// Sets the success status to 201.
     #[must_use]
     pub fn created(mut self) -> Self {
         self.success = StatusCode::CREATED;
         self
     }
 
-    /// Under the account instead of an app.
+    /// Mounts the operation under the account instead of an app.
     #[must_use]
     pub fn on_account(mut self) -> Self {
         self.scope = Scope::Account;
         self
     }
 
-    /// Not on surface B.
+    /// Mounts the operation on surface A only.
     #[must_use]
     pub fn only_on_a(mut self) -> Self {
         self.scope = Scope::App { on_v2: false };
         self
     }
 
-    /// May answer 409.
+    /// Documents that the operation may fail with 409.
     #[must_use]
     pub fn may_conflict(mut self) -> Self {
         self.conflict = true;
         self
     }
 
-    /// Reads these request headers: name and meaning.
+    /// Documents the request headers that the operation reads, as pairs of name and description.
     #[must_use]
     pub fn reads(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.headers = headers;
         self
     }
 
-    /// The paths it is mounted at.
+    /// The surfaces and paths where the operation is mounted.
     pub fn mounts(&self) -> Vec<(Surface, String)> {
         mounts(self.scope, self.path)
     }
 
-    /// Parses foreign bytes as its query and as its body, for fuzzers.
+    /// Parses untrusted input as the operation's query and body. For fuzzers.
     pub fn fuzz(&self, bytes: &[u8]) {
-        (self.shapes.parse_body)(bytes);
+        (self.types.parse_body)(bytes);
         if let Ok(text) = std::str::from_utf8(bytes) {
-            (self.shapes.parse_query)(text);
+            (self.types.parse_query)(text);
         }
     }
 
@@ -204,7 +204,7 @@ impl Endpoint {
         &self.method
     }
 
-    /// What follows the account or the app in its path.
+    /// The path relative to the account or the app.
     pub fn path(&self) -> &'static str {
         self.path
     }
@@ -219,7 +219,7 @@ impl Endpoint {
     }
 }
 
-/// Where a path of a scope is mounted.
+/// The surfaces and full paths of an operation with this scope and relative path.
 pub(crate) fn mounts(scope: Scope, path: &str) -> Vec<(Surface, String)> {
     const KIT: &str = "/client/v4/accounts/{account_id}/realtime/kit";
     match scope {
@@ -234,29 +234,29 @@ pub(crate) fn mounts(scope: Scope, path: &str) -> Vec<(Surface, String)> {
     }
 }
 
-/// A request that has passed every check that is common to all.
-pub struct Call<P = super::Nothing, Q = super::Nothing, B = super::Nothing> {
+/// An authenticated, authorized and validated request.
+pub struct Call<P = super::Empty, Q = super::Empty, B = super::Empty> {
     /// The running server.
-    pub parlor: Arc<Parlor>,
-    /// Who calls.
+    pub state: Arc<ServerState>,
+    /// The authenticated caller.
     pub caller: Caller,
-    /// The account that is acted on.
+    /// The account of the request.
     pub account: AccountId,
-    /// The app that is acted on. Nil for the operations on an account.
+    /// The app of the request. Nil for operations on an account.
     pub app: AppId,
-    /// The rest of the path's parameters.
+    /// The path parameters after the account and the app.
     pub path: P,
-    /// The query string.
+    /// The parsed query string.
     pub query: Q,
-    /// The body.
+    /// The parsed body.
     pub body: B,
-    /// The request's headers.
+    /// The request headers.
     pub headers: HeaderMap,
-    /// What is known of the connection.
+    /// The extensions of the request, which describe the connection.
     pub extensions: http::Extensions,
-    /// When the request arrived, Unix milliseconds.
+    /// When the request body was received, in Unix milliseconds.
     pub now_ms: i64,
-    key: Option<Key>,
+    key: Option<IdempotencyKey>,
 }
 
 impl<P, Q, B> Call<P, Q, B> {
@@ -265,36 +265,35 @@ impl<P, Q, B> Call<P, Q, B> {
         self.key.is_some()
     }
 
-    /// Commits a unit and turns its rows into the reply. With an `Idempotency-Key` the reply is
-    /// remembered in the same transaction, so there is no moment in which one exists without the
-    /// other.
+    /// Commits a unit and builds the response from its rows. With an `Idempotency-Key` the
+    /// response is stored in the same transaction, so that neither exists without the other.
     ///
-    /// `reply` may run twice on the same rows and must give the same reply.
+    /// `respond` may run twice on the same rows and must return the same response.
     ///
     /// # Errors
-    /// What kept the unit from being committed.
-    pub async fn commit<R: Reply>(
+    /// The reason why the unit was not committed.
+    pub async fn commit<R: ApiResponse>(
         &self,
         unit: Unit,
-        reply: impl Fn(&[Vec<parlor_store::Row>]) -> Result<R, ApiError> + Clone + Send + 'static,
-    ) -> Result<R, Uncommitted> {
-        idempotency::commit(&self.parlor, self.key.as_ref(), self.now_ms, unit, reply).await
+        respond: impl Fn(&[Vec<parlor_store::Row>]) -> Result<R, ApiError> + Clone + Send + 'static,
+    ) -> Result<R, CommitError> {
+        idempotency::commit(&self.state, self.key.as_ref(), self.now_ms, unit, respond).await
     }
 }
 
 async fn run<P, Q, B, R, F>(
-    incoming: Incoming,
+    incoming: IncomingRequest,
     handler: impl Fn(Call<P, Q, B>) -> F,
 ) -> Result<Response, ApiError>
 where
     P: FromPath,
     Q: Input,
     B: Input,
-    R: Reply,
+    R: ApiResponse,
     F: Future<Output = Result<R, ApiError>>,
 {
-    let Incoming {
-        parlor,
+    let IncomingRequest {
+        state,
         surface,
         params,
         request,
@@ -302,29 +301,30 @@ where
     } = incoming;
     let (parts, body) = request.into_parts();
     let params = PathParams(&params);
-    let (caller, account, app) = admit(&parlor, surface, &params, &parts.headers).await?;
-    let quota = parlor.rates.take(&caller.token.id)?;
+    let (caller, account, app) = authorize(&state, surface, &params, &parts.headers).await?;
+    let quota = state.rates.take(&caller.token.id)?;
     let outcome = async {
         let path = P::from_path(&params)?;
         let query = parse_query(parts.uri.query().unwrap_or_default())?;
         let has_body = !matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
         let bytes = if has_body {
-            read_body(&parlor, body).await?
+            read_body(&state, body).await?
         } else {
             Bytes::new()
         };
-        // After the body, which may take its time: rows must not look older than they are.
-        let now_ms = parlor.clock.now_ms();
+        // Read the clock after the body, which may arrive slowly: rows must not look older than
+        // they are.
+        let now_ms = state.clock.now_ms();
         let parsed = parse_body(&bytes)?;
         let key = match parts.method {
-            Method::POST => Key::of(&caller, &parts, &bytes)?,
+            Method::POST => IdempotencyKey::of(&caller, &parts, &bytes)?,
             _ => None,
         };
-        if let Some(reply) = idempotency::replay(&parlor, key.as_ref()).await? {
-            return Ok(answer(success, reply, true));
+        if let Some(body) = idempotency::replay(&state, key.as_ref()).await? {
+            return Ok(json_response(success, body, true));
         }
         let call = Call {
-            parlor: Arc::clone(&parlor),
+            state: Arc::clone(&state),
             caller,
             account,
             app,
@@ -337,12 +337,12 @@ where
             key: key.clone(),
         };
         match handler(call).await {
-            Ok(reply) => Ok(answer(success, reply.to_json(), false)),
+            Ok(response) => Ok(json_response(success, response.to_json(), false)),
             Err(error) if error.is_key_race() => {
-                let reply = idempotency::replay(&parlor, key.as_ref())
+                let body = idempotency::replay(&state, key.as_ref())
                     .await?
                     .ok_or(error)?;
-                Ok(answer(success, reply, true))
+                Ok(json_response(success, body, true))
             }
             Err(error) => Err(error),
         }
@@ -357,43 +357,43 @@ where
     }
 }
 
-/// Authenticates the caller and settles which account and app the request is about.
-async fn admit(
-    parlor: &Parlor,
+/// Authenticates the caller and determines the account and the app of the request.
+async fn authorize(
+    state: &ServerState,
     surface: Surface,
     params: &PathParams<'_>,
     headers: &HeaderMap,
 ) -> Result<(Caller, AccountId, AppId), ApiError> {
     if surface == Surface::B {
-        let (caller, app) = auth::by_app_key(parlor, headers).await?;
+        let (caller, app) = auth::by_app_key(state, headers).await?;
         let account = caller.token.account_id;
-        let owner = parlor.owners.of(app).await?;
+        let owner = state.owners.owner_of(app).await?;
         if owner != Some(account) {
             return Err(ApiError::unauthorized());
         }
-        caller.may_use_account(account)?;
-        caller.may_use_app(app)?;
+        caller.authorize_account(account)?;
+        caller.authorize_app(app)?;
         return Ok((caller, account, app));
     }
-    let caller = auth::by_token(parlor, headers).await?;
+    let caller = auth::by_token(state, headers).await?;
     let account = account_id(params)?;
     let app = params
         .raw("app_id")
         .map(|text| text.parse::<AppId>().map_err(|_| text.chars().count()))
         .transpose();
-    // An id longer than any form that we issue is malformed; a shorter one just names nothing.
+    // An id longer than any id that Parlor issues is malformed; a shorter one is merely unknown.
     let app = match app {
         Ok(app) => app,
         Err(length) if length > 32 => return Err(too_long("app_id")),
         Err(_) => return Err(no_such_app(&caller, account)),
     };
     let account = account.ok_or_else(ApiError::forbidden)?;
-    caller.may_use_account(account)?;
+    caller.authorize_account(account)?;
     let Some(app) = app else {
         return Ok((caller, account, AppId::from_uuid(Uuid::nil())));
     };
-    caller.may_use_app(app)?;
-    if parlor.owners.of(app).await? == Some(account) {
+    caller.authorize_app(app)?;
+    if state.owners.owner_of(app).await? == Some(account) {
         Ok((caller, account, app))
     } else {
         Err(ApiError::missing("app"))
@@ -401,7 +401,7 @@ async fn admit(
 }
 
 fn no_such_app(caller: &Caller, account: Option<AccountId>) -> ApiError {
-    let allowed = account.is_some_and(|account| caller.may_use_account(account).is_ok());
+    let allowed = account.is_some_and(|account| caller.authorize_account(account).is_ok());
     if allowed && caller.token.app_ids.is_none() {
         ApiError::missing("app")
     } else {
@@ -409,7 +409,8 @@ fn no_such_app(caller: &Caller, account: Option<AccountId>) -> ApiError {
     }
 }
 
-/// The account of the path; `None` when it has a good length but cannot be one of ours.
+/// The account id of the path; `None` when the length is valid but the id is not one that Parlor
+/// issues.
 fn account_id(params: &PathParams<'_>) -> Result<Option<AccountId>, ApiError> {
     let text = params.raw("account_id").unwrap_or_default();
     if text.chars().count() > 32 {
@@ -424,24 +425,24 @@ fn too_long(name: &str) -> ApiError {
     ))
 }
 
-/// The whole body, within the bounds on bodies.
+/// Reads the whole body, within the limits on size and time.
 ///
 /// # Errors
-/// 408, 413, or 400 when it broke off.
-pub(crate) async fn read_body(parlor: &Parlor, body: Body) -> Result<Bytes, ApiError> {
-    let collected = collect(body, parlor.limits.body_bytes);
-    let collected = tokio::time::timeout(parlor.limits.body_timeout(), collected).await;
-    collected.unwrap_or_else(|_| Err(ApiError::too_slow()))
+/// 408 or 413 when a limit is exceeded, and 400 when the body was cut short.
+pub(crate) async fn read_body(state: &ServerState, body: Body) -> Result<Bytes, ApiError> {
+    let collected = collect(body, state.limits.body_bytes);
+    let collected = tokio::time::timeout(state.limits.body_timeout(), collected).await;
+    collected.unwrap_or_else(|_| Err(ApiError::request_timeout()))
 }
 
-/// Bytes of a body that is too large which are still read, so that its sender is not cut off
-/// before it has heard why.
+/// Maximum number of bytes that are drained from an oversized body, so that the client receives the
+/// error response before the connection is closed.
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let (mut whole, mut length) = (BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::bad_request("the request body broke off"))?;
+        let frame = frame.map_err(|_| ApiError::bad_request("the request body was cut short"))?;
         let Ok(chunk) = frame.into_data() else {
             continue;
         };
@@ -454,20 +455,20 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
         }
     }
     if length > limit {
-        Err(ApiError::too_large(limit))
+        Err(ApiError::payload_too_large(limit))
     } else {
         Ok(whole.freeze())
     }
 }
 
-fn answer(status: StatusCode, body: Vec<u8>, replayed: bool) -> Response {
+fn json_response(status: StatusCode, body: Vec<u8>, replayed: bool) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    // Of every operation, since any may answer with a token or about people.
+    // Set on every response: any of them may contain a token or personal data.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if replayed {
         headers.insert(

@@ -1,8 +1,8 @@
-//! The one error body of the API, and the table from failure to status.
+//! The error body of the API, and the mapping of failures to status codes.
 //!
-//! Two conventions read it: `RealtimeKit` clients look at `error.message`, Cloudflare's SDKs at
-//! `errors[]`. Both are always filled. `x-should-retry: false` goes out with every answer that
-//! would be the same the next time, because the SDKs otherwise repeat each 409 twice.
+//! The body follows two conventions: `RealtimeKit` clients read `error.message`, Cloudflare's SDKs
+//! read `errors[]`. Both are always set. `x-should-retry: false` accompanies every error that a
+//! retry cannot resolve, because the SDKs otherwise retry each 409 twice.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::identity::signed_links::BadLink;
+use crate::identity::signed_links::LinkError;
 use crate::rates::{Exceeded, Remaining};
 
-/// The code Cloudflare's gateway gives to everything about credentials.
+/// The error code of Cloudflare's gateway for every authentication and authorization failure.
 pub(crate) const AUTHENTICATION_CODE: u16 = 10_000;
 
-/// Tells Cloudflare's SDKs whether to repeat a request on their own.
+/// Response header that tells Cloudflare's SDKs whether to retry the request.
 pub(crate) static X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// One thing that is wrong with a request.
+/// One error in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, in words a developer can act on.
+    /// A message that a developer can act on.
     pub message: String,
-    /// JSON pointer to the offending part of the body, if it is a part of the body.
+    /// JSON pointer to the part of the body that caused the error, if any.
     pub pointer: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Problem {
         }
     }
 
-    /// A problem at a JSON pointer of the body.
+    /// A problem at a JSON pointer into the body.
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -47,7 +47,7 @@ impl Problem {
     }
 }
 
-/// Any answer but a 2xx.
+/// An error response.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -73,7 +73,7 @@ impl ApiError {
         }
     }
 
-    /// 400 for one or more problems of the request.
+    /// 400 with one or more problems.
     pub fn invalid(problems: Vec<Problem>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, problems)
     }
@@ -83,7 +83,7 @@ impl ApiError {
         Self::invalid(vec![Problem::new(format!("BAD_REQUEST: {message}"))])
     }
 
-    /// 401: no credentials, or ones that nobody was given.
+    /// 401: missing or invalid credentials.
     pub fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -91,19 +91,19 @@ impl ApiError {
         )
     }
 
-    /// 401 with a text of its own.
-    pub(crate) fn refused(message: impl fmt::Display) -> Self {
+    /// 401 with a custom message.
+    pub(crate) fn unauthorized_with(message: impl fmt::Display) -> Self {
         let message = format!("Unauthorized: {message}");
         Self::new(StatusCode::UNAUTHORIZED, vec![Problem::new(message)])
     }
 
-    /// 403 with a text of its own.
-    pub(crate) fn denied(message: impl Into<String>) -> Self {
+    /// 403 with a custom message.
+    pub(crate) fn forbidden_with(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, vec![Problem::new(message)])
     }
 
-    /// 416: a range that lies outside of the file.
-    pub(crate) fn outside() -> Self {
+    /// 416: the requested range lies outside the file.
+    pub(crate) fn range_not_satisfiable() -> Self {
         let message = "the file has no bytes in this range";
         Self::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
@@ -111,26 +111,26 @@ impl ApiError {
         )
     }
 
-    /// 403: good credentials that do not reach this far. The text is the same whether the
-    /// account or app exists or not.
+    /// 403: valid credentials without access to this resource. The message is the same whether or
+    /// not the account or app exists.
     pub fn forbidden() -> Self {
         let message = "Authentication error: this API token does not allow this operation here";
         Self::new(StatusCode::FORBIDDEN, vec![Problem::new(message)])
     }
 
-    /// 404 with a text of its own.
+    /// 404 with a custom problem.
     pub fn not_found(problem: Problem) -> Self {
         Self::new(StatusCode::NOT_FOUND, vec![problem])
     }
 
-    /// 404 for a thing that is addressed by the path.
-    pub fn missing(what: &str) -> Self {
+    /// 404 for the resource that the path addresses.
+    pub fn missing(resource: &str) -> Self {
         Self::not_found(Problem::new(format!(
-            "Error: resource not found: no such {what}"
+            "Error: resource not found: no such {resource}"
         )))
     }
 
-    /// 405 with the methods that the path knows.
+    /// 405 with the methods that the path supports.
     pub fn method_not_allowed(allow: String) -> Self {
         let message = format!("this path answers to {allow} only");
         let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, vec![Problem::new(message)]);
@@ -139,24 +139,24 @@ impl ApiError {
     }
 
     /// 408: the body did not arrive in time.
-    pub fn too_slow() -> Self {
+    pub fn request_timeout() -> Self {
         let message = "the request body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, vec![Problem::new(message)])
     }
 
-    /// 409. Sent once: the SDKs are told not to repeat it.
+    /// 409. `x-should-retry: false` tells the SDKs not to retry.
     pub fn conflict(problem: Problem) -> Self {
         Self::new(StatusCode::CONFLICT, vec![problem])
     }
 
     /// 413 for a body over the limit.
-    pub fn too_large(limit: usize) -> Self {
+    pub fn payload_too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, vec![Problem::new(message)])
     }
 
-    /// 422: an `Idempotency-Key` came again with another request.
-    pub fn key_reused() -> Self {
+    /// 422: an `Idempotency-Key` was reused with a different request.
+    pub fn idempotency_key_reused() -> Self {
         let message = "this Idempotency-Key was used with a different request in the last 24 hours";
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -164,7 +164,7 @@ impl ApiError {
         )
     }
 
-    /// 429 with the time to wait.
+    /// 429 with the number of seconds to wait.
     pub fn too_many_requests(retry_after_secs: u64) -> Self {
         let message = format!("rate limit reached; try again in {retry_after_secs} s");
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, vec![Problem::new(message)]);
@@ -172,16 +172,16 @@ impl ApiError {
         error
     }
 
-    /// 501: RealtimeKit has it, this version does not.
-    pub fn not_built(operation: &str) -> Self {
+    /// 501: an operation of RealtimeKit that this version does not implement.
+    pub fn not_implemented(operation: &str) -> Self {
         let message = format!(
             "Parlor does not have this operation yet ({operation}); the README lists what works"
         );
         Self::new(StatusCode::NOT_IMPLEMENTED, vec![Problem::new(message)])
     }
 
-    /// 503: the database is away or the server is stopping. What was asked for may have happened or
-    /// not; with the same `Idempotency-Key` it is safe to ask again.
+    /// 503: the database is unavailable or the server is shutting down. The request may or may not
+    /// have taken effect; retrying it with the same `Idempotency-Key` is safe.
     pub fn unavailable(cause: impl Into<String>) -> Self {
         let message = "the service is not available right now; try again";
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, vec![Problem::new(message)]);
@@ -190,7 +190,7 @@ impl ApiError {
         error
     }
 
-    /// 507: a quota or the disk has no room for it.
+    /// 507: a quota or the disk is full.
     pub(crate) fn insufficient_storage(message: impl Into<String>) -> Self {
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -198,9 +198,9 @@ impl ApiError {
         )
     }
 
-    /// 500. The cause is logged, never answered.
+    /// 500. The cause is logged and never sent to the client.
     pub fn internal(cause: impl Into<String>) -> Self {
-        let message = "an internal error happened; its cause is in the log under this request id";
+        let message = "an internal error occurred; the log has its cause under this request id";
         let mut error = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             vec![Problem::new(message)],
@@ -209,8 +209,8 @@ impl ApiError {
         error
     }
 
-    /// Another request with the same `Idempotency-Key` was committed first. Never answered: the
-    /// endpoint replays that request's reply instead.
+    /// Another request with the same `Idempotency-Key` was committed first. This error never
+    /// reaches the client: the endpoint replays that request's response instead.
     pub(crate) fn key_race() -> Self {
         let mut error = Self::internal("an idempotency race was not resolved");
         error.key_race = true;
@@ -221,28 +221,28 @@ impl ApiError {
         self.key_race
     }
 
-    /// The status that will be answered.
+    /// The HTTP status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Tells the caller what is left of its quota.
+    /// Adds the caller's remaining quota to the response headers.
     pub(crate) fn with_quota(mut self, quota: Remaining) -> Self {
         self.quota = Some(quota);
         self
     }
 
-    /// What is behind it, for the log only.
+    /// The internal cause, for the log only.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
-    /// What is wrong, in order.
+    /// The problems, in order.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// Puts every pointer under a prefix, for a body that holds several of what was checked.
+    /// Prefixes every pointer, for a body that nests the validated value.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         for problem in &mut self.problems {
@@ -286,13 +286,15 @@ impl From<Exceeded> for ApiError {
     }
 }
 
-impl From<BadLink> for ApiError {
-    fn from(bad: BadLink) -> Self {
+impl From<LinkError> for ApiError {
+    fn from(bad: LinkError) -> Self {
         match bad {
-            BadLink::Forged => Self::denied("Access denied: this link was not made by this server"),
-            BadLink::NoOwner => Self::denied("Access denied: this link names no owner"),
-            BadLink::Expired => Self::denied("Access denied: this link has expired"),
-            BadLink::Unknown(error) => error.into(),
+            LinkError::Forged => {
+                Self::forbidden_with("Access denied: this link was not made by this server")
+            }
+            LinkError::NoOwner => Self::forbidden_with("Access denied: this link names no owner"),
+            LinkError::Expired => Self::forbidden_with("Access denied: this link has expired"),
+            LinkError::KeysUnavailable(error) => error.into(),
         }
     }
 }
@@ -338,47 +340,55 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The body of every error.
+/// An error response. `error` and `errors` describe the same failure in two formats.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub(crate) struct ErrorBody<'a> {
-    /// Always false.
+    /// Always `false`.
     #[schemars(extend("const" = false))]
     success: bool,
+    /// The first error.
     error: ErrorSummary<'a>,
-    /// Everything that is wrong, the first one first.
+    /// All errors found in the request, in order.
     #[schemars(length(min = 1))]
     errors: Vec<ErrorItem<'a>>,
-    /// Always empty.
+    /// Always an empty array.
     #[schemars(with = "Vec<String>", length(max = 0))]
     messages: [&'a str; 0],
-    /// Always null.
+    /// Always `null`.
     result: Option<()>,
 }
 
-/// The first problem.
+/// The first error of a failed request.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ErrorSummary")]
 struct ErrorSummary<'a> {
-    /// The HTTP status.
+    /// The HTTP status code.
     #[schemars(range(min = 400, max = 599))]
     code: u16,
+    /// A human-readable message.
     message: &'a str,
 }
 
-/// One problem.
+/// One error in a request.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ErrorItem")]
 struct ErrorItem<'a> {
-    /// 10000 for everything about credentials, else the HTTP status.
+    /// 10000 for authentication and authorization errors, otherwise the HTTP status code.
     code: u16,
+    /// A human-readable message.
     message: &'a str,
+    /// The part of the request body that caused the error. Absent when the error concerns the
+    /// request as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<ErrorSource<'a>>,
 }
 
-/// Where in the body a problem is.
+/// The location of an error in the request body.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ErrorSource")]
 struct ErrorSource<'a> {
-    /// RFC 6901 JSON pointer.
+    /// JSON pointer (RFC 6901) into the request body.
     pointer: &'a str,
 }
 
@@ -387,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_conventions_find_the_message_and_the_pointer() {
+    fn both_conventions_carry_the_message_and_the_pointer() {
         let error = ApiError::not_found(Problem::at("/preset_name", "No preset found with name x"));
         let body = serde_json::to_value(error.body()).unwrap();
         assert_eq!(
@@ -407,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_carry_the_gateway_code() {
+    fn authentication_errors_carry_the_gateway_code() {
         let body = serde_json::to_value(ApiError::unauthorized().body()).unwrap();
         assert_eq!(body["error"]["code"], 401);
         assert_eq!(body["errors"][0]["code"], AUTHENTICATION_CODE);
@@ -415,9 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_away_is_worth_another_try_and_a_mistake_is_not() {
-        let away = parlor_store::Error::Unavailable("no answer in time".to_owned());
-        let response = ApiError::from(away).into_response();
+    fn an_unavailable_database_is_retryable_and_a_broken_one_is_not() {
+        let unavailable = parlor_store::Error::Unavailable("no answer in time".to_owned());
+        let response = ApiError::from(unavailable).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         let broken = parlor_store::Error::Broken("no such table".to_owned());
@@ -427,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_not_to_be_repeated() {
+    fn a_conflict_is_not_retryable() {
         let response = ApiError::conflict(Problem::new("taken")).into_response();
         assert_eq!(response.headers()[&X_SHOULD_RETRY], "false");
     }

@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: the first answer to a POST, again, for 24 hours.
+//! `Idempotency-Key`: replays the first response to a POST for 24 hours.
 //!
-//! The reply is written by the same transaction that does the work, and sealed with AES-256-GCM
-//! under a key that is derived from the caller's own API token. The database holds only that
-//! token's hash, so nobody who reads it can open a reply and the join token inside.
+//! The response is stored by the transaction that does the work, and encrypted with AES-256-GCM
+//! under a key derived from the caller's API token. The database holds only the hash of that token,
+//! so a reader of the database cannot decrypt a response or the join token in it.
 
 use aws_lc_rs::{aead, digest, hkdf};
 use http::request::Parts;
@@ -10,13 +10,13 @@ use parlor_store::{FromRow, Row, Statement, Unit, values};
 
 use super::auth::Caller;
 use super::error::ApiError;
-use super::reply::Reply;
-use crate::state::Parlor;
+use super::response::ApiResponse;
+use crate::state::ServerState;
 use parlor_protocol::ids::TokenId;
 
-/// How long an answer is remembered.
-const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
-/// The longest key.
+/// How long a response is kept.
+const RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
+/// Maximum length of a key, in characters.
 pub(crate) const KEY_MAX: usize = 255;
 
 static FIND: Statement = Statement::new(
@@ -25,7 +25,7 @@ static FIND: Statement = Statement::new(
      WHERE token_id = $1 AND key = $2 AND created_at > $3",
 );
 
-static REMEMBER: Statement = Statement::new(
+static INSERT: Statement = Statement::new(
     "idempotency_keys.remember",
     "INSERT INTO idempotency_keys (token_id, key, fingerprint, reply, created_at)
      VALUES ($1, $2, $3, $4, $5)
@@ -34,32 +34,33 @@ static REMEMBER: Statement = Statement::new(
      WHERE idempotency_keys.created_at <= $6",
 );
 
-/// Touches nothing, so that the unit it ends is undone.
-static NOTHING: Statement = Statement::new(
+/// The last step of a unit whose response cannot be built. It matches no row, so that the unit is
+/// rolled back.
+static ROLL_BACK: Statement = Statement::new(
     "idempotency_keys.nothing",
     "DELETE FROM idempotency_keys WHERE token_id = $1 AND key = $2 AND created_at < 0",
 );
 
-pub(crate) static FORGET: Statement = Statement::new(
+pub(crate) static DELETE_EXPIRED: Statement = Statement::new(
     "idempotency_keys.forget",
     "DELETE FROM idempotency_keys WHERE (token_id, key) IN
      (SELECT token_id, key FROM idempotency_keys WHERE created_at <= $1 LIMIT 1000)
      RETURNING created_at",
 );
 
-pub(crate) static STATEMENTS: [&Statement; 4] = [&FIND, &REMEMBER, &NOTHING, &FORGET];
+pub(crate) static STATEMENTS: [&Statement; 4] = [&FIND, &INSERT, &ROLL_BACK, &DELETE_EXPIRED];
 
-/// A request's `Idempotency-Key`, bound to the token and to the request itself.
+/// A request's `Idempotency-Key`, bound to the API token and to the request itself.
 #[derive(Clone)]
-pub(crate) struct Key {
+pub(crate) struct IdempotencyKey {
     token: TokenId,
     text: String,
     fingerprint: [u8; 32],
-    seal: [u8; 32],
+    encryption_key: [u8; 32],
 }
 
-impl Key {
-    /// The key of a request, if it carries one.
+impl IdempotencyKey {
+    /// Reads the key of a request, if it has one.
     pub(crate) fn of(
         caller: &Caller,
         parts: &Parts,
@@ -79,22 +80,22 @@ impl Key {
             token: caller.token.id,
             text: key.to_owned(),
             fingerprint: fingerprint(parts, body),
-            seal: derive(caller.secret.bytes(), key),
+            encryption_key: derive(caller.secret.bytes(), key),
         }))
     }
 
-    fn seal(&self, reply: &[u8]) -> Vec<u8> {
-        let mut sealed = reply.to_vec();
+    fn encrypt(&self, response: &[u8]) -> Vec<u8> {
+        let mut sealed = response.to_vec();
         let nonce = self
             .cipher()
             .seal_in_place_append_tag(aead::Aad::from(&self.fingerprint), &mut sealed);
-        let nonce = nonce.expect("a reply is far below the cipher's limit of 64 GiB");
+        let nonce = nonce.expect("a response is far below the cipher's limit of 64 GiB");
         let mut stored = nonce.as_ref().to_vec();
         stored.append(&mut sealed);
         stored
     }
 
-    fn open(&self, stored: &[u8]) -> Option<Vec<u8>> {
+    fn decrypt(&self, stored: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = stored.split_at_checked(aead::NONCE_LEN)?;
         let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
@@ -105,14 +106,15 @@ impl Key {
     }
 
     fn cipher(&self) -> aead::RandomizedNonceKey {
-        aead::RandomizedNonceKey::new(&aead::AES_256_GCM, &self.seal).expect("the key has 32 bytes")
+        aead::RandomizedNonceKey::new(&aead::AES_256_GCM, &self.encryption_key)
+            .expect("the key has 32 bytes")
     }
 }
 
-/// The same method, path, conditions and body give the same fingerprint.
+/// Requests with the same method, path, `Parlor-If-Exists` and body have the same fingerprint.
 fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    let strict = parts
+    let if_exists = parts
         .headers
         .get("parlor-if-exists")
         .map_or(&b""[..], |value| value.as_bytes());
@@ -120,7 +122,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     for part in [
         parts.method.as_str().as_bytes(),
         path.as_bytes(),
-        strict,
+        if_exists,
         body,
     ] {
         context.update(&part.len().to_be_bytes());
@@ -130,7 +132,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
         .finish()
         .as_ref()
         .try_into()
-        .expect("SHA-256 has 32 bytes")
+        .expect("a SHA-256 digest has 32 bytes")
 }
 
 /// HKDF-SHA256 (RFC 5869) of the caller's secret, salted with the key.
@@ -140,77 +142,78 @@ fn derive(secret: &[u8], key: &str) -> [u8; 32] {
         .extract(secret)
         .expand(&[b"parlor idempotent reply v1"], hkdf::HKDF_SHA256)
         .and_then(|output| output.fill(&mut derived))
-        .expect("32 bytes is a length that HKDF-SHA256 gives");
+        .expect("HKDF-SHA256 can output 32 bytes");
     derived
 }
 
-struct Stored {
+struct StoredResponse {
     fingerprint: Vec<u8>,
-    reply: Vec<u8>,
+    sealed: Vec<u8>,
 }
 
-impl FromRow for Stored {
+impl FromRow for StoredResponse {
     fn from_row(mut row: Row) -> Result<Self, parlor_store::Error> {
         Ok(Self {
             fingerprint: row.take(0)?,
-            reply: row.take(1)?,
+            sealed: row.take(1)?,
         })
     }
 }
 
-/// What was remembered by then is forgotten. A clock that was set forward must not have work done
-/// twice that somebody repeats.
-pub(crate) fn forgotten_ms(parlor: &Parlor) -> i64 {
-    parlor.clock.settled_ms() - KEPT_MS
+/// Returns the time at or before which stored responses have expired. It is based on the settled
+/// time: if the clock is set forward, responses do not expire early, which would let a retried
+/// request run twice.
+pub(crate) fn expiry_cutoff_ms(state: &ServerState) -> i64 {
+    state.clock.settled_ms() - RETENTION_MS
 }
 
-/// The remembered answer to a request, if there is one.
+/// Returns the stored response to a request, if there is one.
 ///
 /// # Errors
-/// 422 when the key was used with another request.
+/// 422 when the key was used with a different request.
 pub(crate) async fn replay(
-    parlor: &Parlor,
-    key: Option<&Key>,
+    state: &ServerState,
+    key: Option<&IdempotencyKey>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
     let Some(key) = key else { return Ok(None) };
-    let found = parlor.db.read::<Stored>(
+    let found = state.db.read::<StoredResponse>(
         &FIND,
-        values![key.token.uuid(), key.text.as_str(), forgotten_ms(parlor)],
+        values![key.token.uuid(), key.text.as_str(), expiry_cutoff_ms(state)],
     );
     let Some(stored) = found.await?.pop() else {
         return Ok(None);
     };
     if stored.fingerprint != key.fingerprint {
-        return Err(ApiError::key_reused());
+        return Err(ApiError::idempotency_key_reused());
     }
-    let reply = key.open(&stored.reply);
-    Ok(Some(reply.ok_or_else(|| {
-        ApiError::internal("a remembered reply could not be opened")
+    let response = key.decrypt(&stored.sealed);
+    Ok(Some(response.ok_or_else(|| {
+        ApiError::internal("a stored response could not be decrypted")
     })?))
 }
 
 /// Why a unit was not committed.
 #[derive(Debug)]
-pub enum Uncommitted {
-    /// A unique index refused it.
+pub enum CommitError {
+    /// A uniqueness constraint was violated.
     Conflict,
-    /// This step did not find what it was about.
+    /// The step with this index did not affect the expected number of rows.
     WrongCount(usize),
-    /// Anything else.
+    /// Any other failure.
     Failed(ApiError),
 }
 
-impl From<Uncommitted> for ApiError {
-    fn from(reason: Uncommitted) -> Self {
+impl From<CommitError> for ApiError {
+    fn from(reason: CommitError) -> Self {
         match reason {
-            Uncommitted::Conflict => Self::internal("a conflict that no handler explains"),
-            Uncommitted::WrongCount(step) => Self::internal(format!("step {step} found nothing")),
-            Uncommitted::Failed(error) => error,
+            CommitError::Conflict => Self::internal("no handler expected this conflict"),
+            CommitError::WrongCount(step) => Self::internal(format!("step {step} affected no row")),
+            CommitError::Failed(error) => error,
         }
     }
 }
 
-impl From<parlor_store::Error> for Uncommitted {
+impl From<parlor_store::Error> for CommitError {
     fn from(error: parlor_store::Error) -> Self {
         match error {
             parlor_store::Error::Conflict { .. } => Self::Conflict,
@@ -220,41 +223,41 @@ impl From<parlor_store::Error> for Uncommitted {
     }
 }
 
-/// Commits a unit, with its reply remembered when there is a key.
-pub(crate) async fn commit<R: Reply>(
-    parlor: &Parlor,
-    key: Option<&Key>,
+/// Commits a unit. If the request has a key, also stores the response.
+pub(crate) async fn commit<R: ApiResponse>(
+    state: &ServerState,
+    key: Option<&IdempotencyKey>,
     now_ms: i64,
     unit: Unit,
-    reply: impl Fn(&[Vec<Row>]) -> Result<R, ApiError> + Clone + Send + 'static,
-) -> Result<R, Uncommitted> {
+    respond: impl Fn(&[Vec<Row>]) -> Result<R, ApiError> + Clone + Send + 'static,
+) -> Result<R, CommitError> {
     let Some(key) = key else {
-        let rows = parlor.db.commit(unit).await?;
-        return reply(&rows).map_err(Uncommitted::Failed);
+        let rows = state.db.commit(unit).await?;
+        return respond(&rows).map_err(CommitError::Failed);
     };
-    let (remembered, answer) = (key.clone(), reply.clone());
-    let forgotten_ms = forgotten_ms(parlor);
-    let unit = unit.finish(move |rows| match answer(rows) {
-        Ok(reply) => {
-            let sealed = remembered.seal(&reply.to_json());
-            let fingerprint = &remembered.fingerprint[..];
-            let (token, key) = (remembered.token.uuid(), remembered.text.as_str());
+    let (stored_key, build) = (key.clone(), respond.clone());
+    let cutoff_ms = expiry_cutoff_ms(state);
+    let unit = unit.finish(move |rows| match build(rows) {
+        Ok(response) => {
+            let sealed = stored_key.encrypt(&response.to_json());
+            let fingerprint = &stored_key.fingerprint[..];
+            let (token, key) = (stored_key.token.uuid(), stored_key.text.as_str());
             (
-                &REMEMBER,
-                values![token, key, fingerprint, sealed, now_ms, forgotten_ms],
+                &INSERT,
+                values![token, key, fingerprint, sealed, now_ms, cutoff_ms],
             )
         }
         Err(_) => (
-            &NOTHING,
-            values![remembered.token.uuid(), remembered.text.as_str()],
+            &ROLL_BACK,
+            values![stored_key.token.uuid(), stored_key.text.as_str()],
         ),
     });
-    match parlor.db.commit(unit).await {
-        Ok(rows) => reply(&rows).map_err(Uncommitted::Failed),
-        Err(error) => match replay(parlor, Some(key)).await {
-            Ok(Some(_)) => Err(Uncommitted::Failed(ApiError::key_race())),
+    match state.db.commit(unit).await {
+        Ok(rows) => respond(&rows).map_err(CommitError::Failed),
+        Err(error) => match replay(state, Some(key)).await {
+            Ok(Some(_)) => Err(CommitError::Failed(ApiError::key_race())),
             Ok(None) => Err(error.into()),
-            Err(reused) => Err(Uncommitted::Failed(reused)),
+            Err(reused) => Err(CommitError::Failed(reused)),
         },
     }
 }

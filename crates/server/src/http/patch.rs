@@ -1,21 +1,21 @@
-//! A field of a change: left alone, taken away, or set.
+//! A field of a PATCH body: absent, null, or set.
 
 use serde::{Deserialize, Deserializer};
 
-/// Tells a field that is absent from one that is null.
+/// A field that distinguishes absent from null.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Patch<T> {
-    /// Not in the body.
+    /// The field is not in the body.
     #[default]
     Absent,
-    /// `null`.
+    /// The field is `null`.
     Null,
-    /// A value.
+    /// The field has a value.
     Set(T),
 }
 
 impl<T> Patch<T> {
-    /// What to write, if anything: `None` is no change, `Some(None)` takes the value away.
+    /// The change to write: `None` leaves the value unchanged, `Some(None)` removes it.
     pub fn change(&self) -> Option<Option<&T>> {
         match self {
             Self::Absent => None,
@@ -29,7 +29,7 @@ impl<T> Patch<T> {
         self.change().flatten()
     }
 
-    /// For a replacement, in which absent means taken away.
+    /// Turns an absent field into null, for PUT requests.
     #[must_use]
     pub fn or_null(self) -> Self {
         match self {
@@ -40,7 +40,7 @@ impl<T> Patch<T> {
 }
 
 impl Patch<String> {
-    /// A garde rule: no more than this many characters.
+    /// Returns a garde rule that allows at most `max` characters.
     pub fn at_most(max: usize) -> impl Fn(&Self, &()) -> garde::Result {
         move |patch, ()| match patch.value() {
             Some(text) if text.chars().count() > max => {

@@ -1,4 +1,4 @@
-//! Accounts: who owns apps and API tokens. They are managed from the command line only.
+//! Accounts, the owners of apps and API tokens. They are managed from the command line only.
 
 use parlor_protocol::ids::AccountId;
 use parlor_store::{Db, Error, FromRow, Row, Statement, Unit, values};
@@ -20,11 +20,11 @@ pub(crate) static STATEMENTS: [&Statement; 2] = [&INSERT, &LIST];
 /// An account.
 #[derive(Debug, Clone, Serialize)]
 pub struct Account {
-    /// 32 lower-case hex digits.
+    /// The account id: 32 lowercase hex digits.
     pub id: AccountId,
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// RFC 3339.
+    /// When the account was created, in RFC 3339.
     pub created_at: String,
 }
 
@@ -39,15 +39,15 @@ impl FromRow for Account {
     }
 }
 
-/// Puts a new account on a unit, which is undone if the account exists.
+/// Adds a new account to a unit, which is rolled back if the account exists.
 pub(crate) fn insert(unit: Unit, id: AccountId, name: &str, now_ms: i64) -> Unit {
     unit.exactly_one(&INSERT, values![id.uuid(), name, now_ms])
 }
 
-/// Makes an account.
+/// Creates an account.
 ///
 /// # Errors
-/// `WrongCount` when it exists.
+/// `WrongCount` when the account exists.
 pub async fn create(db: &Db, id: AccountId, name: &str, now_ms: i64) -> Result<Account, Error> {
     db.commit(insert(Unit::default(), id, name, now_ms)).await?;
     Ok(Account {
@@ -57,7 +57,7 @@ pub async fn create(db: &Db, id: AccountId, name: &str, now_ms: i64) -> Result<A
     })
 }
 
-/// All accounts, the first 10,000 of them.
+/// Lists all accounts, up to 10,000.
 ///
 /// # Errors
 /// When the database fails.

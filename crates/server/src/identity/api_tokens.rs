@@ -1,7 +1,7 @@
-//! API tokens: what a backend calls the API with.
+//! API tokens, with which a backend calls the API.
 //!
-//! A token belongs to one account, carries permissions, and may be limited to some apps and to a
-//! time. Its secret is shown once; only the SHA-256 is stored.
+//! A token belongs to one account, carries permissions, and may be restricted to some apps and
+//! expire. Its secret is shown once; only the SHA-256 is stored.
 
 use std::sync::Arc;
 
@@ -37,37 +37,37 @@ static REVOKE: Statement = Statement::new(
 
 pub(crate) static STATEMENTS: [&Statement; 4] = [&INSERT, &BY_SECRET_HASH, &LIST, &REVOKE];
 
-/// A token without its secret.
+/// An API token without its secret.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiToken {
-    /// The account it belongs to.
+    /// The account that owns the token.
     pub account_id: AccountId,
-    /// Its id, for revoking it.
+    /// The token id, with which the token can be revoked.
     pub id: TokenId,
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// What it may do; operations want `Realtime Admin` or `Realtime`.
+    /// The token's permissions. Operations require `Realtime Admin` or `Realtime`.
     pub permissions: Vec<String>,
-    /// The only apps it reaches; absent means all of the account.
+    /// The apps that the token can access; absent means all apps of the account.
     pub app_ids: Option<Vec<AppId>>,
-    /// RFC 3339.
+    /// When the token was created, in RFC 3339.
     pub created_at: String,
-    /// RFC 3339; absent means never.
+    /// When the token expires, in RFC 3339; absent means never.
     pub expires_at: Option<String>,
-    /// RFC 3339; absent while it works.
+    /// When the token was revoked, in RFC 3339; absent if it was not.
     pub revoked_at: Option<String>,
     #[serde(skip)]
     expires_ms: Option<i64>,
 }
 
 impl ApiToken {
-    /// Whether it reaches an app of its account.
-    pub fn reaches(&self, app: AppId) -> bool {
+    /// Whether the token grants access to this app of its account.
+    pub fn can_access(&self, app: AppId) -> bool {
         self.app_ids.as_ref().is_none_or(|apps| apps.contains(&app))
     }
 
-    /// Whether it has neither expired nor been revoked.
-    pub fn is_live(&self, now_ms: i64) -> bool {
+    /// Whether the token has neither expired nor been revoked.
+    pub fn is_active(&self, now_ms: i64) -> bool {
         self.revoked_at.is_none() && self.expires_ms.is_none_or(|end| now_ms < end)
     }
 }
@@ -97,29 +97,29 @@ impl FromRow for ApiToken {
     }
 }
 
-/// What a new token is to be.
+/// The parameters of a new API token.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// The account it acts for.
+    /// The account that owns the token.
     pub account: AccountId,
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// What it may do.
+    /// The token's permissions.
     pub permissions: Vec<String>,
-    /// The only apps it reaches, if it is limited.
+    /// The apps that the token can access; `None` means all apps of the account.
     pub apps: Option<Vec<AppId>>,
-    /// Seconds until it expires, if it does.
+    /// Lifetime in seconds; `None` means that the token never expires.
     pub expires_in_secs: Option<u32>,
 }
 
-/// A fresh secret: 256 random bits behind a prefix that scanners can find.
+/// Generates a secret: 256 random bits with a prefix that secret scanners can detect.
 pub fn new_secret() -> String {
     let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system provides random bytes");
     format!("parlor_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Puts a new token on a unit, which is undone if the account does not exist.
+/// Adds a new token to a unit, which is rolled back if the account does not exist.
 pub(crate) fn insert(
     unit: Unit,
     clock: &Clock,
@@ -161,31 +161,34 @@ pub(crate) fn insert(
     (unit.exactly_one(&INSERT, row), token)
 }
 
-/// SHA-256 of a secret: the only form in which it is stored.
+/// The SHA-256 of a secret, the only form in which it is stored.
 fn hash(secret: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    digest
+        .as_ref()
+        .try_into()
+        .expect("a SHA-256 digest has 32 bytes")
 }
 
-/// The API tokens that there are.
+/// The store of API tokens, with a cache.
 pub struct ApiTokens {
     db: Db,
     clock: Arc<Clock>,
-    /// By the hash of the secret.
-    known: Cache<[u8; 32], Arc<ApiToken>>,
+    /// Tokens by the hash of their secret.
+    cache: Cache<[u8; 32], Arc<ApiToken>>,
 }
 
 impl ApiTokens {
-    /// Those in a database.
+    /// Creates a store on a database.
     pub(crate) fn new(db: Db, clock: Arc<Clock>) -> Self {
         Self {
             db,
             clock,
-            known: Cache::default(),
+            cache: Cache::default(),
         }
     }
 
-    /// Stores a token under a secret.
+    /// Creates a token with this secret.
     ///
     /// # Errors
     /// `WrongCount` when the account does not exist, `Conflict` when the secret is taken.
@@ -196,13 +199,13 @@ impl ApiTokens {
         Ok(token)
     }
 
-    /// The token of a secret, live or not.
+    /// Looks up the token with this secret, active or not.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn by_secret(&self, secret: &str) -> Result<Option<Arc<ApiToken>>, Error> {
         let (hash, monotonic_ms) = (hash(secret), self.clock.monotonic_ms());
-        if let Some(token) = self.known.get(&hash, monotonic_ms) {
+        if let Some(token) = self.cache.get(&hash, monotonic_ms) {
             return Ok(Some(token));
         }
         let found = self
@@ -212,12 +215,12 @@ impl ApiTokens {
             .pop();
         let token = found.map(Arc::new);
         if let Some(token) = &token {
-            self.known.put(hash, Arc::clone(token), monotonic_ms);
+            self.cache.put(hash, Arc::clone(token), monotonic_ms);
         }
         Ok(token)
     }
 
-    /// The tokens of an account, the first 10,000 of them.
+    /// Lists the tokens of an account, up to 10,000.
     ///
     /// # Errors
     /// When the database fails.
@@ -225,10 +228,10 @@ impl ApiTokens {
         self.db.scan(&LIST, values![account.uuid()]).await
     }
 
-    /// Revokes a token. Servers that are running notice within a second.
+    /// Revokes a token. Running servers notice within a second.
     ///
     /// # Errors
-    /// `WrongCount` when there is no such live token.
+    /// `WrongCount` when there is no such token, or it is revoked already.
     pub async fn revoke(&self, account: AccountId, id: TokenId) -> Result<(), Error> {
         let now_ms = self.clock.now_ms();
         let key = values![account.uuid(), id.uuid(), now_ms];

@@ -1,4 +1,4 @@
-//! Whose an app is.
+//! Maps apps to the accounts that own them.
 
 use std::sync::Arc;
 
@@ -21,30 +21,30 @@ impl FromRow for Owner {
     }
 }
 
-/// The accounts that own apps.
+/// Looks up the owners of apps, with a cache.
 pub(crate) struct AppOwners {
     db: Db,
     clock: Arc<Clock>,
-    known: Cache<AppId, AccountId>,
+    cache: Cache<AppId, AccountId>,
 }
 
 impl AppOwners {
-    /// Those in a database.
+    /// Creates a lookup on a database.
     pub(crate) fn new(db: Db, clock: Arc<Clock>) -> Self {
         Self {
             db,
             clock,
-            known: Cache::default(),
+            cache: Cache::default(),
         }
     }
 
-    /// The account that owns an app; `None` when there is no such app.
+    /// Returns the account that owns an app; `None` when there is no such app.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn of(&self, app: AppId) -> Result<Option<AccountId>, Error> {
+    pub(crate) async fn owner_of(&self, app: AppId) -> Result<Option<AccountId>, Error> {
         let monotonic_ms = self.clock.monotonic_ms();
-        if let Some(owner) = self.known.get(&app, monotonic_ms) {
+        if let Some(owner) = self.cache.get(&app, monotonic_ms) {
             return Ok(Some(owner));
         }
         let found = self
@@ -54,13 +54,13 @@ impl AppOwners {
             .pop();
         let owner = found.map(|owner| AccountId::from_uuid(owner.0));
         if let Some(owner) = owner {
-            self.known.put(app, owner, monotonic_ms);
+            self.cache.put(app, owner, monotonic_ms);
         }
         Ok(owner)
     }
 
-    /// An app is deleted.
+    /// Evicts a deleted app from the cache.
     pub(crate) fn forget(&self, app: AppId) {
-        self.known.forget(&app);
+        self.cache.invalidate(&app);
     }
 }

@@ -1,10 +1,10 @@
-//! Join tokens: what a browser joins a meeting with.
+//! Join tokens, with which a client joins a meeting.
 //!
 //! A token is a JWT (RFC 7519) signed with Ed25519 (RFC 8037). The official web SDK decodes its
-//! payload with `atob`, which knows neither `-` nor `_`: base64url writes those two only for
-//! bytes that our claims (ids and numbers in ASCII) never contain, which a property test holds.
+//! payload with `atob`, which rejects `-` and `_`. The base64url encoding of our claims (ids and
+//! numbers in ASCII) never contains either, as a property test verifies.
 //!
-//! The token says who somebody is; whether they are still a participant is looked up on use.
+//! The token identifies a participant; whether that participant still exists is checked on use.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,39 +13,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::signing_keys::{SigningKey, SigningKeys};
 
-/// What a token says, in the claim names that the official SDKs read.
+/// The claims of a token, under the names that the official SDKs read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claims {
-    /// The app.
+    /// The app id.
     pub org_id: AppId,
-    /// The meeting.
+    /// The meeting id.
     pub meeting_id: MeetingId,
-    /// The participant.
+    /// The participant id.
     pub participant_id: ParticipantId,
-    /// The preset at the time of signing.
+    /// The id of the participant's preset at the time of signing.
     pub preset_id: PresetId,
-    /// Signed at, Unix seconds.
+    /// When the token was signed, in Unix seconds.
     pub iat: i64,
-    /// Expires at, Unix seconds.
+    /// When the token expires, in Unix seconds.
     pub exp: i64,
 }
 
-/// Why a token does not admit anybody.
+/// The reason why a join token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Not a token of ours.
+pub enum TokenError {
+    /// The token was not issued by this server.
     #[error("this is not a token of this server")]
     Invalid,
-    /// It was good once.
+    /// The token has expired.
     #[error("this token has expired")]
     Expired,
-    /// Its participant, meeting or app is gone.
+    /// The token's participant, meeting or app no longer exists.
     #[error("this token has been revoked")]
     Revoked,
 }
 
-/// Signs claims.
+/// Signs claims and returns the token.
 pub fn sign(key: &SigningKey, claims: &Claims) -> String {
     let mut token = String::with_capacity(512);
     let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{}"}}"#, key.id);
@@ -65,29 +65,29 @@ struct Header {
     kid: String,
 }
 
-/// A token taken apart; nothing about it is proved.
-pub struct Parsed<'t> {
+/// A parsed token whose signature has not been verified.
+pub struct ParsedToken<'t> {
     signed: &'t str,
     header: Header,
     claims: Claims,
     signature: Vec<u8>,
 }
 
-/// Takes a token apart.
+/// Parses a token without verifying it.
 ///
 /// # Errors
-/// `Invalid` when it does not have the form of ours.
-pub fn parse(token: &str) -> Result<Parsed<'_>, Refused> {
-    let (signed, signature) = token.rsplit_once('.').ok_or(Refused::Invalid)?;
-    let (header, payload) = signed.split_once('.').ok_or(Refused::Invalid)?;
+/// `Invalid` when the token is malformed.
+pub fn parse(token: &str) -> Result<ParsedToken<'_>, TokenError> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Invalid)?;
+    let (header, payload) = signed.split_once('.').ok_or(TokenError::Invalid)?;
     let decode = |part: &str| {
         BASE64_URL_SAFE_NO_PAD
             .decode(part)
-            .map_err(|_| Refused::Invalid)
+            .map_err(|_| TokenError::Invalid)
     };
-    let header = serde_json::from_slice(&decode(header)?).map_err(|_| Refused::Invalid)?;
-    let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| Refused::Invalid)?;
-    Ok(Parsed {
+    let header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Invalid)?;
+    let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Invalid)?;
+    Ok(ParsedToken {
         signed,
         header,
         claims,
@@ -95,27 +95,27 @@ pub fn parse(token: &str) -> Result<Parsed<'_>, Refused> {
     })
 }
 
-/// The id of the key that a token says it was signed with.
+/// The key id in a token's header, not verified.
 pub fn key_id(token: &str) -> Option<String> {
     parse(token).ok().map(|parsed| parsed.header.kid)
 }
 
-/// Reads a token's claims if one of our keys signed it and it has not expired.
+/// Verifies a token's signature and expiry and returns its claims.
 ///
 /// # Errors
-/// `Invalid` or `Expired`; whether it was revoked is another question.
-pub fn verify(keys: &SigningKeys, token: &str, now_ms: i64) -> Result<Claims, Refused> {
-    let Parsed {
+/// `Invalid` or `Expired`. Revocation is not checked here.
+pub fn verify(keys: &SigningKeys, token: &str, now_ms: i64) -> Result<Claims, TokenError> {
+    let ParsedToken {
         signed,
         header,
         claims,
         signature,
     } = parse(token)?;
     if header.alg != "EdDSA" || !keys.verify(&header.kid, signed.as_bytes(), &signature) {
-        return Err(Refused::Invalid);
+        return Err(TokenError::Invalid);
     }
     if now_ms / 1000 >= claims.exp {
-        Err(Refused::Expired)
+        Err(TokenError::Expired)
     } else {
         Ok(claims)
     }
@@ -123,7 +123,7 @@ pub fn verify(keys: &SigningKeys, token: &str, now_ms: i64) -> Result<Claims, Re
 
 #[cfg(test)]
 mod tests {
-    use parlor_store::{Db, Options, Place};
+    use parlor_store::{DatabaseLocation, Db, Options};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -136,8 +136,8 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();
-            let place = Place::Sqlite(dir.path().join("keys.db"));
-            let db = Db::open(&place, Options::default(), std::sync::Arc::new(()))
+            let location = DatabaseLocation::Sqlite(dir.path().join("keys.db"));
+            let db = Db::open(&location, Options::default(), std::sync::Arc::new(()))
                 .await
                 .unwrap();
             db.migrate(crate::schema::MIGRATIONS).await.unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_token_can_be_read_by_atob_and_verified_by_us() {
+    fn every_token_can_be_decoded_by_atob_and_verified() {
         let keys = keys();
         proptest!(|(ids in any::<[u128; 4]>(), iat in 0_i64..1 << 40, life in 1_i64..1 << 33)| {
             let claims = claims(ids, iat, iat + life);
@@ -167,12 +167,12 @@ mod tests {
             prop_assert!(token.starts_with("eyJ"));
             prop_assert!(!payload.contains(['-', '_']));
             prop_assert_eq!(verify(&keys, &token, iat * 1000).unwrap(), claims);
-            prop_assert_eq!(verify(&keys, &token, (iat + life) * 1000), Err(Refused::Expired));
+            prop_assert_eq!(verify(&keys, &token, (iat + life) * 1000), Err(TokenError::Expired));
         });
     }
 
     #[test]
-    fn a_changed_token_is_refused() {
+    fn a_modified_token_is_rejected() {
         let keys = keys();
         let token = sign(&keys.current(), &claims([1, 2, 3, 4], 0, 100));
         for index in 0..token.len() {
@@ -181,19 +181,19 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(
                 verify(&keys, &changed, 0),
-                Err(Refused::Invalid),
+                Err(TokenError::Invalid),
                 "byte {index}"
             );
         }
         for nonsense in ["", ".", "..", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
-            assert_eq!(verify(&keys, nonsense, 0), Err(Refused::Invalid));
+            assert_eq!(verify(&keys, nonsense, 0), Err(TokenError::Invalid));
         }
     }
 
     #[test]
-    fn another_servers_token_is_refused() {
+    fn another_servers_token_is_rejected() {
         let (ours, theirs) = (keys(), keys());
         let token = sign(&theirs.current(), &claims([1, 2, 3, 4], 0, 100));
-        assert_eq!(verify(&ours, &token, 0), Err(Refused::Invalid));
+        assert_eq!(verify(&ours, &token, 0), Err(TokenError::Invalid));
     }
 }

@@ -1,9 +1,9 @@
-//! Signed links: whoever has one may do what it says until it expires, with no other credentials,
+//! Signed links. A link grants access to one resource until it expires, without other credentials,
 //! because browsers send none.
 //!
-//! They are signed with the keys that sign join tokens, so every node takes the links of every
-//! other, and after a restart; no state is kept of them. What is signed starts with words that no
-//! token starts with.
+//! Links are stateless and signed with the keys that sign join tokens, so every node accepts the
+//! links of every other node, also after a restart. The signed text has a prefix that no join token
+//! has.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use parlor_store::{Db, Error};
 use super::signing_keys::SigningKeys;
 use crate::clock::Clock;
 
-fn signed_text(what: &str, expires: i64) -> String {
-    format!("parlor link v1\n{expires}\n{what}")
+fn signed_text(resource: &str, expires: i64) -> String {
+    format!("parlor link v1\n{expires}\n{resource}")
 }
 
-/// Why a link is not good.
+/// The reason why a link is rejected.
 #[derive(Debug)]
-pub(crate) enum BadLink {
-    /// This server did not make it.
+pub(crate) enum LinkError {
+    /// The link was not signed by this server.
     Forged,
-    /// It does not say whom it was made for.
+    /// The link does not name its owner.
     NoOwner,
-    /// It was good until some time ago.
+    /// The link has expired.
     Expired,
-    /// The keys could not be read.
-    Unknown(Error),
+    /// The signing keys could not be read.
+    KeysUnavailable(Error),
 }
 
-/// Makes signed links and checks them.
+/// Signs and verifies links.
 pub(crate) struct SignedLinks {
     keys: Arc<SigningKeys>,
     db: Db,
@@ -41,16 +41,16 @@ pub(crate) struct SignedLinks {
 }
 
 impl SignedLinks {
-    /// Links that are signed with the keys of a database.
+    /// Creates a signer that uses the keys of a database.
     pub(crate) fn new(keys: Arc<SigningKeys>, db: Db, clock: Arc<Clock>) -> Self {
         Self { keys, db, clock }
     }
 
-    /// The query of a link that is good for `what` until a time in Unix seconds. Two things that links
-    /// are good for must differ in `what`.
-    pub(crate) fn proof(&self, what: &str, expires: i64) -> String {
+    /// Returns the signed query string of a link that grants access to `resource` until a time in
+    /// Unix seconds. Different resources must have different `resource` strings.
+    pub(crate) fn sign_query(&self, resource: &str, expires: i64) -> String {
         let key = self.keys.current();
-        let signature = key.sign(signed_text(what, expires).as_bytes());
+        let signature = key.sign(signed_text(resource, expires).as_bytes());
         let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref());
         Serializer::new(String::new())
             .append_pair("expires", &expires.to_string())
@@ -59,11 +59,11 @@ impl SignedLinks {
             .finish()
     }
 
-    /// Checks the query of a link that says that it is good for `what`.
+    /// Verifies the query string of a link to `resource`.
     ///
     /// # Errors
-    /// When it is not one that this server made, or has expired.
-    pub(crate) async fn check(&self, what: &str, query: &str) -> Result<(), BadLink> {
+    /// When the link was not signed by this server, or has expired.
+    pub(crate) async fn verify(&self, resource: &str, query: &str) -> Result<(), LinkError> {
         let given = |name: &str| {
             let found = parse(query.as_bytes()).find(|(known, _)| known == name);
             found.map(|(_, value)| value.into_owned())
@@ -71,22 +71,25 @@ impl SignedLinks {
         let (Some(expires), Some(key), Some(signature)) =
             (given("expires"), given("key"), given("signature"))
         else {
-            return Err(BadLink::Forged);
+            return Err(LinkError::Forged);
         };
-        let expires: i64 = expires.parse().map_err(|_| BadLink::Forged)?;
+        let expires: i64 = expires.parse().map_err(|_| LinkError::Forged)?;
         let signature = BASE64_URL_SAFE_NO_PAD
             .decode(signature)
-            .map_err(|_| BadLink::Forged)?;
+            .map_err(|_| LinkError::Forged)?;
         let (known, monotonic_ms) = (Some(key.clone()), self.clock.monotonic_ms());
-        let found = self.keys.find(&self.db, known, monotonic_ms).await;
-        found.map_err(BadLink::Unknown)?;
-        let signed = signed_text(what, expires);
+        let found = self
+            .keys
+            .refresh_if_unknown(&self.db, known, monotonic_ms)
+            .await;
+        found.map_err(LinkError::KeysUnavailable)?;
+        let signed = signed_text(resource, expires);
         if !self.keys.verify(&key, signed.as_bytes(), &signature) {
-            return Err(BadLink::Forged);
+            return Err(LinkError::Forged);
         }
-        // By the wall clock: the link says a date.
+        // Compared with the wall clock, because the link contains a date.
         if self.clock.now_ms() / 1000 >= expires {
-            return Err(BadLink::Expired);
+            return Err(LinkError::Expired);
         }
         Ok(())
     }

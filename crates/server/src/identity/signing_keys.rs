@@ -1,8 +1,8 @@
 //! The Ed25519 keys that sign join tokens.
 //!
-//! They are records like any other, so every node of a database signs and verifies with the same
-//! ones. The newest key that is not retired signs; retired keys still verify, so a rotation
-//! breaks no token that is out. A running server looks for new keys every few seconds.
+//! The keys are stored in the database, so all nodes that share it sign and verify with the same
+//! keys. The newest key that is not retired signs; retired keys still verify, so a rotation does
+//! not invalidate issued tokens. A running server reloads the keys every few seconds.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -19,8 +19,8 @@ use serde::Serialize;
 
 use crate::clock::rfc3339;
 
-/// Between two looks for a key that is not known.
-const LOOK_MS: i64 = 1000;
+/// Minimum interval between two reloads that unknown key ids cause.
+const RELOAD_INTERVAL_MS: i64 = 1000;
 
 static INSERT: Statement = Statement::new(
     "signing_keys.insert",
@@ -64,26 +64,26 @@ impl FromRow for StoredKey {
 
 /// A key pair that can sign.
 pub struct SigningKey {
-    /// The key id that stands in a token's header.
+    /// The key id in the header of a token.
     pub id: String,
     pair: Ed25519KeyPair,
 }
 
 impl SigningKey {
-    /// A key that nobody keeps.
+    /// Generates a key that is not stored.
     pub fn ephemeral() -> Self {
         let (id, secret, _) = generate();
-        let pair = Ed25519KeyPair::from_pkcs8(&secret).expect("a key just made is good");
+        let pair = Ed25519KeyPair::from_pkcs8(&secret).expect("a generated key is valid");
         Self { id, pair }
     }
 
-    /// An Ed25519 signature (RFC 8032), 64 bytes.
+    /// Returns an Ed25519 signature (RFC 8032) of 64 bytes.
     pub fn sign(&self, message: &[u8]) -> signature::Signature {
         self.pair.sign(message)
     }
 }
 
-/// The public half of a key as JSON Web Key (RFC 8037).
+/// A public key as a JSON Web Key (RFC 8037).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Jwk {
     kty: &'static str,
@@ -95,18 +95,18 @@ pub struct Jwk {
     x: String,
 }
 
-/// A key as the command line shows it: nothing secret.
+/// The non-secret attributes of a key, for the command line.
 #[derive(Debug, Clone, Serialize)]
 pub struct KeySummary {
     /// The key id.
     pub id: String,
-    /// RFC 3339.
+    /// When the key was created, in RFC 3339.
     pub created_at: String,
-    /// RFC 3339; absent while it signs.
+    /// When the key was retired, in RFC 3339; absent for the current key.
     pub retired_at: Option<String>,
 }
 
-/// All keys as they were last read.
+/// All keys, as last read from the database.
 struct Keys {
     current: Arc<SigningKey>,
     media: Secret,
@@ -116,12 +116,12 @@ struct Keys {
 /// The keys of a running server.
 pub struct SigningKeys {
     keys: RwLock<Keys>,
-    /// When an unknown key was looked for, by the time that nobody sets.
-    looked_ms: AtomicI64,
+    /// When an unknown key id last caused a reload, by the monotonic clock.
+    last_reload_ms: AtomicI64,
 }
 
 impl SigningKeys {
-    /// Reads the keys; makes the first one if there is none.
+    /// Reads the keys, and creates the first key if there is none.
     ///
     /// # Errors
     /// When the database fails or holds no usable key.
@@ -131,26 +131,31 @@ impl SigningKeys {
             .await?;
         Ok(Self {
             keys: RwLock::new(read(db).await?),
-            looked_ms: AtomicI64::new(-LOOK_MS),
+            last_reload_ms: AtomicI64::new(-RELOAD_INTERVAL_MS),
         })
     }
 
-    /// Reads the keys again, to see a rotation by another process.
+    /// Reloads the keys, to notice a rotation by another process.
     ///
     /// # Errors
-    /// When the database fails; the keys that were known stay.
+    /// When the database fails; the known keys stay in use.
     pub async fn refresh(&self, db: &Db) -> Result<(), Error> {
         let keys = read(db).await?;
         *self.keys.write().expect("no holder of this lock panics") = keys;
         Ok(())
     }
 
-    /// Reads the keys again if one is unknown, at most once a second: another node may have made it
-    /// a moment ago.
+    /// Reloads the keys if this key id is unknown, at most once a second: another node may have
+    /// just created it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find(&self, db: &Db, id: Option<String>, monotonic_ms: i64) -> Result<(), Error> {
+    pub async fn refresh_if_unknown(
+        &self,
+        db: &Db,
+        id: Option<String>,
+        monotonic_ms: i64,
+    ) -> Result<(), Error> {
         let Some(id) = id else { return Ok(()) };
         let known = self
             .keys
@@ -159,15 +164,15 @@ impl SigningKeys {
             .public
             .iter()
             .any(|(known, _)| *known == id);
-        let last_ms = self.looked_ms.load(Ordering::Relaxed);
-        if known || monotonic_ms - last_ms < LOOK_MS {
+        let last_ms = self.last_reload_ms.load(Ordering::Relaxed);
+        if known || monotonic_ms - last_ms < RELOAD_INTERVAL_MS {
             return Ok(());
         }
-        self.looked_ms.store(monotonic_ms, Ordering::Relaxed);
+        self.last_reload_ms.store(monotonic_ms, Ordering::Relaxed);
         self.refresh(db).await
     }
 
-    /// The key that signs now.
+    /// Returns the key that signs.
     pub fn current(&self) -> Arc<SigningKey> {
         Arc::clone(
             &self
@@ -178,14 +183,14 @@ impl SigningKeys {
         )
     }
 
-    /// What the passwords of the media plane follow from: the same on every node and after every
-    /// start, until the signing key is another.
+    /// Returns the secret from which the media plane derives its passwords. It is the same on every
+    /// node and after every restart, until the signing key is rotated.
     pub fn media_secret(&self) -> Secret {
         let keys = self.keys.read().expect("no holder of this lock panics");
         keys.media.clone()
     }
 
-    /// Whether a signature was made by the key of this id.
+    /// Whether the key with this id made the signature.
     pub fn verify(&self, id: &str, message: &[u8], signature: &[u8]) -> bool {
         let keys = self.keys.read().expect("no holder of this lock panics");
         let key = keys.public.iter().find(|(known, _)| known == id);
@@ -196,7 +201,7 @@ impl SigningKeys {
         })
     }
 
-    /// Every public key, for `/.well-known/jwks.json`.
+    /// Returns all public keys, for `/.well-known/jwks.json`.
     pub fn jwks(&self) -> Vec<Jwk> {
         let keys = self.keys.read().expect("no holder of this lock panics");
         let jwk = |(id, public): &(String, Vec<u8>)| Jwk {
@@ -211,7 +216,7 @@ impl SigningKeys {
     }
 }
 
-/// Makes a new key the one that signs; the others verify only.
+/// Creates a new signing key. The older keys only verify from now on.
 ///
 /// # Errors
 /// When the database fails.
@@ -228,7 +233,7 @@ pub async fn rotate(db: &Db, now_ms: i64) -> Result<KeySummary, Error> {
     })
 }
 
-/// All keys, oldest first.
+/// Lists all keys, oldest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -262,7 +267,7 @@ async fn read(db: &Db) -> Result<Keys, Error> {
     let media = hmac::Key::new(hmac::HMAC_SHA256, &newest.secret);
     let media = hmac::sign(&media, b"the media plane");
     let media = media.as_ref().first_chunk::<32>();
-    let media = *media.expect("a SHA-256 has 32 bytes");
+    let media = *media.expect("a SHA-256 digest has 32 bytes");
     Ok(Keys {
         current,
         media: media.into(),
@@ -270,11 +275,12 @@ async fn read(db: &Db) -> Result<Keys, Error> {
     })
 }
 
-/// A fresh key: its id (the start of its public half's digest), PKCS #8 form and public half.
+/// Generates a key and returns its id (the first 8 bytes of the public key's SHA-256, in hex), its
+/// PKCS #8 encoding and its public key.
 fn generate() -> (String, Vec<u8>, Vec<u8>) {
     let secret = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-        .expect("the system gives random bytes");
-    let pair = Ed25519KeyPair::from_pkcs8(secret.as_ref()).expect("a key just made is good");
+        .expect("the system provides random bytes");
+    let pair = Ed25519KeyPair::from_pkcs8(secret.as_ref()).expect("a generated key is valid");
     let public = pair.public_key().as_ref().to_vec();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public);
     let id = digest.as_ref()[..8]

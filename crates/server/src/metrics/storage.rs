@@ -1,4 +1,4 @@
-//! What is stored, and what was refused or deleted so that it stays bounded.
+//! Metrics of stored files and chat messages.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Open;
+use super::GaugeGuard;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -18,7 +18,7 @@ struct What {
     what: &'static str,
 }
 
-/// Metrics of files and of the chat's records.
+/// Metrics of stored files and chat messages.
 #[derive(Default)]
 pub(crate) struct Storage {
     uploads: Gauge,
@@ -32,80 +32,76 @@ pub(crate) struct Storage {
 
 impl Storage {
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "uploads",
-            "Files that are being uploaded",
-            self.uploads.clone(),
-        );
+        registry.register("uploads", "Uploads in progress", self.uploads.clone());
         registry.register(
             "uploads_refused",
-            "Uploads that were refused or cut off, by reason",
+            "Uploads rejected or aborted, by reason",
             self.refused_uploads.clone(),
         );
         registry.register(
             "chat_refused",
-            "Chat messages that were refused because of what is stored already, by reason",
+            "Chat messages rejected because of a quota or low disk space, by reason",
             self.refused_messages.clone(),
         );
         registry.register(
             "files_deleted",
-            "Files that were deleted in the background, by reason",
+            "Files deleted in the background, by reason",
             self.deleted_files.clone(),
         );
         registry.register(
             "files_unknown",
-            "Files in the storage of apps that the database does not know, when it was compared last",
+            "Files in the storage that belong to apps unknown to the database, at the last comparison",
             self.unknown_files.clone(),
         );
         registry.register_with_unit(
             "stored",
-            "What files and chat messages take, of all apps",
+            "Storage used by files and chat messages of all apps",
             Unit::Bytes,
             self.stored.clone(),
         );
         registry.register_with_unit(
             "disk_free",
-            "Free space of the file system of the data directory",
+            "Free space on the file system of the data directory",
             Unit::Bytes,
             self.free.clone(),
         );
     }
 
-    /// An upload has begun; it is over when the guard goes.
-    pub(crate) fn upload_opened(&self) -> Open {
-        Open::one_more(&self.uploads)
+    /// Counts an upload in progress until the guard is dropped.
+    pub(crate) fn upload_opened(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.uploads)
     }
 
-    /// An upload was refused or cut off.
+    /// Counts an upload that was rejected or aborted.
     pub(crate) fn upload_refused(&self, reason: &'static str) {
         self.refused_uploads.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A chat message was refused because of what is stored already.
+    /// Counts a chat message that was rejected because of a quota or low disk space.
     pub(crate) fn message_refused(&self, reason: &'static str) {
         self.refused_messages
             .get_or_create(&Reason { reason })
             .inc();
     }
 
-    /// A file was deleted in the background.
+    /// Counts a file that was deleted in the background.
     pub(crate) fn file_deleted(&self, reason: &'static str) {
         self.deleted_files.get_or_create(&Reason { reason }).inc();
     }
 
-    /// So many files in the storage are of apps that the database does not know.
+    /// Sets the number of files that belong to apps unknown to the database.
     pub(crate) fn set_unknown(&self, files: i64) {
         self.unknown_files.set(files);
     }
 
-    /// What files and messages take, in bytes.
+    /// Sets the bytes used by files and by chat messages.
     pub(crate) fn set_stored(&self, files: i64, chat: i64) {
         for (what, bytes) in [("files", files), ("chat", chat)] {
             self.stored.get_or_create(&What { what }).set(bytes);
         }
     }
 
-    /// The free space of the file system of the data directory, in bytes.
+    /// Sets the free bytes on the file system of the data directory.
     pub(crate) fn set_free(&self, bytes: u64) {
         self.free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }

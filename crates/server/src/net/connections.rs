@@ -1,5 +1,4 @@
-//! The open connections: how many each address may have, and which of them are closed to make room
-//! for others.
+//! The open connections: the limit per address, and the eviction of idle and slow ones.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,41 +11,41 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 
 use super::proxies::TrustedProxies;
-use crate::metrics::{Disconnected, Metrics, Refused};
+use crate::metrics::{DisconnectReason, Metrics, RefusalReason};
 use crate::shares::{Share, Shares, network};
 
-/// A peer that has taken nothing for so long may be disconnected for the sake of others.
-const SLOW: Duration = Duration::from_secs(1);
-/// A search looks at every connection of an address, or at every one. Between two of them there is so
-/// much time for each.
-const SEARCH: Duration = Duration::from_micros(1);
-/// How long a request for a place or for memory waits for others to give it back.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// Of so many connections, a search closes one. It closes one at least.
-const PORTION: usize = 64;
+/// How long a peer must have read nothing before it may be evicted.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// Minimum interval between two searches, per connection of the group: a search visits every
+/// connection of an address, or of the server.
+const SEARCH_INTERVAL: Duration = Duration::from_micros(1);
+/// How long a caller that needs a slot or memory waits for evicted connections to release it.
+const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
+/// Number of connections per connection that a search evicts. It evicts at least one.
+const CONNECTIONS_PER_EVICTION: usize = 64;
 
 /// All connections of a server.
 pub(super) struct Connections {
     pub(super) metrics: Arc<Metrics>,
     pub(super) proxies: TrustedProxies,
     per_address: Arc<Shares<IpAddr>>,
-    began: Instant,
-    open: Mutex<Open>,
+    epoch: Instant,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     next: u64,
     all: Group,
     by_network: HashMap<IpAddr, Group>,
 }
 
-/// Connections that are searched together. Each group has its own times of searches, so that nobody
-/// who searches one keeps others from searching another.
+/// Connections that are searched together. The interval between searches is tracked per group, so
+/// that searches of one group do not delay those of another.
 #[derive(Default)]
 struct Group {
     by_number: HashMap<u64, Arc<Connection>>,
-    for_places: LastSearch,
+    for_slots: LastSearch,
     for_bytes: LastSearch,
 }
 
@@ -54,52 +53,52 @@ struct Group {
 #[derive(Default)]
 struct LastSearch {
     at: Option<Instant>,
-    /// The connections that it closed, which may not be gone yet.
+    /// The connections that it evicted, which may not be closed yet.
     closed: Vec<u64>,
 }
 
-/// What a search is for.
+/// The resource that a search is to free.
 #[derive(Clone, Copy)]
-enum Wanted {
-    /// A place for a connection.
-    Place,
-    /// Memory for so many bytes.
+enum Resource {
+    /// A connection slot.
+    Slot,
+    /// A number of bytes of memory.
     Bytes(usize),
 }
 
-/// What a search has led to.
+/// The result of a search.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Search {
+enum SearchResult {
     /// Nothing can be freed.
-    Nothing,
-    /// Connections are being closed, or were looked for just now.
-    Wait,
+    NothingToEvict,
+    /// Connections are being closed, or a search ran just now.
+    Retry,
 }
 
-/// One connection. What it does is noted without locks, since every request does.
+/// One connection. Its state is kept in atomics, because every request updates it.
 pub(super) struct Connection {
     number: u64,
-    began: Instant,
-    /// The network whose share it takes from, unless it is a trusted proxy's.
+    epoch: Instant,
+    /// The network in whose share it is, unless it belongs to a trusted proxy.
     network: OnceLock<IpAddr>,
-    /// The [`stamp`] since when it has been idle, waiting for a request; 0 while a request is served,
-    /// and after an upgrade.
+    /// The [`stamp`] since when it has been idle, waiting for a request; 0 while a request is
+    /// served, and after an upgrade.
     idle: AtomicU64,
-    /// The response to its last request is made, but may not be written yet.
+    /// Whether the last response is complete but possibly not yet written.
     answered: AtomicBool,
-    /// The stamp of when the system took no more bytes for the peer; 0 while it takes them.
+    /// The stamp since when the socket has not been writable; 0 while it is.
     blocked: AtomicU64,
     upgraded: AtomicBool,
     closing: AtomicBool,
     waker: AtomicWaker,
-    /// Bytes of responses that it holds.
+    /// Bytes of unsent responses.
     pub(super) unsent: AtomicUsize,
-    /// What an upgraded connection holds for as long as it is open.
-    kept: Mutex<Option<Share<IpAddr>>>,
+    /// The share that an upgraded connection holds until it is closed.
+    upgraded_share: Mutex<Option<Share<IpAddr>>>,
 }
 
-/// A connection among the others, for as long as this is held.
-pub(super) struct Registered {
+/// The registration of a connection, removed on drop.
+pub(super) struct Registration {
     connections: Arc<Connections>,
     pub(super) connection: Arc<Connection>,
 }
@@ -110,88 +109,90 @@ impl Connections {
             metrics,
             proxies,
             per_address: Shares::new(per_address),
-            began: Instant::now(),
+            epoch: Instant::now(),
             open: Mutex::default(),
         }
     }
 
-    /// Counts a connection in. Whose it is comes to be known later: see [`Self::admit`].
-    pub(super) fn register(self: &Arc<Self>) -> Registered {
+    /// Registers a connection. Its address is set later: see [`Self::admit`].
+    pub(super) fn register(self: &Arc<Self>) -> Registration {
         let mut open = self.open();
         let number = open.next;
         open.next += 1;
         let connection = Arc::new(Connection {
             number,
-            began: self.began,
+            epoch: self.epoch,
             network: OnceLock::new(),
-            idle: AtomicU64::new(stamp(self.began)),
+            idle: AtomicU64::new(stamp(self.epoch)),
             answered: AtomicBool::default(),
             blocked: AtomicU64::default(),
             upgraded: AtomicBool::default(),
             closing: AtomicBool::default(),
             waker: AtomicWaker::new(),
             unsent: AtomicUsize::default(),
-            kept: Mutex::default(),
+            upgraded_share: Mutex::default(),
         });
         open.all.by_number.insert(number, Arc::clone(&connection));
-        Registered {
+        Registration {
             connections: Arc::clone(self),
             connection,
         }
     }
 
-    /// A place in the share of an address, if it has one left or gets one by closing connections of
-    /// its own.
+    /// Acquires a slot in the share of an address, evicting connections of the same address if
+    /// necessary.
     ///
     /// # Errors
-    /// When the address has its share.
-    pub(super) async fn admit(&self, address: IpAddr) -> Result<Share<IpAddr>, Refused> {
+    /// When the share of the address is exhausted.
+    pub(super) async fn admit(&self, address: IpAddr) -> Result<Share<IpAddr>, RefusalReason> {
         let holder = network(address);
-        let place = || self.per_address.take(&holder, 1);
-        let place = self.retry(Some(holder), Wanted::Place, place).await;
-        place.ok_or(Refused::Address)
+        let slot = || self.per_address.acquire(&holder, 1);
+        let slot = self.retry(Some(holder), Resource::Slot, slot).await;
+        slot.ok_or(RefusalReason::Address)
     }
 
-    /// Takes a place that closing connections gives back, if there is none left.
-    pub(super) async fn place<T>(&self, take: impl FnMut() -> Option<T>) -> Option<T> {
-        self.retry(None, Wanted::Place, take).await
+    /// Acquires a slot, evicting connections of any address if none is free.
+    pub(super) async fn acquire_slot<T>(&self, take: impl FnMut() -> Option<T>) -> Option<T> {
+        self.retry(None, Resource::Slot, take).await
     }
 
-    /// Takes memory that disconnecting peers gives back, of one network or of all, if there is none
-    /// left.
-    pub(super) async fn memory<T>(
+    /// Acquires memory, disconnecting slow peers of one network or of all if there is none left.
+    pub(super) async fn acquire_memory<T>(
         &self,
         of: Option<IpAddr>,
         bytes: usize,
         take: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        self.retry(of, Wanted::Bytes(bytes), take).await
+        self.retry(of, Resource::Bytes(bytes), take).await
     }
 
-    /// Tries until it succeeds, nothing more can be freed or the time is over: closed connections
-    /// give back what they hold when their tasks run.
+    /// Retries until it succeeds, nothing more can be freed or the timeout is over: evicted
+    /// connections release their resources when their tasks run.
     async fn retry<T>(
         &self,
         of: Option<IpAddr>,
-        wanted: Wanted,
+        resource: Resource,
         mut take: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RETRY_TIMEOUT;
         loop {
             if let Some(taken) = take() {
                 return Some(taken);
             }
-            if self.search(of, wanted) == Search::Nothing || Instant::now() > deadline {
+            if self.search(of, resource) == SearchResult::NothingToEvict
+                || Instant::now() > deadline
+            {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Closes connections, of one network or of all: some of those that wait for a request or whose
-    /// peers take nothing, the longest first; or as many of those whose peers take nothing as hold so
-    /// many bytes. None are closed while those of the last search are on their way out.
-    fn search(&self, of: Option<IpAddr>, wanted: Wanted) -> Search {
+    /// Evicts connections of one network or of all networks. To free slots, it evicts connections
+    /// that have been idle or slow for the longest time. To free bytes, it evicts slow connections
+    /// until they hold enough bytes. It evicts nothing while connections evicted by the last search
+    /// are still closing.
+    fn search(&self, of: Option<IpAddr>, resource: Resource) -> SearchResult {
         let found = {
             let mut open = self.open();
             let group = match of {
@@ -199,60 +200,61 @@ impl Connections {
                 Some(network) => open.by_network.get_mut(&network),
             };
             let Some(group) = group else {
-                return Search::Nothing;
+                return SearchResult::NothingToEvict;
             };
-            let Some(found) = group.search(wanted) else {
-                return Search::Wait;
+            let Some(found) = group.search(resource) else {
+                return SearchResult::Retry;
             };
             found
         };
         if found.is_empty() {
-            return Search::Nothing;
+            return SearchResult::NothingToEvict;
         }
-        self.close(found);
-        Search::Wait
+        self.evict(found);
+        SearchResult::Retry
     }
 
-    fn close(&self, found: Vec<Arc<Connection>>) {
+    fn evict(&self, found: Vec<Arc<Connection>>) {
         for connection in found {
             let reason = if connection.idle.load(Ordering::Relaxed) > 0 {
-                Disconnected::Idle
+                DisconnectReason::Idle
             } else {
-                Disconnected::Slow
+                DisconnectReason::Slow
             };
-            self.metrics.disconnected(reason);
+            self.metrics.record_disconnect(reason);
             connection.close();
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Group {
-    /// Those to close, the longest waiting first. `None` when the last search for this was just now,
-    /// or has closed some that are not gone yet.
-    fn search(&mut self, wanted: Wanted) -> Option<Vec<Arc<Connection>>> {
+    /// Returns the connections to evict, the longest waiting first. Returns `None` if the last
+    /// search for this resource was too recent, or has evicted some that are not closed yet.
+    fn search(&mut self, resource: Resource) -> Option<Vec<Arc<Connection>>> {
         let now = Instant::now();
         let count = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
-        let last = match wanted {
-            Wanted::Place => &self.for_places,
-            Wanted::Bytes(_) => &self.for_bytes,
+        let last = match resource {
+            Resource::Slot => &self.for_slots,
+            Resource::Bytes(_) => &self.for_bytes,
         };
         if let Some(at) = last.at {
             let since = now.saturating_duration_since(at);
             let mut closed = last.closed.iter();
-            let is_going = since < PATIENCE && closed.any(|it| self.by_number.contains_key(it));
-            if is_going || since < SEARCH * count {
+            let is_closing =
+                since < RETRY_TIMEOUT && closed.any(|it| self.by_number.contains_key(it));
+            if is_closing || since < SEARCH_INTERVAL * count {
                 return None;
             }
         }
-        let mut found = self.candidates(wanted);
+        let mut found = self.candidates(resource);
         found.sort_unstable_by_key(|(since, _)| *since);
-        let enough = match wanted {
-            Wanted::Place => (self.by_number.len() / PORTION).max(1),
-            Wanted::Bytes(bytes) => {
+        let enough = match resource {
+            Resource::Slot => (self.by_number.len() / CONNECTIONS_PER_EVICTION).max(1),
+            Resource::Bytes(bytes) => {
                 let mut freed = 0;
                 let enough = found.iter().position(|(_, connection)| {
                     freed += connection.unsent.load(Ordering::Relaxed);
@@ -266,20 +268,20 @@ impl Group {
             .into_iter()
             .map(|(_, connection)| connection)
             .collect();
-        let last = match wanted {
-            Wanted::Place => &mut self.for_places,
-            Wanted::Bytes(_) => &mut self.for_bytes,
+        let last = match resource {
+            Resource::Slot => &mut self.for_slots,
+            Resource::Bytes(_) => &mut self.for_bytes,
         };
         last.at = Some(now);
         last.closed = found.iter().map(|connection| connection.number).collect();
         Some(found)
     }
 
-    /// Those that may be closed, each with the stamp of since when.
-    fn candidates(&self, wanted: Wanted) -> Vec<(u64, Arc<Connection>)> {
-        let since = |connection: &Connection| match wanted {
-            Wanted::Place => connection.waits(),
-            Wanted::Bytes(_) => connection.holds(),
+    /// The connections that may be evicted, each with the stamp since when.
+    fn candidates(&self, resource: Resource) -> Vec<(u64, Arc<Connection>)> {
+        let since = |connection: &Connection| match resource {
+            Resource::Slot => connection.idle_or_slow_since(),
+            Resource::Bytes(_) => connection.holding_since(),
         };
         let all = self.by_number.values();
         all.filter_map(|connection| Some((since(connection)?, Arc::clone(connection))))
@@ -287,8 +289,8 @@ impl Group {
     }
 }
 
-impl Registered {
-    /// Says whose share the connection takes from. Only the first time counts.
+impl Registration {
+    /// Sets the network in whose share the connection is. Later calls have no effect.
     pub(super) fn assign(&self, network: IpAddr) {
         let connection = &self.connection;
         if connection.network.set(network).is_ok() {
@@ -300,7 +302,7 @@ impl Registered {
     }
 }
 
-impl Drop for Registered {
+impl Drop for Registration {
     fn drop(&mut self) {
         let number = self.connection.number;
         let mut open = self.connections.open();
@@ -318,44 +320,44 @@ impl Drop for Registered {
 }
 
 impl Connection {
-    /// A request has come.
-    pub(super) fn busy(&self) {
+    /// Marks the start of a request.
+    pub(super) fn set_busy(&self) {
         self.answered.store(false, Ordering::Relaxed);
         self.idle.store(0, Ordering::Relaxed);
     }
 
-    /// The last of a response has been made. The connection is idle when that is written.
-    pub(super) fn answered(&self) {
+    /// Marks the response as complete. The connection becomes idle once it is written.
+    pub(super) fn set_answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
 
-    /// All that was made is written.
-    pub(super) fn flushed(&self) {
+    /// Marks everything so far as written.
+    pub(super) fn set_flushed(&self) {
         let is_answered = self.answered.swap(false, Ordering::Relaxed);
         if is_answered && !self.upgraded.load(Ordering::Relaxed) {
-            self.idle.store(stamp(self.began), Ordering::Relaxed);
+            self.idle.store(stamp(self.epoch), Ordering::Relaxed);
         }
     }
 
-    /// The connection was upgraded: no more requests come on it.
-    pub(super) fn upgraded(&self, share: Option<Share<IpAddr>>) {
+    /// Marks the connection as upgraded: no more requests arrive on it.
+    pub(super) fn set_upgraded(&self, share: Option<Share<IpAddr>>) {
         self.upgraded.store(true, Ordering::Relaxed);
-        self.busy();
-        *locked(&self.kept) = share;
+        self.set_busy();
+        *lock(&self.upgraded_share) = share;
     }
 
-    /// The system takes no more bytes for the peer.
-    pub(super) fn blocked(&self) {
-        self.blocked.store(stamp(self.began), Ordering::Relaxed);
+    /// Marks the socket as not writable.
+    pub(super) fn set_blocked(&self) {
+        self.blocked.store(stamp(self.epoch), Ordering::Relaxed);
     }
 
-    /// It takes some again.
-    pub(super) fn unblocked(&self) {
+    /// Marks the socket as writable again.
+    pub(super) fn set_unblocked(&self) {
         self.blocked.store(0, Ordering::Relaxed);
     }
 
-    /// Whether it is to be closed. If not, the waker hears of it when it is.
-    pub(super) fn closes(&self, waker: &Waker) -> bool {
+    /// Whether the connection is to be closed. If not, wakes the waker when it is.
+    pub(super) fn is_closing(&self, waker: &Waker) -> bool {
         self.waker.register(waker);
         self.closing.load(Ordering::Acquire)
     }
@@ -365,33 +367,33 @@ impl Connection {
         self.waker.wake();
     }
 
-    /// Since when it has waited for a request, or for a peer that takes nothing.
-    fn waits(&self) -> Option<u64> {
+    /// The stamp since when it has been idle or its peer has been slow.
+    fn idle_or_slow_since(&self) -> Option<u64> {
         let idle = self.idle.load(Ordering::Relaxed);
         let idle = (idle > 0).then_some(idle);
-        let since = idle.into_iter().chain(self.slow()).min()?;
+        let since = idle.into_iter().chain(self.slow_since()).min()?;
         (!self.closing.load(Ordering::Relaxed)).then_some(since)
     }
 
-    /// Since when its peer has taken nothing of what the server holds for it.
-    fn holds(&self) -> Option<u64> {
+    /// The stamp since when its peer has not read the unsent bytes that it holds.
+    fn holding_since(&self) -> Option<u64> {
         let holds = self.unsent.load(Ordering::Relaxed) > 0;
-        self.slow()
+        self.slow_since()
             .filter(|_| holds && !self.closing.load(Ordering::Relaxed))
     }
 
-    fn slow(&self) -> Option<u64> {
+    fn slow_since(&self) -> Option<u64> {
         let since = self.blocked.load(Ordering::Relaxed);
-        let slow = u64::try_from(SLOW.as_millis()).unwrap_or(u64::MAX);
-        (since > 0 && since + slow < stamp(self.began)).then_some(since)
+        let slow = u64::try_from(SLOW_AFTER.as_millis()).unwrap_or(u64::MAX);
+        (since > 0 && since + slow < stamp(self.epoch)).then_some(since)
     }
 }
 
-/// Milliseconds after the start, and one more: never 0.
-fn stamp(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+/// Milliseconds since the start, plus one, so that it is never 0.
+fn stamp(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
 }
 
-fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }

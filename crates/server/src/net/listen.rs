@@ -1,4 +1,4 @@
-//! Listeners, and the open files that connections need.
+//! Listening sockets, and the limit of open files.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -7,11 +7,11 @@ use tokio::net::TcpListener;
 
 use crate::limits::ConnectionLimits;
 
-/// Binds every address that a name stands for, so that `localhost` is reached over IPv4 and IPv6.
-/// `setting` is the flag that named it, for the error.
+/// Binds every address that a name resolves to, so that `localhost` is reachable over IPv4 and
+/// IPv6. `setting` is the name of the flag, for error messages.
 ///
 /// # Errors
-/// When none of them can be bound.
+/// When no address can be bound, or one is in use.
 pub async fn bind(setting: &str, listen: &str) -> anyhow::Result<Vec<TcpListener>> {
     let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host(listen)
         .await
@@ -24,11 +24,11 @@ pub async fn bind(setting: &str, listen: &str) -> anyhow::Result<Vec<TcpListener
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            // A machine without one of the two families is no failure; a port in use is.
+            // A host without IPv4 or IPv6 is fine; a port in use is an error.
             Err(error) if lacks_family(&error) => failure = Some(error),
             Err(error) => anyhow::bail!("{setting}: cannot listen on {address}: {error}"),
         }
-        // A free port that the system chose is one address only.
+        // With port 0, only the first address is used.
         if address.port() == 0 && !listeners.is_empty() {
             break;
         }
@@ -49,8 +49,8 @@ fn lacks_family(error: &std::io::Error) -> bool {
     ) || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
-/// Lets this process have as many open files as the system allows it, and says so when that is
-/// less than its connections need.
+/// Raises the process's limit of open files to the hard limit, and warns if that is less than the
+/// connections need.
 pub fn raise_open_files(bounds: &ConnectionLimits) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(open_files) if open_files < needed_files(bounds) => tracing::warn!(
@@ -64,7 +64,7 @@ pub fn raise_open_files(bounds: &ConnectionLimits) {
     }
 }
 
-/// One for each connection, and some for the database, files and the runtime.
+/// One per connection, and some for the database, files and the runtime.
 fn needed_files(bounds: &ConnectionLimits) -> u64 {
     u64::try_from(bounds.connections)
         .unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! What this server is called by who calls it.
+//! The origin by which clients address this server.
 
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, header};
@@ -6,10 +6,11 @@ use http::{Extensions, HeaderMap, header};
 use super::{Scheme, ViaTrustedProxy};
 use crate::http::ApiError;
 
-/// The scheme and host that a request came to, for links back: `https://api.example.com:8443`.
+/// Returns the scheme and host of a request, for links to this server:
+/// `https://api.example.com:8443`.
 ///
 /// # Errors
-/// 400 when the request does not name a host.
+/// 400 when the request has no valid host.
 pub(crate) fn origin(headers: &HeaderMap, extensions: &Extensions) -> Result<String, ApiError> {
     let scheme = extensions.get::<Scheme>().copied().unwrap_or(Scheme::Http);
     let is_trusted = extensions.get::<ViaTrustedProxy>().is_some();
@@ -26,12 +27,12 @@ pub(crate) fn origin(headers: &HeaderMap, extensions: &Extensions) -> Result<Str
     let host = host
         .and_then(|host| host.parse::<Authority>().ok())
         .filter(|host| !host.as_str().contains('@'))
-        .ok_or_else(|| ApiError::bad_request("the Host header names no host"))?;
+        .ok_or_else(|| ApiError::bad_request("the Host header is missing or invalid"))?;
     Ok(format!("{}://{host}", scheme.as_str()))
 }
 
-/// What the proxy nearest to the client said.
+/// The value set by the proxy nearest to the client.
 fn forwarded<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let said = headers.get(name)?.to_str().ok()?;
-    said.split(',').next().map(str::trim)
+    let value = headers.get(name)?.to_str().ok()?;
+    value.split(',').next().map(str::trim)
 }

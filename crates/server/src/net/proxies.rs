@@ -1,4 +1,4 @@
-//! Whose connection it is, when a proxy is in between.
+//! The client's address behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,13 +7,13 @@ use ipnet::IpNet;
 
 use crate::config::Settings;
 
-/// The address that a request came from: the socket's, or the one that a trusted proxy has named.
-/// Every request has it as an extension.
+/// The address of a request's client: the socket's address, or the address that a trusted proxy has
+/// forwarded. An extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// An extension of requests that a trusted proxy has passed on: what it says of them in
-/// `X-Forwarded-…` is true.
+/// An extension of requests that a trusted proxy has forwarded, whose `X-Forwarded-…` headers can
+/// be trusted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ViaTrustedProxy;
 
@@ -25,11 +25,12 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// From the settings.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// When one is neither a network nor an address, or the PROXY protocol is asked of nobody.
-    pub fn of(settings: &Settings) -> anyhow::Result<Self> {
+    /// When an entry is neither a network nor an address, or the PROXY protocol is enabled without
+    /// trusted proxies.
+    pub fn from_settings(settings: &Settings) -> anyhow::Result<Self> {
         let proxy_protocol = settings.proxy_protocol.unwrap_or_default();
         let proxies = match &settings.trusted_proxies {
             Some(networks) => Self::parse(networks.iter().map(String::as_str))?,
@@ -42,10 +43,10 @@ impl TrustedProxies {
         Ok(proxies.with_proxy_protocol(proxy_protocol))
     }
 
-    /// These networks, or single addresses.
+    /// Parses networks or single addresses.
     ///
     /// # Errors
-    /// When one is neither.
+    /// When an entry is neither a network nor an address.
     pub fn parse<'t>(networks: impl IntoIterator<Item = &'t str>) -> anyhow::Result<Self> {
         let read = |text: &str| {
             let text = text.trim();
@@ -53,7 +54,7 @@ impl TrustedProxies {
             net.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
                 .ok_or_else(|| {
                     anyhow::anyhow!(
-                        "--trusted-proxies {text}: takes networks such as 10.0.0.0/8 or addresses"
+                        "--trusted-proxies {text}: must be a network such as 10.0.0.0/8 or an address"
                     )
                 })
         };
@@ -64,12 +65,12 @@ impl TrustedProxies {
         })
     }
 
-    /// The proxies of this machine.
+    /// Trusts the proxies of this host.
     pub fn loopback() -> Self {
         Self::parse(["127.0.0.0/8", "::1"]).expect("both are networks")
     }
 
-    /// The same proxies, whose connections begin with a header of the PROXY protocol, or do not.
+    /// Sets whether connections of the proxies begin with a PROXY protocol header.
     #[must_use]
     pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
         Self {
@@ -78,21 +79,21 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether connections of this address begin with a header of the PROXY protocol.
-    pub(super) fn speaks_proxy_protocol(&self, address: IpAddr) -> bool {
+    /// Whether connections from this address begin with a PROXY protocol header.
+    pub(crate) fn speaks_proxy_protocol(&self, address: IpAddr) -> bool {
         self.proxy_protocol && self.trusts(address)
     }
 
-    /// Whether it is a trusted proxy's address.
+    /// Whether the address belongs to a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|net| net.contains(&address))
     }
 
-    /// Who sent a request, by what is known of its connection and by its `X-Forwarded-For`. Entries
-    /// count from the last one, which the nearest proxy has added. Each is believed when whoever
-    /// added it is trusted. What stands before an entry may be any bytes: the client has sent it. If
-    /// no entry names an address, it is the proxy's own request.
+    /// Returns the client of a request, from its connection's peer and its `X-Forwarded-For`.
+    /// Entries are evaluated from the last one, which the nearest proxy has added, for as long as
+    /// the address that added them is trusted. Entries before that are untrusted input. If no entry
+    /// is an address, the proxy itself is the client.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all("x-forwarded-for").into_iter().rev();
@@ -110,7 +111,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address, which may have a port.
+/// Parses an address with or without a port.
 fn entry_address(entry: &[u8]) -> Option<IpAddr> {
     let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry
@@ -137,7 +138,7 @@ mod tests {
             let trusts = |proxies: TrustedProxies| {
                 ["127.0.0.1", "::1", "10.0.0.1"].map(|peer| proxies.trusts(peer.parse().unwrap()))
             };
-            TrustedProxies::of(&settings).map(trusts)
+            TrustedProxies::from_settings(&settings).map(trusts)
         };
         assert_eq!(of(false, None).unwrap(), [false; 3]);
         assert_eq!(of(true, None).unwrap(), [true, true, false]);
@@ -148,7 +149,7 @@ mod tests {
             proxy_protocol: Some(true),
             ..Settings::default()
         };
-        assert!(TrustedProxies::of(&alone).is_err());
+        assert!(TrustedProxies::from_settings(&alone).is_err());
     }
 
     fn client(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_but_trusted_proxies() {
+    fn only_trusted_proxies_are_believed() {
         assert_eq!(client(&[], "127.0.0.1", &["192.0.2.1"]), "127.0.0.1");
         let inner = &["10.0.0.0/8"];
         assert_eq!(client(inner, "192.0.2.9", &["192.0.2.1"]), "192.0.2.9");
@@ -173,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_itself_has_sent_is_not_believed() {
+    fn entries_sent_by_the_client_are_not_believed() {
         let inner = &["10.0.0.0/8"];
-        let said = &["203.0.113.1, 192.0.2.1"];
-        assert_eq!(client(inner, "10.0.0.1", said), "192.0.2.1");
+        let forwarded = &["203.0.113.1, 192.0.2.1"];
+        assert_eq!(client(inner, "10.0.0.1", forwarded), "192.0.2.1");
         let lines = &["203.0.113.1", "198.51.100.1, 192.0.2.1"];
         assert_eq!(client(inner, "10.0.0.1", lines), "192.0.2.1");
         let chain = &["203.0.113.1, 192.0.2.1, 10.0.0.2"];
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_spoil_no_other_entry() {
+    fn bytes_that_are_not_text_do_not_affect_other_entries() {
         let trusted = TrustedProxies::parse(["127.0.0.1"]).unwrap();
         let client = |lines: &[&[u8]]| {
             let mut headers = HeaderMap::new();
@@ -202,9 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn entries_may_have_ports_and_may_be_nonsense() {
+    fn entries_may_have_ports_and_may_be_invalid() {
         let all = &["127.0.0.1"];
-        for (said, client_is) in [
+        for (forwarded, client_is) in [
             ("192.0.2.1:5000", "192.0.2.1"),
             ("[2001:db8::1]:5000", "2001:db8::1"),
             ("[2001:db8::1]", "2001:db8::1"),
@@ -213,7 +214,11 @@ mod tests {
             ("", "127.0.0.1"),
             ("192.0.2.1, _hidden", "127.0.0.1"),
         ] {
-            assert_eq!(client(all, "127.0.0.1", &[said]), client_is, "{said}");
+            assert_eq!(
+                client(all, "127.0.0.1", &[forwarded]),
+                client_is,
+                "{forwarded}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! The stream of a connection: it watches whether the peer takes what it is sent.
+//! The TCP stream of a connection, which detects peers that do not read.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::IpAddr;
@@ -14,30 +14,30 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::connections::{Connection, Registered};
-use crate::metrics::{Disconnected, Metrics, Open};
+use super::connections::{Connection, Registration};
+use crate::metrics::{DisconnectReason, GaugeGuard, Metrics};
 use crate::shares::Share;
 
-/// What an open connection holds on to. It is a connection for as long as anybody has its stream: an
-/// upgraded one outlives the task that served its request.
-#[expect(dead_code, reason = "it is held, and let go with the stream")]
+/// The resources of an open connection. They live as long as its stream: an upgraded connection
+/// outlives the task that served its request.
+#[expect(dead_code, reason = "held for its drop")]
 pub(super) struct Held {
     pub(super) permit: OwnedSemaphorePermit,
-    pub(super) connected: Open,
+    pub(super) connected: GaugeGuard,
     pub(super) open: TaskTrackerToken,
-    /// Its place in the share of its address.
+    /// Its slot in the share of its address.
     pub(super) share: Option<Share<IpAddr>>,
-    pub(super) registered: Registered,
+    pub(super) registration: Registration,
 }
 
-/// A TCP stream with two rules for a peer that does not take what it is sent: after a while it is
-/// disconnected, and until then nothing more is read from it. Whatever serves the stream may answer
-/// what it reads, and could otherwise be made to hold any number of answers.
-pub(super) struct Watched {
+/// A TCP stream with two rules for a peer that does not read: it is disconnected after a timeout,
+/// and until then nothing more is read from it. Otherwise it could make the server buffer any
+/// number of responses.
+pub(super) struct BackpressureStream {
     stream: TcpStream,
     metrics: Arc<Metrics>,
-    patience: Duration,
-    /// Runs while the system takes no more bytes.
+    write_timeout: Duration,
+    /// The write timeout, while the socket is not writable.
     deadline: Option<Pin<Box<Sleep>>>,
     is_blocked: bool,
     reads_while_blocked: bool,
@@ -45,18 +45,18 @@ pub(super) struct Watched {
     held: Held,
 }
 
-impl Watched {
-    /// Watches a stream whose peer may take nothing for so long.
+impl BackpressureStream {
+    /// Wraps a stream whose peer may block writes for at most `write_timeout`.
     pub(super) fn new(
         stream: TcpStream,
-        patience: Duration,
+        write_timeout: Duration,
         metrics: Arc<Metrics>,
         held: Held,
     ) -> Self {
         Self {
             stream,
             metrics,
-            patience,
+            write_timeout,
             deadline: None,
             is_blocked: false,
             reads_while_blocked: false,
@@ -65,18 +65,18 @@ impl Watched {
         }
     }
 
-    /// What is known of this connection.
+    /// The registered connection of this stream.
     fn connection(&self) -> &Arc<Connection> {
-        &self.held.registered.connection
+        &self.held.registration.connection
     }
 
-    /// From here on both directions are independent of each other: what is spoken drops what the
-    /// peer does not take.
+    /// Allows reading while writes are blocked, for protocols that drop data which the peer does
+    /// not read.
     pub(super) fn read_while_blocked(&mut self) {
         self.reads_while_blocked = true;
     }
 
-    fn wrote<T>(
+    fn after_write<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
@@ -85,15 +85,15 @@ impl Watched {
             ready!(self.blocked(context))?;
             return Poll::Pending;
         }
-        // The peer has not acknowledged anything for so long that the system has given up first.
+        // The kernel's own timeout for unacknowledged data came first.
         if let Poll::Ready(Err(error)) = &written
             && error.kind() == ErrorKind::TimedOut
         {
-            self.metrics.disconnected(Disconnected::TimedOut);
+            self.metrics.record_disconnect(DisconnectReason::TimedOut);
         }
         if self.is_blocked {
             self.is_blocked = false;
-            self.connection().unblocked();
+            self.connection().set_unblocked();
             if let Some(reader) = self.reader.take() {
                 reader.wake();
             }
@@ -101,42 +101,43 @@ impl Watched {
         written
     }
 
-    /// The peer takes nothing; an error when its time is over or the connection is to be closed.
+    /// Handles a write that would block. Returns an error when the timeout is over or the
+    /// connection is to be closed.
     fn blocked(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let patience = self.patience;
+        let write_timeout = self.write_timeout;
         let deadline = self
             .deadline
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+            .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
         if !self.is_blocked {
             self.is_blocked = true;
-            deadline.as_mut().reset(Instant::now() + patience);
-            self.held.registered.connection.blocked();
+            deadline.as_mut().reset(Instant::now() + write_timeout);
+            self.held.registration.connection.set_blocked();
         }
         if deadline.as_mut().poll(context).is_ready() {
-            self.metrics.disconnected(Disconnected::TimedOut);
-            self.reset();
+            self.metrics.record_disconnect(DisconnectReason::TimedOut);
+            self.set_zero_linger();
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
-        if self.connection().closes(context.waker()) {
-            self.reset();
+        if self.connection().is_closing(context.waker()) {
+            self.set_zero_linger();
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
         Poll::Pending
     }
 
-    /// Has the system forget what it holds for the peer when the stream is closed.
-    fn reset(&self) {
+    /// Makes the kernel discard unsent data when the stream is closed.
+    fn set_zero_linger(&self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 }
 
-impl AsFd for Watched {
+impl AsFd for BackpressureStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for BackpressureStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,21 +148,21 @@ impl AsyncRead for Watched {
             return self.blocked(context);
         }
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_pending() && self.connection().closes(context.waker()) {
+        if read.is_pending() && self.connection().is_closing(context.waker()) {
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
         read
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for BackpressureStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(context, written)
+        self.after_write(context, written)
     }
 
     fn poll_write_vectored(
@@ -170,7 +171,7 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wrote(context, written)
+        self.after_write(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -180,7 +181,7 @@ impl AsyncWrite for Watched {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if let Poll::Ready(Ok(())) = &flushed {
-            self.connection().flushed();
+            self.connection().set_flushed();
         }
         flushed
     }

@@ -1,4 +1,4 @@
-//! What comes over TLS and is not HTTP.
+//! TURN and HTTP on the same TLS port.
 
 use std::net::Ipv4Addr;
 use std::thread::JoinHandle;
@@ -17,11 +17,11 @@ use crate::limits::UnsentLimits;
 mod eviction;
 mod unread;
 
-/// The request of RFC 8489 that asks for nothing but the client's own address.
+/// A STUN binding request (RFC 8489).
 const BINDING: &[u8] = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction.";
 
-/// A server over TLS with a media plane, and who trusts it.
-struct Place {
+/// A TLS server with a media plane, and a client that trusts it.
+struct TlsFixture {
     address: SocketAddr,
     connector: TlsConnector,
     stop: CancellationToken,
@@ -30,7 +30,7 @@ struct Place {
     _thread: JoinHandle<()>,
 }
 
-async fn place() -> Place {
+async fn start_tls() -> TlsFixture {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
@@ -59,7 +59,7 @@ async fn place() -> Place {
     let address = listeners[0].local_addr().unwrap();
     let router = Router::new().route("/", get(async || "hello"));
     let acceptor = TlsAcceptor::from(Arc::new(server));
-    let door = Door::new(listeners, router, Some(acceptor)).with_relay(media.relay());
+    let listener = HttpListener::new(listeners, router, Some(acceptor)).with_relay(media.relay());
     let bounds = ConnectionLimits {
         header: Duration::from_secs(1),
         connections: 10,
@@ -73,13 +73,13 @@ async fn place() -> Place {
     };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(
-        vec![door],
+        vec![listener],
         bounds,
         TrustedProxies::default(),
         Arc::new(Metrics::default()),
         stop.clone(),
     ));
-    Place {
+    TlsFixture {
         address,
         connector: TlsConnector::from(Arc::new(client)),
         stop,
@@ -89,14 +89,15 @@ async fn place() -> Place {
     }
 }
 
-impl Place {
+impl TlsFixture {
     async fn connect(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         self.connector.connect(name, stream).await.unwrap()
     }
 
-    /// Sends each piece in a record of its own; what comes until the server ends it.
+    /// Sends each piece in a separate TLS record. Returns the bytes that the server sends until it
+    /// closes the connection.
     async fn exchange(&self, pieces: &[&[u8]]) -> Vec<u8> {
         let mut stream = self.connect().await;
         for piece in pieces {
@@ -105,7 +106,7 @@ impl Place {
         }
         let mut answer = Vec::new();
         let reading = stream.read_to_end(&mut answer);
-        // A peer that ends without saying so in TLS is no failure of what it said before.
+        // A missing close_notify is fine.
         let _ = soon(reading).await;
         answer
     }
@@ -118,10 +119,10 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn turn_and_http_come_to_one_port() {
-    let place = place().await;
+    let server = start_tls().await;
     let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     for pieces in [&[&request[..]][..], &[&request[..1], &request[1..]]] {
-        let answer = place.exchange(pieces).await;
+        let answer = server.exchange(pieces).await;
         assert!(answer.starts_with(b"HTTP/1.1 200"));
         assert!(answer.ends_with(b"hello"));
     }
@@ -130,7 +131,7 @@ async fn turn_and_http_come_to_one_port() {
         &[BINDING][..],
         &[&BINDING[..1], &BINDING[1..9], &BINDING[9..]],
     ] {
-        let mut stream = place.connect().await;
+        let mut stream = server.connect().await;
         for piece in pieces {
             stream.write_all(piece).await.unwrap();
             stream.flush().await.unwrap();
@@ -139,10 +140,10 @@ async fn turn_and_http_come_to_one_port() {
         soon(stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(answer[..4], [0x01, 0x01, 0x00, 0x14]);
         assert_eq!(answer[8..20], *b"transaction.");
-        assert_eq!(place.media.relay().unwrap().stats().streams, 1);
+        assert_eq!(server.media.relay().unwrap().stats().streams, 1);
         drop(stream);
         soon(async {
-            while place.media.relay().unwrap().stats().streams > 0 {
+            while server.media.relay().unwrap().stats().streams > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -151,17 +152,17 @@ async fn turn_and_http_come_to_one_port() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_over_tls_is_hung_up_on() {
-    let place = place().await;
-    assert_eq!(place.exchange(&[]).await, b"");
+async fn a_client_that_sends_nothing_over_tls_is_disconnected() {
+    let server = start_tls().await;
+    assert_eq!(server.exchange(&[]).await, b"");
 }
 
 #[tokio::test]
 async fn turn_does_not_keep_the_server_from_stopping() {
-    let place = place().await;
-    let mut stream = place.connect().await;
+    let server = start_tls().await;
+    let mut stream = server.connect().await;
     stream.write_all(BINDING).await.unwrap();
     soon(stream.read_exact(&mut [0; 40])).await.unwrap();
-    place.stop.cancel();
-    soon(place.serving).await.unwrap();
+    server.stop.cancel();
+    soon(server.serving).await.unwrap();
 }

@@ -1,7 +1,6 @@
-//! HTTPS: where its certificate comes from, and how it is kept fresh while the server runs.
+//! HTTPS: the source of the certificate, and its renewal while the server runs.
 //!
-//! The official SDKs speak nothing but HTTPS, to several names under one base: see
-//! [`PREFIXES`].
+//! The official SDKs use HTTPS only, with several names under one base: see [`PREFIXES`].
 
 #[cfg(feature = "acme")]
 mod acme;
@@ -18,9 +17,9 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Settings;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// What the official SDKs put before the base they are given, each with a dot
+/// The labels that the official SDKs prepend to their base name, each with a dot
 /// (docs/spec/signalling.md 1.1).
 pub const PREFIXES: [&str; 6] = [
     "api",
@@ -31,38 +30,38 @@ pub const PREFIXES: [&str; 6] = [
     "location-legacy",
 ];
 
-/// How often certificates are looked at.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often certificates are checked for renewal.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The protocol that is spoken in TLS.
+/// The ALPN protocol of HTTP.
 const HTTP: &[u8] = b"http/1.1";
 
-/// Certificates and what keeps them fresh.
+/// The server's certificate and its renewal.
 pub struct Certificates {
     resolver: Arc<dyn ResolvesServerCert>,
-    /// Protocols besides HTTP that the certificates' upkeep needs.
+    /// ALPN protocols besides HTTP that the renewal needs.
     protocols: Vec<Vec<u8>>,
-    /// Runs until it is dropped.
-    pub upkeep: BoxFuture<'static, ()>,
+    /// Renews the certificate until it is dropped.
+    pub renewal: BoxFuture<'static, ()>,
 }
 
 impl Certificates {
-    /// From files if they are named, from an ACME authority if a domain is, and otherwise from an
-    /// authority of this server's own, for development.
+    /// Loads the certificate from files if they are configured, from an ACME authority if a domain
+    /// is, and otherwise from a development authority of this server.
     ///
     /// # Errors
-    /// When the settings contradict each other or a file is not what it should be.
-    pub fn open(settings: &Settings, parlor: &Arc<Parlor>) -> anyhow::Result<Self> {
-        // Some library may have installed one already, which is as good.
+    /// When the settings contradict each other or a file is invalid.
+    pub fn open(settings: &Settings, state: &Arc<ServerState>) -> anyhow::Result<Self> {
+        // Fails if a library has installed one already, which is equivalent.
         let _ = aws_lc_rs::default_provider().install_default();
         match (&settings.tls_cert, &settings.tls_key) {
             (Some(certificate), Some(key)) => return files::open(certificate, key),
             (None, None) => {}
-            _ => anyhow::bail!("--tls-cert and --tls-key go together"),
+            _ => anyhow::bail!("--tls-cert and --tls-key must be set together"),
         }
         let domains = settings.acme_domain.as_deref().unwrap_or_default();
         if domains.is_empty() {
-            return development::open(settings, parlor);
+            return development::open(settings, state);
         }
         #[cfg(feature = "acme")]
         return acme::open(settings, &with_prefixes(domains));
@@ -70,14 +69,14 @@ impl Certificates {
         anyhow::bail!("--acme-domain: this build has no ACME (cargo feature `acme`)");
     }
 
-    /// What accepts connections with these certificates.
+    /// Builds the acceptor of TLS connections.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut config = ServerConfig::builder()
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.resolver));
         config.alpn_protocols = vec![HTTP.to_vec()];
         config.alpn_protocols.extend(self.protocols.iter().cloned());
-        // A client resumes with a ticket that it keeps; nothing is kept here for it.
+        // Sessions are resumed with tickets that clients keep, so no state is stored here.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
         match aws_lc_rs::Ticketer::new() {
@@ -88,7 +87,7 @@ impl Certificates {
     }
 }
 
-/// Every name with every prefix, each once.
+/// Returns every name with every prefix, without duplicates.
 fn with_prefixes(names: &[String]) -> Vec<String> {
     let mut all = Vec::new();
     for name in names {
@@ -108,9 +107,9 @@ mod tests {
 
     use super::*;
 
-    /// Shakes hands with what these certificates accept, as somebody who trusts `roots` and asks
-    /// for `name`; what the server showed.
-    pub(super) async fn shown(
+    /// Connects to an acceptor of these certificates, trusting `roots` and asking for `name`.
+    /// Returns the chain that the server presents.
+    pub(super) async fn presented(
         certificates: &Certificates,
         roots: &[CertificateDer<'static>],
         name: &str,
@@ -130,9 +129,12 @@ mod tests {
         let stream = TlsConnector::from(Arc::new(config))
             .connect(name, near)
             .await?;
-        let shown = stream.get_ref().1.peer_certificates().unwrap().to_vec();
+        let presented = stream.get_ref().1.peer_certificates().unwrap().to_vec();
         accepting.await.unwrap()?;
-        Ok(shown.into_iter().map(CertificateDer::into_owned).collect())
+        Ok(presented
+            .into_iter()
+            .map(CertificateDer::into_owned)
+            .collect())
     }
 
     #[test]

@@ -1,10 +1,8 @@
-//! Bytes of responses that peers have not taken yet: what one connection, one address and all of them
-//! may have of the server's memory.
+//! Memory limits for unsent responses: per connection, per address and for the server.
 //!
-//! A connection has one response at a time, since nothing more is read from a peer that does not
-//! take what it is sent (`stream`). What is charged is the memory that a response takes: the body
-//! that was made for it, or a window of a body that comes in pieces. A body that is in memory
-//! anyway, as the API description is, costs nothing.
+//! A connection has one response at a time, because nothing more is read from a peer that does not
+//! read (`stream`). A response is charged for the memory it occupies: its whole body, or a window
+//! of a streamed body. A body that is in memory anyway, such as the API description, is free.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -22,44 +20,45 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use super::connections::{Connection, Connections};
 use crate::http::ApiError;
 use crate::limits::UnsentLimits;
-use crate::metrics::{Metrics, Refused};
+use crate::metrics::{Metrics, RefusalReason};
 use crate::shares::{Share, Shares};
 
-/// A body that is not larger is not charged: every connection may have it beside its buffers.
-const SMALL: usize = 4 * 1024;
-/// What is charged for a body that comes in pieces when nothing is said of them: as much of it as the
-/// connection's buffer takes, and a piece of 8 KiB.
-const WINDOW: usize = super::HEAD_BYTES + 8 * 1024;
+/// Size up to which a body is not charged, in bytes.
+const FREE_BODY_BYTES: usize = 4 * 1024;
+/// The charge for a streamed body without [`PieceBytes`]: the connection's buffer and a piece of 8
+/// KiB.
+const DEFAULT_WINDOW: usize = super::HEAD_BYTES + 8 * 1024;
 
-/// An extension of responses whose bodies come in pieces: how many bytes a piece has at most.
+/// An extension of responses with streamed bodies: the maximum size of a piece, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PieceBytes(pub(crate) usize);
 
 impl PieceBytes {
-    /// What of such a body is in memory at a time: the connection takes the next piece when there is
-    /// less than a buffer left of the one before, all of which is in memory until it is written.
+    /// Returns the maximum number of bytes of the body in memory. The connection takes the next
+    /// piece when less than a buffer of the previous piece is left. The previous piece stays in
+    /// memory until all of it is written.
     fn window(self) -> usize {
         2 * self.0.max(super::HEAD_BYTES)
     }
 }
 
-/// What is unsent, and how much of it there may be.
-pub(super) struct Ledger {
+/// The unsent bytes of the server, and their limits.
+pub(super) struct UnsentBudget {
     limits: UnsentLimits,
     all: AtomicUsize,
     addresses: Arc<Shares<IpAddr>>,
     metrics: Arc<Metrics>,
 }
 
-/// Memory that a response has, until the last of it is written.
+/// Memory of a response, released when its last byte is written.
 struct Charge {
-    ledger: Arc<Ledger>,
+    budget: Arc<UnsentBudget>,
     connection: Arc<Connection>,
     bytes: usize,
     _address: Option<Share<IpAddr>>,
 }
 
-impl Ledger {
+impl UnsentBudget {
     pub(super) fn new(limits: UnsentLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             limits,
@@ -69,35 +68,34 @@ impl Ledger {
         }
     }
 
-    /// Charges so many bytes, in any case or within the limits.
+    /// Charges a number of bytes, within the limits or, if `forced`, regardless of them.
     fn charge(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         address: IpAddr,
         bytes: usize,
-        in_any_case: bool,
-    ) -> Result<Charge, Refused> {
-        let exceeds =
-            |limit, has: usize| !in_any_case && limit > 0 && has.saturating_add(bytes) > limit;
+        forced: bool,
+    ) -> Result<Charge, RefusalReason> {
+        let exceeds = |limit, has: usize| !forced && limit > 0 && has.saturating_add(bytes) > limit;
         let has = connection.unsent.load(Ordering::Relaxed);
         if exceeds(self.limits.connection, has) {
-            return Err(Refused::UnsentByConnection);
+            return Err(RefusalReason::UnsentByConnection);
         }
-        let share = self.addresses.take(&address, bytes);
-        if share.is_none() && !in_any_case {
-            return Err(Refused::UnsentByAddress);
+        let share = self.addresses.acquire(&address, bytes);
+        if share.is_none() && !forced {
+            return Err(RefusalReason::UnsentByAddress);
         }
         let has = self.all.fetch_add(bytes, Ordering::Relaxed);
         connection.unsent.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.unsent(true, bytes);
         let charge = Charge {
-            ledger: Arc::clone(self),
+            budget: Arc::clone(self),
             connection: Arc::clone(connection),
             bytes,
             _address: share,
         };
         if exceeds(self.limits.server, has) {
-            return Err(Refused::UnsentByServer);
+            return Err(RefusalReason::UnsentByServer);
         }
         Ok(charge)
     }
@@ -108,41 +106,40 @@ impl Drop for Charge {
         self.connection
             .unsent
             .fetch_sub(self.bytes, Ordering::Relaxed);
-        self.ledger.all.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.ledger.metrics.unsent(false, self.bytes);
+        self.budget.all.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.metrics.unsent(false, self.bytes);
     }
 }
 
-/// What the response to a request is charged to.
-pub(super) struct Account {
+/// The parties that are charged for the response to a request.
+pub(super) struct ChargeContext {
     pub(super) connections: Arc<Connections>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) budget: Arc<UnsentBudget>,
     pub(super) connection: Arc<Connection>,
-    /// The network whose share it takes from.
+    /// The network in whose share it is.
     pub(super) network: IpAddr,
-    /// The request may have changed something by the time there is a response, so the response is
-    /// not refused.
+    /// Whether the request may have changed something, so that its response must not be rejected.
     pub(super) is_write: bool,
-    /// A request in the share of its address, for as long as the response lasts.
+    /// The request's slot in the share of its address, for as long as the response lasts.
     pub(super) share: Option<Share<IpAddr>>,
 }
 
-impl Account {
-    /// The response as it goes out: charged, or a refusal in its place.
-    pub(super) async fn answered(self, response: Response) -> http::Response<Charged> {
+impl ChargeContext {
+    /// Returns the response with a charged body, or an error response if a limit is exceeded.
+    pub(super) async fn into_response(self, response: Response) -> http::Response<ChargedBody> {
         let (head, mut body) = response.into_parts();
         let exact = body.size_hint().exact();
         let pieces = head.extensions.get::<PieceBytes>();
-        let window = pieces.map_or(WINDOW, |pieces| pieces.window());
+        let window = pieces.map_or(DEFAULT_WINDOW, |pieces| pieces.window());
         let mut first = None;
         let bytes = match exact {
-            Some(bytes) if bytes <= SMALL as u64 => 0,
-            // It is all there, so it comes at once.
+            Some(bytes) if bytes <= FREE_BODY_BYTES as u64 => 0,
+            // The whole body is available, so it is returned immediately.
             Some(_) => {
                 let frame = body.frame().now_or_never().flatten();
                 first = frame.and_then(|frame| frame.ok()?.into_data().ok());
                 match &first {
-                    // In memory for others too.
+                    // Shared with other responses.
                     Some(bytes) if !bytes.is_unique() => 0,
                     Some(bytes) => bytes.len(),
                     None => window,
@@ -152,51 +149,51 @@ impl Account {
         };
         match self.charge(bytes).await {
             Ok(charge) => {
-                let body = self.charged(body, first, charge);
+                let body = self.charged_body(body, first, charge);
                 http::Response::from_parts(head, body)
             }
             Err(refused) => {
-                // What was made goes before anything else is.
+                // The body is freed before anything else is built.
                 drop((body, first));
-                self.refused(refused)
+                self.refuse(refused)
             }
         }
     }
 
-    /// What is said in place of a response.
-    pub(super) fn refused(self, refused: Refused) -> http::Response<Charged> {
-        self.connections.metrics.refused_for(refused);
+    /// Builds the error response that replaces a response.
+    pub(super) fn refuse(self, refused: RefusalReason) -> http::Response<ChargedBody> {
+        self.connections.metrics.record_refusal(refused);
         let error = match refused {
-            Refused::UnsentByConnection => {
-                ApiError::unavailable("the response is larger than a connection may hold")
-            }
-            _ => ApiError::unavailable("too much waits to be sent, or too many are connected"),
+            RefusalReason::UnsentByConnection => ApiError::unavailable(
+                "the response exceeds the limit of unsent bytes per connection",
+            ),
+            _ => ApiError::unavailable("too many unsent bytes or connections"),
         };
         let (head, body) = error.into_response().into_parts();
-        http::Response::from_parts(head, self.charged(body, None, None))
+        http::Response::from_parts(head, self.charged_body(body, None, None))
     }
 
-    async fn charge(&self, bytes: usize) -> Result<Option<Arc<Charge>>, Refused> {
+    async fn charge(&self, bytes: usize) -> Result<Option<Arc<Charge>>, RefusalReason> {
         if bytes == 0 {
             return Ok(None);
         }
-        let charge = |in_any_case| {
-            let ledger = &self.ledger;
-            ledger.charge(&self.connection, self.network, bytes, in_any_case)
+        let charge = |forced| {
+            let budget = &self.budget;
+            budget.charge(&self.connection, self.network, bytes, forced)
         };
         let refused = match charge(false) {
             Ok(charge) => return Ok(Some(Arc::new(charge))),
             Err(refused) => refused,
         };
         let of = match refused {
-            Refused::UnsentByAddress => Some(Some(self.network)),
-            Refused::UnsentByServer => Some(None),
+            RefusalReason::UnsentByAddress => Some(Some(self.network)),
+            RefusalReason::UnsentByServer => Some(None),
             _ => None,
         };
         let mut charged = None;
         if let Some(of) = of {
             let charge = || charge(false).ok();
-            charged = self.connections.memory(of, bytes, charge).await;
+            charged = self.connections.acquire_memory(of, bytes, charge).await;
         }
         if charged.is_none() && self.is_write {
             charged = charge(true).ok();
@@ -204,39 +201,45 @@ impl Account {
         charged.map(|charge| Some(Arc::new(charge))).ok_or(refused)
     }
 
-    fn charged(self, rest: Body, first: Option<Bytes>, charge: Option<Arc<Charge>>) -> Charged {
-        Charged {
+    fn charged_body(
+        self,
+        rest: Body,
+        first: Option<Bytes>,
+        charge: Option<Arc<Charge>>,
+    ) -> ChargedBody {
+        ChargedBody {
             first,
             rest,
             charge,
-            account: self,
+            context: self,
         }
     }
 }
 
-/// A body whose memory is charged.
-pub(super) struct Charged {
+/// A response body whose memory is charged.
+pub(super) struct ChargedBody {
     first: Option<Bytes>,
     rest: Body,
     charge: Option<Arc<Charge>>,
-    account: Account,
+    context: ChargeContext,
 }
 
-impl Charged {
-    /// The response to an upgrade: what was held for the request is held by the connection from here
-    /// on.
+impl ChargedBody {
+    /// Turns the response into an upgrade: the connection holds the request's share from here on.
     pub(super) fn upgrade(&mut self) {
-        self.account.connection.upgraded(self.account.share.take());
+        self.context
+            .connection
+            .set_upgraded(self.context.share.take());
     }
 }
 
-impl Drop for Charged {
+impl Drop for ChargedBody {
     fn drop(&mut self) {
-        self.account.connection.answered();
+        self.context.connection.set_answered();
     }
 }
 
-impl hyper::body::Body for Charged {
+impl hyper::body::Body for ChargedBody {
     type Data = Chunk;
     type Error = axum::Error;
 
@@ -273,7 +276,7 @@ impl hyper::body::Body for Charged {
     }
 }
 
-/// A piece of a body, which is paid for until it is written.
+/// A piece of a body, charged until it is written.
 pub(super) struct Chunk {
     bytes: Bytes,
     _charge: Option<Arc<Charge>>,

@@ -1,5 +1,5 @@
-//! What is done in the background, in small steps: rows that a deleted app or meeting left behind,
-//! answers that are no longer remembered, keys that another process has rotated.
+//! Background maintenance in small steps: deletes the rows of deleted apps and meetings, expires
+//! idempotent responses, reloads signing keys, and maintains files and storage quotas.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,35 +11,35 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::files::upkeep;
-use crate::http::{FORGET, forgotten_ms};
+use crate::files::cleanup;
+use crate::http::{DELETE_EXPIRED, expiry_cutoff_ms};
 use crate::purges::{PURGE, WHOLE_APP};
-use crate::rest::meetings::{self, Which};
+use crate::rest::meetings::{self, RoomSelection};
 use crate::rooms::chat_quota;
 use crate::rooms::records::{count_old_messages, sessions_scope};
-use crate::state::Parlor;
+use crate::state::ServerState;
 use crate::tallies::count_removed_rows;
-use crate::usage::{self, What, sum_of};
+use crate::usage::{self, StoredKind, sum_of};
 
-/// Between two looks.
+/// Interval between two rounds.
 const PERIOD: Duration = Duration::from_secs(5);
-/// What is deleted is swept twice, this far apart, because a request that had found the meeting may
-/// still have been adding to it.
-const LINGER_MS: i64 = 10 * 60 * 1000;
+/// Deleted resources are swept twice, this far apart, because a request that found the meeting
+/// before it was deleted may still have been adding to it.
+const SECOND_PASS_DELAY_MS: i64 = 10 * 60 * 1000;
 
-/// What could not be swept, because a file was still being written or the storage failed, is tried
-/// again after so long.
+/// Delay before a sweep is retried that failed because a file was still being written or the
+/// storage failed.
 const RETRY_MS: i64 = 60 * 1000;
 
 static NEXT: Statement = Statement::new(
     "purges.next",
     "SELECT app_id, meeting_id, passes, due FROM purges WHERE due <= $1 OR due > $2 ORDER BY due LIMIT 100",
 );
-static AGAIN: Statement = Statement::new(
+static RESCHEDULE: Statement = Statement::new(
     "purges.again",
     "UPDATE purges SET passes = passes + 1, due = $3 WHERE app_id = $1 AND meeting_id = $2",
 );
-/// Every meeting of a deleted app becomes a purge of its own before it goes.
+/// Schedules a purge for each meeting of a deleted app, before the meeting is deleted.
 static SPREAD: Statement = Statement::new(
     "purges.spread",
     "INSERT INTO purges (app_id, meeting_id, passes, due) SELECT app_id, id, 0, $2 FROM meetings WHERE app_id = $1 ORDER BY id LIMIT 100
@@ -72,7 +72,7 @@ static SESSION_ENTRIES: Statement = Statement::new(
       JOIN session_entries e ON e.app_id = s.app_id AND e.session_id = s.id
       WHERE s.app_id = $1 AND s.meeting_id = $2 LIMIT 500) RETURNING session_id",
 );
-/// After what hangs on them.
+/// Sessions are deleted after the rows that refer to them.
 static SESSIONS: Statement = Statement::new(
     "purges.sessions",
     "DELETE FROM sessions WHERE app_id = $1 AND meeting_id = $2 AND id IN
@@ -104,7 +104,7 @@ static PRESETS: Statement =
 pub(crate) static STATEMENTS: [&Statement; 15] = [
     &PURGE,
     &NEXT,
-    &AGAIN,
+    &RESCHEDULE,
     &SPREAD,
     &DONE,
     &PARTICIPANTS,
@@ -137,179 +137,190 @@ impl FromRow for Purge {
     }
 }
 
-/// Sweeps until it is told to stop. Keys are read beside it, because a round may take long.
-pub async fn run(parlor: Arc<Parlor>, stop: CancellationToken) {
+/// Runs all maintenance tasks until `stop` is cancelled. The tasks run concurrently, because a
+/// round of one may take long.
+pub async fn run(state: Arc<ServerState>, stop: CancellationToken) {
     let keys = every(
-        &parlor,
+        &state,
         &stop,
-        "the signing keys could not be read",
-        async |parlor| {
-            parlor.rates.forget_idle();
-            parlor.uploads.forget_idle();
-            parlor.keys.refresh(&parlor.db).await
+        "the signing keys could not be reloaded",
+        async |state| {
+            state.rates.evict_idle();
+            state.uploads.evict_idle();
+            state.keys.refresh(&state.db).await
         },
     );
     let rows = every(
-        &parlor,
+        &state,
         &stop,
         "the sweeper could not finish its round",
         sweep,
     );
     let files = every(
-        &parlor,
+        &state,
         &stop,
-        "the files of chats could not be tidied up",
+        "the files of chats could not be maintained",
         tidy,
     );
     let quotas = every(
-        &parlor,
+        &state,
         &stop,
-        "what is stored could not be counted",
+        "the storage quotas could not be refreshed",
         refresh_quotas,
     );
     tokio::join!(keys, rows, files, quotas);
 }
 
-async fn refresh_quotas(parlor: &Parlor) -> Result<(), Error> {
-    chat_quota::refresh(&parlor.live).await
+async fn refresh_quotas(state: &ServerState) -> Result<(), Error> {
+    chat_quota::refresh(&state.live).await
 }
 
-/// One round over what is stored: files that are to go by themselves, and what was not counted yet.
+/// Runs one round of storage maintenance: deletes expired files, and counts messages that an older
+/// version stored without counting.
 ///
 /// # Errors
-/// When the database fails; the next round goes on from there.
-pub async fn tidy(parlor: &Parlor) -> Result<(), Error> {
-    let counted = count_old_messages(&parlor.live).await;
-    // Files go also when a message of an older version cannot be counted.
-    upkeep::round(&parlor.files).await?;
+/// When the database fails; the next round continues where this one stopped.
+pub async fn tidy(state: &ServerState) -> Result<(), Error> {
+    let counted = count_old_messages(&state.live).await;
+    // Files are deleted even if the messages of an older version cannot be counted.
+    cleanup::run(&state.files).await?;
     counted
 }
 
 async fn every(
-    parlor: &Parlor,
+    state: &ServerState,
     stop: &CancellationToken,
     failure: &str,
-    work: impl AsyncFn(&Parlor) -> Result<(), Error>,
+    work: impl AsyncFn(&ServerState) -> Result<(), Error>,
 ) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        // Every step is a commit of its own, so a stop may come between any two.
-        if let Some(Err(error)) = stop.run_until_cancelled(work(parlor)).await {
+        // Every step is a separate commit, so work may stop between any two.
+        if let Some(Err(error)) = stop.run_until_cancelled(work(state)).await {
             tracing::warn!(%error, "{failure}");
         }
     }
 }
 
-/// One round.
+/// Runs one round of sweeping.
 ///
 /// # Errors
-/// When the database fails; the next round goes on from there.
-pub async fn sweep(parlor: &Parlor) -> Result<(), Error> {
-    let now_ms = parlor.clock.settled_ms();
-    let forgotten = forgotten_ms(parlor);
-    while gone(parlor, Unit::default().then(&FORGET, values![forgotten])).await? > 0 {}
+/// When the database fails; the next round continues where this one stopped.
+pub async fn sweep(state: &ServerState) -> Result<(), Error> {
+    let now_ms = state.clock.settled_ms();
+    let cutoff = expiry_cutoff_ms(state);
+    let expire = || Unit::default().then(&DELETE_EXPIRED, values![cutoff]);
+    while affected_rows(state, expire()).await? > 0 {}
     loop {
-        // No pass is farther away than that, unless the clock was set back.
-        let due = values![now_ms, now_ms + LINGER_MS];
-        let purges = parlor.db.scan::<Purge>(&NEXT, due).await?;
+        // No pass is due later than this, unless the clock was set back.
+        let due = values![now_ms, now_ms + SECOND_PASS_DELAY_MS];
+        let purges = state.db.scan::<Purge>(&NEXT, due).await?;
         if purges.is_empty() {
             return Ok(());
         }
         for purge in purges {
             let clean = if purge.meeting == WHOLE_APP {
-                app(parlor, &purge, now_ms).await?;
+                app(state, &purge, now_ms).await?;
                 true
             } else {
-                meeting(parlor, purge.app, purge.meeting, now_ms).await?
+                meeting(state, purge.app, purge.meeting, now_ms).await?
             };
             let (app, meeting) = (purge.app, purge.meeting);
-            // Of one that was far away it is not known how long ago the first pass was.
+            // If the purge was due too far in the future, the time of its first pass is unknown.
             let first = purge.passes == 0 || purge.due_ms > now_ms;
-            let again =
-                |in_ms: i64| Unit::default().then(&AGAIN, values![app, meeting, now_ms + in_ms]);
+            let reschedule = |in_ms: i64| {
+                Unit::default().then(&RESCHEDULE, values![app, meeting, now_ms + in_ms])
+            };
             let unit = match first {
-                true => again(LINGER_MS),
-                false if !clean => again(RETRY_MS),
+                true => reschedule(SECOND_PASS_DELAY_MS),
+                false if !clean => reschedule(RETRY_MS),
                 false => {
                     let mut unit = Unit::default().then(&DONE, values![app, meeting]);
                     if meeting != WHOLE_APP {
-                        unit = usage::forget_meeting(unit, app, meeting);
+                        unit = usage::delete_meeting(unit, app, meeting);
                     }
-                    usage::forget_app(unit, app)
+                    usage::delete_app(unit, app)
                 }
             };
-            parlor.db.commit(unit).await?;
+            state.db.commit(unit).await?;
         }
     }
 }
 
-async fn gone(parlor: &Parlor, unit: Unit) -> Result<usize, Error> {
-    let rows = parlor.db.commit(unit).await?;
+async fn affected_rows(state: &ServerState, unit: Unit) -> Result<usize, Error> {
+    let rows = state.db.commit(unit).await?;
     Ok(rows.first().map_or(0, Vec::len))
 }
 
-/// Whether nothing of the meeting is left.
-async fn meeting(parlor: &Parlor, app: Uuid, meeting: Uuid, now_ms: i64) -> Result<bool, Error> {
-    // Its room was told at once, unless it was the command line that has deleted it.
+/// Sweeps a meeting. Returns whether it is removed completely.
+async fn meeting(
+    state: &ServerState,
+    app: Uuid,
+    meeting: Uuid,
+    now_ms: i64,
+) -> Result<bool, Error> {
+    // The room was notified on deletion, unless the meeting was deleted from the command line.
     let (owner, id) = (AppId::from_uuid(app), MeetingId::from_uuid(meeting));
-    parlor.live.tell(owner, id, Command::Gone);
-    // Breakout rooms that were removed before: the others were deleted with the meeting.
+    state.live.send(owner, id, Command::MeetingDeleted);
+    // Breakout rooms that were removed earlier; the others were deleted with the meeting.
     let rooms = || {
         let unit = Unit::default();
-        let unit = meetings::delete_rooms(unit, (app, meeting), Which::Any, now_ms);
+        let unit = meetings::delete_rooms(unit, (app, meeting), RoomSelection::Any, now_ms);
         count_removed_rows(unit, owner, app)
     };
-    while parlor
+    while state
         .db
         .commit(rooms())
         .await?
         .last()
-        .is_some_and(|gone| !gone.is_empty())
+        .is_some_and(|rows| !rows.is_empty())
     {}
     for statement in [&PARTICIPANTS, &SESSION_PEERS, &SESSION_ENTRIES] {
         let some = || Unit::default().then(statement, values![app, meeting]);
-        while gone(parlor, some()).await? > 0 {}
+        while affected_rows(state, some()).await? > 0 {}
     }
     let messages = || {
         let unit = Unit::default().then(&CHAT, values![app, meeting]);
-        usage::count(unit, What::Chat, (app, meeting), |rows| -sum_of(rows, 0))
+        usage::count(unit, StoredKind::Chat, (app, meeting), |rows| {
+            -sum_of(rows, 0)
+        })
     };
-    while gone(parlor, messages()).await? > 0 {}
-    // The app goes on counting its sessions, so it must learn how many are gone.
+    while affected_rows(state, messages()).await? > 0 {}
+    // The app keeps counting its sessions, so the deleted ones are subtracted from its tally.
     let sessions = || {
         let unit = Unit::default().then(&SESSIONS, values![app, meeting]);
         count_removed_rows(unit, AppId::from_uuid(app), sessions_scope(app))
     };
-    while gone(parlor, sessions()).await? > 0 {}
+    while affected_rows(state, sessions()).await? > 0 {}
     let rest = Unit::default()
         .then(&CONNECTED, values![app, meeting])
         .then(&TALLIES, values![app, meeting])
         .then(&TALLIES, values![app, sessions_scope(meeting)]);
-    parlor.db.commit(rest).await?;
-    upkeep::delete_meeting(&parlor.files, app, meeting).await
+    state.db.commit(rest).await?;
+    cleanup::delete_meeting(&state.files, app, meeting).await
 }
 
-async fn app(parlor: &Parlor, purge: &Purge, now_ms: i64) -> Result<(), Error> {
+async fn app(state: &ServerState, purge: &Purge, now_ms: i64) -> Result<(), Error> {
     let owner = AppId::from_uuid(purge.app);
-    parlor.live.tell_app(owner, &Command::Gone);
+    state.live.send_to_app(owner, &Command::MeetingDeleted);
     let spread = || {
         Unit::default()
             .then(&SPREAD, values![purge.app, now_ms])
             .then(&MEETINGS, values![purge.app])
     };
-    while parlor
+    while state
         .db
         .commit(spread())
         .await?
         .last()
-        .is_some_and(|gone| !gone.is_empty())
+        .is_some_and(|rows| !rows.is_empty())
     {}
-    while gone(parlor, Unit::default().then(&WORDS, values![purge.app])).await? > 0 {}
+    while affected_rows(state, Unit::default().then(&WORDS, values![purge.app])).await? > 0 {}
     let rest = Unit::default()
         .then(&PRESETS, values![purge.app])
         .then(&TALLIES, values![purge.app, purge.app])
         .then(&TALLIES, values![purge.app, sessions_scope(purge.app)]);
-    parlor.db.commit(rest).await?;
+    state.db.commit(rest).await?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Logs to stderr, and traces to a collector if there is one. Never tokens, names or bodies.
+//! Logs to stderr, and exports traces to a collector if one is configured. Neither contains tokens,
+//! names or bodies.
 
 use std::io::IsTerminal;
 
@@ -8,19 +9,19 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{LogFormat, Settings};
 
-/// Keeps the exporter alive; the last spans are sent when it goes.
+/// Keeps the exporter alive, and flushes the last spans when dropped.
 pub struct Telemetry {
     #[cfg(feature = "otel")]
     exporter: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
 
-/// Starts logging and, if it is asked for, tracing.
+/// Starts logging and, if configured, tracing.
 ///
 /// # Errors
 /// When the filter or the collector's address is malformed.
 pub fn start(settings: &Settings) -> anyhow::Result<Telemetry> {
     let filter = settings.log.as_deref().unwrap_or("info");
-    // The PostgreSQL driver writes parameters at debug level, and they are people's records.
+    // The PostgreSQL driver logs parameters at debug level, and they contain personal data.
     let filter = format!("{filter},tokio_postgres=info");
     let filter = EnvFilter::try_new(filter)?;
     let pretty = match settings.log_format.unwrap_or_default() {
@@ -78,7 +79,7 @@ mod export {
     use tracing_subscriber::layer::Layer;
     use tracing_subscriber::registry::LookupSpan;
 
-    /// An exporter in batches, over HTTP with protobuf.
+    /// A batch exporter over HTTP with protobuf.
     pub(super) fn to(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let exporter = SpanExporter::builder()
@@ -92,7 +93,8 @@ mod export {
             .build())
     }
 
-    /// Request spans only: they are at debug level so that they cost nothing without a collector.
+    /// Exports only the server's spans. They are at debug level, so they cost nothing without a
+    /// collector.
     pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,

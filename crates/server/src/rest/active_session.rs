@@ -1,4 +1,4 @@
-//! The session that a meeting has now: who is told what while it runs. Operations 46–51
+//! Control of a meeting's live session: kick, mute and polls. Operations 46–51
 //! (docs/spec/rest.md 1.8).
 
 mod family;
@@ -7,15 +7,15 @@ mod kick;
 mod kick_all;
 mod mute;
 mod mute_all;
-mod people;
 mod poll;
+mod selection;
 
 use parlor_live::{Answer, Command, Refusal};
 use parlor_protocol::ids::MeetingId;
 use parlor_store::Unit;
 
-use crate::http::{ApiError, Call, Data, Endpoint, Problem, Reply};
-use crate::rest::meetings::OneMeeting;
+use crate::http::{ApiError, ApiResponse, Call, Data, Endpoint, Problem};
+use crate::rest::meetings::MeetingPath;
 
 /// The operations on active sessions.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -29,32 +29,35 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// The 404 of a meeting without a session, in the known words.
+/// The 404 for a meeting without a live session, with RealtimeKit's message.
 fn no_session(meeting: MeetingId) -> ApiError {
     let message = format!("No active session found for meeting_id {meeting}");
     ApiError::not_found(Problem::new(message))
 }
 
-/// The 404 of somebody who is not inside, in the known words.
-fn nobody(id: &str) -> ApiError {
+/// The 404 for a participant who is not in the session, with RealtimeKit's message.
+fn unknown_participant(id: &str) -> ApiError {
     ApiError::not_found(Problem::new(format!("No user found with id {id}")))
 }
 
-/// Asks the meeting's room.
+/// Sends a command to the meeting's room and returns its answer.
 ///
 /// # Errors
-/// What the room would not do.
-async fn ask<Q, B>(call: &Call<OneMeeting, Q, B>, command: Command) -> Result<Answer, ApiError> {
+/// The error that corresponds to the room's refusal.
+async fn send_command<Q, B>(
+    call: &Call<MeetingPath, Q, B>,
+    command: Command,
+) -> Result<Answer, ApiError> {
     let meeting = call.path.meeting_id;
-    match call.parlor.live.command(call.app, meeting, command).await {
+    match call.state.live.command(call.app, meeting, command).await {
         Answer::NoSession => Err(no_session(meeting)),
-        Answer::Nobody(id) => Err(nobody(&id)),
-        Answer::Refused(refusal) => Err(refused(refusal)),
+        Answer::NotFound(id) => Err(unknown_participant(&id)),
+        Answer::Refused(refusal) => Err(refusal_error(refusal)),
         answer => Ok(answer),
     }
 }
 
-fn refused(Refusal { code, message }: Refusal) -> ApiError {
+fn refusal_error(Refusal { code, message }: Refusal) -> ApiError {
     match code {
         400 | 413 => ApiError::bad_request(message),
         404 => ApiError::not_found(Problem::new(message)),
@@ -64,27 +67,26 @@ fn refused(Refusal { code, message }: Refusal) -> ApiError {
     }
 }
 
-/// The 500 of a room that answers another question. What it says is about people, who have no place
-/// in a log.
-fn unexpected() -> ApiError {
-    ApiError::internal("a room gave the answer to another question")
+/// The 500 for an answer that does not match the command. The answer itself is not logged, because
+/// it contains personal data.
+fn unexpected_answer() -> ApiError {
+    ApiError::internal("a room's answer does not match the command")
 }
 
-/// Remembers the reply under the request's `Idempotency-Key`, if it has one. What the room did is
-/// not in the same transaction: two requests with one key at the same moment may both be carried
-/// out.
-async fn remembered<T, Q, B>(
-    call: &Call<OneMeeting, Q, B>,
-    reply: Data<T>,
+/// Stores the response under the request's `Idempotency-Key`, if it has one. The room's action is
+/// not part of the transaction, so two concurrent requests with the same key may both be executed.
+async fn save_response<T, Q, B>(
+    call: &Call<MeetingPath, Q, B>,
+    response: Data<T>,
 ) -> Result<Data<T>, ApiError>
 where
-    Data<T>: Reply + Clone + Sync,
+    Data<T>: ApiResponse + Clone + Sync,
     T: Clone + Sync,
 {
     if !call.is_idempotent() {
-        return Ok(reply);
+        return Ok(response);
     }
-    call.commit(Unit::default(), move |_| Ok(reply.clone()))
+    call.commit(Unit::default(), move |_| Ok(response.clone()))
         .await
         .map_err(Into::into)
 }

@@ -1,4 +1,4 @@
-//! What an app has used. Operation 64 (docs/spec/rest.md 1.10).
+//! Usage analytics of an app. Operation 64 (docs/spec/rest.md 1.10).
 
 mod daily;
 
@@ -6,7 +6,7 @@ use parlor_store::Statement;
 
 use crate::http::Endpoint;
 
-/// The operations on what was used.
+/// The analytics operations.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![daily::endpoint()]
 }

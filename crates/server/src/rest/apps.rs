@@ -1,4 +1,4 @@
-//! Apps: the owners of meetings, presets and everything below. Operations 1–3 (docs/spec/rest.md 1.2),
+//! Apps, which own meetings, presets and everything below. Operations 1–3 (docs/spec/rest.md 1.2),
 //! and PATCH and DELETE, which `RealtimeKit` does not have.
 
 mod create;
@@ -42,14 +42,15 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     ]
 }
 
-/// An app.
+/// An app: an isolated environment with its own meetings and presets.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "App")]
 pub struct App {
-    /// 32 lower-case hex digits.
+    /// Unique identifier of the app: 32 lowercase hex digits.
     pub id: AppId,
-    /// What people call it.
+    /// The app's display name.
     pub name: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the app was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
 }
@@ -65,10 +66,11 @@ impl FromRow for App {
     }
 }
 
-/// What can be set on an app.
+/// The writable fields of an app.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-pub struct AppName {
-    /// What people call the app.
+#[schemars(rename = "AppParams")]
+pub struct AppParams {
+    /// The app's display name.
     #[garde(length(chars, min = 1, max = 256))]
     name: String,
 }

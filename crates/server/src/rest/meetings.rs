@@ -1,4 +1,4 @@
-//! Meetings: reusable rooms. Operations 4–8 (docs/spec/rest.md 1.3), and DELETE, which
+//! Meetings, which are reusable rooms. Operations 4–8 (docs/spec/rest.md 1.3), and DELETE, which
 //! `RealtimeKit` does not have.
 
 mod breakout;
@@ -11,8 +11,8 @@ mod update;
 mod words;
 
 pub(crate) use breakout::{
-    ROOMS_MAX, Room, Which, delete_rooms, disconnect, family, has_no_rooms, hold, hold_rooms,
-    make_rooms, rooms,
+    ROOMS_MAX, Room, RoomSelection, create_rooms, delete_rooms, family, lock, lock_rooms,
+    remove_rooms, require_no_rooms, rooms,
 };
 pub(crate) use words::fold;
 
@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::rfc3339;
-use crate::http::{ApiError, Endpoint, FromPath, PathParams, checked};
-use crate::state::Parlor;
+use crate::http::{ApiError, Endpoint, FromPath, PathParams, parse_value, retry_on_conflict};
+use crate::state::ServerState;
 
 /// The operations on meetings.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -58,31 +58,34 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     all
 }
 
-/// The longest title, in characters.
+/// Maximum length of a title, in characters.
 pub const TITLE_MAX: usize = 1024;
 
-/// A meeting as callers see it: without the secrets of its storage.
+/// A meeting: a virtual room that participants can join any number of times. Each period in which
+/// participants are in it is a session.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Meeting")]
 pub struct Meeting {
-    /// Its id.
+    /// Unique identifier of the meeting.
     pub id: MeetingId,
-    /// What people call it. Left out when it has none: the official SDKs do not know null here.
+    // The official SDKs do not accept null here.
+    /// Title of the meeting. Absent if the meeting has no title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Whether people can join.
+    /// Whether participants can join the meeting.
     pub status: MeetingStatus,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the meeting was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the meeting was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub updated_at: String,
-    /// Everything else that can be set.
+    /// The meeting's settings, without the secrets of `storage_config`.
     #[serde(flatten)]
     pub settings: MeetingSettings,
 }
 
-/// A meeting with its secrets, as it is stored.
+/// A meeting as stored, with the secrets of its storage configuration.
 #[derive(Debug, Clone)]
 struct StoredMeeting {
     meeting: Meeting,
@@ -122,14 +125,15 @@ impl FromRow for StoredMeeting {
     }
 }
 
-/// A meeting to make or to put in another's place. Everything is optional.
+/// The fields of a meeting to create or to replace. All fields are optional.
 #[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "NewMeeting")]
 struct NewMeeting {
-    /// What people call it.
+    /// Title of the meeting.
     #[garde(length(chars, max = TITLE_MAX))]
     #[serde(default)]
     title: Option<String>,
-    /// Every other setting; absent ones get their defaults.
+    /// The meeting's settings. Absent settings get their defaults.
     #[garde(skip)]
     #[serde(flatten)]
     #[schemars(with = "MeetingSettings")]
@@ -137,20 +141,21 @@ struct NewMeeting {
 }
 
 impl NewMeeting {
-    /// The settings, typed in a second step: serde's flattening would lose the path of an error.
+    /// Parses the settings in a second step, because serde's `flatten` would lose the path of an
+    /// error.
     fn settings(&self) -> Result<MeetingSettings, ApiError> {
-        checked(Value::Object(self.settings.clone()))
+        parse_value(Value::Object(self.settings.clone()))
     }
 }
 
-/// The path of one meeting.
+/// The path parameters of a meeting.
 #[derive(Debug, JsonSchema)]
-pub(crate) struct OneMeeting {
-    /// The meeting's id.
+pub(crate) struct MeetingPath {
+    /// The meeting id.
     pub(crate) meeting_id: MeetingId,
 }
 
-impl FromPath for OneMeeting {
+impl FromPath for MeetingPath {
     fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             meeting_id: params.id("meeting_id")?,
@@ -158,8 +163,8 @@ impl FromPath for OneMeeting {
     }
 }
 
-async fn find(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<StoredMeeting, ApiError> {
-    let found = parlor
+async fn find(state: &ServerState, app: AppId, id: MeetingId) -> Result<StoredMeeting, ApiError> {
+    let found = state
         .db
         .read::<StoredMeeting>(&GET, values![app.uuid(), id.uuid()])
         .await?
@@ -167,34 +172,38 @@ async fn find(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<StoredMeetin
     found.ok_or_else(missing)
 }
 
-/// The 404 of a meeting.
+/// The 404 for a meeting.
 pub(crate) fn missing() -> ApiError {
     ApiError::missing("meeting")
 }
 
-/// Whether a meeting exists.
+/// Checks that a meeting exists.
 ///
 /// # Errors
 /// 404 when it does not.
-pub(crate) async fn must_exist(parlor: &Parlor, app: AppId, id: MeetingId) -> Result<(), ApiError> {
-    find(parlor, app, id).await.map(drop)
+pub(crate) async fn must_exist(
+    state: &ServerState,
+    app: AppId,
+    id: MeetingId,
+) -> Result<(), ApiError> {
+    find(state, app, id).await.map(drop)
 }
 
 fn settings_json(settings: &MeetingSettings) -> String {
     serde_json::to_string(settings).expect("settings are plain data with string keys")
 }
 
-/// Changes a meeting: reads it, lets `change` alter it, and writes it if nobody else wrote in
-/// between; otherwise starts over.
+/// Updates a meeting: reads it, applies `change`, and writes it back. Retries if another writer
+/// changed the meeting in between.
 async fn rewrite(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     id: MeetingId,
     now_ms: i64,
     change: impl Fn(&mut Meeting) -> Result<(), ApiError>,
 ) -> Result<Meeting, ApiError> {
-    for _ in 0..crate::state::WRITE_TRIES {
-        let mut stored = find(parlor, app, id).await?;
+    retry_on_conflict("a meeting", || async {
+        let mut stored = find(state, app, id).await?;
         let (old_title, old_status) = (stored.meeting.title.clone(), stored.meeting.status);
         change(&mut stored.meeting)?;
         let Meeting {
@@ -221,16 +230,14 @@ async fn rewrite(
         if *status != old_status {
             unit = breakout::status_changed(unit, app, id, *status);
         }
-        match parlor.db.commit(unit).await {
+        match state.db.commit(unit).await {
             Ok(_) => {
                 stored.meeting.updated_at = rfc3339(now_ms);
-                return Ok(stored.public());
+                Ok(Some(stored.public()))
             }
-            Err(Error::WrongCount { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(Error::WrongCount { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-    }
-    Err(ApiError::unavailable(
-        "a meeting is being changed by too many at once",
-    ))
+    })
+    .await
 }

@@ -1,7 +1,8 @@
-//! The API description, OpenAPI 3.1, generated from the operations' own types.
+//! The OpenAPI 3.1 description of the API, generated from the operations' own types.
 //!
-//! What goes in and what comes out are described apart, because a default makes a field optional
-//! on the way in and certain on the way out.
+//! Requests and responses have separate schemas, because a field with a default is optional in a
+//! request and always present in a response. Where the two differ, the request's schema has the
+//! suffix `Input`.
 
 use std::collections::HashMap;
 
@@ -14,13 +15,13 @@ use crate::http::error::ErrorBody;
 use crate::http::idempotency::KEY_MAX;
 use crate::limits::Limits;
 
-/// The whole document, for a server with these limits.
+/// Generates the document for a server with these limits.
 pub fn document(limits: &Limits) -> Value {
-    let mut shapes = Describer::new();
+    let mut describer = Describer::new();
     let mut paths = Map::new();
     for endpoint in super::endpoints() {
         for (surface, path) in endpoint.mounts() {
-            let operation = shapes.operation(&endpoint, surface, &path);
+            let operation = describer.operation(&endpoint, surface, &path);
             put(&mut paths, path, endpoint.method.as_str(), operation);
         }
     }
@@ -35,14 +36,14 @@ pub fn document(limits: &Limits) -> Value {
             );
         }
     }
-    let (schemas, renamed) = shapes.schemas();
+    let (schemas, renamed) = describer.schemas();
     let document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Parlor",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Meetings as a service that anybody can run. The operations are those of Cloudflare \
-                RealtimeKit's REST API, on the same paths; what goes beyond it says so.",
+            "description": "Self-hosted video meetings with the API of Cloudflare RealtimeKit. Operations have the same \
+                names and paths as in RealtimeKit's REST API; extensions are marked as such.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -53,17 +54,17 @@ pub fn document(limits: &Limits) -> Value {
             "responses": errors(),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "An API token."},
-                "email": {"type": "apiKey", "in": "header", "name": "X-Auth-Email", "description": "Anything, with a key."},
+                "email": {"type": "apiKey", "in": "header", "name": "X-Auth-Email", "description": "Any value. Required together with `X-Auth-Key`."},
                 "key": {"type": "apiKey", "in": "header", "name": "X-Auth-Key", "description": "An API token."},
-                "app": {"type": "http", "scheme": "basic", "description": "The app's id and an API token that reaches it."},
+                "app": {"type": "http", "scheme": "basic", "description": "The app id as the user name and an API token with access to the app as the password."},
             },
         },
     });
     let mut document = refer_to_schemas(document, &renamed);
     let schemas = document["components"]["schemas"].as_object_mut();
     for (_, schema) in schemas.into_iter().flatten() {
-        if let Some(life) = schema.pointer_mut("/properties/expires_in") {
-            life["maximum"] = limits.token_life_max_secs.into();
+        if let Some(expires_in) = schema.pointer_mut("/properties/expires_in") {
+            expires_in["maximum"] = limits.token_life_max_secs.into();
         }
     }
     document
@@ -83,7 +84,7 @@ fn tags() -> Vec<Value> {
         .collect()
 }
 
-/// The tag of an operation: RealtimeKit's, or that of what its path is about.
+/// The tag of an operation: RealtimeKit's, or for an extension that of the resource in its path.
 fn tag(endpoint: &Endpoint) -> &'static str {
     let known = OPERATIONS
         .iter()
@@ -112,17 +113,17 @@ fn operation_id(name: &str, surface: Surface) -> String {
     }
 }
 
-/// The parameters that come before an operation's own.
-fn place_parameters(path: &str) -> Vec<Value> {
+/// The account and app parameters, which precede an operation's own.
+fn scope_parameters(path: &str) -> Vec<Value> {
     let known = [
         (
             "account_id",
-            "The account: 32 hex digits.",
+            "The account id: 32 hex digits.",
             "^[0-9a-fA-F]{32}$",
         ),
         (
             "app_id",
-            "The app: 32 hex digits, or the same id as a UUID.",
+            "The app id: 32 hex digits, or the same id in UUID format.",
             "^[0-9a-fA-F]{32}$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
         ),
     ];
@@ -137,7 +138,7 @@ fn place_parameters(path: &str) -> Vec<Value> {
 }
 
 fn planned(operation: &Operation, surface: Surface, path: &str) -> Value {
-    let mut parameters = place_parameters(path);
+    let mut parameters = scope_parameters(path);
     for name in path
         .split('{')
         .skip(1)
@@ -153,7 +154,7 @@ fn planned(operation: &Operation, surface: Surface, path: &str) -> Value {
         "operationId": operation_id(operation.name, surface),
         "tags": [operation.tag],
         "summary": operation.name,
-        "description": "Not in this version: answers 501.",
+        "description": "Not implemented in this version. Always returns 501.",
         "x-parlor-status": "planned",
         "security": security(surface),
         "parameters": parameters,
@@ -164,28 +165,37 @@ fn planned(operation: &Operation, surface: Surface, path: &str) -> Value {
 const ERRORS: [(u16, &str); 13] = [
     (
         400,
-        "Something is wrong with the request; `errors[].source.pointer` says where in the body.",
+        "The request is invalid. For errors in the body, `errors[].source.pointer` locates the invalid field.",
     ),
-    (401, "No credentials, or wrong ones."),
-    (403, "The API token does not reach this far."),
-    (404, "Something that the request names does not exist."),
-    (405, "The path does not know this method."),
-    (408, "The body did not arrive in time."),
-    (409, "It exists already. `x-should-retry` is `false`."),
-    (413, "The body is too large."),
-    (422, "The `Idempotency-Key` was used with another request."),
+    (401, "The credentials are missing or invalid."),
+    (403, "The API token does not grant access to this resource."),
+    (
+        404,
+        "The resource, or one that the request refers to, does not exist.",
+    ),
+    (405, "The path does not support this method."),
+    (408, "The request body did not arrive in time."),
+    (
+        409,
+        "The resource already exists. Retrying does not help; `x-should-retry` is `false`.",
+    ),
+    (413, "The request body is too large."),
+    (
+        422,
+        "The `Idempotency-Key` was used with a different request.",
+    ),
     (
         429,
-        "Too many requests; `retry-after` says how long to wait.",
+        "Too many requests. Retry after the number of seconds in `retry-after`.",
     ),
     (
         500,
-        "An error of the server; the log has its cause under the request id.",
+        "An internal error. The server logs the cause under the request id.",
     ),
-    (501, "The operation is not in this version."),
+    (501, "The operation is not implemented in this version."),
     (
         503,
-        "The database is away or the server is stopping; try again.",
+        "The database is unavailable or the server is shutting down. Retry the request.",
     ),
 ];
 
@@ -194,7 +204,7 @@ fn errors() -> Value {
     let described = ERRORS.map(|(status, description)| {
         let mut response = json!({"description": description, "content": body});
         if matches!(status, 429 | 503) {
-            let seconds = json!({"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}});
+            let seconds = json!({"description": "Seconds to wait before the next request.", "schema": {"type": "integer", "minimum": 1}});
             response["headers"] = json!({"retry-after": seconds});
         }
         (status.to_string(), response)
@@ -202,7 +212,7 @@ fn errors() -> Value {
     described.into_iter().collect::<Map<_, _>>().into()
 }
 
-/// The two generators.
+/// The schema generators for requests and responses.
 struct Describer {
     input: SchemaGenerator,
     output: SchemaGenerator,
@@ -217,10 +227,8 @@ impl Describer {
                 settings.meta_schema = None;
             })
         };
-        let input = settings("/components/schemas")
-            .for_deserialize()
-            .into_generator();
-        let mut output = settings(REPLIES).for_serialize().into_generator();
+        let input = settings(INPUTS).for_deserialize().into_generator();
+        let mut output = settings(SCHEMAS).for_serialize().into_generator();
         output.subschema_for::<ErrorBody<'_>>();
         Self { input, output }
     }
@@ -237,7 +245,7 @@ impl Describer {
             "responses": self.responses(endpoint),
         });
         if endpoint.has_body() {
-            let schema: Value = (endpoint.shapes.body)(&mut self.input).into();
+            let schema: Value = (endpoint.types.body)(&mut self.input).into();
             let required = self.needs_fields(&schema);
             operation["requestBody"] =
                 json!({"required": required, "content": {"application/json": {"schema": schema}}});
@@ -245,7 +253,7 @@ impl Describer {
         operation
     }
 
-    /// Whether an absent body, which is read as an empty object, lacks something.
+    /// Whether the body has required fields. An absent body is read as an empty object.
     fn needs_fields(&self, schema: &Value) -> bool {
         let name = schema["$ref"]
             .as_str()
@@ -263,16 +271,17 @@ impl Describer {
     }
 
     fn parameters(&mut self, endpoint: &Endpoint, path: &str) -> Vec<Value> {
-        let mut parameters = place_parameters(path);
-        let own: Value = (endpoint.shapes.path)(&mut self.input).into();
-        parameters.extend(each_property(&own, "path"));
-        let query: Value = (endpoint.shapes.query)(&mut self.input).into();
-        parameters.extend(each_property(&query, "query"));
+        let mut parameters = scope_parameters(path);
+        let own: Value = (endpoint.types.path)(&mut self.input).into();
+        parameters.extend(property_parameters(&own, "path"));
+        let query: Value = (endpoint.types.query)(&mut self.input).into();
+        parameters.extend(property_parameters(&query, "query"));
         let mut headers = endpoint.headers.to_vec();
         if endpoint.method == http::Method::POST {
             headers.push((
                 "Idempotency-Key",
-                "The same key within 24 hours gives the first answer again.",
+                "Makes the request safe to retry. A repeated request with the same key returns the \
+                 response to the first one for 24 hours.",
             ));
         }
         for (name, description) in headers {
@@ -290,9 +299,9 @@ impl Describer {
     }
 
     fn responses(&mut self, endpoint: &Endpoint) -> Value {
-        let schema: Value = (endpoint.shapes.reply)(&mut self.output).into();
+        let schema: Value = (endpoint.types.response)(&mut self.output).into();
         let success =
-            json!({"description": "Done.", "content": {"application/json": {"schema": schema}}});
+            json!({"description": "Success.", "content": {"application/json": {"schema": schema}}});
         let mut responses = Map::new();
         responses.insert(endpoint.success.as_u16().to_string(), success);
         let has = |status: u16| match status {
@@ -310,19 +319,20 @@ impl Describer {
         responses.into()
     }
 
-    /// All definitions, and the new names of those replies that differ from what goes in under
-    /// the same name.
+    /// Returns all schemas, and the new names of the request schemas that differ from the response
+    /// schema of the same name.
     fn schemas(mut self) -> (Map<String, Value>, HashMap<String, String>) {
-        let mut schemas = self.input.take_definitions(true);
-        let replies = self.output.take_definitions(true);
+        let mut schemas = self.output.take_definitions(true);
+        let inputs = self.input.take_definitions(true);
         let mut renamed = HashMap::new();
-        // A schema also differs when something that it refers to does, however deep.
+        // A schema also differs when one that it refers to does, at any depth.
         loop {
-            let differs = |(name, reply): &(&String, &Value)| {
-                let same = |input: &Value| *input == refer_to_schemas((*reply).clone(), &renamed);
-                !renamed.contains_key(*name) && schemas.get(*name).is_some_and(|input| !same(input))
+            let differs = |(name, input): &(&String, &Value)| {
+                let same = |output: &Value| *output == refer_to_schemas((*input).clone(), &renamed);
+                !renamed.contains_key(*name)
+                    && schemas.get(*name).is_some_and(|output| !same(output))
             };
-            let found: Vec<String> = replies
+            let found: Vec<String> = inputs
                 .iter()
                 .filter(differs)
                 .map(|(name, _)| name.clone())
@@ -333,29 +343,31 @@ impl Describer {
             renamed.extend(
                 found
                     .into_iter()
-                    .map(|name| (name.clone(), format!("{name}Reply"))),
+                    .map(|name| (name.clone(), format!("{name}Input"))),
             );
         }
-        for (name, reply) in replies {
+        for (name, input) in inputs {
             let name = renamed.get(&name).cloned().unwrap_or(name);
-            schemas.insert(name, reply);
+            schemas.insert(name, input);
         }
         (schemas, renamed)
     }
 }
 
-/// Where the definitions of replies are referred to, until it is known what they are called.
-const REPLIES: &str = "/components/replies";
+/// The definitions path of the document.
+const SCHEMAS: &str = "/components/schemas";
+/// A temporary definitions path for request schemas, used until their final names are known.
+const INPUTS: &str = "/components/inputs";
 
-/// Turns references to replies into references to schemas.
+/// Replaces references to request schemas by references to the schemas of the document.
 fn refer_to_schemas(mut value: Value, renamed: &HashMap<String, String>) -> Value {
     match &mut value {
         Value::Object(fields) => {
             for (key, field) in fields.iter_mut() {
-                let reply = field
+                let input = field
                     .as_str()
-                    .and_then(|path| path.strip_prefix("#/components/replies/"));
-                *field = match (key.as_str(), reply) {
+                    .and_then(|path| path.strip_prefix("#/components/inputs/"));
+                *field = match (key.as_str(), input) {
                     ("$ref", Some(name)) => {
                         let name = renamed.get(name).map_or(name, String::as_str);
                         format!("#/components/schemas/{name}").into()
@@ -374,8 +386,8 @@ fn refer_to_schemas(mut value: Value, renamed: &HashMap<String, String>) -> Valu
     value
 }
 
-/// Each property of an object schema as a parameter.
-fn each_property(schema: &Value, place: &str) -> Vec<Value> {
+/// Turns each property of an object schema into a parameter.
+fn property_parameters(schema: &Value, place: &str) -> Vec<Value> {
     let required: Vec<&str> = schema["required"]
         .as_array()
         .into_iter()
@@ -388,11 +400,11 @@ fn each_property(schema: &Value, place: &str) -> Vec<Value> {
         let description = schema
             .as_object_mut()
             .and_then(|schema| schema.remove("description"));
-        without_null(&mut schema);
+        remove_null(&mut schema);
         let mut parameter = json!({"name": name, "in": place, "required": required.contains(&name.as_str()),
                "description": description, "schema": schema});
         if place == "query" && name != "custom_participant_id" {
-            // An empty value counts as an absent one.
+            // An empty value counts as absent.
             parameter["allowEmptyValue"] = true.into();
         }
         parameter
@@ -400,8 +412,8 @@ fn each_property(schema: &Value, place: &str) -> Vec<Value> {
     properties.map(parameter).collect()
 }
 
-/// A parameter is absent rather than null.
-fn without_null(schema: &mut Value) {
+/// Removes null from a parameter's schema: a parameter is absent rather than null.
+fn remove_null(schema: &mut Value) {
     if let Some(types) = schema["type"].as_array() {
         let kept: Vec<Value> = types
             .iter()

@@ -1,5 +1,6 @@
 //! Every operation of `RealtimeKit`'s REST API, with the numbers of docs/spec/rest.md 1.
-//! Those that no [`Endpoint`](crate::http::Endpoint) answers say 501; the table in the README comes from here.
+//! Operations without an [`Endpoint`](crate::http::Endpoint) return 501. The table in the README is
+//! generated from this list.
 
 use std::collections::HashSet;
 
@@ -18,22 +19,22 @@ enum Mount {
     Both,
     /// At the root of the host.
     Host,
-    /// On surface B only, above apps.
+    /// On surface B only, outside of any app.
     V2,
 }
 
 /// An operation of the REST API.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
-    /// Its number in the tables of docs/spec/rest.md 1.
+    /// The number of the operation in the tables of docs/spec/rest.md 1.
     pub number: u8,
     method: &'static str,
     mount: Mount,
-    /// What follows the account, the app or the host.
+    /// The path relative to the account, the app or the host.
     pub path: &'static str,
-    /// What it is called here.
+    /// The operation's name, which is its `operationId`.
     pub name: &'static str,
-    /// What it is about.
+    /// The resource group, which is the operation's tag.
     pub tag: &'static str,
 }
 
@@ -43,7 +44,7 @@ impl Operation {
         self.method.parse().expect("the table has common methods")
     }
 
-    /// The paths it is mounted at.
+    /// The surfaces and paths where the operation is mounted.
     pub fn mounts(&self) -> Vec<(Surface, String)> {
         match self.mount {
             Mount::Account => mounts(Scope::Account, self.path),
@@ -54,7 +55,7 @@ impl Operation {
         }
     }
 
-    /// Whether surface B has it.
+    /// Whether the operation is mounted on surface B.
     pub fn is_on_v2(&self) -> bool {
         matches!(self.mount, Mount::Both | Mount::V2)
     }
@@ -78,7 +79,7 @@ const fn operation(
     }
 }
 
-/// All of them, in the order of their numbers.
+/// All operations, in the order of their numbers.
 #[rustfmt::skip]
 pub static OPERATIONS: [Operation; 70] = [
     operation(1, "GET", Mount::Account, "/apps", "listApps", "Apps"),
@@ -153,14 +154,14 @@ pub static OPERATIONS: [Operation; 70] = [
     operation(70, "PATCH", Mount::V2, "/orgs/{org_id}", "updateOrganisation", "Organisations"),
 ];
 
-/// The operations that are not built.
+/// The operations that are not implemented.
 pub fn planned() -> Vec<&'static Operation> {
-    let built: HashSet<_> = super::endpoints()
+    let implemented: HashSet<_> = super::endpoints()
         .iter()
         .map(crate::http::Endpoint::id)
         .collect();
     OPERATIONS
         .iter()
-        .filter(|operation| !built.contains(operation.name))
+        .filter(|operation| !implemented.contains(operation.name))
         .collect()
 }

@@ -1,16 +1,16 @@
-//! Participants: people who may join a meeting. Operations 9–15 (docs/spec/rest.md 1.3), and
-//! adding many at once.
+//! Participants, who may join a meeting. Operations 9–15 (docs/spec/rest.md 1.3), and adding many
+//! at once.
 //!
 //! A participant is addressed by its id, or as `custom:<custom_participant_id>`.
 
 mod add;
 mod add_many;
-mod bring;
 mod delete;
 mod get;
 mod list;
 mod refresh_token;
 mod replace;
+mod transfer;
 mod update;
 
 use std::str::FromStr;
@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 use crate::clock::rfc3339;
 use crate::http::{ApiError, Endpoint, FromPath, PathParams, Problem};
-use crate::identity::join_token::{self, Claims, Refused};
+use crate::identity::join_token::{self, Claims, TokenError};
 use crate::rest::{meetings, presets};
-use crate::state::Parlor;
-pub(crate) use bring::{MOVED_AT_ONCE, Passage, Route, bring};
+use crate::state::ServerState;
+pub(crate) use transfer::{ParticipantTransfer, Route, TRANSFER_BATCH, transfer};
 
 /// The operations on participants.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -75,39 +75,41 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     let mut all = vec![&BY_ID, &BY_CUSTOM_ID, &JOINING, &update::WRITE];
     all.extend(delete::STATEMENTS);
     all.extend(add::STATEMENTS);
-    all.extend(bring::STATEMENTS);
+    all.extend(transfer::STATEMENTS);
     all.extend(list::STATEMENTS);
     all
 }
 
-/// The longest name, in characters.
+/// Maximum length of a name, in characters.
 pub const NAME_MAX: usize = 256;
-/// The longest custom id, in characters.
+/// Maximum length of a custom id, in characters.
 pub const CUSTOM_ID_MAX: usize = 256;
-/// The longest picture URL, in characters.
+/// Maximum length of a picture URL, in characters.
 pub const PICTURE_MAX: usize = 2048;
-/// What a path says before a custom id.
-const CUSTOM: &str = "custom:";
+/// The prefix of a custom id in a path.
+const CUSTOM_ID_PREFIX: &str = "custom:";
 
-/// A participant.
+/// A participant of a meeting.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Participant")]
 pub struct Participant {
-    /// Its id. It stays the same when the same person is added again.
+    /// Unique identifier of the participant. It does not change when a participant with the same
+    /// `custom_participant_id` is added again.
     pub id: ParticipantId,
-    /// The caller's own id of this person.
+    /// Your own identifier for the participant, unique in the meeting.
     pub custom_participant_id: String,
-    /// The preset's name.
+    /// Name of the participant's preset.
     pub preset_name: String,
-    /// The preset's id.
+    /// Id of the participant's preset.
     pub preset_id: PresetId,
-    /// Shown to others.
+    /// Display name, shown to other participants.
     pub name: Option<String>,
-    /// URL of a picture.
+    /// URL of the participant's profile picture.
     pub picture: Option<String>,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the participant was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the participant was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub updated_at: String,
 }
@@ -128,50 +130,52 @@ impl FromRow for Participant {
     }
 }
 
-/// A participant with a fresh token.
+/// A participant with a new join token.
 #[derive(Clone, Serialize, JsonSchema)]
-pub struct Added {
-    /// What the participant joins with. A secret.
+#[schemars(rename = "ParticipantWithToken")]
+pub struct ParticipantWithToken {
+    /// The join token, with which the participant's client joins the meeting. Keep it secret.
     pub token: String,
-    /// When the token stops working. RFC 3339, UTC, milliseconds.
+    /// When the token expires. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: String,
     #[serde(flatten)]
     participant: Participant,
 }
 
-/// Signs tokens for participants of one meeting.
+/// Issues join tokens for participants of one meeting.
 #[derive(Clone)]
-struct Minter {
+struct TokenIssuer {
     key: std::sync::Arc<crate::identity::signing_keys::SigningKey>,
     app: AppId,
     meeting: MeetingId,
     now_ms: i64,
 }
 
-impl Minter {
-    fn new(parlor: &Parlor, app: AppId, meeting: MeetingId, now_ms: i64) -> Self {
+impl TokenIssuer {
+    fn new(state: &ServerState, app: AppId, meeting: MeetingId, now_ms: i64) -> Self {
         Self {
-            key: parlor.keys.current(),
+            key: state.keys.current(),
             app,
             meeting,
             now_ms,
         }
     }
 
-    /// A token that lives for some seconds, and when it expires.
-    fn mint(
+    /// Issues a token with this lifetime in seconds. Returns the token and its expiry time.
+    fn issue(
         &self,
         participant: ParticipantId,
         preset: PresetId,
         life_secs: u64,
     ) -> (String, String) {
-        let life_secs = i64::try_from(life_secs).expect("lives are bounded by the limits");
-        self.mint_until(participant, preset, self.now_ms / 1000 + life_secs)
+        let life_secs = i64::try_from(life_secs).expect("lifetimes are bounded by the limits");
+        self.issue_until(participant, preset, self.now_ms / 1000 + life_secs)
     }
 
-    /// A token that is good until a time in Unix seconds, and that time.
-    fn mint_until(
+    /// Issues a token that expires at a time in Unix seconds. Returns the token and its expiry
+    /// time.
+    fn issue_until(
         &self,
         participant: ParticipantId,
         preset: PresetId,
@@ -188,9 +192,9 @@ impl Minter {
         (join_token::sign(&self.key, &claims), rfc3339(exp * 1000))
     }
 
-    fn add(&self, participant: Participant, life_secs: u64) -> Added {
-        let (token, expires_at) = self.mint(participant.id, participant.preset_id, life_secs);
-        Added {
+    fn with_token(&self, participant: Participant, life_secs: u64) -> ParticipantWithToken {
+        let (token, expires_at) = self.issue(participant.id, participant.preset_id, life_secs);
+        ParticipantWithToken {
             token,
             expires_at,
             participant,
@@ -198,9 +202,12 @@ impl Minter {
     }
 }
 
-/// The life of a token: what was asked for, within the server's bounds.
-fn life_secs(parlor: &Parlor, asked: Option<u64>) -> Result<u64, ApiError> {
-    let limits = &parlor.limits;
+/// The lifetime of a token in seconds: the requested one, or the server's default.
+///
+/// # Errors
+/// 400 when the requested lifetime is out of range.
+fn life_secs(state: &ServerState, asked: Option<u64>) -> Result<u64, ApiError> {
+    let limits = &state.limits;
     let Some(asked) = asked else {
         return Ok(limits.token_life_secs);
     };
@@ -214,19 +221,19 @@ fn life_secs(parlor: &Parlor, asked: Option<u64>) -> Result<u64, ApiError> {
     Err(ApiError::invalid(vec![Problem::at("/expires_in", message)]))
 }
 
-/// How a path names a participant.
+/// A reference to a participant in a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Address {
+enum ParticipantKey {
     Id(ParticipantId),
     CustomId(String),
 }
 
-impl FromStr for Address {
+impl FromStr for ParticipantKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text.strip_prefix(CUSTOM) {
-            // No record has an id like these, and PostgreSQL refuses to be asked for U+0000.
+        match text.strip_prefix(CUSTOM_ID_PREFIX) {
+            // No record has such an id, and PostgreSQL rejects U+0000 in parameters.
             Some(custom_id) if custom_id.is_empty() || custom_id.contains('\0') => Err(()),
             Some(custom_id) => Ok(Self::CustomId(custom_id.to_owned())),
             None => text.parse().map(Self::Id).map_err(|_| ()),
@@ -234,20 +241,20 @@ impl FromStr for Address {
     }
 }
 
-/// The path of one participant.
+/// The path parameters of a participant.
 #[derive(Debug, JsonSchema)]
-struct OneParticipant {
-    /// The meeting's id.
+struct ParticipantPath {
+    /// The meeting id.
     meeting_id: MeetingId,
-    /// The participant's id, or `custom:` and the custom id.
+    /// The participant id, or `custom:` followed by the `custom_participant_id`.
     #[schemars(
         with = "String",
         regex(pattern = "^(custom:.+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$")
     )]
-    participant_id: Address,
+    participant_id: ParticipantKey,
 }
 
-impl FromPath for OneParticipant {
+impl FromPath for ParticipantPath {
     fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             meeting_id: params.id("meeting_id")?,
@@ -256,19 +263,19 @@ impl FromPath for OneParticipant {
     }
 }
 
-impl OneParticipant {
+impl ParticipantPath {
     /// Reads the participant.
-    async fn find(&self, parlor: &Parlor, app: AppId) -> Result<Participant, ApiError> {
-        let found = find(parlor, app, self.meeting_id, &self.participant_id).await?;
+    async fn find(&self, state: &ServerState, app: AppId) -> Result<Participant, ApiError> {
+        let found = find(state, app, self.meeting_id, &self.participant_id).await?;
         match found {
             Some(participant) => Ok(participant),
-            None => Err(self.why_missing(parlor, app).await),
+            None => Err(self.not_found_error(state, app).await),
         }
     }
 
-    /// The 404 for this path: the meeting's or the participant's.
-    async fn why_missing(&self, parlor: &Parlor, app: AppId) -> ApiError {
-        match meetings::must_exist(parlor, app, self.meeting_id).await {
+    /// The 404 for this path: of the meeting or of the participant.
+    async fn not_found_error(&self, state: &ServerState, app: AppId) -> ApiError {
+        match meetings::must_exist(state, app, self.meeting_id).await {
             Ok(()) => ApiError::missing("participant"),
             Err(error) => error,
         }
@@ -280,44 +287,44 @@ impl OneParticipant {
 /// # Errors
 /// When the database fails.
 pub(crate) async fn by_id(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
     id: ParticipantId,
 ) -> Result<Option<Participant>, Error> {
-    find(parlor, app, meeting, &Address::Id(id)).await
+    find(state, app, meeting, &ParticipantKey::Id(id)).await
 }
 
-/// Reads a participant of a meeting by the app's own id.
+/// Reads a participant of a meeting by its custom id.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn by_custom_id(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
     custom_id: &str,
 ) -> Result<Option<Participant>, Error> {
-    let who = Address::CustomId(custom_id.to_owned());
-    find(parlor, app, meeting, &who).await
+    let key = ParticipantKey::CustomId(custom_id.to_owned());
+    find(state, app, meeting, &key).await
 }
 
 async fn find(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
-    who: &Address,
+    key: &ParticipantKey,
 ) -> Result<Option<Participant>, Error> {
     let (app, meeting) = (app.uuid(), meeting.uuid());
-    let found = match who {
-        Address::Id(id) => {
-            parlor
+    let found = match key {
+        ParticipantKey::Id(id) => {
+            state
                 .db
                 .read(&BY_ID, values![app, meeting, id.uuid()])
                 .await?
         }
-        Address::CustomId(id) => {
-            parlor
+        ParticipantKey::CustomId(id) => {
+            state
                 .db
                 .read(&BY_CUSTOM_ID, values![app, meeting, id.as_str()])
                 .await?
@@ -326,9 +333,9 @@ async fn find(
     Ok(found.into_iter().next())
 }
 
-/// The 404 of a preset name: the known text, then names that it may have been meant to be.
-async fn unknown_preset(parlor: &Parlor, app: AppId, name: &str) -> ApiError {
-    let presets = match presets::names(parlor, app).await {
+/// The 404 for an unknown preset name: RealtimeKit's message, with suggestions of similar names.
+async fn unknown_preset(state: &ServerState, app: AppId, name: &str) -> ApiError {
+    let presets = match presets::names(state, app).await {
         Ok(presets) => presets,
         Err(error) => return error.into(),
     };
@@ -341,17 +348,17 @@ async fn unknown_preset(parlor: &Parlor, app: AppId, name: &str) -> ApiError {
     ApiError::not_found(Problem::at("/preset_name", message))
 }
 
-/// The names that are nearest to one that was meant to be one of them.
+/// The known names that are most similar to a misspelt one.
 fn nearest<'n>(known: impl Iterator<Item = &'n str>, name: &str) -> Vec<&'n str> {
     let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
-    let meant = plain(name);
-    let (mut near, mut best) = (Vec::new(), 1 + meant.len() / 6);
-    // Long names are not compared: it would take long, and they are copied rather than typed.
+    let normalized = plain(name);
+    let (mut near, mut best) = (Vec::new(), 1 + normalized.len() / 6);
+    // Long names are not compared: it would be slow, and they are copied rather than typed.
     for known in known
-        .filter(|known| known.len().max(meant.len()) <= 64)
+        .filter(|known| known.len().max(normalized.len()) <= 64)
         .take(1000)
     {
-        let distance = strsim::damerau_levenshtein(&plain(known), &meant);
+        let distance = strsim::damerau_levenshtein(&plain(known), &normalized);
         if distance < best {
             near.clear();
         }
@@ -363,33 +370,34 @@ fn nearest<'n>(known: impl Iterator<Item = &'n str>, name: &str) -> Vec<&'n str>
     near
 }
 
-/// The id of the preset that has a name.
-async fn preset_named(parlor: &Parlor, app: AppId, name: &str) -> Result<PresetId, ApiError> {
-    match presets::named(parlor, app, name).await? {
+/// The id of the preset with this name.
+async fn preset_by_name(state: &ServerState, app: AppId, name: &str) -> Result<PresetId, ApiError> {
+    match presets::by_name(state, app, name).await? {
         Some(preset) => Ok(preset.id),
-        None => Err(unknown_preset(parlor, app, name).await),
+        None => Err(unknown_preset(state, app, name).await),
     }
 }
 
-/// Somebody whose join token was checked, with everything that joining asks for.
+/// A verified join token, with the records that joining needs.
 #[derive(Debug, Clone)]
-pub struct Joining {
-    /// What the token says.
+pub struct JoinContext {
+    /// The token's claims.
     pub claims: Claims,
-    /// Who it is.
+    /// The participant.
     pub participant: Participant,
-    /// What they may do, as it stands now.
+    /// The current contents of the participant's preset.
     pub preset: Arc<PresetBody>,
-    /// Grows with each change of the preset.
+    /// The version of the preset, which increases with each change.
     pub preset_version: i64,
-    /// What people call the meeting.
+    /// The title of the meeting.
     pub meeting_title: Option<String>,
-    /// Whether new people may join it: it is active, and so is its parent if it is a breakout room.
+    /// Whether the meeting can be joined: it is active, and so is its parent if it is a breakout
+    /// room.
     pub meeting_active: bool,
 }
 
 /// A row of [`JOINING`].
-struct Found {
+struct JoinRow {
     participant: Participant,
     preset_version: i64,
     preset_json: String,
@@ -397,7 +405,7 @@ struct Found {
     meeting_active: bool,
 }
 
-impl FromRow for Found {
+impl FromRow for JoinRow {
     fn from_row(mut row: Row) -> Result<Self, Error> {
         Ok(Self {
             preset_version: row.take(8)?,
@@ -409,34 +417,40 @@ impl FromRow for Found {
     }
 }
 
-/// Who a join token admits, if it still admits anybody: the key, the time and the participant are
-/// checked, so a deleted participant's tokens are refused at once. Whether the meeting takes new
-/// people is for the caller to decide.
+/// Verifies a join token: its signature, its expiry, and that its participant still exists, so the
+/// tokens of a deleted participant are rejected immediately. The caller decides whether the meeting
+/// can be joined.
 ///
 /// # Errors
-/// Why nobody is admitted, or that the database failed.
-pub async fn joining(parlor: &Parlor, token: &str) -> Result<Result<Joining, Refused>, Error> {
-    let (key, monotonic_ms) = (join_token::key_id(token), parlor.clock.monotonic_ms());
-    parlor.keys.find(&parlor.db, key, monotonic_ms).await?;
-    // By the wall clock: the token says a date.
-    let claims = match join_token::verify(&parlor.keys, token, parlor.clock.now_ms()) {
+/// The outer error when the database fails, the inner one when the token is rejected.
+pub async fn verify_join_token(
+    state: &ServerState,
+    token: &str,
+) -> Result<Result<JoinContext, TokenError>, Error> {
+    let (key, monotonic_ms) = (join_token::key_id(token), state.clock.monotonic_ms());
+    state
+        .keys
+        .refresh_if_unknown(&state.db, key, monotonic_ms)
+        .await?;
+    // Compared with the wall clock, because the token contains a date.
+    let claims = match join_token::verify(&state.keys, token, state.clock.now_ms()) {
         Ok(claims) => claims,
-        Err(refused) => return Ok(Err(refused)),
+        Err(error) => return Ok(Err(error)),
     };
     let ids = values![
         claims.org_id.uuid(),
         claims.meeting_id.uuid(),
         claims.participant_id.uuid()
     ];
-    let Some(found) = parlor.db.read::<Found>(&JOINING, ids).await?.pop() else {
-        return Ok(Err(Refused::Revoked));
+    let Some(found) = state.db.read::<JoinRow>(&JOINING, ids).await?.pop() else {
+        return Ok(Err(TokenError::Revoked));
     };
-    let preset = parlor.presets.parsed(
+    let preset = state.presets.parsed(
         found.participant.preset_id,
         found.preset_version,
         &found.preset_json,
     )?;
-    Ok(Ok(Joining {
+    Ok(Ok(JoinContext {
         claims,
         participant: found.participant,
         preset,
@@ -446,13 +460,14 @@ pub async fn joining(parlor: &Parlor, token: &str) -> Result<Result<Joining, Ref
     }))
 }
 
-/// The form in which a name is searched for.
+/// The normalized form of a name for searching.
 fn search_name(name: &str) -> Option<String> {
     let folded = meetings::fold(name);
     (!folded.is_empty()).then_some(folded)
 }
 
-/// A number that spreads people over database writers and is the same for the same person.
+/// A key that distributes participants over the database writers. It is always the same for the
+/// same participant.
 fn writer_key(meeting: Uuid, custom_id: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -460,10 +475,10 @@ fn writer_key(meeting: Uuid, custom_id: &str) -> u64 {
     hasher.finish()
 }
 
-/// Mints tokens one after the other on one core for some time; how many a second.
-pub(crate) fn mint_for(time: std::time::Duration) -> f64 {
+/// Measures how many tokens one core signs per second.
+pub(crate) fn measure_token_signing(time: std::time::Duration) -> f64 {
     let started = std::time::Instant::now();
-    let minter = Minter {
+    let issuer = TokenIssuer {
         key: std::sync::Arc::new(crate::identity::signing_keys::SigningKey::ephemeral()),
         app: AppId::from_uuid(Uuid::nil()),
         meeting: MeetingId::from_uuid(Uuid::nil()),
@@ -472,7 +487,7 @@ pub(crate) fn mint_for(time: std::time::Duration) -> f64 {
     let mut tokens = 0_u32;
     while started.elapsed() < time {
         let id = Uuid::from_u128(tokens.into());
-        let token = minter.mint(ParticipantId::from_uuid(id), PresetId::from_uuid(id), 60);
+        let token = issuer.issue(ParticipantId::from_uuid(id), PresetId::from_uuid(id), 60);
         std::hint::black_box(token);
         tokens += 1;
     }

@@ -1,8 +1,8 @@
-//! Presets: what a kind of participant may do, and how the call looks to them. Operations 16–21
-//! (docs/spec/rest.md 1.4).
+//! Presets: the permissions of a kind of participant, and the appearance of the call. Operations
+//! 16–21 (docs/spec/rest.md 1.4).
 //!
-//! Deleting a preset retires it: nobody can be added with it and its name is free, but those who
-//! were added keep what it gave them.
+//! Deleting a preset retires it: no participant can be added with it and its name can be reused,
+//! but existing participants keep its permissions.
 
 mod create;
 mod delete;
@@ -19,8 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, rfc3339};
-use crate::http::{ApiError, Endpoint, FromPath, PathParams, Problem};
-use crate::state::Parlor;
+use crate::http::{ApiError, Endpoint, FromPath, PathParams, Problem, retry_on_conflict};
+use crate::state::ServerState;
 
 /// The operations on presets.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -65,17 +65,18 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     vec![&BY_NAME, &INSERT, &GET, &WRITE, &NAMES, &delete::RETIRE]
 }
 
-/// A preset in a list.
+/// A preset without its contents, as returned in lists.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "PresetSummary")]
 pub struct PresetSummary {
-    /// Its id.
+    /// Unique identifier of the preset.
     pub id: PresetId,
-    /// Its name, unique in the app; participants are added by it.
+    /// Name of the preset, unique in the app. Participants are added by this name.
     pub name: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the preset was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the preset was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     pub updated_at: String,
 }
@@ -92,8 +93,9 @@ impl FromRow for PresetSummary {
     }
 }
 
-/// A whole preset.
+/// A preset: the permissions of a kind of participant, and the appearance of the call.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Preset")]
 pub struct Preset {
     #[serde(flatten)]
     summary: PresetSummary,
@@ -116,29 +118,31 @@ impl FromRow for Preset {
     }
 }
 
-/// A preset to make or to put in another's place.
+/// The fields of a preset to create or to replace.
 #[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "NewPreset")]
 struct NewPreset {
-    /// Unique in the app. Participants are added by this name, in this case.
+    /// Name of the preset, unique in the app and case-sensitive. Participants are added by this
+    /// name.
     #[garde(length(chars, min = 1, max = NAME_MAX))]
     name: String,
-    /// What parts are absent get their defaults.
+    /// Configuration of the call. Absent fields get their defaults.
     #[garde(dive)]
     #[serde(default)]
     config: PresetConfig,
-    /// What parts are absent get their defaults.
+    /// Permissions of the participants. Absent fields get their defaults.
     #[garde(dive)]
     #[serde(default)]
     permissions: Permissions,
-    /// What parts are absent get their defaults.
+    /// Appearance of the call. Absent fields get their defaults.
     #[garde(dive)]
     #[serde(default)]
     ui: Ui,
 }
 
-/// The largest preset, as JSON in bytes.
+/// Maximum size of a preset as JSON, in bytes.
 const BODY_MAX: usize = 65_536;
-/// The longest name of a preset, in characters.
+/// Maximum length of a preset name, in characters.
 pub const NAME_MAX: usize = 256;
 
 impl NewPreset {
@@ -154,14 +158,14 @@ impl NewPreset {
     }
 }
 
-/// The path of one preset.
+/// The path parameters of a preset.
 #[derive(Debug, JsonSchema)]
-struct OnePreset {
-    /// The preset's id.
+struct PresetPath {
+    /// The preset id.
     preset_id: PresetId,
 }
 
-impl FromPath for OnePreset {
+impl FromPath for PresetPath {
     fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             preset_id: params.id("preset_id")?,
@@ -169,8 +173,8 @@ impl FromPath for OnePreset {
     }
 }
 
-async fn find(parlor: &Parlor, app: AppId, id: PresetId) -> Result<Preset, ApiError> {
-    let found = parlor
+async fn find(state: &ServerState, app: AppId, id: PresetId) -> Result<Preset, ApiError> {
+    let found = state
         .db
         .read::<Preset>(&GET, values![app.uuid(), id.uuid()])
         .await?
@@ -178,28 +182,28 @@ async fn find(parlor: &Parlor, app: AppId, id: PresetId) -> Result<Preset, ApiEr
     found.ok_or_else(|| ApiError::missing("preset"))
 }
 
-/// The preset that has a name, if participants can be added with it.
+/// Looks up the preset with this name that is not retired.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn named(
-    parlor: &Parlor,
+pub(crate) async fn by_name(
+    state: &ServerState,
     app: AppId,
     name: &str,
 ) -> Result<Option<PresetSummary>, Error> {
-    Ok(parlor
+    Ok(state
         .db
         .read(&BY_NAME, values![app.uuid(), name])
         .await?
         .pop())
 }
 
-/// Every preset of an app that participants can be added with, oldest first.
+/// Lists the presets of an app that are not retired, oldest first.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn names(parlor: &Parlor, app: AppId) -> Result<Vec<PresetSummary>, Error> {
-    parlor.db.scan(&NAMES, values![app.uuid()]).await
+pub(crate) async fn names(state: &ServerState, app: AppId) -> Result<Vec<PresetSummary>, Error> {
+    state.db.scan(&NAMES, values![app.uuid()]).await
 }
 
 fn name_taken(name: &str) -> ApiError {
@@ -209,9 +213,9 @@ fn name_taken(name: &str) -> ApiError {
     ))
 }
 
-/// A preset's JSON as it is stored, if it is not too large: what callers keep in the plugins'
-/// configuration has no shape of its own.
-fn stored(body: &PresetBody) -> Result<String, ApiError> {
+/// Serializes a preset for storage. Fails when it is too large, which the free-form configuration
+/// of plugins can cause.
+fn to_stored_json(body: &PresetBody) -> Result<String, ApiError> {
     let json = serde_json::to_string(body).expect("a preset is plain data with string keys");
     if json.len() <= BODY_MAX {
         return Ok(json);
@@ -221,7 +225,7 @@ fn stored(body: &PresetBody) -> Result<String, ApiError> {
     Err(ApiError::invalid(vec![Problem::at(pointer, message)]))
 }
 
-/// Puts a new preset on a unit, which is undone if the app does not exist.
+/// Adds a new preset to a unit, which is rolled back if the app does not exist.
 fn insert(unit: Unit, app: AppId, summary: &PresetSummary, json: String, now_ms: i64) -> Unit {
     let row = values![
         app.uuid(),
@@ -243,12 +247,12 @@ fn summary(clock: &Clock, name: String, now_ms: i64) -> PresetSummary {
     }
 }
 
-/// Adds the seven presets of a new app to the unit that makes the app.
+/// Adds the seven default presets to the unit that creates an app.
 pub(crate) fn add_stock(unit: Unit, clock: &Clock, app: AppId, now_ms: i64) -> Unit {
     stock::presets()
         .into_iter()
         .fold(unit, |unit, (name, body)| {
-            let json = stored(&body).expect("the stock presets are small");
+            let json = to_stored_json(&body).expect("the stock presets are small");
             insert(
                 unit,
                 app,
@@ -259,19 +263,19 @@ pub(crate) fn add_stock(unit: Unit, clock: &Clock, app: AppId, now_ms: i64) -> U
         })
 }
 
-/// Changes a preset: reads it, lets `change` make the new name and body, and writes them if nobody
-/// else wrote in between; otherwise starts over.
+/// Updates a preset: reads it, computes the new name and body with `change`, and writes them back.
+/// Retries if another writer changed the preset in between.
 async fn rewrite(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     id: PresetId,
     now_ms: i64,
     change: impl Fn(&Preset) -> Result<(String, PresetBody), ApiError>,
 ) -> Result<Preset, ApiError> {
-    for _ in 0..crate::state::WRITE_TRIES {
-        let mut preset = find(parlor, app, id).await?;
+    retry_on_conflict("a preset", || async {
+        let mut preset = find(state, app, id).await?;
         let (name, body) = change(&preset)?;
-        let json = stored(&body)?;
+        let json = to_stored_json(&body)?;
         let row = values![
             app.uuid(),
             id.uuid(),
@@ -280,7 +284,7 @@ async fn rewrite(
             json,
             now_ms
         ];
-        match parlor
+        match state
             .db
             .commit(
                 Unit::default()
@@ -293,14 +297,12 @@ async fn rewrite(
                 preset.summary.updated_at = rfc3339(now_ms);
                 preset.summary.name = name;
                 preset.body = body;
-                return Ok(preset);
+                Ok(Some(preset))
             }
-            Err(Error::WrongCount { .. }) => {}
-            Err(Error::Conflict { .. }) => return Err(name_taken(&name)),
-            Err(error) => return Err(error.into()),
+            Err(Error::WrongCount { .. }) => Ok(None),
+            Err(Error::Conflict { .. }) => Err(name_taken(&name)),
+            Err(error) => Err(error.into()),
         }
-    }
-    Err(ApiError::unavailable(
-        "a preset is being changed by too many at once",
-    ))
+    })
+    .await
 }

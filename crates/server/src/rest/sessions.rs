@@ -1,8 +1,7 @@
-//! Sessions: the live runs of meetings, and who was in them. Operations 22–27
-//! (docs/spec/rest.md 1.5).
+//! Sessions of meetings and their participants. Operations 22–27 (docs/spec/rest.md 1.5).
 //!
-//! A session's minutes are the sum over its peers of the time they were inside, those who are
-//! inside now counted up to now.
+//! A session's minutes are the total connected time of its peers, up to now for the peers that are
+//! still connected.
 
 mod chat;
 mod get;
@@ -22,9 +21,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::clock::rfc3339;
-use crate::http::{ApiError, Endpoint, FromPath, PathParams, Reply};
+use crate::http::{ApiError, ApiResponse, Endpoint, FromPath, PathParams};
 use crate::paging::Paging;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 /// The operations on sessions.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -38,9 +37,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Sessions, with what those who are inside have used up to now, from a query for `sessions` and
-/// an order. The query's parameter 2 must be the time. A meeting may be ahead of a clock that was set
-/// back: then they have used nothing yet.
+/// Builds a query for sessions, including the time consumed so far by connected peers, from a query
+/// on `sessions` and an order. Parameter 2 must be the current time. If the clock was set back, a
+/// peer may have joined in the future; it then counts as zero.
 macro_rules! sessions_from {
     ($query:literal, $order:literal) => {
         concat!(
@@ -84,58 +83,61 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
     all
 }
 
-/// Whether a session goes on.
+/// Whether a session is in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
+#[schemars(rename = "SessionStatus")]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum SessionStatus {
-    /// It goes on.
+    /// The session is in progress.
     Live,
-    /// It is over.
+    /// The session has ended.
     Ended,
 }
 
-/// A session: one live run of a meeting.
+/// A session: one period in which participants are in a meeting, from the first to join until the
+/// last to leave.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub(crate) struct Session {
-    /// Its id.
+    /// Unique identifier of the session.
     pub(crate) id: SessionId,
-    /// The meeting's id.
+    /// Id of the meeting.
     associated_id: MeetingId,
-    /// What the meeting was called; empty when it had no title.
+    /// Title of the meeting at the time of the session. Empty if the meeting had no title.
     meeting_display_name: String,
     /// Always `meeting`.
     #[serde(rename = "type")]
     #[schemars(extend("const" = "meeting"))]
     kind: &'static str,
-    /// Whether it goes on.
+    /// Whether the session is in progress.
     pub(crate) status: SessionStatus,
-    /// Peers inside now.
+    /// Number of peers that are connected now.
     #[schemars(range(min = 0))]
     live_participants: i64,
-    /// The most there were at once.
+    /// Maximum number of peers that were connected at the same time.
     #[schemars(range(min = 0))]
     max_concurrent_participants: i64,
-    /// Sum over all peers of the minutes inside, with fractions.
+    /// Total connected time of all peers, in minutes, including fractions.
     #[schemars(range(min = 0))]
     minutes_consumed: f64,
-    /// The app's id.
+    /// Id of the app.
     organization_id: AppId,
-    /// When the first peer joined. RFC 3339, UTC, milliseconds.
+    /// When the first peer joined. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     started_at: String,
-    /// When it ended; left out while it goes on. RFC 3339, UTC, milliseconds.
+    /// When the session ended. Absent while it is in progress. RFC 3339 in UTC, with milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     ended_at: Option<String>,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the session was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the session was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     updated_at: String,
 }
 
-/// A session as it is stored.
+/// A session as stored.
 #[derive(Debug, Clone)]
 struct StoredSession {
     id: SessionId,
@@ -145,15 +147,15 @@ struct StoredSession {
     ended_ms: Option<i64>,
     live: i64,
     peak: i64,
-    /// Of the stays that have ended.
+    /// Time consumed by peers that have left, in milliseconds.
     consumed_ms: i64,
     updated_ms: i64,
-    /// Of the stays that go on.
+    /// Time consumed so far by peers that are connected, in milliseconds.
     running_ms: i64,
 }
 
 impl StoredSession {
-    /// What lists are in the order of.
+    /// The sort key of lists.
     fn key(&self) -> Uuid {
         self.id.uuid()
     }
@@ -198,7 +200,7 @@ impl FromRow for StoredSession {
     }
 }
 
-/// Milliseconds as minutes with fractions.
+/// Converts milliseconds to minutes, with fractions.
 pub(crate) fn minutes(ms: i64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
@@ -208,14 +210,14 @@ pub(crate) fn minutes(ms: i64) -> f64 {
     ms / 60_000.0
 }
 
-/// The path of one session.
+/// The path parameters of a session.
 #[derive(Debug, JsonSchema)]
-struct OneSession {
-    /// The session's id.
+struct SessionPath {
+    /// The session id.
     session_id: SessionId,
 }
 
-impl FromPath for OneSession {
+impl FromPath for SessionPath {
     fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             session_id: params.id("session_id")?,
@@ -228,40 +230,41 @@ impl FromPath for OneSession {
 /// # Errors
 /// 404 when there is none.
 async fn find(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     id: SessionId,
     now_ms: i64,
 ) -> Result<StoredSession, ApiError> {
     let key = values![app.uuid(), now_ms, id.uuid()];
-    let found = parlor.db.scan::<StoredSession>(&BY_ID, key).await?.pop();
+    let found = state.db.scan::<StoredSession>(&BY_ID, key).await?.pop();
     found.ok_or_else(|| ApiError::missing("session"))
 }
 
-/// The live session of a meeting, from the records: it is there before its room is open again.
+/// Reads the live session of a meeting from the database, where it exists even before its room is
+/// reopened after a restart.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn live(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
     now_ms: i64,
 ) -> Result<Option<Session>, ApiError> {
     let key = values![app.uuid(), now_ms, meeting.uuid()];
-    let found = parlor.db.scan::<StoredSession>(&LIVE, key).await?.pop();
+    let found = state.db.scan::<StoredSession>(&LIVE, key).await?.pop();
     Ok(found.map(|session| session.public(app)))
 }
 
-/// A page whose place in the list is told twice: clients look for it beside and inside of `data`.
+/// A page with paging information both beside and inside `data`, because clients read either.
 #[derive(Serialize)]
-struct TwicePaged<T> {
+struct PagedEnvelope<T> {
     success: bool,
     data: T,
     paging: Paging,
 }
 
-impl<T> TwicePaged<T> {
+impl<T> PagedEnvelope<T> {
     fn new(data: T, paging: Paging) -> Self {
         Self {
             success: true,
@@ -271,9 +274,9 @@ impl<T> TwicePaged<T> {
     }
 }
 
-impl<T: Serialize + JsonSchema + Send + 'static> Reply for TwicePaged<T> {
+impl<T: Serialize + JsonSchema + Send + 'static> ApiResponse for PagedEnvelope<T> {
     fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("replies are plain data with string keys")
+        serde_json::to_vec(self).expect("responses are plain data with string keys")
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {

@@ -1,9 +1,9 @@
-//! What rooms have allowed and only the server can do: it needs the records and other rooms.
+//! Performs delegated requests: requests that a room has authorized, but that only the server can
+//! perform, because they need the database or other rooms.
 //!
-//! There is one task for each person who has asked for something, which does it in the order in which
-//! they asked. What waits for it is bounded. Of all people together only a few are served at once, in
-//! the order in which they came, so that whoever asks for much slows down neither the records nor
-//! anybody else.
+//! One task per participant performs that participant's requests in order, from a bounded queue.
+//! Only a few requests run concurrently across all participants, first come, first served, so that
+//! a participant with many requests slows down neither the database nor other participants.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -11,74 +11,76 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
-use parlor_live::{Delegated, Pace};
+use parlor_live::{DelegatedRequest, Pace};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId};
 use parlor_protocol::signal::event;
 
+use super::app_semaphore::{AppPermit, AppSemaphore};
 use super::outbox::{Outgoing, ReplySender};
-use super::turns::{Turn, Turns};
 use super::unsent::MeetingUnsent;
-use crate::metrics::Open;
+use crate::metrics::GaugeGuard;
 use crate::rooms::LiveSessions;
 
-/// Requests of a person that may wait. Breakout rooms are opened and closed in one request, however many
-/// they are; a host who moves people sends one for each room that they go to.
+/// Maximum number of queued requests per participant. A host needs one request to create or close
+/// any number of breakout rooms, but one per destination room to move participants.
 const QUEUED: usize = 128;
-/// Bytes of these requests, beside one that may be longer.
+/// Maximum total size of a participant's queued requests, in bytes. A larger request is queued only
+/// if the queue is empty.
 const QUEUED_BYTES: usize = 4 << 20;
-/// Requests that change the records and are done at once.
+/// Maximum number of concurrent requests that change the database.
 const WRITES: usize = 4;
-/// Requests that only read, and tell other rooms something.
+/// Maximum number of concurrent requests that only read and notify other rooms.
 const READS: usize = 4;
-/// How many of these may be of one app, so that there is always a turn for others.
-const OF_APP: usize = 2;
+/// Maximum number of concurrent writes, and of concurrent reads, per app. It is lower than
+/// [`WRITES`] and [`READS`], so that one app cannot take all permits.
+const MAX_PER_APP: usize = 2;
 
-/// A request, and where its answer goes.
+/// A request, and the destination of its reply.
 pub(crate) struct Job {
     pub(crate) app: AppId,
     pub(crate) meeting: MeetingId,
-    pub(crate) task: Delegated,
+    pub(crate) task: DelegatedRequest,
     pub(crate) reply: ReplySender,
     pub(crate) unsent: MeetingUnsent,
 }
 
-/// The requests that wait, by who asked.
+/// The queued requests, by requester.
 pub(crate) struct Delegation {
-    people: Mutex<HashMap<(AppId, ParticipantId), Queue>>,
-    writes: Turns,
-    reads: Turns,
+    queues: Mutex<HashMap<(AppId, ParticipantId), Queue>>,
+    writes: AppSemaphore,
+    reads: AppSemaphore,
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<(Box<Job>, Open)>,
+    jobs: VecDeque<(Box<Job>, GaugeGuard)>,
     bytes: usize,
 }
 
 impl Default for Delegation {
     fn default() -> Self {
         Self {
-            people: Mutex::default(),
-            writes: Turns::new(WRITES, OF_APP),
-            reads: Turns::new(READS, OF_APP),
+            queues: Mutex::default(),
+            writes: AppSemaphore::new(WRITES, MAX_PER_APP),
+            reads: AppSemaphore::new(READS, MAX_PER_APP),
         }
     }
 }
 
 impl Delegation {
-    /// Waits for its turn among all that only read.
-    pub(crate) async fn turn_to_read(&self, app: AppId) -> Turn<'_> {
-        self.reads.take(app).await
+    /// Waits for a permit to run a request that only reads.
+    pub(crate) async fn read_permit(&self, app: AppId) -> AppPermit<'_> {
+        self.reads.acquire(app).await
     }
 
-    /// Takes a request, unless too many of this person wait; then it comes back.
-    pub(crate) fn take(&self, live: &Arc<LiveSessions>, job: Box<Job>) -> Result<(), Box<Job>> {
-        let person = (job.app, job.task.participant);
+    /// Queues a request. Returns it as the error if the participant has too many queued requests.
+    pub(crate) fn enqueue(&self, live: &Arc<LiveSessions>, job: Box<Job>) -> Result<(), Box<Job>> {
+        let requester = (job.app, job.task.participant);
         let size = size_of(&job);
-        let mut people = self.people();
-        let (queue, is_new) = match people.entry(person) {
+        let mut queues = self.queues();
+        let (queue, is_new) = match queues.entry(requester) {
             Entry::Occupied(queue) => (queue.into_mut(), false),
-            Entry::Vacant(place) => (place.insert(Queue::default()), true),
+            Entry::Vacant(entry) => (entry.insert(Queue::default()), true),
         };
         let fits = queue.bytes == 0 || queue.bytes + size <= QUEUED_BYTES;
         if queue.jobs.len() >= QUEUED || !fits {
@@ -86,52 +88,52 @@ impl Delegation {
         }
         queue.bytes += size;
         queue.jobs.push_back((job, live.metrics.delegated()));
-        drop(people);
+        drop(queues);
         if is_new {
-            let working = Arc::clone(live);
+            let task_live = Arc::clone(live);
             live.spawn(async move {
-                working.delegation.work(&working, person).await;
+                task_live.delegation.run_queue(&task_live, requester).await;
             });
         }
         Ok(())
     }
 
-    /// Does what a person has asked for, until nothing is left of it or the server stops.
-    async fn work(&self, live: &Arc<LiveSessions>, person: (AppId, ParticipantId)) {
-        while let Some((job, _waiting)) = self.next(person) {
-            let pool = if only_reads(&job) {
+    /// Performs the requests of a participant until its queue is empty or the server stops.
+    async fn run_queue(&self, live: &Arc<LiveSessions>, requester: (AppId, ParticipantId)) {
+        while let Some((job, _waiting)) = self.next(requester) {
+            let pool = if is_read_only(&job) {
                 &self.reads
             } else {
                 &self.writes
             };
-            let turn = pool.take(job.app);
-            let turn = live.stop.run_until_cancelled(turn).await;
-            let Some(_turn) = turn else {
-                self.people().remove(&person);
+            let permit = pool.acquire(job.app);
+            let permit = live.stop.run_until_cancelled(permit).await;
+            let Some(_permit) = permit else {
+                self.queues().remove(&requester);
                 return;
             };
             let meeting = job.meeting;
             let done = AssertUnwindSafe(perform(live, job)).catch_unwind().await;
             if done.is_err() {
-                tracing::error!(%meeting, "a request about breakout rooms has panicked");
+                tracing::error!(%meeting, "a delegated request panicked");
             }
         }
     }
 
-    /// The next request of a person; when there is none, the person is forgotten.
-    fn next(&self, person: (AppId, ParticipantId)) -> Option<(Box<Job>, Open)> {
-        let mut people = self.people();
-        let queue = people.get_mut(&person)?;
+    /// Takes the next request of a participant. Removes the participant's queue if there is none.
+    fn next(&self, requester: (AppId, ParticipantId)) -> Option<(Box<Job>, GaugeGuard)> {
+        let mut queues = self.queues();
+        let queue = queues.get_mut(&requester)?;
         let Some(next) = queue.jobs.pop_front() else {
-            people.remove(&person);
+            queues.remove(&requester);
             return None;
         };
         queue.bytes -= size_of(&next.0);
         Some(next)
     }
 
-    fn people(&self) -> MutexGuard<'_, HashMap<(AppId, ParticipantId), Queue>> {
-        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, HashMap<(AppId, ParticipantId), Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,7 +141,7 @@ fn size_of(job: &Job) -> usize {
     job.task.request.payload.len()
 }
 
-fn only_reads(job: &Job) -> bool {
+fn is_read_only(job: &Job) -> bool {
     !matches!(
         job.task.request.event,
         event::CREATE_CONNECTED_ROOMS | event::DELETE_CONNECTED_ROOMS | event::MOVE_PEERS
@@ -151,12 +153,12 @@ async fn perform(live: &Arc<LiveSessions>, job: Box<Job>) {
     if let Some(frame) = done.reply {
         let (frame, slow) = job.unsent.frame(frame);
         live.metrics.sockets_overflowed(slow);
-        // The peer may have gone meanwhile.
-        let _ = job.reply.put(Outgoing::Frame(frame, Pace::Now));
+        // The peer may have left in the meantime.
+        let _ = job.reply.send(Outgoing::Frame(frame, Pace::Now));
     }
-    // After the reply: who moves themselves away would not hear it any more.
-    for (meeting, command) in done.then {
-        // A room that is late does it when it can.
-        let _ = live.ask(job.app, meeting, command).await;
+    // The reply is sent first: a host who moves themselves would not receive it afterwards.
+    for (meeting, command) in done.commands {
+        // If this times out, the room still executes the command later.
+        let _ = live.command_with_timeout(job.app, meeting, command).await;
     }
 }

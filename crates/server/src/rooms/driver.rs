@@ -1,8 +1,8 @@
-//! Drives one room: letters in, and what the room wants done, in order.
+//! Drives one room: feeds it the messages of its mailbox and performs its outputs in order.
 //!
-//! What a room keeps is on the disk before the frames that follow it are sent. While a commit is
-//! under way the room goes on; what it wants done meanwhile waits, and all of its records go into
-//! the next commit together.
+//! Records are committed before the frames that follow them are sent. The room keeps running during
+//! a commit. Its outputs are held back until then, and all of their records go into the next
+//! commit.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlor_live::{
-    Answer, At, Closing, ConnectionId, Delegated, Input, Monotonic, Output, Pace, Record, Refusal,
-    Room, Ticket, error_frame,
+    Answer, CloseReason, ConnectionId, DelegatedRequest, Input, InputContext, Monotonic, Output,
+    Pace, Record, Refusal, Room, Ticket, error_frame,
 };
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::Error;
@@ -20,95 +20,98 @@ use tokio::time::Instant;
 
 use super::delegation::Job;
 use super::mailbox::Receiver;
-use super::media::MediaDesk;
-use super::outbox::Put;
-use super::slice::Slice;
+use super::media::MediaClient;
+use super::outbox::SendStatus;
+use super::time_slice::TimeSlice;
 use super::unsent::{Frame, MeetingUnsent};
-use super::{Letter, Outbox, Outgoing};
+use super::{Outbox, Outgoing, RoomMessage};
 use crate::rooms::LiveSessions;
 use crate::rooms::records;
 
-/// Letters that are handled before their records are committed together.
-const BATCH: usize = 256;
-/// Frames that are handed to sockets between two looks at the time.
-const SENDS: usize = 256;
-/// What the room may want done while a commit is under way: less than a socket's queue holds. With
-/// more, letters wait, and sockets with them.
+/// Maximum number of messages that are handled before their records are committed together.
+const MESSAGES_PER_BATCH: usize = 256;
+/// Number of frames that are handed to sockets between two checks of the time slice.
+const SENDS_PER_CHECK: usize = 256;
+/// Maximum number of outputs that may be pending during a commit: less than a socket's queue holds.
+/// Beyond it, the mailbox is not read, which applies backpressure to sockets.
 const BACKLOG: usize = 512;
-/// The same in bytes of frames and of the lists of who they go to.
+/// Maximum bytes of pending frames and their recipient lists.
 const BACKLOG_BYTES: usize = 16 << 20;
-/// How long a commit is tried again before the room gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Records that are a slice of their own when they are put together for the database.
-const MANY: usize = 256;
-/// Between two looks whether a room that is over may go.
-const LINGER: Duration = Duration::from_millis(50);
+/// How long a commit is retried before the room gives up.
+pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of records from which building the database unit counts as a separate time slice.
+const LARGE_COMMIT: usize = 256;
+/// Interval between checks whether a finished room may be removed.
+const RETIRE_INTERVAL: Duration = Duration::from_millis(50);
 
 type Commit = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// Runs the room of a meeting until it is over.
+/// Runs the room of a meeting until it ends.
 ///
 /// # Errors
-/// When the meeting cannot be read, or what happened in it cannot be kept. Its sockets were closed,
-/// so that clients come back.
+/// When the meeting cannot be loaded, or a commit fails. Its sockets were closed, so that clients
+/// reconnect.
 pub(super) async fn run(
     live: Arc<LiveSessions>,
     app: AppId,
     meeting: MeetingId,
-    letters: Receiver,
+    receiver: Receiver,
 ) -> Result<(), Error> {
     let _open = live.metrics.room_opened();
-    let (room, waiting) = match open(&live, app, meeting).await {
+    let (room, pending) = match open(&live, app, meeting).await {
         Ok(Some(opened)) => opened,
         Ok(None) => {
-            turn_away(letters, Closing::Final("this meeting is gone"));
+            close_sockets(receiver, CloseReason::Final("this meeting was deleted"));
             return Ok(());
         }
         Err(error) => {
-            turn_away(letters, Closing::Again("the meeting cannot be read now"));
+            close_sockets(
+                receiver,
+                CloseReason::Reconnect("the meeting cannot be loaded"),
+            );
             return Err(error);
         }
     };
-    let driver = Driver::new(&live, (app, meeting), room, letters, waiting);
+    let driver = Driver::new(&live, (app, meeting), room, receiver, pending);
     driver.run().await
 }
 
-/// The room as the records left it, and what it wants done first.
+/// Loads a room from the database, with its first outputs.
 pub(super) async fn open(
     live: &LiveSessions,
     app: AppId,
     meeting: MeetingId,
 ) -> Result<Option<(Room, Vec<Output>)>, Error> {
-    let _turn = live.opening.acquire().await;
+    let _permit = live.loading.acquire().await;
     let Some(meeting) = records::meeting(live, app, meeting).await? else {
         return Ok(None);
     };
-    // A room that failed here before may have given up a commit that the database still carries out.
+    // A room that failed here earlier may have abandoned a commit that the database still executes.
     records::settle(live, meeting.id).await?;
     let limits = live.limits.room.clone();
-    let past = records::past(live, app, &meeting, limits.chat_held).await?;
-    // Written again as it is, so that this process is the last one in which the session was live.
-    let session = past.session.clone().map(Record::Session);
+    let persisted = records::load_state(live, app, &meeting, limits.chat_held).await?;
+    // Rewritten unchanged, to record this process as the last one in which the session was live.
+    let session = persisted.session.clone().map(Record::Session);
     let clock = &live.clock;
-    let mut at = At {
+    let mut at = InputContext {
         now_ms: clock.now_ms(),
         monotonic: Monotonic::from_ms(clock.monotonic_ms()),
         ids: &mut |ms| clock.new_id(ms),
     };
-    let room = Room::open(meeting, limits, past, &mut at);
+    let room = Room::open(meeting, limits, persisted, &mut at);
     Ok(Some((
         room,
-        session.map(Output::Keep).into_iter().collect(),
+        session.map(Output::Persist).into_iter().collect(),
     )))
 }
 
-/// Closes the sockets of those who came to a room that cannot go on.
-fn turn_away(mut letters: Receiver, closing: Closing) {
-    letters.close();
-    while let Some(letter) = letters.try_recv() {
-        if let Letter::Opened { socket, .. } = letter {
-            // A socket whose sender is dropped is closed as well, and comes back.
-            let _ = socket.put(Outgoing::Close(closing));
+/// Closes the sockets that were opened to a room that cannot continue.
+fn close_sockets(mut receiver: Receiver, closing: CloseReason) {
+    receiver.close();
+    while let Some(message) = receiver.try_recv() {
+        if let RoomMessage::Opened { socket, .. } = message {
+            // A socket whose sender is dropped is closed as well, and its client reconnects.
+            let _ = socket.send(Outgoing::Close(closing));
         }
     }
 }
@@ -118,19 +121,19 @@ struct Driver {
     app: AppId,
     meeting: MeetingId,
     room: Room,
-    letters: Receiver,
+    receiver: Receiver,
     sockets: HashMap<ConnectionId, Outbox>,
     answers: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: u64,
-    /// What the room wants done, not begun.
-    waiting: Vec<Output>,
-    /// Bytes of the frames in it, and of the lists of who they go to.
-    waiting_bytes: usize,
-    /// What waits for the commit that is under way.
+    /// Outputs that were not performed yet.
+    pending: Vec<Output>,
+    /// Bytes of the frames in `pending`, and of their recipient lists.
+    pending_bytes: usize,
+    /// Outputs that wait for the commit in progress.
     held: Vec<Output>,
     commit: Option<Commit>,
     unsent: MeetingUnsent,
-    media: MediaDesk,
+    media: MediaClient,
 }
 
 impl Driver {
@@ -138,36 +141,36 @@ impl Driver {
         live: &Arc<LiveSessions>,
         (app, meeting): (AppId, MeetingId),
         room: Room,
-        letters: Receiver,
-        waiting: Vec<Output>,
+        receiver: Receiver,
+        pending: Vec<Output>,
     ) -> Self {
         Self {
             live: Arc::clone(live),
             app,
             meeting,
             room,
-            letters,
+            receiver,
             sockets: HashMap::new(),
             answers: HashMap::new(),
             tickets: 0,
-            waiting,
-            waiting_bytes: 0,
+            pending,
+            pending_bytes: 0,
             held: Vec::new(),
             commit: None,
             unsent: live.unsent.meeting(meeting),
-            media: MediaDesk::new(live, app, meeting),
+            media: MediaClient::new(live, app, meeting),
         }
     }
 
     async fn run(mut self) -> Result<(), Error> {
-        let mut slice = Slice::begin();
+        let mut slice = TimeSlice::begin();
         self.begin(&mut slice).await;
         loop {
-            match self.turn(&mut slice).await {
+            match self.step(&mut slice).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    self.give_up();
+                    self.fail();
                     return Err(error);
                 }
             }
@@ -176,87 +179,93 @@ impl Driver {
         }
     }
 
-    /// Waits for the next thing that happens, and handles it. `false` when the room is over.
+    /// Waits for the next event and handles it. Returns `false` if the room has ended.
     ///
     /// # Errors
-    /// When what happened in the room cannot be kept.
-    async fn turn(&mut self, slice: &mut Slice) -> Result<bool, Error> {
-        let over = self.room.is_over() && self.commit.is_none() && self.waiting.is_empty();
-        if over && self.may_go() {
+    /// When a commit fails.
+    async fn step(&mut self, slice: &mut TimeSlice) -> Result<bool, Error> {
+        let over = self.room.is_finished() && self.commit.is_none() && self.pending.is_empty();
+        if over && self.try_retire() {
             return Ok(false);
         }
-        let wake = self.sleep(over);
-        let has_place = self.has_place();
+        let wake = self.wake_deadline(over);
+        let has_capacity = self.has_capacity();
         tokio::select! {
-            committed = async { self.commit.as_mut().expect("it is there").await }, if self.commit.is_some() => {
+            committed = async { self.commit.as_mut().expect("checked by the guard").await }, if self.commit.is_some() => {
                 self.commit = None;
                 committed?;
                 let held = std::mem::take(&mut self.held);
-                *slice = Slice::begin();
+                *slice = TimeSlice::begin();
                 self.perform(held, slice).await;
             }
-            letter = self.letters.recv(), if has_place => {
-                let Some(letter) = letter else { return Ok(false) };
-                *slice = Slice::begin();
-                self.take(letter);
-                for _ in 0..BATCH {
-                    if !self.has_place() || slice.is_over() {
+            message = self.receiver.recv(), if has_capacity => {
+                let Some(message) = message else { return Ok(false) };
+                *slice = TimeSlice::begin();
+                self.receive(message);
+                for _ in 0..MESSAGES_PER_BATCH {
+                    if !self.has_capacity() || slice.is_over() {
                         break;
                     }
-                    let Some(letter) = self.letters.try_recv() else { break };
-                    self.take(letter);
+                    let Some(message) = self.receiver.try_recv() else { break };
+                    self.receive(message);
                 }
             }
-            input = self.media.next(), if has_place => self.handle(input),
-            // What is due is done when the commit has ended: without place there is one.
-            () = tokio::time::sleep_until(wake), if has_place => self.handle(Input::Tick),
+            input = self.media.next(), if has_capacity => self.handle(input),
+            // Timers run after the commit has ended: without capacity there is one in progress.
+            () = tokio::time::sleep_until(wake), if has_capacity => self.handle(Input::Tick),
         }
         Ok(true)
     }
 
-    /// Whether the room may take in more, before what it wants done is.
-    fn has_place(&self) -> bool {
-        self.waiting.len() < BACKLOG && self.waiting_bytes < BACKLOG_BYTES
+    /// Whether the room may accept more input before its pending outputs are performed.
+    fn has_capacity(&self) -> bool {
+        self.pending.len() < BACKLOG && self.pending_bytes < BACKLOG_BYTES
     }
 
-    /// The room is over: whether nobody is on the way to it.
-    fn may_go(&mut self) -> bool {
-        self.live.retire(self.app, self.meeting, &self.letters)
+    /// Removes the finished room, unless a message may still reach it.
+    fn try_retire(&mut self) -> bool {
+        self.live.retire(self.app, self.meeting, &self.receiver)
     }
 
-    fn sleep(&self, over: bool) -> Instant {
+    fn wake_deadline(&self, over: bool) -> Instant {
         let now = Instant::now();
         if over {
-            return now + LINGER;
+            return now + RETIRE_INTERVAL;
         }
         let passed = Monotonic::from_ms(self.live.clock.monotonic_ms());
-        let in_ms = self.room.wake_at().map(|wake| wake.since(passed).max(0));
+        let in_ms = self
+            .room
+            .next_deadline()
+            .map(|wake| wake.since(passed).max(0));
         let in_ms = in_ms.and_then(|ms| u64::try_from(ms).ok());
         now + Duration::from_millis(in_ms.unwrap_or(60 * 60 * 1000))
     }
 
-    fn take(&mut self, letter: Letter) {
-        let input = match letter {
-            Letter::Opened {
+    fn receive(&mut self, message: RoomMessage) {
+        let input = match message {
+            RoomMessage::Opened {
                 connection,
-                who,
+                profile,
                 socket,
             } => {
                 self.sockets.insert(connection, socket);
-                Input::Opened { connection, who }
+                Input::Opened {
+                    connection,
+                    profile,
+                }
             }
-            Letter::Frame { connection, bytes } => Input::Frame { connection, bytes },
-            Letter::Closed {
+            RoomMessage::Frame { connection, bytes } => Input::Frame { connection, bytes },
+            RoomMessage::Closed {
                 connection,
-                goodbye,
+                leaving,
             } => {
                 self.sockets.remove(&connection);
                 Input::Closed {
                     connection,
-                    goodbye,
+                    leaving,
                 }
             }
-            Letter::Command { command, answer } => {
+            RoomMessage::Command { command, answer } => {
                 let ticket = Ticket(self.tickets);
                 self.tickets += 1;
                 if let Some(answer) = answer {
@@ -264,73 +273,73 @@ impl Driver {
                 }
                 Input::Command { ticket, command }
             }
-            Letter::Media { order, outcome } => Input::Media { order, outcome },
+            RoomMessage::Media { order, outcome } => Input::Media { order, outcome },
         };
         self.handle(input);
     }
 
     fn handle(&mut self, input: Input) {
         let clock = &self.live.clock;
-        let mut at = At {
+        let mut at = InputContext {
             now_ms: clock.now_ms(),
             monotonic: Monotonic::from_ms(clock.monotonic_ms()),
             ids: &mut |ms| clock.new_id(ms),
         };
-        let begun = self.waiting.len();
-        self.room.handle(&mut at, input, &mut self.waiting);
+        let begun = self.pending.len();
+        self.room.handle(&mut at, input, &mut self.pending);
         for full in self.room.take_refused_messages() {
             self.live.metrics.storage.message_refused(full.as_str());
         }
         for (event, code, count) in self.room.take_refused() {
             self.live.metrics.requests_refused(event, code, count);
         }
-        // What the media plane does is no news to anybody until its answer is: it need not wait for
-        // the records, and somebody who was put out must not.
+        // Orders to the media plane are not visible to clients until they are answered: they need
+        // not wait for the commit, and evicting a peer must not.
         let is_media = |output: &mut Output| matches!(output, Output::Media(_));
-        for output in self.waiting.extract_if(begun.., is_media) {
+        for output in self.pending.extract_if(begun.., is_media) {
             if let Output::Media(order) = output {
-                self.media.carry_out(order);
+                self.media.start(order);
             }
         }
-        self.waiting_bytes += self.waiting[begun..].iter().map(bytes_of).sum::<usize>();
+        self.pending_bytes += self.pending[begun..].iter().map(bytes_of).sum::<usize>();
     }
 
-    /// Does what waits, or begins the commit that must come first.
-    async fn begin(&mut self, slice: &mut Slice) {
-        if self.commit.is_some() || self.waiting.is_empty() {
+    /// Performs the pending outputs, or begins the commit that must come first.
+    async fn begin(&mut self, slice: &mut TimeSlice) {
+        if self.commit.is_some() || self.pending.is_empty() {
             return;
         }
-        let mut rest = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
+        let mut rest = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         let first = rest
             .iter()
-            .position(|output| matches!(output, Output::Keep(_)));
+            .position(|output| matches!(output, Output::Persist(_)));
         let Some(first) = first else {
             return self.perform(rest, slice).await;
         };
-        // What comes before the first record need not wait for it.
+        // Outputs before the first record need not wait for it.
         let kept = rest.split_off(first);
         self.perform(rest, slice).await;
         let mut records = Vec::new();
         for output in kept {
             match output {
-                Output::Keep(record) => records.push(record),
+                Output::Persist(record) => records.push(record),
                 other => self.held.push(other),
             }
         }
         let (live, app, meeting) = (Arc::clone(&self.live), self.app, self.meeting);
         let latest_ms = self.room.latest_ms();
-        self.commit = Some(Box::pin(keep(live, app, meeting, latest_ms, records)));
+        self.commit = Some(Box::pin(commit(live, app, meeting, latest_ms, records)));
     }
 
-    async fn perform(&mut self, outputs: Vec<Output>, slice: &mut Slice) {
+    async fn perform(&mut self, outputs: Vec<Output>, slice: &mut TimeSlice) {
         for output in outputs {
             slice.pause().await;
             match output {
                 Output::Send { to, frame, pace } => {
                     let (frame, slow) = self.unsent.frame(frame);
                     self.live.metrics.sockets_overflowed(slow);
-                    for some in to.chunks(SENDS) {
+                    for some in to.chunks(SENDS_PER_CHECK) {
                         for connection in some {
                             self.send(*connection, &frame, pace);
                         }
@@ -341,22 +350,22 @@ impl Driver {
                     connection,
                     closing,
                 } => {
-                    // A socket that takes no more is closed by the loss of its sender.
+                    // If the queue does not accept it, dropping the sender closes the socket.
                     if let Some(socket) = self.sockets.remove(&connection) {
-                        let _ = socket.put(Outgoing::Close(closing));
+                        let _ = socket.send(Outgoing::Close(closing));
                     }
                 }
-                Output::Keep(_) => {}
-                Output::Media(order) => self.media.carry_out(order),
+                Output::Persist(_) => {}
+                Output::Media(order) => self.media.start(order),
                 Output::Answer(ticket, answer) => {
                     if let Some(asking) = self.answers.remove(&ticket) {
-                        // Who asked may have gone.
+                        // The caller may have gone.
                         let _ = asking.send(answer);
                     }
                 }
                 Output::Delegate(task) => self.delegate(*task),
-                Output::TellConnected { parent } => {
-                    self.live.tell_family(self.app, parent);
+                Output::NotifyBreakoutRooms { parent } => {
+                    self.live.notify_breakout_rooms(self.app, parent);
                 }
             }
         }
@@ -366,18 +375,18 @@ impl Driver {
         let Some(socket) = self.sockets.get(&connection) else {
             return;
         };
-        // A socket that does not read is closed without a goodbye, so its client comes back and asks
-        // for everything anew.
-        match socket.put(Outgoing::Frame(frame.clone(), pace)) {
-            Put::Taken => return,
-            Put::Overflowed => self.live.metrics.sockets_overflowed(1),
-            Put::Gone => {}
+        // A slow socket is closed without a close frame, so its client reconnects and requests the
+        // whole state again.
+        match socket.send(Outgoing::Frame(frame.clone(), pace)) {
+            SendStatus::Queued => return,
+            SendStatus::Overflowed => self.live.metrics.sockets_overflowed(1),
+            SendStatus::Closed => {}
         }
         self.sockets.remove(&connection);
     }
 
-    /// Hands on what only the server can do.
-    fn delegate(&mut self, task: Delegated) {
+    /// Queues a request that only the server can perform.
+    fn delegate(&mut self, task: DelegatedRequest) {
         let connection = task.connection;
         let Some(socket) = self.sockets.get(&connection) else {
             return;
@@ -389,29 +398,29 @@ impl Driver {
             reply: socket.reply_sender(),
             unsent: self.unsent.clone(),
         });
-        let Err(job) = self.live.delegation.take(&self.live, job) else {
+        let Err(job) = self.live.delegation.enqueue(&self.live, job) else {
             return;
         };
         self.live.metrics.delegated_refused();
-        let refusal = Refusal::new(429, "too many requests of yours wait: slow down");
+        let refusal = Refusal::new(429, "too many of your requests are queued: slow down");
         let frame = error_frame(job.task.request.id.as_deref(), &refusal);
         let (frame, slow) = self.unsent.frame(frame);
         self.live.metrics.sockets_overflowed(slow);
         self.send(connection, &frame, Pace::Now);
     }
 
-    /// Nothing that was not kept has been told to anybody: clients come back to a room that is read
-    /// from the records.
-    fn give_up(mut self) {
-        let closing = Closing::Again("the meeting is read anew");
+    /// Closes every socket. Clients have received nothing that was not committed, and reconnect to
+    /// a room that is loaded from the database.
+    fn fail(mut self) {
+        let closing = CloseReason::Reconnect("the meeting is being reloaded");
         for (_, socket) in self.sockets.drain() {
-            let _ = socket.put(Outgoing::Close(closing));
+            let _ = socket.send(Outgoing::Close(closing));
         }
-        turn_away(self.letters, closing);
+        close_sockets(self.receiver, closing);
     }
 }
 
-/// What an output takes while it waits, in bytes.
+/// Size of an output while it is pending, in bytes.
 fn bytes_of(output: &Output) -> usize {
     match output {
         Output::Send { to, frame, .. } => frame.len() + size_of_val(to.as_slice()),
@@ -419,8 +428,8 @@ fn bytes_of(output: &Output) -> usize {
     }
 }
 
-/// Commits, and goes on trying while the database is away.
-pub(super) async fn keep(
+/// Commits records, retrying while the database is unavailable.
+pub(super) async fn commit(
     live: Arc<LiveSessions>,
     app: AppId,
     meeting: MeetingId,
@@ -429,20 +438,25 @@ pub(super) async fn keep(
 ) -> Result<(), Error> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(20);
-    if records.len() > MANY {
+    if records.len() > LARGE_COMMIT {
         tokio::task::yield_now().await;
     }
     loop {
-        // A row was not written before what it tells of, though the clock was set back.
+        // A row's timestamp must not precede the event that it describes, even if the clock was set
+        // back.
         let now_ms = live.clock.now_ms().max(latest_ms);
         let unit = records::unit(app, meeting, now_ms, &records);
-        // A database that hangs is given up at the same time as one that refuses.
-        let kept = tokio::time::timeout_at(started + PATIENCE, live.db.commit(unit)).await;
-        let late = |_| Err(Error::Unavailable("no answer in time".to_owned()));
+        // The deadline is the same for a database that hangs and one that rejects the commit.
+        let kept = tokio::time::timeout_at(started + COMMIT_TIMEOUT, live.db.commit(unit)).await;
+        let late = |_| {
+            Err(Error::Unavailable(
+                "the database did not answer in time".to_owned(),
+            ))
+        };
         match kept.unwrap_or_else(late) {
             Ok(_) => return Ok(()),
-            // Records are whole, so that keeping them twice is keeping them once.
-            Err(Error::Unavailable(_)) if started.elapsed() < PATIENCE => {
+            // Records are whole, so committing them twice is idempotent.
+            Err(Error::Unavailable(_)) if started.elapsed() < COMMIT_TIMEOUT => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }

@@ -1,15 +1,17 @@
-//! The queue in front of a room: bounded in bytes, and fair to the people whose sockets fill it.
+//! A room's mailbox: bounded in bytes, and fair among the participants whose sockets fill it.
 //!
-//! Every socket has a queue of its own for what comes from it: that it was opened, its frames in order,
-//! and that it was closed. The room takes one letter of each person in turn, and of a person's sockets
-//! in turn, so that nobody gets more of the room by sending more or by opening more sockets. Whoever
-//! has sent a large frame misses as many rounds as its size is worth. What the server itself has to
-//! say (commands, answers of the media plane) goes first, in order.
+//! Each socket has its own queue of messages: that it was opened, its frames in order, and that it
+//! was closed. The room takes one message from each participant in turn, round-robin over that
+//! participant's sockets, so that nobody gets a larger share by sending more or by opening more
+//! sockets. A participant who sends a large frame skips a number of rounds in proportion to its
+//! size (deficit round robin). Messages from the server itself (commands, results of the media
+//! plane) come first, in order.
 //!
-//! A socket whose queue is full is not read, which slows down its client and nobody else. The same
-//! goes for all sockets of a person who has much waiting, and when much waits for the room or in the
-//! whole server, for everybody of whom anything waits. Somebody of whom nothing waits can always send
-//! one frame. So no socket ever waits for another person's to be read.
+//! A socket whose queue is full is not read, which slows down that client alone. The same applies
+//! to all sockets of a participant with many queued bytes, and, when the room's or the server's
+//! total is exceeded, to every participant with anything queued. A participant with nothing queued
+//! can always send one frame, so no socket ever waits for another participant's messages to be
+//! handled.
 
 mod queues;
 
@@ -23,35 +25,36 @@ use bytes::Bytes;
 use parlor_live::ConnectionId;
 use parlor_protocol::ids::ParticipantId;
 
-use self::queues::{PERSON_SOCKETS, Queue, State, size_of};
-use super::Letter;
-use crate::metrics::Level;
+use self::queues::{PARTICIPANT_SOCKETS, Queue, State, size_of};
+use super::RoomMessage;
+use crate::metrics::ByteGauge;
 
-/// Letters of the server that may wait before messages of other rooms are left out.
-const OFFERED: usize = 1024;
+/// Queued server messages above which pushes from other rooms are dropped.
+const MAX_SERVER_MESSAGES: usize = 1024;
 
-/// The room takes no letters any more.
+/// The mailbox is closed: the room takes no more messages.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Gone;
+pub(crate) struct MailboxClosed;
 
-/// Why a socket could not be opened.
+/// The reason why a socket could not be opened.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unopened {
-    /// The room takes no letters any more: another one may.
-    Gone,
-    /// This person opens sockets faster than the room can look at them.
+pub(crate) enum OpenError {
+    /// The mailbox is closed. The caller may retry with a new one.
+    Closed,
+    /// This participant opens sockets faster than the room can process them.
     TooMany,
 }
 
-/// The server's end. Sockets have a [`SocketSender`] each.
+/// The server's sending handle. Sockets use a [`SocketSender`] instead.
 #[derive(Debug)]
 pub(crate) struct Mailbox(Arc<Shared>);
 
-/// The room's end.
+/// The room's receiving end.
 #[derive(Debug)]
 pub(crate) struct Receiver(Arc<Shared>);
 
-/// A socket's end: its own queue. When it is dropped, the room learns that the connection broke.
+/// A socket's sending handle to its own queue. Dropping it notifies the room that the connection is
+/// lost.
 #[derive(Debug)]
 pub(crate) struct SocketSender {
     mailbox: Mailbox,
@@ -62,12 +65,12 @@ pub(crate) struct SocketSender {
 #[derive(Debug)]
 struct Shared {
     senders: AtomicUsize,
-    queued_bytes: Level,
+    queued_bytes: ByteGauge,
     state: Mutex<State>,
 }
 
-/// A mailbox, both ends of it.
-pub(crate) fn mailbox(queued_bytes: &Level) -> (Mailbox, Receiver) {
+/// Creates a mailbox and returns its two ends.
+pub(crate) fn mailbox(queued_bytes: &ByteGauge) -> (Mailbox, Receiver) {
     let shared = Arc::new(Shared {
         senders: AtomicUsize::new(1),
         queued_bytes: queued_bytes.clone(),
@@ -77,51 +80,52 @@ pub(crate) fn mailbox(queued_bytes: &Level) -> (Mailbox, Receiver) {
 }
 
 impl Mailbox {
-    /// Puts what the server has to say into the box: a command, or an answer of the media plane.
-    /// They are not bounded here: each is asked for by the room itself, by
-    /// a request of the API that waits for it, or by a change of the records.
-    pub(crate) fn send(&self, letter: Letter) -> Result<(), Gone> {
+    /// Queues a message from the server: a command, or a result of the media plane. These are not
+    /// bounded here: each was requested by the room itself, by an API request that waits for it, or
+    /// by a change in the database.
+    pub(crate) fn send(&self, message: RoomMessage) -> Result<(), MailboxClosed> {
         let mut state = self.0.state();
         if state.closed {
-            return Err(Gone);
+            return Err(MailboxClosed);
         }
-        state.own.push_back(letter);
+        state.server_messages.push_back(message);
         state.wake_room();
         Ok(())
     }
 
-    /// The same for what may be left out when the room has much to do. `false` when it was.
-    pub(crate) fn offer(&self, letter: Letter) -> bool {
+    /// Like [`Self::send`], for messages that may be dropped when the room is busy. Returns `false`
+    /// if it was dropped.
+    pub(crate) fn try_send(&self, message: RoomMessage) -> bool {
         let mut state = self.0.state();
-        if !state.closed && state.own.len() >= OFFERED {
+        if !state.closed && state.server_messages.len() >= MAX_SERVER_MESSAGES {
             return false;
         }
         if !state.closed {
-            state.own.push_back(letter);
+            state.server_messages.push_back(message);
             state.wake_room();
         }
         true
     }
 
-    /// Opens the queue of a person's socket, with the letter that says so.
+    /// Opens the queue of a participant's socket, starting with the given message.
     pub(crate) fn open(
         &self,
         connection: ConnectionId,
         of: ParticipantId,
-        opened: Letter,
-    ) -> Result<SocketSender, (Unopened, Letter)> {
+        opened: RoomMessage,
+    ) -> Result<SocketSender, (OpenError, RoomMessage)> {
         let mut state = self.0.state();
         if state.closed {
-            return Err((Unopened::Gone, opened));
+            return Err((OpenError::Closed, opened));
         }
-        let person = state.people.entry(of).or_default();
-        if person.sockets >= PERSON_SOCKETS {
-            return Err((Unopened::TooMany, opened));
+        let participant = state.participants.entry(of).or_default();
+        if participant.sockets >= PARTICIPANT_SOCKETS {
+            return Err((OpenError::TooMany, opened));
         }
-        person.sockets += 1;
+        participant.sockets += 1;
         let queue = Queue {
-            person: of,
-            letters: VecDeque::new(),
+            participant: of,
+            messages: VecDeque::new(),
             bytes: 0,
             socket: None,
         };
@@ -135,7 +139,7 @@ impl Mailbox {
         })
     }
 
-    /// Whether the room takes no letters any more.
+    /// Whether the mailbox is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.state().closed
     }
@@ -158,11 +162,11 @@ impl Drop for Mailbox {
 
 impl SocketSender {
     /// Waits until the socket may be read.
-    pub(crate) async fn ready(&self) -> Result<(), Gone> {
+    pub(crate) async fn ready(&self) -> Result<(), MailboxClosed> {
         poll_fn(|context| {
             let mut state = self.mailbox.0.state();
             if state.closed {
-                return Poll::Ready(Err(Gone));
+                return Poll::Ready(Err(MailboxClosed));
             }
             if state.may_read(self.connection, &self.mailbox.0.queued_bytes) {
                 return Poll::Ready(Ok(()));
@@ -173,40 +177,40 @@ impl SocketSender {
         .await
     }
 
-    /// Puts a frame into the socket's queue, which takes it however full it is. `true` when the socket
-    /// may be read on, otherwise after [`SocketSender::ready`].
-    pub(crate) fn frame(&self, bytes: Bytes) -> Result<bool, Gone> {
+    /// Queues a frame of the socket, however full the queue is. Returns `true` if the socket may be
+    /// read further; otherwise [`SocketSender::ready`] must be awaited first.
+    pub(crate) fn frame(&self, bytes: Bytes) -> Result<bool, MailboxClosed> {
         let shared = &self.mailbox.0;
         let mut state = shared.state();
         if state.closed {
-            return Err(Gone);
+            return Err(MailboxClosed);
         }
-        let letter = Letter::Frame {
+        let message = RoomMessage::Frame {
             connection: self.connection,
             bytes,
         };
-        let size = size_of(&letter);
+        let size = size_of(&message);
         shared.queued_bytes.add(size);
-        state.push(self.connection, letter);
+        state.push(self.connection, message);
         Ok(state.may_read(self.connection, &shared.queued_bytes))
     }
 
-    /// The socket is closed; the room learns of it after its last frame.
-    pub(crate) fn close(mut self, goodbye: bool) {
-        self.end(goodbye);
+    /// Closes the queue. The room handles the close after the last frame.
+    pub(crate) fn close(mut self, leaving: bool) {
+        self.end(leaving);
     }
 
-    fn end(&mut self, goodbye: bool) {
+    fn end(&mut self, leaving: bool) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
         let mut state = self.mailbox.0.state();
         if !state.closed {
-            let letter = Letter::Closed {
+            let message = RoomMessage::Closed {
                 connection: self.connection,
-                goodbye,
+                leaving,
             };
-            state.push(self.connection, letter);
+            state.push(self.connection, message);
         }
     }
 }
@@ -218,12 +222,12 @@ impl Drop for SocketSender {
 }
 
 impl Receiver {
-    /// The next letter; `None` when there is none and nobody is left to send one.
-    pub(crate) async fn recv(&mut self) -> Option<Letter> {
+    /// Receives the next message. Returns `None` if the queue is empty and no sender is left.
+    pub(crate) async fn recv(&mut self) -> Option<RoomMessage> {
         poll_fn(|context| {
             let mut state = self.0.state();
-            if let Some(letter) = state.pop(&self.0.queued_bytes) {
-                return Poll::Ready(Some(letter));
+            if let Some(message) = state.pop(&self.0.queued_bytes) {
+                return Poll::Ready(Some(message));
             }
             if state.closed || self.0.senders.load(Ordering::Acquire) == 0 {
                 return Poll::Ready(None);
@@ -234,12 +238,12 @@ impl Receiver {
         .await
     }
 
-    /// The next letter, if there is one.
-    pub(crate) fn try_recv(&mut self) -> Option<Letter> {
+    /// Receives the next message, if there is one.
+    pub(crate) fn try_recv(&mut self) -> Option<RoomMessage> {
         self.0.state().pop(&self.0.queued_bytes)
     }
 
-    /// Takes nothing more. What is there can still be received.
+    /// Closes the mailbox. Queued messages can still be received.
     pub(crate) fn close(&mut self) {
         let mut state = self.0.state();
         state.closed = true;
@@ -250,12 +254,12 @@ impl Receiver {
         }
     }
 
-    /// Whether nothing waits, and no end but the one of the registry is left to send anything.
+    /// Whether the queue is empty and no sender but the registry's is left.
     pub(crate) fn is_alone(&self) -> bool {
-        // In this order: whatever was sent by an end that is gone is seen below.
+        // In this order: messages of a sender that was dropped are seen below.
         let alone = self.0.senders.load(Ordering::Acquire) <= 1;
         let state = self.0.state();
-        alone && state.own.is_empty() && state.turns.is_empty()
+        alone && state.server_messages.is_empty() && state.ready.is_empty()
     }
 }
 
@@ -267,7 +271,7 @@ impl Drop for Receiver {
         state.closed = true;
         self.0.queued_bytes.take(left.bytes);
         drop(state);
-        // Answers that somebody waits for, and sockets, end here: not under the lock.
+        // Answer channels and sockets are dropped here, outside the lock.
         drop(left);
     }
 }

@@ -1,29 +1,31 @@
-//! What a room wants of the media plane, and the way back.
+//! A room's orders to the media plane, and their results.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Source, Wanted};
+use parlor_live::{Input, MediaAnswer, MediaOrder, OrderId, Refusal, Subscription};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PeerId};
-use parlor_sfu::{Consumed, Direction, Error, Event, Events, Media, Member, Owner, Produce, Want};
+use parlor_sfu::{
+    ConsumeRequest, Consumed, Direction, Error, Event, Events, Media, Member, Owner, Produce,
+};
 
-use super::Letter;
+use super::RoomMessage;
 use crate::rooms::LiveSessions;
 
-/// One room's side of the media plane. When it goes, for whatever reason, so does everything that
-/// the room's peers have there: another room of the meeting would know nothing of it.
-pub(super) struct MediaDesk {
+/// A room's handle to the media plane. Dropping it closes all transports of the room's peers,
+/// because another room instance of the meeting would not know of them.
+pub(super) struct MediaClient {
     live: Arc<LiveSessions>,
     app: AppId,
     meeting: MeetingId,
-    /// Absent on servers that have none.
+    /// `None` on servers without a media plane.
     media: Option<Media>,
     events: Option<Events>,
-    /// Who may have something there.
+    /// Peers that may have transports.
     members: HashSet<PeerId>,
 }
 
-impl MediaDesk {
+impl MediaClient {
     pub(super) fn new(live: &Arc<LiveSessions>, app: AppId, meeting: MeetingId) -> Self {
         let media = live.media.get().cloned();
         Self {
@@ -36,20 +38,20 @@ impl MediaDesk {
         }
     }
 
-    /// What the media plane says next by itself; nothing, where there is none.
+    /// Waits for the next event of the media plane. Never returns without one.
     pub(super) async fn next(&mut self) -> Input {
         loop {
             let Some(events) = &mut self.events else {
                 return std::future::pending().await;
             };
             match events.recv().await {
-                Some(Event::Speaking(peers)) => return Input::Speaking(peers),
+                Some(Event::Speaking(peers)) => return Input::ActiveSpeakers(peers),
                 Some(Event::Freed {
                     peer,
                     direction,
                     transport_id,
                 }) => {
-                    return Input::Freed {
+                    return Input::TransportFreed {
                         peer,
                         publishes: direction == Direction::Publish,
                         transport: transport_id,
@@ -61,20 +63,27 @@ impl MediaDesk {
         }
     }
 
-    /// Begins an order. Its answer comes to the room as a letter.
-    pub(super) fn carry_out(&mut self, order: MediaOrder) {
+    /// Starts an order. Its result arrives in the room's mailbox.
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of order")]
+    pub(super) fn start(&mut self, order: MediaOrder) {
         let Some(media) = self.media.clone() else {
-            return self.refuse(&order);
+            return self.reject(&order);
         };
         match order {
             MediaOrder::Open {
                 order,
                 peer,
-                person,
+                participant,
                 admitted,
                 publishes,
                 offer,
-            } => self.open(&media, order, (peer, person, admitted), publishes, offer),
+            } => self.open(
+                &media,
+                order,
+                (peer, participant, admitted),
+                publishes,
+                offer,
+            ),
             MediaOrder::Admit { peer } => media.admit(self.member(peer)),
             MediaOrder::Produce {
                 order,
@@ -90,15 +99,12 @@ impl MediaDesk {
                     transport,
                     producer,
                     mid,
-                    source: source_of(source),
+                    source,
                     paused,
                     offer,
                 };
-                let producing = media.produce(self.member(peer), produce);
-                self.answer(
-                    order,
-                    async move { producing.await.map(MediaAnswer::Produced) },
-                );
+                let produced = media.produce(self.member(peer), produce);
+                self.answer(order, async { produced.await.map(MediaAnswer::Produced) });
             }
             MediaOrder::CloseProducer {
                 order,
@@ -107,7 +113,7 @@ impl MediaDesk {
                 offer,
             } => {
                 let closing = media.close_producer(self.member(peer), producer, offer);
-                // Without an offer it is done by the call.
+                // Without an offer, the call itself completes it.
                 if let Some(order) = order {
                     self.answer(order, async move {
                         let answer = closing.await?.unwrap_or_default();
@@ -125,16 +131,16 @@ impl MediaDesk {
                 let consuming = media.consume(self.member(peer), transport, wanted);
                 self.answer(order, async move { consuming.await.map(consumed) });
             }
-            MediaOrder::Answered {
+            MediaOrder::ApplyAnswer {
                 order,
                 peer,
                 transport,
                 answer,
             } => {
-                let agreeing = media.answered(self.member(peer), transport, answer);
+                let agreeing = media.apply_answer(self.member(peer), transport, answer);
                 self.answer(order, async move {
                     agreeing.await?;
-                    Ok(MediaAnswer::Agreed)
+                    Ok(MediaAnswer::AnswerApplied)
                 });
             }
             MediaOrder::CloseConsumers {
@@ -154,18 +160,21 @@ impl MediaDesk {
                 producer,
                 paused,
             } => media.pause(self.member(peer), producer, paused),
-            MediaOrder::Prefer { peer, wishes } => media.prefer(self.member(peer), wishes),
+            MediaOrder::PreferLayers { peer, layers } => media.prefer(self.member(peer), layers),
             MediaOrder::Revoke { peer, producers } => media.revoke(self.member(peer), producers),
             MediaOrder::Pin { peer } => media.pin(self.meeting, peer),
-            MediaOrder::Close { peer, away } => self.close(&media, peer, away),
+            MediaOrder::Close {
+                peer,
+                client_offline,
+            } => self.close(&media, peer, client_offline),
         }
     }
 
-    fn close(&mut self, media: &Media, peer: PeerId, away: bool) {
+    fn close(&mut self, media: &Media, peer: PeerId, client_offline: bool) {
         let had_any = self.members.remove(&peer);
-        media.close(self.member(peer), away);
-        if away && had_any {
-            self.live.gave_up(self.meeting, peer);
+        media.close(self.member(peer), client_offline);
+        if client_offline && had_any {
+            self.live.set_evicted(self.meeting, peer);
         }
     }
 
@@ -185,7 +194,7 @@ impl MediaDesk {
         };
         let owner = Owner {
             app: self.app,
-            person,
+            participant: person,
             admitted,
         };
         let opening = media.open(owner, self.member(peer), direction, offer);
@@ -205,18 +214,18 @@ impl MediaDesk {
         }
     }
 
-    /// Without a media plane nobody waits for an answer that never comes.
-    fn refuse(&self, order: &MediaOrder) {
+    /// Rejects an order on a server without a media plane, so that no caller waits for an answer.
+    fn reject(&self, order: &MediaOrder) {
         let order = match order {
             MediaOrder::Open { order, .. }
             | MediaOrder::Produce { order, .. }
             | MediaOrder::Consume { order, .. }
-            | MediaOrder::Answered { order, .. }
+            | MediaOrder::ApplyAnswer { order, .. }
             | MediaOrder::CloseConsumers { order, .. } => Some(*order),
             MediaOrder::CloseProducer { order, .. } => *order,
             MediaOrder::Admit { .. }
             | MediaOrder::Pause { .. }
-            | MediaOrder::Prefer { .. }
+            | MediaOrder::PreferLayers { .. }
             | MediaOrder::Revoke { .. }
             | MediaOrder::Pin { .. }
             | MediaOrder::Close { .. } => None,
@@ -243,33 +252,24 @@ impl MediaDesk {
         order: OrderId,
         outcome: impl Future<Output = Result<MediaAnswer, Refusal>> + Send + 'static,
     ) {
-        let Some(mailbox) = self.live.running(self.app, self.meeting) else {
+        let Some(mailbox) = self.live.mailbox(self.app, self.meeting) else {
             return;
         };
         self.live.spawn(async move {
             let outcome = outcome.await;
-            // The room may be over by then.
-            let _ = mailbox.send(Letter::Media { order, outcome });
+            // The room may have ended by then.
+            let _ = mailbox.send(RoomMessage::Media { order, outcome });
         });
     }
 }
 
-impl Drop for MediaDesk {
+impl Drop for MediaClient {
     fn drop(&mut self) {
         let Some(media) = &self.media else { return };
         for peer in &self.members {
             media.close(self.member(*peer), true);
-            self.live.gave_up(self.meeting, *peer);
+            self.live.set_evicted(self.meeting, *peer);
         }
-    }
-}
-
-fn source_of(source: Source) -> parlor_sfu::Source {
-    match source {
-        Source::Microphone => parlor_sfu::Source::Microphone,
-        Source::Camera => parlor_sfu::Source::Camera,
-        Source::Screen => parlor_sfu::Source::Screen,
-        Source::ScreenAudio => parlor_sfu::Source::ScreenAudio,
     }
 }
 
@@ -277,8 +277,8 @@ fn consumed(Consumed { mids, offer }: Consumed) -> MediaAnswer {
     MediaAnswer::Consumed { mids, offer }
 }
 
-fn want_of(wanted: Wanted) -> Want {
-    Want {
+fn want_of(wanted: Subscription) -> ConsumeRequest {
+    ConsumeRequest {
         producer: wanted.producer,
         publisher: wanted.publisher,
         preferred_rid: wanted.preferred_rid,

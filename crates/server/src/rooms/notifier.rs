@@ -1,4 +1,4 @@
-//! Telling the breakout rooms of a meeting who is where, one round at a time.
+//! Sends the roster to a meeting and its breakout rooms, one update at a time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,17 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use parlor_protocol::ids::{AppId, MeetingId};
 
-/// Meetings whose breakout rooms are being told who is where.
+/// The meetings whose connected rooms are currently being notified, by parent.
 ///
-/// One task tells those of a meeting, so that what it has read later is also told later. Whether
-/// something has changed since it began is all that must be remembered for it.
+/// One task per parent sends the updates, so that a later state is never overtaken by an earlier
+/// one. Only whether something has changed since the update began needs to be remembered.
 #[derive(Default)]
 pub(crate) struct RosterNotifier(Mutex<HashMap<(AppId, MeetingId), bool>>);
 
 impl RosterNotifier {
-    /// Something has changed. Whether nobody tells of it yet.
-    pub(crate) fn begin(&self, family: (AppId, MeetingId)) -> bool {
-        match self.families().entry(family) {
+    /// Marks a meeting as changed. Returns whether the caller must run the updates because no task
+    /// does.
+    pub(crate) fn mark_changed(&self, parent: (AppId, MeetingId)) -> bool {
+        match self.changed().entry(parent) {
             Entry::Occupied(mut changed) => {
                 changed.insert(true);
                 false
@@ -28,46 +29,46 @@ impl RosterNotifier {
         }
     }
 
-    /// Tells a family until nothing has changed in it meanwhile. However this ends, the next change
-    /// begins anew.
-    pub(crate) async fn rounds<T: Future<Output = ()>>(
+    /// Sends updates until nothing has changed during the last one. The next change then starts a
+    /// new run, even if this run was cancelled.
+    pub(crate) async fn run<T: Future<Output = ()>>(
         &self,
-        family: (AppId, MeetingId),
-        tell: impl Fn() -> T,
+        parent: (AppId, MeetingId),
+        notify: impl Fn() -> T,
     ) {
-        let mut unfinished = Unfinished(Some((self, family)));
+        let mut unfinished = Unfinished(Some((self, parent)));
         loop {
-            tell().await;
-            if !self.again(family) {
-                // From here on another task may tell this family.
+            notify().await;
+            if !self.finish_update(parent) {
+                // From here on another task may notify these rooms.
                 unfinished.0 = None;
                 return;
             }
         }
     }
 
-    /// A round of telling is over. Whether something has changed since it began.
-    fn again(&self, family: (AppId, MeetingId)) -> bool {
-        let mut families = self.families();
-        let again = families.get_mut(&family).is_some_and(std::mem::take);
+    /// Ends an update. Returns whether something has changed since it began.
+    fn finish_update(&self, parent: (AppId, MeetingId)) -> bool {
+        let mut changed = self.changed();
+        let again = changed.get_mut(&parent).is_some_and(std::mem::take);
         if !again {
-            families.remove(&family);
+            changed.remove(&parent);
         }
         again
     }
 
-    fn families(&self) -> MutexGuard<'_, HashMap<(AppId, MeetingId), bool>> {
+    fn changed(&self) -> MutexGuard<'_, HashMap<(AppId, MeetingId), bool>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Removes the entry of a family when the task that tells it panics or is cancelled.
+/// Removes the entry of a meeting when the task that notifies it panics or is cancelled.
 struct Unfinished<'t>(Option<(&'t RosterNotifier, (AppId, MeetingId))>);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if let Some((telling, family)) = self.0.take() {
-            telling.families().remove(&family);
+        if let Some((notifier, parent)) = self.0.take() {
+            notifier.changed().remove(&parent);
         }
     }
 }
@@ -81,30 +82,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_changes_while_a_family_is_told_is_told_in_one_round_after_it() {
+    fn changes_during_an_update_are_sent_in_one_update_after_it() {
         let id = uuid::Uuid::from_u128;
-        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
-        let other = (family.0, MeetingId::from_uuid(id(3)));
-        let telling = RosterNotifier::default();
-        assert!(telling.begin(family) && telling.begin(other));
-        // They are being told: nobody else begins to.
-        assert!(!telling.begin(family) && !telling.begin(family));
-        assert!(telling.again(family) && !telling.again(family));
-        // It is over, so the next change begins anew.
-        assert!(telling.begin(family));
-        assert!(!telling.again(other));
+        let parent = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
+        let other = (parent.0, MeetingId::from_uuid(id(3)));
+        let notifier = RosterNotifier::default();
+        assert!(notifier.mark_changed(parent) && notifier.mark_changed(other));
+        // Updates are running, so no other task starts.
+        assert!(!notifier.mark_changed(parent) && !notifier.mark_changed(parent));
+        assert!(notifier.finish_update(parent) && !notifier.finish_update(parent));
+        // The run has ended, so the next change starts a new one.
+        assert!(notifier.mark_changed(parent));
+        assert!(!notifier.finish_update(other));
     }
 
     #[tokio::test]
-    async fn a_family_is_told_again_after_telling_it_has_panicked() {
+    async fn updates_restart_after_a_panic() {
         let id = uuid::Uuid::from_u128;
-        let family = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
-        let telling = RosterNotifier::default();
-        assert!(telling.begin(family));
-        let rounds = telling.rounds(family, || async { panic!("this is a test") });
-        assert!(AssertUnwindSafe(rounds).catch_unwind().await.is_err());
-        assert!(telling.begin(family));
-        telling.rounds(family, || async {}).await;
-        assert!(telling.begin(family));
+        let parent = (AppId::from_uuid(id(1)), MeetingId::from_uuid(id(2)));
+        let notifier = RosterNotifier::default();
+        assert!(notifier.mark_changed(parent));
+        let run = notifier.run(parent, || async { panic!("this is a test") });
+        assert!(AssertUnwindSafe(run).catch_unwind().await.is_err());
+        assert!(notifier.mark_changed(parent));
+        notifier.run(parent, || async {}).await;
+        assert!(notifier.mark_changed(parent));
     }
 }

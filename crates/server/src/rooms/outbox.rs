@@ -1,73 +1,74 @@
-//! What waits to be sent to one socket: a queue that is bounded in frames and in bytes. What waits for
-//! all of them is bounded in `unsent`.
+//! The outgoing queue of one socket, bounded in frames and in bytes. The total of all queues is
+//! bounded in `unsent`.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use parlor_live::{Closing, ConnectionId, Pace};
+use parlor_live::{CloseReason, ConnectionId, Pace};
 
 use super::unsent::{Frame, Unsent};
 
-/// Frames that may wait for a client that reads slowly.
-const FRAMES: usize = 1024;
-/// Bytes that may wait beside one frame, which may be longer.
-const BYTES: usize = 16 * 1024 * 1024;
-/// Bytes of a frame that counts among the unsent ones of the server until it is written.
-const LARGE: usize = 4 * 1024;
-/// Places that a queue keeps when it is empty.
-const PLACES: usize = 16;
+/// Maximum number of frames queued for a slow client.
+const MAX_FRAMES: usize = 1024;
+/// Maximum queued bytes. One longer frame may be queued alone.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Size in bytes from which a frame counts as unsent until it is written.
+const LARGE_FRAME_BYTES: usize = 4 * 1024;
+/// Capacity that an empty queue keeps.
+const IDLE_CAPACITY: usize = 16;
 
-/// What is sent to a socket.
+/// An item for a socket.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// A binary frame, and whether more may be waited for to be sent with it.
+    /// A binary frame, and whether it may be delayed to be sent together with others.
     Frame(Frame, Pace),
-    /// Close, after what was sent before.
-    Close(Closing),
+    /// Closes the socket after everything queued before.
+    Close(CloseReason),
 }
 
-/// What has become of something that was put into a queue.
+/// The result of queuing an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Put {
-    /// It will be sent.
-    Taken,
-    /// The queue is full: its socket does not read, and is closed.
+pub(crate) enum SendStatus {
+    /// It was queued.
+    Queued,
+    /// The queue was full, so the slow socket is being closed.
     Overflowed,
-    /// The socket is gone.
-    Gone,
+    /// The socket is closed.
+    Closed,
 }
 
-/// The queue itself.
+/// The queue shared by both ends.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Outgoing>,
-    /// The frame that the socket writes, and the one before, of which something may be left: the
-    /// socket takes the next one when all before the last is written.
+    /// The frame being written and the frame before it, which may be partly unwritten. The socket
+    /// takes the next frame once all frames before the last one are written.
     writing: [Writing; 2],
-    /// Bytes of all these.
+    /// Total bytes of all of these.
     bytes: usize,
-    /// The room has let go of the socket: what waits is sent, and no more comes.
+    /// Whether the room has dropped its sender. Queued items are still sent, but no more are
+    /// accepted.
     ended: bool,
-    /// The socket does not read, or is gone: nothing is sent any more.
+    /// Whether the socket is too slow or closed, so that nothing more is sent.
     abandoned: bool,
-    /// The socket, when it waits for something to send.
+    /// Wakes the socket when it waits for an item.
     idle: Option<Waker>,
-    /// The socket, when it waits for the client to read.
-    stuck: Option<Waker>,
+    /// Wakes the socket when it waits for the client to read.
+    blocked: Option<Waker>,
 }
 
 /// A frame that the socket writes.
 #[derive(Debug, Default)]
 struct Writing {
     bytes: usize,
-    /// Held so that it counts among the unsent frames. Most frames are small and are sent to many:
-    /// what the socket holds of them is less than another count of their references would cost.
-    #[expect(dead_code, reason = "it is held, and let go when it is written")]
+    /// Held so that it counts as unsent. Most frames are small and have many recipients; holding
+    /// those would cost more in reference counting than the bytes are worth.
+    #[expect(dead_code, reason = "held for its drop when it is written")]
     large: Option<Frame>,
 }
 
@@ -75,7 +76,7 @@ impl Writing {
     fn of(frame: &Frame) -> Self {
         Self {
             bytes: frame.len(),
-            large: (frame.len() >= LARGE).then(|| frame.clone()),
+            large: (frame.len() >= LARGE_FRAME_BYTES).then(|| frame.clone()),
         }
     }
 }
@@ -85,40 +86,40 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes wait.
+    /// Number of queued bytes.
     pub(super) fn bytes(&self) -> usize {
         self.state().bytes
     }
 
-    fn put(&self, outgoing: Outgoing) -> Put {
+    fn send(&self, outgoing: Outgoing) -> SendStatus {
         let mut state = self.state();
         if state.abandoned || state.ended {
-            return Put::Gone;
+            return SendStatus::Closed;
         }
         let bytes = outgoing.bytes();
-        // However long a frame is, it may wait alone.
-        let fits = state.bytes == 0 || state.bytes.saturating_add(bytes) <= BYTES;
-        if !fits || state.waiting.len() >= FRAMES {
+        // A frame of any length may be queued alone.
+        let fits = state.bytes == 0 || state.bytes.saturating_add(bytes) <= MAX_BYTES;
+        if !fits || state.waiting.len() >= MAX_FRAMES {
             drop(state);
             self.abandon();
-            return Put::Overflowed;
+            return SendStatus::Overflowed;
         }
         state.bytes += bytes;
         state.waiting.push_back(outgoing);
         if let Some(idle) = state.idle.take() {
             idle.wake();
         }
-        Put::Taken
+        SendStatus::Queued
     }
 
-    /// Sends nothing of it any more. `false` when that was so already.
+    /// Discards the queue and stops sending. Returns `false` if it was abandoned already.
     pub(super) fn abandon(&self) -> bool {
         let mut state = self.state();
         let first = !std::mem::replace(&mut state.abandoned, true);
         let writing = std::mem::take(&mut state.writing);
         let left = (std::mem::take(&mut state.waiting), writing);
         state.bytes = 0;
-        for socket in [state.idle.take(), state.stuck.take()]
+        for socket in [state.idle.take(), state.blocked.take()]
             .into_iter()
             .flatten()
         {
@@ -139,8 +140,11 @@ impl Outgoing {
     }
 }
 
-/// A queue and both ends of it.
-pub(super) fn ends(connection: ConnectionId, unsent: &Arc<Unsent>) -> (Arc<Queue>, Outbox, Inbox) {
+/// Creates a queue and its two ends.
+pub(super) fn new_queue(
+    connection: ConnectionId,
+    unsent: &Arc<Unsent>,
+) -> (Arc<Queue>, Outbox, Inbox) {
     let queue = Arc::<Queue>::default();
     let inbox = Inbox {
         queue: Arc::clone(&queue),
@@ -151,17 +155,17 @@ pub(super) fn ends(connection: ConnectionId, unsent: &Arc<Unsent>) -> (Arc<Queue
     (queue, outbox, inbox)
 }
 
-/// The room's end of the queue. When it is dropped, the socket is closed.
+/// The room's end of the queue. Dropping it closes the socket.
 #[derive(Debug)]
 pub(crate) struct Outbox(Arc<Queue>);
 
 impl Outbox {
-    /// Puts something into the queue.
-    pub(crate) fn put(&self, outgoing: Outgoing) -> Put {
-        self.0.put(outgoing)
+    /// Queues an item.
+    pub(crate) fn send(&self, outgoing: Outgoing) -> SendStatus {
+        self.0.send(outgoing)
     }
 
-    /// Another way into the queue, which does not keep the socket open.
+    /// Returns another sender for the queue, which does not keep the socket open.
     pub(crate) fn reply_sender(&self) -> ReplySender {
         ReplySender(Arc::clone(&self.0))
     }
@@ -177,14 +181,14 @@ impl Drop for Outbox {
     }
 }
 
-/// A way into the queue of a socket for as long as the room has its end of it.
+/// A sender for the queue that works for as long as the room holds the [`Outbox`].
 #[derive(Debug)]
 pub(crate) struct ReplySender(Arc<Queue>);
 
 impl ReplySender {
-    /// Puts something into the queue.
-    pub(crate) fn put(&self, outgoing: Outgoing) -> Put {
-        self.0.put(outgoing)
+    /// Queues an item.
+    pub(crate) fn send(&self, outgoing: Outgoing) -> SendStatus {
+        self.0.send(outgoing)
     }
 }
 
@@ -197,8 +201,9 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// The next of the queue; `None` when the room has let go of the socket, or has abandoned it. A
-    /// frame counts as unsent until [`Inbox::written`], or until the next but one is taken.
+    /// Waits for the next item. Returns `None` if the room has dropped or abandoned the queue. A
+    /// frame counts as unsent until [`Inbox::written`] is called or two more frames have been
+    /// taken.
     pub(crate) async fn next(&self) -> Option<Outgoing> {
         poll_fn(|context| {
             let mut state = self.queue.state();
@@ -214,7 +219,7 @@ impl Inbox {
         .await
     }
 
-    /// What waits already: `Err` when nothing does and nothing will.
+    /// Returns the next queued item, if any. Returns `Err` if the queue is empty and has ended.
     pub(crate) fn ready(&self) -> Result<Option<Outgoing>, ()> {
         let mut state = self.queue.state();
         match state.take() {
@@ -223,7 +228,7 @@ impl Inbox {
         }
     }
 
-    /// Everything that was taken is on its way.
+    /// Marks every frame that was taken as written.
     pub(crate) fn written(&self) {
         self.queue.state().written();
     }
@@ -235,7 +240,7 @@ impl Inbox {
             if state.abandoned {
                 return Poll::Ready(());
             }
-            state.stuck = Some(context.waker().clone());
+            state.blocked = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -245,7 +250,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.queue.abandon();
-        self.unsent.forget(self.connection);
+        self.unsent.remove(self.connection);
     }
 }
 
@@ -257,8 +262,8 @@ impl State {
             let done = std::mem::replace(before, std::mem::replace(last, Writing::of(frame)));
             self.bytes -= done.bytes;
         }
-        if self.waiting.is_empty() && self.waiting.capacity() > 4 * PLACES {
-            self.waiting.shrink_to(PLACES);
+        if self.waiting.is_empty() && self.waiting.capacity() > 4 * IDLE_CAPACITY {
+            self.waiting.shrink_to(IDLE_CAPACITY);
         }
         Some(next)
     }

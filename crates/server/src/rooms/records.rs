@@ -1,18 +1,17 @@
-//! The records of live rooms: what a room gives to keep, and what it finds again when it opens.
+//! The database records of live rooms: writing them, and loading a room from them.
 //!
-//! Everything a room keeps has a key and is written whole, so that keeping it twice is keeping it
-//! once. All records of a meeting go through one database writer, in the order in which the room
-//! gave them.
+//! Every record has a key and is written whole, so writing it twice is idempotent. All records of a
+//! meeting go through one database writer, in the order in which the room emitted them.
 
 mod chat_bytes;
 mod chat_dump;
-mod past;
+mod persisted_state;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use chat_bytes::count_old_messages;
 pub(crate) use chat_dump::{CHAT_PIECE_BYTES, chat_csv, has_chat};
-pub(crate) use past::past;
+pub(crate) use persisted_state::load_state;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use uuid::Uuid;
 use crate::clock::first_id_at;
 use crate::rooms::LiveSessions;
 use crate::tallies::count_added;
-use crate::usage::{self, What, sum_of};
+use crate::usage::{self, StoredKind, sum_of};
 
 static KEEP_SESSION: Statement = Statement::new(
     "live_records.keep_session",
@@ -76,7 +75,7 @@ static DELETE_ENTRIES: Statement = Statement::new(
     "live_records.delete_entries",
     "DELETE FROM session_entries WHERE app_id = $1 AND session_id = $2",
 );
-/// Nobody joins a breakout room of an inactive meeting.
+/// No client may join a breakout room of an inactive meeting.
 static MEETING: Statement = Statement::new(
     "live_records.meeting",
     "SELECT m.title, m.status = 'ACTIVE' AND COALESCE(u.status, 'ACTIVE') = 'ACTIVE', m.settings, c.parent_id,
@@ -87,19 +86,19 @@ static MEETING: Statement = Statement::new(
      LEFT JOIN meetings u ON u.app_id = c.app_id AND u.id = c.parent_id
      WHERE m.app_id = $1 AND m.id = $2",
 );
-static OPEN: Statement = Statement::new(
+static OPEN_SESSIONS: Statement = Statement::new(
     "live_records.open_sessions",
     "SELECT app_id, meeting_id FROM sessions WHERE ended_at IS NULL ORDER BY app_id, meeting_id",
 );
-static BEAT: Statement = Statement::new(
+static HEARTBEAT: Statement = Statement::new(
     "live_records.beat",
     "INSERT INTO servers (id, alive_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET alive_at = excluded.alive_at",
 );
-static FORGET_SERVERS: Statement = Statement::new(
+static DELETE_SERVERS: Statement = Statement::new(
     "live_records.forget_servers",
     "DELETE FROM servers WHERE alive_at < $1",
 );
-/// Of the processes that had started by a time.
+/// Considers only the processes that had started by the given time.
 static LAST_ALIVE: Statement = Statement::new(
     "live_records.last_alive",
     "SELECT CAST(COALESCE(MAX(alive_at), 0) AS BIGINT) FROM servers WHERE id < $1",
@@ -115,31 +114,31 @@ pub(crate) fn statements() -> Vec<&'static Statement> {
         &DELETE_ENTRY,
         &DELETE_ENTRIES,
         &MEETING,
-        &OPEN,
-        &BEAT,
-        &FORGET_SERVERS,
+        &OPEN_SESSIONS,
+        &HEARTBEAT,
+        &DELETE_SERVERS,
         &LAST_ALIVE,
     ];
-    all.extend(past::STATEMENTS);
+    all.extend(persisted_state::STATEMENTS);
     all.extend(chat_dump::STATEMENTS);
     all.extend(chat_bytes::STATEMENTS);
     all
 }
 
-/// How long a process that is gone is remembered.
+/// How long the row of a stopped process is kept.
 const SERVERS_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// A process forgets others when it has run for so long: by then it has read what they left, though
-/// its clock may have been wrong when it started.
+/// Uptime after which a process deletes the rows of others. By then it has read these rows, even if
+/// its clock was wrong when it started.
 const SERVERS_READ_MS: i64 = 60 * 60 * 1000;
 
-/// The scope of the tally that counts the sessions of an app or a meeting. The app's and the
-/// meeting's own ids count meetings and participants.
+/// The scope of the tally that counts the sessions of an app or a meeting. The plain ids of the app
+/// and the meeting are the scopes of the tallies of meetings and participants.
 pub(crate) fn sessions_scope(id: Uuid) -> Uuid {
     const SESSIONS: u128 = 0x5e55_1025_f0a4_4d0b_8b5d_3c1b_7e0f_91d6;
     Uuid::from_u128(id.as_u128() ^ SESSIONS)
 }
 
-/// What a record is about. Of several records with one key only the last is written.
+/// The identity of a record. Of several records with the same key, only the last is written.
 #[derive(PartialEq, Eq, Hash)]
 enum Key<'r> {
     Session(SessionId),
@@ -162,10 +161,10 @@ impl<'r> Key<'r> {
     }
 }
 
-/// One unit that keeps all these records of a meeting, in their order. When a session has ended,
-/// its entries go in the same unit.
+/// Builds a unit that writes all these records of a meeting, in order. If a session has ended, its
+/// entries are deleted in the same unit.
 ///
-/// [`Error::Conflict`] from committing it means that the meeting has another live session already.
+/// Committing it fails with [`Error::Conflict`] if the meeting already has another live session.
 pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> Unit {
     let ended: HashSet<SessionId> = records
         .iter()
@@ -174,14 +173,15 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
             _ => None,
         })
         .collect();
-    // A key is long, and one frame may set a thousand: each is hashed once, from the last one on.
+    // Keys are long, and one frame may set a thousand of them, so each is hashed only once, in
+    // reverse order.
     let mut seen = HashSet::with_capacity(records.len());
     let last: Vec<bool> = records
         .iter()
         .rev()
         .map(|record| seen.insert(Key::of(record)))
         .collect();
-    let mut keeper = Keeper {
+    let mut builder = UnitBuilder {
         app,
         meeting,
         now_ms,
@@ -191,48 +191,48 @@ pub fn unit(app: AppId, meeting: MeetingId, now_ms: i64, records: &[Record]) -> 
     };
     for (record, is_last) in records.iter().zip(last.into_iter().rev()) {
         if is_last {
-            keeper = keeper.keep(record, &ended);
+            builder = builder.add(record, &ended);
         }
     }
-    keeper.counted()
+    builder.build()
 }
 
-/// The key of all units of a meeting's records: they are committed in order.
+/// The writer key of a meeting's units. Units with the same key are committed in order.
 fn writer_key(meeting: MeetingId) -> u64 {
     meeting.uuid().as_u64_pair().1
 }
 
-/// Waits until every unit of the meeting's records that was given to the store by this process has been
-/// committed or never will be, also those whose callers have given up.
+/// Waits until every unit of the meeting's records that this process has submitted to the store is
+/// either committed or certain to fail, including those whose callers have timed out.
 ///
 /// # Errors
-/// When the store does not know in time.
+/// When the store does not respond in time.
 pub(crate) async fn settle(live: &LiveSessions, meeting: MeetingId) -> Result<(), Error> {
-    // It changes nothing, but runs behind the others: on the same writer.
+    // An empty unit, which runs after the others on the same writer.
     let last = Unit::default().keyed(writer_key(meeting));
     live.db.commit(last).await.map(drop)
 }
 
-/// A unit that is being put together.
-struct Keeper {
+/// A unit under construction.
+struct UnitBuilder {
     app: AppId,
     meeting: MeetingId,
     now_ms: i64,
     unit: Unit,
     steps: usize,
-    /// The steps that return by how many bytes the chat has grown, and whether it has shrunk instead.
+    /// The steps that return a change of the chat's bytes, and whether that change is a deletion.
     messages: Vec<(usize, bool)>,
 }
 
-impl Keeper {
+impl UnitBuilder {
     fn then(mut self, statement: &'static Statement, row: Vec<parlor_store::Value>) -> Self {
         self.unit = self.unit.then(statement, row);
         self.steps += 1;
         self
     }
 
-    /// The unit, with what its messages change about the bytes of the chat.
-    fn counted(self) -> Unit {
+    /// Returns the unit, including the change of the chat's byte count.
+    fn build(self) -> Unit {
         if self.messages.is_empty() {
             return self.unit;
         }
@@ -245,10 +245,10 @@ impl Keeper {
             messages.iter().map(change).sum()
         };
         let of = (self.app.uuid(), self.meeting.uuid());
-        usage::count(self.unit, What::Chat, of, grown)
+        usage::count(self.unit, StoredKind::Chat, of, grown)
     }
 
-    fn keep(mut self, record: &Record, ended: &HashSet<SessionId>) -> Self {
+    fn add(mut self, record: &Record, ended: &HashSet<SessionId>) -> Self {
         let app = self.app.uuid();
         match record {
             Record::Session(session) => self.session(session),
@@ -293,19 +293,19 @@ impl Keeper {
             session.consumed_ms,
             self.now_ms
         ];
-        let mut keeper = self.then(&KEEP_SESSION, row);
+        let mut builder = self.then(&KEEP_SESSION, row);
         for scope in [app.uuid(), meeting] {
-            // The first write of the row is the one that makes it.
+            // The first write of a row is the one that inserts it.
             let added = move |rows: &[Vec<Row>]| {
                 let written = rows.get(step).and_then(|rows| rows.first());
                 i64::from(written.and_then(|row| row.get::<i64>(0)) == Some(1))
             };
-            keeper.unit = count_added(keeper.unit, app, sessions_scope(scope), added);
+            builder.unit = count_added(builder.unit, app, sessions_scope(scope), added);
         }
         if session.ended_ms.is_some() {
-            keeper = keeper.then(&DELETE_ENTRIES, values![app.uuid(), session.id.uuid()]);
+            builder = builder.then(&DELETE_ENTRIES, values![app.uuid(), session.id.uuid()]);
         }
-        keeper
+        builder
     }
 
     fn peer(self, peer: &PeerRecord) -> Self {
@@ -322,7 +322,7 @@ impl Keeper {
             peer.left_ms,
             peer.consumed_ms,
             self.now_ms,
-            view_word(peer.view),
+            view_name(peer.view),
             peer.preset_name.as_str(),
             peer.custom_id.as_str(),
             peer.name.as_deref(),
@@ -359,7 +359,7 @@ impl Keeper {
     }
 }
 
-/// The participants that a message is for, as they are stored.
+/// Decodes the stored recipients of a message.
 fn targets(stored: &[u8]) -> Vec<ParticipantId> {
     stored
         .chunks_exact(16)
@@ -368,8 +368,8 @@ fn targets(stored: &[u8]) -> Vec<ParticipantId> {
         .collect()
 }
 
-/// The word of a kind of call, in the records and in the API.
-pub(crate) fn view_word(view: ViewType) -> &'static str {
+/// The name of a view type, in the database and in the API.
+pub(crate) fn view_name(view: ViewType) -> &'static str {
     match view {
         ViewType::GroupCall => "GROUP_CALL",
         ViewType::Webinar => "WEBINAR",
@@ -378,8 +378,8 @@ pub(crate) fn view_word(view: ViewType) -> &'static str {
     }
 }
 
-/// The kind of call of a word in the records.
-fn view_of(word: &str) -> Result<ViewType, Error> {
+/// Parses the name of a view type from the database.
+fn parse_view(word: &str) -> Result<ViewType, Error> {
     [
         ViewType::GroupCall,
         ViewType::Webinar,
@@ -387,8 +387,8 @@ fn view_of(word: &str) -> Result<ViewType, Error> {
         ViewType::Livestream,
     ]
     .into_iter()
-    .find(|view| view_word(*view) == word)
-    .ok_or_else(|| Error::Broken(format!("session_peers: no view type is called {word}")))
+    .find(|view| view_name(*view) == word)
+    .ok_or_else(|| Error::Broken(format!("session_peers: unknown view type {word}")))
 }
 
 struct MeetingRow {
@@ -416,7 +416,7 @@ impl FromRow for MeetingRow {
     }
 }
 
-/// What a room must know of its meeting; `None` when there is no such meeting.
+/// Loads the meeting that a room needs. Returns `None` if it does not exist.
 ///
 /// # Errors
 /// When the database fails.
@@ -442,17 +442,19 @@ pub(crate) async fn meeting(
     }))
 }
 
-/// Tells the meeting's room, if one runs, how the meeting is now. The change itself was made, so a
-/// database that fails meanwhile is no failure of it.
-pub(crate) async fn tell_changed(live: &LiveSessions, app: AppId, id: MeetingId) {
-    // A room that starts later reads the change itself.
+/// Sends the meeting's current settings to its room, if one runs. The change itself is already
+/// committed, so a database error here is only logged.
+pub(crate) async fn notify_changed(live: &LiveSessions, app: AppId, id: MeetingId) {
+    // A room that starts later loads the change itself.
     if !live.is_running(app, id) {
         return;
     }
     match meeting(live, app, id).await {
-        Ok(Some(meeting)) => live.tell(app, id, Command::Changed(meeting)),
+        Ok(Some(meeting)) => live.send(app, id, Command::MeetingUpdated(meeting)),
         Ok(None) => {}
-        Err(error) => tracing::warn!(%error, meeting = %id, "a room could not be told of a change"),
+        Err(error) => {
+            tracing::warn!(%error, meeting = %id, "a room could not be notified of a change");
+        }
     }
 }
 
@@ -465,42 +467,42 @@ impl FromRow for OpenRow {
     }
 }
 
-/// The meetings whose sessions have not ended: their rooms must be opened again after a start.
+/// Returns the meetings with an open session, whose rooms must be started again at server start.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn open_sessions(live: &LiveSessions) -> Result<Vec<(AppId, MeetingId)>, Error> {
-    let open = live.db.scan::<OpenRow>(&OPEN, values![]).await?;
+    let open = live.db.scan::<OpenRow>(&OPEN_SESSIONS, values![]).await?;
     Ok(open
         .into_iter()
         .map(|OpenRow(app, meeting)| (app, meeting))
         .collect())
 }
 
-/// Writes down that this process is alive, so that a later one knows when it ended if nobody could
-/// say. To be called every few seconds.
+/// Records that this process is alive, so that a later process knows when this one ended if it
+/// crashes. Called every few seconds.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn beat(live: &LiveSessions) -> Result<(), Error> {
+pub(crate) async fn heartbeat(live: &LiveSessions) -> Result<(), Error> {
     let clock = &live.clock;
-    let mut unit = Unit::default().then(&BEAT, values![live.process, clock.now_ms()]);
+    let mut unit = Unit::default().then(&HEARTBEAT, values![live.process, clock.now_ms()]);
     if clock.monotonic_ms() >= SERVERS_READ_MS {
         unit = unit.then(
-            &FORGET_SERVERS,
+            &DELETE_SERVERS,
             values![clock.settled_ms() - SERVERS_KEPT_MS],
         );
     }
     live.db.commit(unit).await.map(drop)
 }
 
-/// The cheapest write that reaches the disk: that this process is alive.
+/// Performs the cheapest write that reaches the disk: a heartbeat.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn touch(live: &LiveSessions) -> Result<(), Error> {
+pub(crate) async fn probe_write(live: &LiveSessions) -> Result<(), Error> {
     let row = values![live.process, live.clock.now_ms()];
-    let unit = Unit::default().then(&BEAT, row);
+    let unit = Unit::default().then(&HEARTBEAT, row);
     live.db.commit(unit).await.map(drop)
 }
 
@@ -512,8 +514,9 @@ impl FromRow for LastAlive {
     }
 }
 
-/// When the process that wrote something at a time was last known to be alive, Unix milliseconds.
-/// Processes that started after that time do not count, so a new one may beat before it asks.
+/// Returns when the process that wrote something at `wrote_ms` was last known to be alive, in Unix
+/// milliseconds. Processes that started later do not count, so a new one may write its heartbeat
+/// first.
 ///
 /// # Errors
 /// When the database fails.

@@ -1,7 +1,8 @@
-//! What waits for all sockets together to be sent: bounded for each meeting and for the server.
+//! Unsent bytes of all sockets together: bounded for each meeting and for the server.
 //!
-//! A frame that goes to many counts once, for as long as the last of them has it. When a bound is
-//! passed, the sockets with the most unsent bytes are let go first, until a quarter of it is free again.
+//! A frame with many recipients counts once, until the last of them has sent it. When a bound is
+//! exceeded, the sockets with the most unsent bytes are abandoned first, until a quarter of it is
+//! free again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +11,15 @@ use bytes::Bytes;
 use parlor_live::ConnectionId;
 use parlor_protocol::ids::MeetingId;
 
-use super::outbox::{Inbox, Outbox, Queue, ends};
-use crate::metrics::Level;
+use super::outbox::{Inbox, Outbox, Queue, new_queue};
+use crate::metrics::ByteGauge;
 
-/// A frame that counts among the unsent ones until it is dropped everywhere.
+/// A frame that counts as unsent until its last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame(Bytes);
 
 impl Frame {
-    /// What is sent. It counts for as long as somebody has it.
+    /// Returns the bytes of the frame, which count as unsent until they are dropped.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.0
     }
@@ -28,11 +29,11 @@ impl Frame {
     }
 }
 
-/// Unsent bytes of a frame.
+/// Unsent bytes of a frame, subtracted on drop.
 #[derive(Debug)]
 struct Counted {
     bytes: Bytes,
-    meeting: Level,
+    meeting: ByteGauge,
     unsent: Arc<Unsent>,
 }
 
@@ -49,68 +50,68 @@ impl Drop for Counted {
     }
 }
 
-/// What waits for the sockets of the server, and how much it may be.
+/// The unsent bytes of the server, with their bounds.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    bytes: Level,
-    most: usize,
-    most_of_meeting: usize,
+    bytes: ByteGauge,
+    max: usize,
+    max_per_meeting: usize,
     queues: Mutex<HashMap<ConnectionId, (MeetingId, Arc<Queue>)>>,
 }
 
-/// What waits for the sockets of one meeting.
+/// The unsent bytes of one meeting.
 #[derive(Debug, Clone)]
 pub(crate) struct MeetingUnsent {
     id: MeetingId,
-    bytes: Level,
+    bytes: ByteGauge,
     unsent: Arc<Unsent>,
 }
 
 impl Unsent {
-    /// Bounds on the unsent bytes of the server and of each meeting; 0 is no bound.
-    pub(crate) fn new(most: usize, most_of_meeting: usize, bytes: Level) -> Arc<Self> {
-        let bound = |most: usize| if most == 0 { usize::MAX } else { most };
+    /// Creates bounds on the unsent bytes of the server and of each meeting. 0 means unbounded.
+    pub(crate) fn new(max: usize, max_per_meeting: usize, bytes: ByteGauge) -> Arc<Self> {
+        let bound = |max: usize| if max == 0 { usize::MAX } else { max };
         Arc::new(Self {
             bytes,
-            most: bound(most),
-            most_of_meeting: bound(most_of_meeting),
+            max: bound(max),
+            max_per_meeting: bound(max_per_meeting),
             queues: Mutex::default(),
         })
     }
 
     #[cfg(test)]
-    pub(super) fn level(&self) -> &Level {
+    pub(super) fn level(&self) -> &ByteGauge {
         &self.bytes
     }
 
-    /// What waits in a meeting: nothing yet.
+    /// Creates the counter of a meeting, at zero.
     pub(crate) fn meeting(self: &Arc<Self>, id: MeetingId) -> MeetingUnsent {
         MeetingUnsent {
             id,
-            bytes: Level::default(),
+            bytes: ByteGauge::default(),
             unsent: Arc::clone(self),
         }
     }
 
-    /// The queue in front of a socket.
+    /// Creates the outgoing queue of a socket.
     pub(crate) fn outbox(
         self: &Arc<Self>,
         meeting: MeetingId,
         connection: ConnectionId,
     ) -> (Outbox, Inbox) {
-        let (queue, outbox, inbox) = ends(connection, self);
+        let (queue, outbox, inbox) = new_queue(connection, self);
         self.queues().insert(connection, (meeting, queue));
         (outbox, inbox)
     }
 
-    /// A socket is gone.
-    pub(super) fn forget(&self, connection: ConnectionId) {
+    /// Removes the queue of a closed socket.
+    pub(super) fn remove(&self, connection: ConnectionId) {
         self.queues().remove(&connection);
     }
 
-    /// Lets sockets go, those with the most unsent bytes first, until `bytes` is three quarters of
-    /// `most`. How many there were.
-    fn relieve(&self, bytes: &Level, most: usize, of: Option<MeetingId>) -> usize {
+    /// Abandons sockets, those with the most unsent bytes first, until `bytes` is at most three
+    /// quarters of `max`. Returns their number.
+    fn abandon_slowest(&self, bytes: &ByteGauge, max: usize, of: Option<MeetingId>) -> usize {
         let mut queues: Vec<(usize, Arc<Queue>)> = self
             .queues()
             .values()
@@ -119,14 +120,14 @@ impl Unsent {
             .filter(|(waiting, _)| *waiting > 0)
             .collect();
         queues.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
-        let mut gone = 0;
+        let mut abandoned = 0;
         for (_, queue) in queues {
-            if bytes.now() <= most / 4 * 3 {
+            if bytes.now() <= max / 4 * 3 {
                 break;
             }
-            gone += usize::from(queue.abandon());
+            abandoned += usize::from(queue.abandon());
         }
-        gone
+        abandoned
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<ConnectionId, (MeetingId, Arc<Queue>)>> {
@@ -136,12 +137,12 @@ impl Unsent {
 
 impl MeetingUnsent {
     #[cfg(test)]
-    pub(super) fn level(&self) -> &Level {
+    pub(super) fn level(&self) -> &ByteGauge {
         &self.bytes
     }
 
-    /// A frame of this meeting that is to be sent. When too much waits now, the slowest sockets are
-    /// let go, and counted in the answer.
+    /// Counts a frame of this meeting as unsent. If a bound is exceeded, abandons the slowest
+    /// sockets and returns their number.
     pub(crate) fn frame(&self, bytes: Bytes) -> (Frame, usize) {
         let size = bytes.len();
         let all = self.unsent.bytes.add(size);
@@ -151,15 +152,15 @@ impl MeetingUnsent {
             meeting: self.bytes.clone(),
             unsent: Arc::clone(&self.unsent),
         };
-        let mut gone = 0;
-        if here > self.unsent.most_of_meeting {
-            let most = self.unsent.most_of_meeting;
-            gone += self.unsent.relieve(&self.bytes, most, Some(self.id));
+        let mut abandoned = 0;
+        if here > self.unsent.max_per_meeting {
+            let max = self.unsent.max_per_meeting;
+            abandoned += self.unsent.abandon_slowest(&self.bytes, max, Some(self.id));
         }
-        if all > self.unsent.most {
-            let most = self.unsent.most;
-            gone += self.unsent.relieve(&self.unsent.bytes, most, None);
+        if all > self.unsent.max {
+            let max = self.unsent.max;
+            abandoned += self.unsent.abandon_slowest(&self.unsent.bytes, max, None);
         }
-        (Frame(Bytes::from_owner(counted)), gone)
+        (Frame(Bytes::from_owner(counted)), abandoned)
     }
 }

@@ -1,5 +1,5 @@
-//! What the official client SDKs call over HTTP, asked of the real binary, on both databases; and
-//! the HTTPS that they call it by.
+//! Tests of the HTTP endpoints that the official client SDKs call, and of HTTPS, against the real
+//! binary on both databases.
 
 mod calls;
 mod cors;

@@ -1,7 +1,7 @@
-//! Kills the server with SIGKILL at random moments under load, and counts what is missing after.
+//! Kills the server with SIGKILL at random moments under load, and counts the lost writes.
 //!
-//! `PARLOR_CRASH_RUNS` sets the kills per database (30), `PARLOR_CRASH_SEED` repeats the moments
-//! of an earlier run. The load itself is not repeatable: it races, as load does.
+//! `PARLOR_CRASH_RUNS` sets the number of kills per database (default 30). `PARLOR_CRASH_SEED`
+//! repeats the moments of an earlier run. The load itself is concurrent and not reproducible.
 
 mod check;
 mod frozen;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use parlor_testkit::server::{ACCOUNT_ID, Builder};
-use parlor_testkit::{Client, Parlor, Postgres};
+use parlor_testkit::{Client, Postgres, ServerProcess};
 use serde_json::json;
 
 use crate::crash::ledger::Ledger;
@@ -22,31 +22,31 @@ use crate::process::BINARY;
 
 const RUNS: u64 = 30;
 
-/// One start in this many is killed before it is ready, in the middle of its recovery.
+/// One in this many starts is killed during recovery, before the server is ready.
 const KILLED_STARTS: u64 = 3;
 
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_write_on_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let builder = Parlor::builder(BINARY).data_dir(folder.path());
-    survive("SQLite", &builder).await
+    let builder = ServerProcess::builder(BINARY).data_dir(folder.path());
+    kill_repeatedly("SQLite", &builder).await
 }
 
 #[tokio::test]
 async fn a_kill_loses_no_acknowledged_write_on_postgresql() -> Result<()> {
     let url = Postgres::shared_durable().await?.database().await?;
-    let builder = Parlor::builder(BINARY).database(&url);
-    survive("PostgreSQL", &builder).await
+    let builder = ServerProcess::builder(BINARY).database(&url);
+    kill_repeatedly("PostgreSQL", &builder).await
 }
 
-/// A meeting of one round, and what its participants must look like.
+/// The meeting of one round, and the expected state of its participants.
 struct Meeting {
     /// Path of the participants, without the origin.
     participants: String,
     ledger: Ledger,
 }
 
-async fn survive(database: &str, builder: &Builder) -> Result<()> {
+async fn kill_repeatedly(database: &str, builder: &Builder) -> Result<()> {
     let runs = setting("PARLOR_CRASH_RUNS")?.unwrap_or(RUNS);
     let seed = match setting("PARLOR_CRASH_SEED")? {
         Some(seed) => seed,
@@ -84,7 +84,7 @@ async fn survive(database: &str, builder: &Builder) -> Result<()> {
     report(database, runs, &meetings)
 }
 
-/// Kills the server `delay` milliseconds after it was started, ready or not.
+/// Starts the server and kills it after `delay` milliseconds, whether it is ready or not.
 async fn start_and_kill(builder: &Builder, delay: u64) -> Result<()> {
     match tokio::time::timeout(Duration::from_millis(delay), builder.start()).await {
         // Dropping the server, or the future that starts it, kills it.
@@ -93,13 +93,13 @@ async fn start_and_kill(builder: &Builder, delay: u64) -> Result<()> {
     }
 }
 
-/// The path of the one app, which must be the same after every start.
-async fn kit_path(server: &Parlor, app: &mut Option<String>) -> Result<String> {
+/// Returns the path of the only app, and checks that it is the same after every start.
+async fn kit_path(server: &ServerProcess, app: &mut Option<String>) -> Result<String> {
     let kit = format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit");
     let apps = server.client().get(&format!("{kit}/apps")).await?;
     let apps = apps.expect(200)?;
     let [only] = apps.as_array().context("a list")?.as_slice() else {
-        anyhow::bail!("the first start makes one app, whole or not at all: {apps}")
+        anyhow::bail!("the first start must create exactly one app: {apps}")
     };
     let id = only["id"].as_str().context("an app has an id")?;
     let known = app.get_or_insert_with(|| id.to_owned());
@@ -134,7 +134,7 @@ fn report(database: &str, runs: u64, meetings: &[Meeting]) -> Result<()> {
     ensure!(findings.is_empty(), "the first findings: {findings:#?}");
     ensure!(
         acknowledged > 0,
-        "the load wrote nothing, so nothing is proved"
+        "no write was acknowledged, so the test proves nothing"
     );
     Ok(())
 }
@@ -146,11 +146,11 @@ fn setting(name: &str) -> Result<Option<u64>> {
     }
 }
 
-/// Moments to kill at, repeatable from a seed (splitmix64 by Sebastiano Vigna).
+/// Pseudo-random numbers from a seed (splitmix64 by Sebastiano Vigna).
 struct Random(u64);
 
 impl Random {
-    /// A number below `end`, which is small enough that the bias of `%` does not matter.
+    /// Returns a number below `end`, which is small enough for the bias of `%` not to matter.
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,6 @@
-//! What the repository says of the API is what the code does: the API description and the
-//! README's table of operations. `PARLOR_BLESS=1` writes both anew. `docs/security.md` names tests
-//! that exist, and every setting.
+//! Checks the documents in the repository against the code: the API description, the README's table
+//! of operations, and the tests and settings that `docs/security.md` mentions. `PARLOR_BLESS=1`
+//! regenerates the description and the table.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,16 +22,16 @@ fn compare(path: &str, current: &str) {
     if std::env::var_os("PARLOR_BLESS").is_some() {
         fs::write(&path, current).unwrap();
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let committed = fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        kept == current,
-        "{} is not what the code says; PARLOR_BLESS=1 cargo test -p parlor-server --test it description::",
+        committed == current,
+        "{} is out of date; run PARLOR_BLESS=1 cargo test -p parlor-server --test it description::",
         path.display()
     );
 }
 
 #[test]
-fn the_kept_description_is_the_generated_one() {
+fn the_committed_api_description_is_up_to_date() {
     compare(
         "docs/openapi.json",
         &format!("{:#}\n", openapi::document(&Limits::default())),
@@ -39,7 +39,7 @@ fn the_kept_description_is_the_generated_one() {
 }
 
 #[test]
-fn the_readmes_table_is_the_contracts() {
+fn the_table_in_the_readme_is_up_to_date() {
     const START: &str = "<!-- operations -->\n";
     const END: &str = "<!-- /operations -->";
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
@@ -95,7 +95,7 @@ fn table() -> String {
 }
 
 #[test]
-fn every_route_and_nothing_else_is_described() {
+fn exactly_the_existing_routes_are_described() {
     let mut routes = BTreeSet::new();
     for endpoint in endpoints() {
         let method = endpoint.method().as_str().to_lowercase();
@@ -131,7 +131,7 @@ fn every_route_and_nothing_else_is_described() {
 }
 
 #[test]
-fn every_built_operation_stands_where_the_contract_has_it() {
+fn every_implemented_operation_has_the_path_and_method_of_the_contract() {
     for endpoint in endpoints() {
         if let Some(operation) = OPERATIONS
             .iter()
@@ -143,6 +143,165 @@ fn every_built_operation_stands_where_the_contract_has_it() {
             );
         }
     }
+}
+
+/// The names of the schemas in `docs/openapi.json`. They are part of the public API: generated
+/// clients name their types after them. Never rename or remove one.
+const COMPONENTS: [&str; 146] = [
+    "AffectedParticipant",
+    "AiConfig",
+    "AiConfigInput",
+    "App",
+    "AppParams",
+    "AudioConfig",
+    "AudioConfigInput",
+    "BackgroundColors",
+    "BackgroundColorsInput",
+    "BorderRadius",
+    "BorderWidth",
+    "BrandColors",
+    "BrandColorsInput",
+    "CandidatePair",
+    "CandidatePairs",
+    "ChatLink",
+    "ChatPermissions",
+    "ChatPermissionsInput",
+    "ConnectedMeetingPermissions",
+    "ConnectedMeetingPermissionsInput",
+    "ConsumerSample",
+    "CreatedApp",
+    "CreatedPoll",
+    "DailyAnalytics",
+    "DailyRecordingStats",
+    "DailySessionStats",
+    "DeletedParticipant",
+    "DesignTokens",
+    "DesignTokensInput",
+    "EmptyBody",
+    "Error",
+    "ErrorItem",
+    "ErrorSource",
+    "ErrorSummary",
+    "IpInformation",
+    "KickAllResult",
+    "LiveStreamingConfig",
+    "MediaConfig",
+    "MediaConfigInput",
+    "MediaKindPermission",
+    "MediaKindPermissionInput",
+    "MediaPermission",
+    "MediaPermissions",
+    "MediaPermissionsInput",
+    "MediaQuality",
+    "Meeting",
+    "MeetingPatch",
+    "MeetingRegion",
+    "MeetingStatus",
+    "MuteAllParams",
+    "MuteAllResult",
+    "NewMeeting",
+    "NewParticipant",
+    "NewParticipants",
+    "NewPoll",
+    "NewPreset",
+    "Paging",
+    "Participant",
+    "ParticipantActionResult",
+    "ParticipantPatch",
+    "ParticipantReplacement",
+    "ParticipantSelection",
+    "ParticipantToken",
+    "ParticipantWithToken",
+    "PeerEvent",
+    "PeerEventName",
+    "PeerReport",
+    "PeerReportFilter",
+    "PeerReportMetadata",
+    "PeerReportParticipant",
+    "PeerReportResult",
+    "PluginAccessControl",
+    "PluginConfig",
+    "PluginPermissions",
+    "PluginPermissionsInput",
+    "Poll",
+    "PollOption",
+    "PollPermissions",
+    "PollPermissionsInput",
+    "PollVote",
+    "Preset",
+    "PresetConfig",
+    "PresetConfigInput",
+    "PresetPatch",
+    "PresetPermissions",
+    "PresetPermissionsInput",
+    "PresetSummary",
+    "PresetUi",
+    "PresetUiInput",
+    "PrivateChatPermissions",
+    "PrivateChatPermissionsInput",
+    "ProducerSample",
+    "PublicChatPermissions",
+    "PublicChatPermissionsInput",
+    "RealtimeKitBucketConfig",
+    "RecorderType",
+    "RecordingAudioChannel",
+    "RecordingAudioCodec",
+    "RecordingAudioConfig",
+    "RecordingAudioConfigInput",
+    "RecordingConfig",
+    "RecordingConfigInput",
+    "RecordingStats",
+    "RecordingVideoCodec",
+    "RecordingVideoConfig",
+    "RecordingVideoConfigInput",
+    "ScreenshareConfig",
+    "ScreenshareConfigInput",
+    "Session",
+    "SessionDetails",
+    "SessionList",
+    "SessionParticipant",
+    "SessionParticipantList",
+    "SessionParticipantResult",
+    "SessionParticipantSortBy",
+    "SessionParticipantView",
+    "SessionResult",
+    "SessionSettings",
+    "SessionSortBy",
+    "SessionStats",
+    "SessionStatus",
+    "SortOrder",
+    "StorageAuthMethod",
+    "StorageConfig",
+    "StorageType",
+    "SummarizationConfig",
+    "SummarizationConfigInput",
+    "SummaryFormat",
+    "SummaryType",
+    "Theme",
+    "ThemeColors",
+    "ThemeColorsInput",
+    "TokenParams",
+    "TranscriptionConfig",
+    "TranscriptionConfigInput",
+    "VideoConfig",
+    "VideoConfigInput",
+    "VideoQuality",
+    "VideoStreamLimits",
+    "VideoStreamLimitsInput",
+    "ViewType",
+    "WaitingRoomType",
+    "Watermark",
+    "WatermarkInput",
+    "WatermarkPosition",
+    "WatermarkSize",
+];
+
+#[test]
+fn the_component_names_are_stable() {
+    let document = openapi::document(&Limits::default());
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let names: BTreeSet<&str> = schemas.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from(COMPONENTS));
 }
 
 #[test]
@@ -169,7 +328,7 @@ fn every_reference_in_the_description_has_a_target() {
     }
 }
 
-/// What stands between backticks, in order.
+/// Returns the code spans of a Markdown text, in order.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -182,24 +341,25 @@ fn the_tests_that_the_security_document_names_exist() {
     let (mut path, mut source) = ("", String::new());
     let (mut found, mut missing) = (0, Vec::new());
     for word in code(guarantees) {
-        // A path is the file of the names after it. Checks of `scripts/attack` are named in a table.
-        let is_there = if word.contains('/') {
+        // A path applies to the names that follow it. The checks of `scripts/attack` are listed in
+        // a table.
+        let exists = if word.contains('/') {
             let read = fs::read_to_string(in_repository(word));
-            let is_there = read.is_ok();
+            let exists = read.is_ok();
             (path, source) = (word, read.unwrap_or_default());
-            is_there
+            exists
         } else {
             let (function, check) = (format!("fn {word}("), format!("name: \"{word}\""));
             source.contains(&function) || source.contains(&check)
         };
-        if is_there {
+        if exists {
             found += 1;
         } else {
             missing.push(format!("{path}: {word}"));
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
-    // Or else the marks or the backticks are not where they should be.
+    // A low count means that the markers or the backticks are misplaced.
     assert!(found > 100, "{found}");
 }
 

@@ -1,26 +1,26 @@
-//! The HTTP API over real TCP, spoken to the real binary: the same tests on SQLite and PostgreSQL.
+//! Tests of the REST API over TCP against the server binary, on SQLite and on PostgreSQL.
 //!
-//! The modules are shaped like the URLs. One server for each database serves every test of the
-//! process, so each test works in an app of its own.
+//! The modules are organised like the URLs. All tests in the process share one server per database,
+//! so each test creates its own app.
 
 mod active_session;
 mod analytics;
-mod answer;
 mod apps;
 mod authorisation;
 mod bodies;
+mod connection_limits;
 mod connections;
-mod crowds;
 mod errors;
 mod idempotency;
 mod meetings;
 mod nodes;
 mod operations;
 mod participants;
-mod place;
 mod planned;
 mod presets;
+mod resource;
+mod response;
 mod server;
 mod sessions;
+mod slow_readers;
 mod surface_b;
-mod unread;

@@ -1,14 +1,15 @@
-//! The server, tested from outside: the real binary over TCP, and the library in the process of the
-//! test. One test binary, so that the server is linked once and everything shares one PostgreSQL.
+//! Integration tests of the server, both through the binary over TCP and through the library in the
+//! test process. They form one test binary, so that the server is linked once and all tests share
+//! one PostgreSQL server.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod client_api;
 mod crash;
 mod description;
+mod expiry;
+mod fixtures;
 mod http;
-mod later;
-mod owner;
 mod prepare;
 mod process;
 mod signalling;
@@ -18,8 +19,8 @@ mod upgrade;
 mod usage;
 
 /// Turns each `async fn name(server: …)` into the tests `name::sqlite` and `name::postgres`, which
-/// are given what the `Server` of its module makes. They are `#[tokio::test]`s unless another
-/// attribute stands before the names.
+/// pass `Server::sqlite()` and `Server::postgres()` of the calling module. The tests are
+/// `#[tokio::test]`s unless another attribute precedes the names.
 macro_rules! on_both_databases {
     (#[$attribute:meta] $($test:ident),* $(,)?) => {$(
         mod $test {

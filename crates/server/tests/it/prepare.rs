@@ -1,4 +1,4 @@
-//! Every statement of the server, prepared against the real schema on both engines.
+//! Prepares every SQL statement of the server against the schema on both databases.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use parlor_server::schema::MIGRATIONS;
 use parlor_server::statements::statements;
-use parlor_store::{Db, Options, Place};
+use parlor_store::{DatabaseLocation, Db, Options};
 
 use crate::process::new_database;
 
-async fn prepare_all(place: &Place) {
-    let db = Db::open(place, Options::default(), Arc::new(()))
+async fn prepare_all(location: &DatabaseLocation) {
+    let db = Db::open(location, Options::default(), Arc::new(()))
         .await
         .unwrap();
     db.migrate(MIGRATIONS).await.unwrap();
@@ -28,16 +28,16 @@ async fn prepare_all(place: &Place) {
 #[tokio::test]
 async fn every_statement_prepares_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    prepare_all(&Place::Sqlite(folder.path().join("parlor.db"))).await;
+    prepare_all(&DatabaseLocation::Sqlite(folder.path().join("parlor.db"))).await;
 }
 
 #[tokio::test]
 async fn every_statement_prepares_on_postgresql() {
-    prepare_all(&Place::Postgres(new_database().await)).await;
+    prepare_all(&DatabaseLocation::Postgres(new_database().await)).await;
 }
 
 #[test]
-fn every_statement_has_a_name_of_its_own() {
+fn every_statement_has_a_unique_name() {
     let names: HashSet<&str> = statements()
         .iter()
         .map(|statement| statement.name())
@@ -46,12 +46,12 @@ fn every_statement_has_a_name_of_its_own() {
 }
 
 #[test]
-fn no_statement_of_the_source_is_forgotten_here() {
+fn every_statement_in_the_source_is_listed() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(declared_in(&source), statements().len());
 }
 
-/// How many statements the files of a folder declare.
+/// Counts the statements that the files below a directory declare.
 fn declared_in(folder: &Path) -> usize {
     let entries = folder
         .read_dir()
@@ -68,7 +68,7 @@ fn declared_in(folder: &Path) -> usize {
             if path.is_dir() {
                 declared_in(&path)
             } else if path.ends_with("tests.rs") {
-                // What only tests run is none of the server's.
+                // Statements in test modules are not part of the server.
                 0
             } else {
                 declared(&path)

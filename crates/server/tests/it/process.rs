@@ -1,36 +1,37 @@
-//! A process of the binary under test, and where it keeps its records.
+//! Processes of the server binary, and the databases and data directories that they use.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
-use parlor_store::Place;
+use parlor_store::DatabaseLocation;
 use parlor_testkit::server::Builder;
-use parlor_testkit::{Parlor, Postgres};
+use parlor_testkit::{Postgres, ServerProcess};
 use tempfile::TempDir;
 
-/// The binary under test.
+/// Path of the server binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_parlor");
 
-/// The two servers that the tests of a module share: what its `Server::start` makes of empty records,
-/// which stay until the process ends.
+/// Defines `Server::sqlite` and `Server::postgres`, the two servers that the tests of a module
+/// share. They are started by `Server::start` with an empty database, which is kept until the
+/// process exits.
 macro_rules! shared_servers {
     () => {
-        /// The server of this process that keeps its records in SQLite.
+        /// Returns the shared server on SQLite.
         pub(crate) async fn sqlite() -> &'static Self {
             static SHARED: tokio::sync::OnceCell<Server> = tokio::sync::OnceCell::const_new();
-            let records = || $crate::process::Records::until_exit(None);
-            let start = async || Self::start(records(), &[]).await;
+            let storage = || $crate::process::Storage::until_exit(None);
+            let start = async || Self::start(storage(), &[]).await;
             SHARED.get_or_init(start).await
         }
 
-        /// The server of this process that keeps its records in PostgreSQL.
+        /// Returns the shared server on PostgreSQL.
         pub(crate) async fn postgres() -> &'static Self {
             static SHARED: tokio::sync::OnceCell<Server> = tokio::sync::OnceCell::const_new();
             let start = async || {
                 let database = $crate::process::new_database().await;
-                let records = $crate::process::Records::until_exit(Some(database));
-                Self::start(records, &[]).await
+                let storage = $crate::process::Storage::until_exit(Some(database));
+                Self::start(storage, &[]).await
             };
             SHARED.get_or_init(start).await
         }
@@ -39,15 +40,15 @@ macro_rules! shared_servers {
 pub(crate) use shared_servers;
 
 /// A running server.
-pub(crate) struct ServerProcess {
-    pub(crate) parlor: Parlor,
-    pub(crate) records: Records,
+pub(crate) struct TestServer {
+    pub(crate) process: ServerProcess,
+    pub(crate) storage: Storage,
     builder: Builder,
 }
 
-/// A data directory, and the database of a server on PostgreSQL. Clones are the same place.
+/// The data directory of a server and, on PostgreSQL, its database. Clones share both.
 #[derive(Clone)]
-pub(crate) struct Records {
+pub(crate) struct Storage {
     folder: Arc<Folder>,
     database: Option<String>,
 }
@@ -58,32 +59,32 @@ struct Folder {
     _removed_at_exit: Option<Child>,
 }
 
-impl ServerProcess {
-    /// Starts a server with these arguments besides those that say where its records are.
-    pub(crate) async fn start(records: Records, arguments: &[&str]) -> Self {
-        let mut builder = Parlor::builder(BINARY).data_dir(&records.folder.path);
-        if let Some(url) = &records.database {
+impl TestServer {
+    /// Starts a server on the given storage, with additional arguments.
+    pub(crate) async fn start(storage: Storage, arguments: &[&str]) -> Self {
+        let mut builder = ServerProcess::builder(BINARY).data_dir(&storage.folder.path);
+        if let Some(url) = &storage.database {
             builder = builder.database(url);
         }
         let builder = arguments.iter().fold(builder, Builder::argument);
         Self {
-            parlor: builder.start().await.unwrap(),
-            records,
+            process: builder.start().await.unwrap(),
+            storage,
             builder,
         }
     }
 
-    /// Starts it again after it was stopped or killed, on the same records and another port.
-    pub(crate) async fn start_again(&mut self) {
-        self.parlor = self.builder.start().await.unwrap();
+    /// Restarts the server after it was stopped or killed, on the same storage and another port.
+    pub(crate) async fn restart(&mut self) {
+        self.process = self.builder.start().await.unwrap();
     }
 
-    /// Runs the command line on its records.
+    /// Runs a command of the server binary on the server's storage.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
         command.args(arguments).env_clear();
-        command.env("PARLOR_DATA_DIR", &self.records.folder.path);
-        if let Some(url) = &self.records.database {
+        command.env("PARLOR_DATA_DIR", &self.storage.folder.path);
+        if let Some(url) = &self.storage.database {
             command.env("PARLOR_DATABASE", url);
         }
         let output = command.output().unwrap();
@@ -93,28 +94,28 @@ impl ServerProcess {
     }
 }
 
-impl Records {
-    /// Empty records, which go with the last server on them.
+impl Storage {
+    /// Creates empty storage, which is removed together with its last clone.
     pub(crate) fn new(database: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::within(folder.path().to_owned(), database, Some(folder), None)
     }
 
-    /// Empty records on the same kind of database as others.
-    pub(crate) async fn like(others: &Self) -> Self {
-        Self::new(match others.database {
+    /// Creates empty storage on the same kind of database as `other`.
+    pub(crate) async fn same_kind_as(other: &Self) -> Self {
+        Self::new(match other.database {
             Some(_) => Some(new_database().await),
             None => None,
         })
     }
 
-    /// SQLite in a directory that the caller removes.
-    pub(crate) fn at(folder: &Path) -> Self {
+    /// Uses SQLite in a directory that the caller removes.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
         Self::within(folder.to_owned(), None, None, None)
     }
 
-    /// Empty records for a server in a `static`, which is never dropped: a shell removes the
-    /// directory when this process has ended.
+    /// Creates empty storage for a server in a `static`, which is never dropped. A shell removes
+    /// the directory after this process has exited.
     pub(crate) fn until_exit(database: Option<String>) -> Self {
         let path = tempfile::tempdir().unwrap().keep();
         let mut shell = Command::new("sh");
@@ -145,21 +146,21 @@ impl Records {
         }
     }
 
-    /// Whether they are in PostgreSQL.
-    pub(crate) fn are_on_postgres(&self) -> bool {
+    /// Returns whether the database is in PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
         self.database.is_some()
     }
 
-    /// Where they are, to look at them behind the server's back.
-    pub(crate) fn place(&self) -> Place {
+    /// Returns the location of the database, for tests that access it directly.
+    pub(crate) fn location(&self) -> DatabaseLocation {
         match &self.database {
-            Some(url) => Place::Postgres(url.clone()),
-            None => Place::Sqlite(self.folder.path.join("parlor.db")),
+            Some(url) => DatabaseLocation::Postgres(url.clone()),
+            None => DatabaseLocation::Sqlite(self.folder.path.join("parlor.db")),
         }
     }
 }
 
-/// The URL of an empty database on the PostgreSQL server of this process.
+/// Creates an empty database on the PostgreSQL server of this process, and returns its URL.
 pub(crate) async fn new_database() -> String {
     Postgres::shared().await.unwrap().database().await.unwrap()
 }

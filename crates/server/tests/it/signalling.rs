@@ -1,19 +1,19 @@
-//! The socket of a meeting, spoken to the real binary as the official client speaks to it: the same
-//! tests on SQLite and PostgreSQL.
+//! Tests of the WebSocket, which drive the real binary as the official client does. Every test runs
+//! on SQLite and on PostgreSQL.
 //!
-//! One server for each database serves the tests of the process, each in an app of its own. Tests
-//! that kill a server or wait for one of its times start their own.
+//! The tests of a process share one server per database, and each test uses its own app. Tests that
+//! kill a server or change its timeouts start a dedicated one.
 
 mod absence;
 mod active_session;
+mod backpressure;
 mod breakout;
+mod breakout_ending;
+mod breakout_moderation;
 mod broadcasts;
 mod chat;
 mod chat_quotas;
-mod coming_back;
 mod crash;
-mod crowding;
-mod ending;
 mod flooding;
 mod frames;
 mod joining;
@@ -24,7 +24,7 @@ mod meeting;
 mod moves;
 mod polls;
 mod presets;
-mod reach;
+mod reconnecting;
 mod revocation;
 mod server;
 mod sessions;

@@ -1,11 +1,11 @@
-//! The source tree itself: which folder may import which, and what comments cite.
+//! Checks of the source tree: the direction of imports, the citations in comments, and retired names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates whose folders import each other in one direction. `parlor-live` is not among them: it is
-/// one state machine, whose parts are in files of their own.
+/// The crates whose directories must import each other in one direction. `parlor-live` is not one of
+/// them: it is a single state machine that is split over several files.
 const LAYERED: [&str; 5] = ["protocol", "server", "sfu", "store", "testkit"];
 
 fn workspace() -> PathBuf {
@@ -13,7 +13,7 @@ fn workspace() -> PathBuf {
     here.join("../..").canonicalize().unwrap()
 }
 
-/// Every file of an extension below a folder.
+/// Lists all files below a directory that have the given extension.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -28,7 +28,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The paths of a tree of imports: `a::{b, c::{d, self}}` is `a::b`, `a::c::d` and `a::c`.
+/// Expands a use tree to paths: `a::{b, c::{d, self}}` becomes `a::b`, `a::c::d` and `a::c`.
 fn expand(prefix: &str, tree: &str, found: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else {
@@ -57,7 +57,7 @@ fn expand(prefix: &str, tree: &str, found: &mut Vec<String>) {
     expand(&prefix, &inside[start..], found);
 }
 
-/// The text without comments and without its tests.
+/// Returns the text without comments and without the module `tests`.
 fn code(text: &str) -> String {
     let text = text
         .split("#[cfg(test)]\nmod tests {")
@@ -69,7 +69,8 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What a file imports from its own crate, as paths from the root of the crate. `module` is its own.
+/// Returns the paths that a file imports from its own crate, relative to the crate's root. `module` is the
+/// path of the file's own module.
 fn imports(module: &[String], text: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for statement in code(text).split(';') {
@@ -80,7 +81,7 @@ fn imports(module: &[String], text: &str) -> Vec<Vec<String>> {
         if let Some(at) = import {
             expand("", &statement[at + 4..].replace('\n', " "), &mut paths);
         }
-        // Paths in full, outside of imports.
+        // Qualified paths outside `use` declarations.
         for start in ["crate::", "super::"] {
             for (at, _) in statement.match_indices(start) {
                 let is_path = |is: char| is.is_alphanumeric() || is == '_' || is == ':';
@@ -111,8 +112,8 @@ fn imports(module: &[String], text: &str) -> Vec<Vec<String>> {
     paths.into_iter().filter_map(from_root).collect()
 }
 
-/// Folder → the folders that it imports. A file beside its folder belongs to it; other files at the
-/// root of a crate stand for themselves.
+/// Maps each directory to the directories that it imports. `rooms.rs` belongs to the directory `rooms`. A
+/// file in the crate's root that has no directory counts as a directory of its own.
 fn imports_between_folders(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let modules: Vec<(Vec<String>, String)> = files(source, "rs")
         .into_iter()
@@ -132,7 +133,7 @@ fn imports_between_folders(source: &Path) -> BTreeMap<String, BTreeSet<String>> 
         .iter()
         .map(|(module, _)| module[0].clone())
         .collect();
-    // What the root of the crate has from its modules: `crate::Error` is of `error`.
+    // Names that lib.rs reexports: `crate::Error` is defined in `error`.
     let root = fs::read_to_string(source.join("lib.rs")).unwrap();
     let mut shown = Vec::new();
     for statement in code(&root).split(';') {
@@ -163,25 +164,25 @@ fn imports_between_folders(source: &Path) -> BTreeMap<String, BTreeSet<String>> 
     graph
 }
 
-/// A way from a folder back to itself.
+/// Finds a cycle, as the list of directories on it.
 fn cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn visit(
         graph: &BTreeMap<String, BTreeSet<String>>,
         folder: &str,
-        way: &mut Vec<String>,
+        path: &mut Vec<String>,
         done: &mut BTreeSet<String>,
     ) -> Option<Vec<String>> {
-        if let Some(at) = way.iter().position(|passed| passed == folder) {
-            return Some(way[at..].to_vec());
+        if let Some(at) = path.iter().position(|visited| visited == folder) {
+            return Some(path[at..].to_vec());
         }
         if !done.insert(folder.to_owned()) {
             return None;
         }
-        way.push(folder.to_owned());
+        path.push(folder.to_owned());
         let found = graph[folder]
             .iter()
-            .find_map(|next| visit(graph, next, way, done));
-        way.pop();
+            .find_map(|next| visit(graph, next, path, done));
+        path.pop();
         found
     }
     let mut done = BTreeSet::new();
@@ -191,18 +192,17 @@ fn cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
 }
 
 #[test]
-fn folders_do_not_import_each_other_in_a_circle() {
+fn directories_do_not_import_each_other_in_a_cycle() {
     for name in LAYERED {
         let graph = imports_between_folders(&workspace().join("crates").join(name).join("src"));
         let imports: usize = graph.values().map(BTreeSet::len).sum();
         assert!(imports > 0, "no import was found in {name}");
-        let circle = cycle(&graph);
-        assert_eq!(circle, None, "in crates/{name}/src");
+        assert_eq!(cycle(&graph), None, "in crates/{name}/src");
     }
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_cycle_is_found() {
     let folders = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     let graph: BTreeMap<String, BTreeSet<String>> = [
         ("a".to_owned(), folders(&["b"])),
@@ -222,9 +222,9 @@ fn a_circle_is_found() {
     assert!(found.iter().all(|path| !path.contains("no")), "{found:?}");
 }
 
-/// The numbers of the headings of a page: `### 1.4 First offers` has 1.4.
+/// Returns the section numbers of a page: the heading `### 1.4 First offers` has the number 1.4.
 fn headings(page: &str) -> BTreeSet<String> {
-    // Every second part is between fences.
+    // Every other part is a fenced code block.
     let text = page.split("```").step_by(2);
     let titles = text
         .flat_map(str::lines)
@@ -237,7 +237,8 @@ fn headings(page: &str) -> BTreeSet<String> {
     numbers.filter(is_number).collect()
 }
 
-/// What a text cites of the specification: `docs/spec/media.md 1.4 and 2` are two sections of a page.
+/// Returns the citations of the specification in a text, as pages with their section numbers:
+/// `docs/spec/media.md 1.4 and 2` cites two sections of one page.
 fn citations(text: &str) -> Vec<(String, Vec<String>)> {
     let flat: Vec<&str> = text
         .split_whitespace()
@@ -260,14 +261,14 @@ fn citations(text: &str) -> Vec<(String, Vec<String>)> {
             let rest = next[number.len()..].trim_end_matches([',', ';', ')', '.', '"']);
             let number = number.trim_end_matches('.').to_owned();
             if !number.is_empty() && !rest.is_empty() {
-                // Neither a number nor a word: it must not pass as what it begins with.
+                // Something like `1.4x` is a mistake, not a citation of section 1.4.
                 sections.push((*next).to_owned());
             } else if !number.is_empty() {
                 sections.push(number);
             } else if !["and", "to"].contains(next) {
                 break;
             }
-            // The end of a sentence or of a parenthesis.
+            // A citation ends with its sentence or its parenthesis.
             if next.ends_with(['.', ')', ';', '"']) || next.contains(')') {
                 break;
             }
@@ -278,7 +279,7 @@ fn citations(text: &str) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn what_comments_cite_exists() {
+fn cited_sections_exist() {
     let root = workspace();
     let pages: BTreeMap<String, BTreeSet<String>> = files(&root.join("docs/spec"), "md")
         .into_iter()
@@ -293,7 +294,7 @@ fn what_comments_cite_exists() {
     texts.extend(files(&root.join("proto"), "proto"));
     texts.extend(files(&root.join("fuzz/fuzz_targets"), "rs"));
     for path in texts {
-        // This file has citations that are none.
+        // The citations in this file are test data.
         if path.ends_with("it/source.rs") {
             continue;
         }
@@ -332,4 +333,67 @@ fn a_dead_citation_is_found() {
         headings("# Page\n## 2. Two\n### 2.1 One\ntext"),
         ["2", "2.1"].map(str::to_owned).into()
     );
+}
+
+/// Type and module names that were replaced because they were metaphors (docs/glossary.md has the terms
+/// that are used instead).
+const RETIRED: [&str; 22] = [
+    "Parlor",
+    "Hall",
+    "Door",
+    "Yard",
+    "Gate",
+    "Turn",
+    "At",
+    "Asked",
+    "Own",
+    "Place",
+    "Elsewhere",
+    "Talk",
+    "Telling",
+    "Passage",
+    "Letter",
+    "Seat",
+    "Standing",
+    "Gone",
+    "Minter",
+    "ways",
+    "sight",
+    "bring",
+];
+
+/// Returns the retired names that a source file defines.
+fn retired_definitions(text: &str) -> Vec<&str> {
+    let words: Vec<&str> = text
+        .split(|is: char| !is.is_alphanumeric() && is != '_')
+        .collect();
+    words
+        .windows(2)
+        .filter(|pair| ["struct", "enum", "trait", "type", "mod"].contains(&pair[0]))
+        .map(|pair| pair[1])
+        .filter(|name| RETIRED.contains(name))
+        .collect()
+}
+
+#[test]
+fn retired_names_do_not_return() {
+    let root = workspace();
+    let mut sources = files(&root.join("crates"), "rs");
+    sources.extend(files(&root.join("fuzz/fuzz_targets"), "rs"));
+    let found: Vec<String> = sources
+        .iter()
+        .filter(|path| !path.ends_with("it/source.rs"))
+        .filter_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            let names = retired_definitions(&text);
+            (!names.is_empty()).then(|| format!("{}: {names:?}", path.display()))
+        })
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn a_retired_name_is_found() {
+    let text = "pub(crate) struct\nHall<'a>(&'a str); mod\nways { enum Halls {} } type Attic = At;";
+    assert_eq!(retired_definitions(text), ["Hall", "ways"]);
 }

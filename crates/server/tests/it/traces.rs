@@ -1,4 +1,4 @@
-//! With a collector set, requests arrive there as spans; a clean stop sends the last of them.
+//! Export of traces to an OTLP collector. A clean shutdown flushes the remaining spans.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use parlor_testkit::Parlor;
+use parlor_testkit::ServerProcess;
 
 use crate::process::BINARY;
 
-/// Takes whatever is posted to it, and answers 200.
+/// Starts a collector that records everything it receives and responds with 200. Returns its URL
+/// and the received bytes.
 fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -38,7 +39,7 @@ fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
 async fn requests_arrive_at_the_collector_as_spans() {
     let (url, received) = collector();
     let dir = tempfile::tempdir().unwrap();
-    let mut server = Parlor::builder(BINARY)
+    let mut server = ServerProcess::builder(BINARY)
         .data_dir(dir.path())
         .environment("PARLOR_OTLP_ENDPOINT", &url)
         .start()

@@ -1,5 +1,5 @@
-//! Databases of earlier versions. The dumps are of servers that had an account, an app, a meeting and
-//! two people.
+//! Upgrades of databases of earlier versions. Each dump contains an account, an app, a meeting and
+//! two participants.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use parlor_server::limits::Limits;
 use parlor_server::router;
-use parlor_server::state::Parlor;
-use parlor_store::Place;
+use parlor_server::state::ServerState;
+use parlor_store::DatabaseLocation;
 use parlor_testkit::Postgres;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -17,12 +17,16 @@ use tower::ServiceExt;
 const SECRET: &str = "a-secret-that-is-long-enough-to-be-one-token";
 const ACCOUNT: &str = "00000000000000000000000000000007";
 
-/// Opens the records and finds what was in them.
-async fn is_all_there(place: &Place) {
-    // The second time nothing is left to be brought up to date.
+/// Opens the database and checks that it contains the rows of the dump.
+async fn check_contents(location: &DatabaseLocation) {
+    // The second pass opens a database that has already been migrated.
     for _ in 0..2 {
-        let parlor = Arc::new(Parlor::open(place, Limits::default()).await.unwrap());
-        let router = router::router(&parlor);
+        let state = Arc::new(
+            ServerState::open(location, Limits::default())
+                .await
+                .unwrap(),
+        );
+        let router = router::router(&state);
         let get = async |path: &str| {
             let uri = format!("/client/v4/accounts/{ACCOUNT}/realtime/kit{path}");
             let request = Request::get(uri).header("authorization", format!("Bearer {SECRET}"));
@@ -38,17 +42,17 @@ async fn is_all_there(place: &Place) {
         let meetings = get(&format!("/{app}/meetings")).await;
         assert_eq!(meetings["data"][0]["title"], "A meeting of version 0.1");
         let meeting = id(&meetings["data"][0]);
-        let people = get(&format!(
+        let participants = get(&format!(
             "/{app}/meetings/{meeting}/participants?sort_order=ASC"
         ))
         .await;
-        assert_eq!(people["paging"]["total_count"], 2);
-        assert_eq!(people["data"][0]["custom_participant_id"], "ada");
-        assert_eq!(people["data"][0]["name"], "Ada");
-        assert_eq!(people["data"][1]["custom_participant_id"], "bob");
+        assert_eq!(participants["paging"]["total_count"], 2);
+        assert_eq!(participants["data"][0]["custom_participant_id"], "ada");
+        assert_eq!(participants["data"][0]["name"], "Ada");
+        assert_eq!(participants["data"][1]["custom_participant_id"], "bob");
         let presets = get(&format!("/{app}/presets")).await;
         assert_eq!(presets["paging"]["total_count"], 7);
-        parlor.db.close().await;
+        state.db.close().await;
     }
 }
 
@@ -61,7 +65,7 @@ async fn a_database_of_version_0_1_opens_on_sqlite() {
         .unwrap()
         .execute_batch(dump)
         .unwrap();
-    is_all_there(&Place::Sqlite(file)).await;
+    check_contents(&DatabaseLocation::Sqlite(file)).await;
 }
 
 #[tokio::test]
@@ -70,5 +74,5 @@ async fn a_database_of_version_0_1_opens_on_postgresql() {
     let url = postgres.database().await.unwrap();
     let dump = include_str!("upgrade/0.1-postgres.sql");
     postgres.execute_in(&url, dump).await.unwrap();
-    is_all_there(&Place::Postgres(url)).await;
+    check_contents(&DatabaseLocation::Postgres(url)).await;
 }

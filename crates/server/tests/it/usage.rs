@@ -1,5 +1,5 @@
-//! What is stored is counted, bounded and deleted: files of chats and messages, on a clock that the
-//! test moves. In process, on both databases.
+//! Counting, limiting and deleting what is stored: chat files and messages. These tests run in
+//! process, on both databases, and control the clock.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use parlor_server::limits::Quotas;
 use parlor_server::ops::sweeper;
 use parlor_server::rooms::records;
 use parlor_server::router;
-use parlor_server::state::{Edge, Parlor};
-use parlor_store::{Place, Row, Statement, Unit, values};
+use parlor_server::state::{Edge, ServerState};
+use parlor_store::{DatabaseLocation, Row, Statement, Unit, values};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,81 +25,81 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::process::new_database;
-use crate::{on_both_databases, owner};
+use crate::{fixtures, on_both_databases};
 
 const SECRET: &str = "a secret that is long enough to be one";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 struct Server {
-    parlor: Arc<Parlor>,
+    state: Arc<ServerState>,
     router: axum::Router,
     account: AccountId,
     app: String,
-    place: Place,
+    location: DatabaseLocation,
     folder: Arc<tempfile::TempDir>,
 }
 
-/// Somebody in a meeting.
-struct Person {
+/// A participant of a meeting.
+struct Participant {
     meeting: String,
     token: String,
 }
 
 impl Server {
-    async fn on(place: Place, folder: tempfile::TempDir) -> Self {
+    async fn open(location: DatabaseLocation, folder: tempfile::TempDir) -> Self {
         let folder = Arc::new(folder);
-        let parlor = opened(&place, &folder, limits()).await;
-        let (account, app) = owner::create(&parlor, SECRET).await;
+        let state = open_state(&location, &folder, limits()).await;
+        let (account, app) = fixtures::create_account_and_app(&state, SECRET).await;
         Self {
-            router: router::router(&parlor),
-            parlor,
+            router: router::router(&state),
+            state,
             account,
             app,
-            place,
+            location,
             folder,
         }
     }
 
-    /// Another server on the same records and the same storage.
-    async fn again(&self, limits: Limits) -> Self {
-        let parlor = opened(&self.place, &self.folder, limits).await;
+    /// Opens another server on the same records and the same file storage.
+    async fn another_node(&self, limits: Limits) -> Self {
+        let state = open_state(&self.location, &self.folder, limits).await;
         Self {
-            router: router::router(&parlor),
-            parlor,
+            router: router::router(&state),
+            state,
             account: self.account,
             app: self.app.clone(),
-            place: self.place.clone(),
+            location: self.location.clone(),
             folder: Arc::clone(&self.folder),
         }
     }
 
-    async fn and_another(self) -> (Self, Self) {
-        let other = self.again(self.parlor.limits.clone()).await;
+    async fn with_second_node(self) -> (Self, Self) {
+        let other = self.another_node(self.state.limits.clone()).await;
         (self, other)
     }
 
-    /// The same with other quotas.
-    async fn with(self, quotas: Quotas) -> Self {
+    /// Reopens the server with other quotas.
+    async fn with_quotas(self, quotas: Quotas) -> Self {
         let limits = Limits {
             quotas,
-            ..self.parlor.limits.clone()
+            ..self.state.limits.clone()
         };
-        self.again(limits).await
+        self.another_node(limits).await
     }
 
     async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::Sqlite(folder.path().join("parlor.db"));
-        Self::on(place, folder).await
+        let location = DatabaseLocation::Sqlite(folder.path().join("parlor.db"));
+        Self::open(location, folder).await
     }
 
     async fn postgres() -> Self {
         let url = new_database().await;
         let folder = tempfile::tempdir().unwrap();
-        Self::on(Place::Postgres(url), folder).await
+        Self::open(DatabaseLocation::Postgres(url), folder).await
     }
 
-    async fn ask(
+    async fn request(
         &self,
         method: &str,
         path: &str,
@@ -123,33 +123,35 @@ impl Server {
     async fn rest(&self, method: &str, path: &str, body: Value) -> Value {
         let path = format!("/client/v4/accounts/{}/realtime/kit{path}", self.account);
         let (status, mut body) = self
-            .ask(method, &path, Some(SECRET), body.to_string())
+            .request(method, &path, Some(SECRET), body.to_string())
             .await;
         assert!(status < 300, "{status} {body}");
         body["data"].take()
     }
 
-    /// Somebody in a new meeting of an app.
-    async fn person_of(&self, app: &str) -> Person {
+    /// Adds a participant to a new meeting of an app.
+    async fn participant_in(&self, app: &str) -> Participant {
         let path = format!("/{app}/meetings");
         let meeting = self.rest("POST", &path, json!({"title": "Weekly"})).await;
         let meeting = meeting["id"].as_str().unwrap().to_owned();
         let path = format!("/{app}/meetings/{meeting}/participants");
-        let person = json!({"custom_participant_id": "ada", "preset_name": "group_call_host"});
-        let added = self.rest("POST", &path, person).await;
+        let participant = json!({"custom_participant_id": "ada", "preset_name": "group_call_host"});
+        let added = self.rest("POST", &path, participant).await;
         let token = added["token"].as_str().unwrap().to_owned();
-        Person { meeting, token }
+        Participant { meeting, token }
     }
 
-    async fn person(&self) -> Person {
-        self.person_of(&self.app).await
+    async fn participant(&self) -> Participant {
+        self.participant_in(&self.app).await
     }
 
-    /// Paths to put a file at and to get it from.
-    async fn links(&self, person: &Person) -> [String; 2] {
-        let body = json!({"roomUUID": person.meeting, "filename": "a.txt"}).to_string();
+    /// Returns the paths for uploading and downloading a file.
+    async fn links(&self, participant: &Participant) -> [String; 2] {
+        let body = json!({"roomUUID": participant.meeting, "filename": "a.txt"}).to_string();
         let path = "/v2/meetings/chat-upload";
-        let (status, body) = self.ask("POST", path, Some(&person.token), body).await;
+        let (status, body) = self
+            .request("POST", path, Some(&participant.token), body)
+            .await;
         assert_eq!(status, 200, "{body}");
         ["put_location", "get_location"].map(|name| {
             let link = body["data"][name].as_str().unwrap();
@@ -159,46 +161,50 @@ impl Server {
         })
     }
 
-    /// The status of an upload of so many bytes.
+    /// Uploads this many bytes and returns the status.
     async fn put(&self, path: &str, bytes: usize) -> u16 {
-        self.ask("PUT", path, None, vec![b'x'; bytes]).await.0
+        self.request("PUT", path, None, vec![b'x'; bytes]).await.0
     }
 
-    async fn upload(&self, person: &Person, bytes: usize) -> u16 {
-        let [to_put, _] = self.links(person).await;
-        self.put(&to_put, bytes).await
+    async fn upload(&self, participant: &Participant, bytes: usize) -> u16 {
+        let [put_path, _] = self.links(participant).await;
+        self.put(&put_path, bytes).await
     }
 
-    async fn delete_meeting(&self, person: &Person) {
-        let path = format!("/{}/meetings/{}", self.app, person.meeting);
+    async fn delete_meeting(&self, participant: &Participant) {
+        let path = format!("/{}/meetings/{}", self.app, participant.meeting);
         self.rest("DELETE", &path, json!({})).await;
     }
 
-    /// Everything that is in the storage, temporary files included.
+    /// Returns the paths of all stored files, including temporary ones.
     fn stored(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        walk(&self.folder.path().join("uploads"), &mut found);
+        collect_files(&self.folder.path().join("uploads"), &mut found);
         found
     }
 }
 
-async fn opened(place: &Place, folder: &tempfile::TempDir, limits: Limits) -> Arc<Parlor> {
-    let parlor = Parlor::open(place, limits).await.unwrap();
+async fn open_state(
+    location: &DatabaseLocation,
+    folder: &tempfile::TempDir,
+    limits: Limits,
+) -> Arc<ServerState> {
+    let state = ServerState::open(location, limits).await.unwrap();
     let settings = Settings {
         data_dir: Some(folder.path().into()),
-        // Slots are no matter here.
+        // Upload slots are not tested here.
         uploads_per_person: Some(0),
         uploads_per_meeting: Some(0),
         ..Settings::default()
     };
-    Arc::new(parlor.with_edge(Edge::open(&settings).unwrap()))
+    Arc::new(state.with_edge(Edge::open(&settings).unwrap()))
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+fn collect_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            walk(&path, found);
+            collect_files(&path, found);
         } else {
             found.push(path);
         }
@@ -209,22 +215,22 @@ mod rooms;
 
 on_both_databases![
     #[tokio::test(flavor = "multi_thread")]
-    files_go_with_their_meeting,
-    files_go_with_their_app,
-    files_go_when_they_are_old,
+    files_are_deleted_with_their_meeting,
+    files_are_deleted_with_their_app,
+    files_are_deleted_after_their_retention,
     a_clock_that_is_set_forward_deletes_no_files,
-    files_of_an_app_that_the_database_does_not_know_stay,
-    a_client_that_did_not_hear_the_answer_may_send_the_file_again,
-    an_upload_whose_fate_is_not_known_is_answered_503,
-    a_meeting_has_room_for_so_many_bytes_of_files,
-    an_app_has_room_for_so_many_bytes_of_files,
-    many_uploads_at_once_never_take_more_than_there_is_room_for,
-    an_upload_that_fails_gives_back_what_was_reserved_for_it,
-    what_a_crashed_server_left_behind_goes,
-    an_upload_whose_row_another_has_taken_removes_nothing,
-    a_file_that_comes_while_its_meeting_is_deleted_goes_with_it,
-    what_older_versions_stored_is_counted,
-    messages_are_counted_however_often_they_are_kept,
+    files_of_an_unknown_app_are_kept,
+    an_upload_can_be_repeated_after_a_lost_response,
+    an_upload_with_an_unknown_outcome_returns_503,
+    the_file_quota_of_a_meeting_is_enforced,
+    the_file_quota_of_an_app_is_enforced,
+    concurrent_uploads_never_exceed_the_quota,
+    a_failed_upload_releases_its_reservation,
+    leftovers_of_a_crashed_server_are_removed,
+    an_upload_whose_row_was_taken_over_removes_nothing,
+    a_file_uploaded_while_its_meeting_is_deleted_is_deleted_too,
+    files_stored_by_older_versions_are_counted,
+    messages_are_counted_once_however_often_they_are_written,
     the_disk_is_not_filled_up,
 ];
 
@@ -244,7 +250,7 @@ fn limits() -> Limits {
 }
 
 impl Server {
-    /// Bytes of files and of messages of a meeting, its app, or of everything.
+    /// Returns the counted bytes of files and of messages of a meeting, of an app, or in total.
     async fn used(&self, app: Option<&str>, meeting: Option<&str>) -> [i64; 2] {
         static USED: Statement = Statement::new(
             "test.used",
@@ -253,17 +259,17 @@ impl Server {
         );
         let id = |text: Option<&str>| text.map_or(Uuid::nil(), |text| text.parse().unwrap());
         let key = values![id(app), id(meeting)];
-        let rows = self.parlor.db.scan::<Row>(&USED, key).await.unwrap();
+        let rows = self.state.db.scan::<Row>(&USED, key).await.unwrap();
         [0, 1].map(|column| rows[0].get(column).unwrap())
     }
 
-    async fn files_of(&self, person: &Person) -> i64 {
+    async fn files_of(&self, participant: &Participant) -> i64 {
         let app = Some(self.app.as_str());
-        let [of_meeting, _] = self.used(app, Some(&person.meeting)).await;
+        let [of_meeting, _] = self.used(app, Some(&participant.meeting)).await;
         of_meeting
     }
 
-    /// What files take by the counts of the app, of everything, and by what is in the storage.
+    /// Returns the bytes of files: as counted for the app, as counted in total, and as stored.
     async fn files(&self) -> [i64; 3] {
         let [of_app, _] = self.used(Some(&self.app), None).await;
         let [of_all, _] = self.used(None, None).await;
@@ -275,29 +281,30 @@ impl Server {
     }
 
     async fn rows(&self, of: &'static Statement) -> i64 {
-        let rows = self.parlor.db.scan::<Row>(of, values![]).await.unwrap();
+        let rows = self.state.db.scan::<Row>(of, values![]).await.unwrap();
         rows[0].get(0).unwrap()
     }
 
     async fn sweep(&self) {
-        sweeper::sweep(&self.parlor).await.unwrap();
+        sweeper::sweep(&self.state).await.unwrap();
     }
 
     async fn tidy(&self) {
-        sweeper::tidy(&self.parlor).await.unwrap();
+        sweeper::tidy(&self.state).await.unwrap();
     }
 
-    /// An upload whose bytes come as they are sent here; its answer follows when that is dropped.
-    fn slowly(
+    /// Starts an upload and returns a sender for its body and a handle for its status. Dropping the
+    /// sender ends the body.
+    fn slow_upload(
         &self,
         path: &str,
         length: Option<usize>,
     ) -> (mpsc::Sender<Vec<u8>>, JoinHandle<u16>) {
-        let (bytes, coming) = mpsc::channel(1);
+        let (body, receiver) = mpsc::channel(1);
         let stream =
-            futures_util::stream::unfold(coming, |mut coming: mpsc::Receiver<Vec<u8>>| async {
-                let piece = coming.recv().await?;
-                Some((Ok::<_, std::io::Error>(piece), coming))
+            futures_util::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Vec<u8>>| async {
+                let chunk = receiver.recv().await?;
+                Some((Ok::<_, std::io::Error>(chunk), receiver))
             });
         let mut request = Request::builder().method("PUT").uri(path);
         if let Some(length) = length {
@@ -305,19 +312,19 @@ impl Server {
         }
         let request = request.body(Body::from_stream(stream.fuse())).unwrap();
         let router = self.router.clone();
-        let answer = async move { router.oneshot(request).await.unwrap().status().as_u16() };
-        (bytes, tokio::spawn(answer))
+        let status = async move { router.oneshot(request).await.unwrap().status().as_u16() };
+        (body, tokio::spawn(status))
     }
 
-    /// Waits until so many files are being written.
-    async fn written_at_once(&self, count: i64) {
+    /// Waits until this many uploads are unfinished.
+    async fn wait_for_unfinished(&self, count: i64) {
         for _ in 0..1000 {
             if self.rows(&UNFINISHED).await == count {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        panic!("there are no {count} files that are being written");
+        panic!("there are not {count} unfinished uploads");
     }
 }
 
@@ -331,212 +338,223 @@ static USAGE: Statement = Statement::new(
     "SELECT COUNT(*) FROM usage WHERE app_id <> meeting_id",
 );
 
-async fn files_go_with_their_meeting(server: Server) {
-    let (gone, kept) = (server.person().await, server.person().await);
+async fn files_are_deleted_with_their_meeting(server: Server) {
+    let (deleted, kept) = (server.participant().await, server.participant().await);
     for _ in 0..3 {
-        assert_eq!(server.upload(&gone, 1000).await, 200);
+        assert_eq!(server.upload(&deleted, 1000).await, 200);
     }
     assert_eq!(server.upload(&kept, 500).await, 200);
     assert_eq!(
-        (server.files_of(&gone).await, server.files_of(&kept).await),
+        (
+            server.files_of(&deleted).await,
+            server.files_of(&kept).await
+        ),
         (3000, 500)
     );
     assert_eq!(server.files().await, [3500; 3]);
-    server.delete_meeting(&gone).await;
+    server.delete_meeting(&deleted).await;
     server.sweep().await;
     let left = server.stored();
-    let of_gone = left
+    let of_deleted = left
         .iter()
-        .filter(|path| path.to_string_lossy().contains(&gone.meeting));
-    assert_eq!(of_gone.count(), 0, "{left:?}");
+        .filter(|path| path.to_string_lossy().contains(&deleted.meeting));
+    assert_eq!(of_deleted.count(), 0, "{left:?}");
     assert_eq!(server.files().await, [500; 3]);
-    server.parlor.clock.advance_ms(DAY_MS);
+    server.state.clock.advance_ms(DAY_MS);
     server.sweep().await;
     assert_eq!(server.files().await, [500; 3]);
     assert_eq!(server.rows(&FILES).await, 1);
 }
 
-async fn files_go_with_their_app(server: Server) {
-    let (ada, bob) = (server.person().await, server.person().await);
-    for person in [&ada, &bob] {
-        assert_eq!(server.upload(person, 1000).await, 200);
+async fn files_are_deleted_with_their_app(server: Server) {
+    let (ada, bob) = (server.participant().await, server.participant().await);
+    for participant in [&ada, &bob] {
+        assert_eq!(server.upload(participant, 1000).await, 200);
     }
     server
         .rest("DELETE", &format!("/apps/{}", server.app), json!({}))
         .await;
     for _ in 0..3 {
         server.sweep().await;
-        server.parlor.clock.advance_ms(DAY_MS);
+        server.state.clock.advance_ms(DAY_MS);
     }
     assert_eq!(server.files().await, [0; 3]);
     assert_eq!(server.rows(&FILES).await, 0);
     assert_eq!(
         server.rows(&USAGE).await,
         0,
-        "no counts are left of the app"
+        "the counts of the app are deleted"
     );
 }
 
-async fn files_go_when_they_are_old(server: Server) {
-    let ada = server.person().await;
+async fn files_are_deleted_after_their_retention(server: Server) {
+    let ada = server.participant().await;
     assert_eq!(server.upload(&ada, 1000).await, 200);
-    server.parlor.clock.advance_ms(29 * DAY_MS);
+    server.state.clock.advance_ms(29 * DAY_MS);
     assert_eq!(server.upload(&ada, 500).await, 200);
     server.tidy().await;
     assert_eq!(server.files().await, [1500; 3]);
-    server.parlor.clock.advance_ms(2 * DAY_MS);
+    server.state.clock.advance_ms(2 * DAY_MS);
     server.tidy().await;
     assert_eq!(server.files().await, [500; 3]);
 }
 
 async fn a_clock_that_is_set_forward_deletes_no_files(server: Server) {
-    let ada = server.person().await;
+    let ada = server.participant().await;
     assert_eq!(server.upload(&ada, 1000).await, 200);
     server.tidy().await;
-    server.parlor.clock.step_ms(400 * DAY_MS);
+    server.state.clock.step_ms(400 * DAY_MS);
     server.tidy().await;
-    assert_eq!(server.files().await, [1000; 3], "while it runs");
-    // The next processes start with the wrong clock.
+    assert_eq!(server.files().await, [1000; 3], "while the server runs");
+    // The next processes start with a wrong clock.
     for start in 0..3 {
-        let next = server.again(server.parlor.limits.clone()).await;
-        next.parlor.clock.step_ms(400 * DAY_MS);
+        let next = server.another_node(server.state.limits.clone()).await;
+        next.state.clock.step_ms(400 * DAY_MS);
         for _ in 0..3 {
             next.tidy().await;
             assert_eq!(next.files().await, [1000; 3], "start {start}");
-            next.parlor.clock.advance_ms(DAY_MS / 4);
+            next.state.clock.advance_ms(DAY_MS / 4);
         }
     }
-    // What lasts counts in the end.
-    server.parlor.clock.advance_ms(2 * DAY_MS);
+    // A change of the clock that lasts is accepted eventually.
+    server.state.clock.advance_ms(2 * DAY_MS);
     server.tidy().await;
-    server.parlor.clock.advance_ms(DAY_MS);
+    server.state.clock.advance_ms(DAY_MS);
     server.tidy().await;
     assert_eq!(server.files().await, [0; 3]);
 }
 
-async fn files_of_an_app_that_the_database_does_not_know_stay(server: Server) {
-    let random = || server.parlor.clock.random_id().to_string();
+async fn files_of_an_unknown_app_are_kept(server: Server) {
+    let random = || server.state.clock.random_id().to_string();
     let folder = server.folder.path().join("uploads");
-    let app = server.parlor.clock.random_id().simple().to_string();
+    let app = server.state.clock.random_id().simple().to_string();
     let folder = folder.join(app).join(random());
     std::fs::create_dir_all(&folder).unwrap();
     let long_ago = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
     for name in [random(), format!("{}.taken", random())] {
         let path = folder.join(name);
-        std::fs::write(&path, "of another installation").unwrap();
+        std::fs::write(&path, "from another installation").unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_times(long_ago).unwrap();
     }
     server.tidy().await;
     assert_eq!(server.stored().len(), 2);
-    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    let metrics = server.state.metrics.encode(&parlor_sfu::Stats::default());
     assert!(metrics.contains("parlor_files_unknown 2"), "{metrics}");
 }
 
-async fn a_client_that_did_not_hear_the_answer_may_send_the_file_again(server: Server) {
-    let ada = server.person().await;
-    let [to_put, _] = server.links(&ada).await;
-    assert_eq!(server.put(&to_put, 1000).await, 200);
-    assert_eq!(server.put(&to_put, 1000).await, 200);
-    let other = server.ask("PUT", &to_put, None, vec![b'y'; 1000]).await;
-    assert_eq!(other.0, 409, "it is another file");
-    assert_eq!(server.put(&to_put, 999).await, 409);
+async fn an_upload_can_be_repeated_after_a_lost_response(server: Server) {
+    let ada = server.participant().await;
+    let [put_path, _] = server.links(&ada).await;
+    assert_eq!(server.put(&put_path, 1000).await, 200);
+    assert_eq!(server.put(&put_path, 1000).await, 200);
+    let other = server
+        .request("PUT", &put_path, None, vec![b'y'; 1000])
+        .await;
+    assert_eq!(other.0, 409, "the contents differ");
+    assert_eq!(server.put(&put_path, 999).await, 409);
     assert_eq!(server.files().await, [1000; 3]);
 }
 
-async fn an_upload_whose_fate_is_not_known_is_answered_503(server: Server) {
+async fn an_upload_with_an_unknown_outcome_returns_503(server: Server) {
     static UNKNOWN: Statement = Statement::new(
         "test.unknown",
         "UPDATE files SET stored_at = NULL WHERE bytes = 1000",
     );
-    let ada = server.person().await;
-    let [to_put, _] = server.links(&ada).await;
-    assert_eq!(server.put(&to_put, 1000).await, 200);
-    // As if the last commit had been lost together with its answer.
+    let ada = server.participant().await;
+    let [put_path, _] = server.links(&ada).await;
+    assert_eq!(server.put(&put_path, 1000).await, 200);
+    // As if the last commit and its response had been lost.
     let unit = Unit::default().then(&UNKNOWN, values![]);
-    server.parlor.db.commit(unit).await.unwrap();
-    assert_eq!(server.put(&to_put, 1000).await, 503);
+    server.state.db.commit(unit).await.unwrap();
+    assert_eq!(server.put(&put_path, 1000).await, 503);
     server.tidy().await;
     assert_eq!(server.files().await, [0; 3]);
-    assert_eq!(server.put(&to_put, 1000).await, 200);
+    assert_eq!(server.put(&put_path, 1000).await, 200);
     assert_eq!(server.files().await, [1000; 3]);
 }
 
-async fn a_meeting_has_room_for_so_many_bytes_of_files(server: Server) {
-    let (ada, bob) = (server.person().await, server.person().await);
+async fn the_file_quota_of_a_meeting_is_enforced(server: Server) {
+    let (ada, bob) = (server.participant().await, server.participant().await);
     assert_eq!(server.upload(&ada, 3000).await, 200);
-    let [to_put, to_get] = server.links(&ada).await;
-    assert_eq!(server.put(&to_put, 2001).await, 507);
-    assert_eq!(server.ask("GET", &to_get, None, Body::empty()).await.0, 404);
-    // The link was not used up.
-    assert_eq!(server.put(&to_put, 2000).await, 200);
+    let [put_path, get_path] = server.links(&ada).await;
+    assert_eq!(server.put(&put_path, 2001).await, 507);
+    assert_eq!(
+        server
+            .request("GET", &get_path, None, Body::empty())
+            .await
+            .0,
+        404
+    );
+    // The refused upload has not used up the link.
+    assert_eq!(server.put(&put_path, 2000).await, 200);
     assert_eq!(server.upload(&ada, 1).await, 507);
     assert_eq!(server.upload(&ada, 0).await, 200);
     assert_eq!(server.upload(&bob, 5000).await, 200);
     assert_eq!(server.files().await, [10_000; 3]);
     let refused = "parlor_uploads_refused_total{reason=\"meeting_quota\"} 2";
-    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    let metrics = server.state.metrics.encode(&parlor_sfu::Stats::default());
     assert!(metrics.contains(refused), "{metrics}");
 }
 
-async fn an_app_has_room_for_so_many_bytes_of_files(server: Server) {
+async fn the_file_quota_of_an_app_is_enforced(server: Server) {
     for _ in 0..2 {
-        let person = server.person().await;
-        assert_eq!(server.upload(&person, 4000).await, 200);
+        let participant = server.participant().await;
+        assert_eq!(server.upload(&participant, 4000).await, 200);
     }
-    let person = server.person().await;
-    assert_eq!(server.upload(&person, 2001).await, 507);
-    assert_eq!(server.upload(&person, 2000).await, 200);
-    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    let participant = server.participant().await;
+    assert_eq!(server.upload(&participant, 2001).await, 507);
+    assert_eq!(server.upload(&participant, 2000).await, 200);
+    let metrics = server.state.metrics.encode(&parlor_sfu::Stats::default());
     assert!(metrics.contains("parlor_uploads_refused_total{reason=\"app_quota\"} 1"));
 }
 
-async fn many_uploads_at_once_never_take_more_than_there_is_room_for(server: Server) {
-    let (server, other) = server.and_another().await;
-    let ada = server.person().await;
+async fn concurrent_uploads_never_exceed_the_quota(server: Server) {
+    let (server, other) = server.with_second_node().await;
+    let ada = server.participant().await;
     let mut links = Vec::new();
     for _ in 0..20 {
         links.push(server.links(&ada).await);
     }
     let nodes = [&server, &other];
-    let putting = links
+    let uploads = links
         .iter()
         .enumerate()
-        .map(|(index, [to_put, _])| nodes[index % 2].put(to_put, 1000));
-    let answers = futures_util::future::join_all(putting).await;
-    let of = |status: u16| answers.iter().filter(|answer| **answer == status).count();
-    assert_eq!((of(200), of(507)), (5, 15), "{answers:?}");
+        .map(|(index, [put_path, _])| nodes[index % 2].put(put_path, 1000));
+    let statuses = futures_util::future::join_all(uploads).await;
+    let of = |status: u16| statuses.iter().filter(|other| **other == status).count();
+    assert_eq!((of(200), of(507)), (5, 15), "{statuses:?}");
     assert_eq!(server.files().await, [5000; 3]);
 }
 
-async fn an_upload_that_fails_gives_back_what_was_reserved_for_it(server: Server) {
-    let ada = server.person().await;
-    let [to_put, _] = server.links(&ada).await;
-    // Without its length, room for the largest is needed; more than there is of the meeting's.
-    let (bytes, answer) = server.slowly(&to_put, None);
-    drop(bytes);
-    assert_eq!(answer.await.unwrap(), 507);
-    assert_eq!(server.put(&to_put, 1000).await, 200);
-    // Its sender announces more than comes.
-    let [to_put, _] = server.links(&ada).await;
-    let pieces = [
+async fn a_failed_upload_releases_its_reservation(server: Server) {
+    let ada = server.participant().await;
+    let [put_path, _] = server.links(&ada).await;
+    // Without a length the largest file size is reserved, which exceeds the quota of the meeting.
+    let (body, status) = server.slow_upload(&put_path, None);
+    drop(body);
+    assert_eq!(status.await.unwrap(), 507);
+    assert_eq!(server.put(&put_path, 1000).await, 200);
+    // The body is shorter than its announced length.
+    let [put_path, _] = server.links(&ada).await;
+    let chunks = [
         Ok(vec![b'x'; 10]),
-        Err(std::io::Error::other("the line is cut")),
+        Err(std::io::Error::other("the connection was cut")),
     ];
-    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
     let request = Request::builder()
         .method("PUT")
-        .uri(&to_put)
+        .uri(&put_path)
         .header("content-length", 100);
     let request = request.body(body).unwrap();
     let response = server.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status().as_u16(), 400);
     assert_eq!(server.files().await, [1000; 3]);
     assert_eq!(server.rows(&FILES).await, 1);
-    assert_eq!(server.put(&to_put, 1000).await, 200);
+    assert_eq!(server.put(&put_path, 1000).await, 200);
 }
 
-async fn what_a_crashed_server_left_behind_goes(server: Server) {
+async fn leftovers_of_a_crashed_server_are_removed(server: Server) {
     static CRASHED: Statement = Statement::new(
         "test.crashed",
         "INSERT INTO files (app_id, meeting_id, id, process, bytes, created_at, stored_at) VALUES ($1, $2, $3, $4, 700, 0, NULL)",
@@ -545,19 +563,19 @@ async fn what_a_crashed_server_left_behind_goes(server: Server) {
         "test.counted",
         "INSERT INTO usage (app_id, meeting_id, lane, file_bytes, chat_bytes) VALUES ($1, $2, 77, 700, 0)",
     );
-    let ada = server.person().await;
+    let ada = server.participant().await;
     let [app, meeting]: [Uuid; 2] = [&server.app, &ada.meeting].map(|id| id.parse().unwrap());
-    let id = server.parlor.clock.random_id();
+    let id = server.state.clock.random_id();
     let unit = Unit::default()
         .then(
             &CRASHED,
-            values![app, meeting, id, server.parlor.clock.random_id()],
+            values![app, meeting, id, server.state.clock.random_id()],
         )
         .then(&COUNTED, values![app, meeting])
         .then(&COUNTED, values![app, Uuid::nil()])
         .then(&COUNTED, values![Uuid::nil(), Uuid::nil()]);
-    server.parlor.db.commit(unit).await.unwrap();
-    // It had just been finished, or not.
+    server.state.db.commit(unit).await.unwrap();
+    // Either the finished file or the temporary one may be left.
     let folder = server
         .folder
         .path()
@@ -567,72 +585,83 @@ async fn what_a_crashed_server_left_behind_goes(server: Server) {
         std::fs::write(folder.join(name), "half").unwrap();
     }
     server.tidy().await;
-    assert_eq!(server.rows(&FILES).await, 1, "it may be alive");
-    server.parlor.clock.advance_ms(2 * 60_000);
+    assert_eq!(
+        server.rows(&FILES).await,
+        1,
+        "the process may still be running"
+    );
+    server.state.clock.advance_ms(2 * 60_000);
     server.tidy().await;
     assert_eq!(server.files().await, [0; 3]);
     assert_eq!(server.rows(&FILES).await, 0);
 }
 
-async fn an_upload_whose_row_another_has_taken_removes_nothing(server: Server) {
+async fn an_upload_whose_row_was_taken_over_removes_nothing(server: Server) {
     static TAKEN: Statement = Statement::new(
         "test.taken",
         "UPDATE files SET process = $1, stored_at = $2",
     );
-    let ada = server.person().await;
-    let [to_put, to_get] = server.links(&ada).await;
-    let (send, answer) = server.slowly(&to_put, Some(20));
-    send.send(vec![b'x'; 10]).await.unwrap();
-    server.written_at_once(1).await;
-    // This process was taken for dead, and the client has sent the file to another one.
-    let clock = &server.parlor.clock;
+    let ada = server.participant().await;
+    let [put_path, get_path] = server.links(&ada).await;
+    let (body, status) = server.slow_upload(&put_path, Some(20));
+    body.send(vec![b'x'; 10]).await.unwrap();
+    server.wait_for_unfinished(1).await;
+    // Another process has declared this one dead, and has received the file from the client.
+    let clock = &server.state.clock;
     let unit = Unit::default().then(&TAKEN, values![clock.random_id(), clock.now_ms()]);
-    server.parlor.db.commit(unit).await.unwrap();
-    send.send(vec![b'x'; 10]).await.unwrap();
-    drop(send);
-    assert_eq!(answer.await.unwrap(), 503);
+    server.state.db.commit(unit).await.unwrap();
+    body.send(vec![b'x'; 10]).await.unwrap();
+    drop(body);
+    assert_eq!(status.await.unwrap(), 503);
     server.tidy().await;
     assert_eq!(server.files().await, [20; 3]);
     assert_eq!(server.rows(&FILES).await, 1);
-    assert_eq!(server.ask("GET", &to_get, None, Body::empty()).await.0, 200);
+    assert_eq!(
+        server
+            .request("GET", &get_path, None, Body::empty())
+            .await
+            .0,
+        200
+    );
 }
 
-async fn a_file_that_comes_while_its_meeting_is_deleted_goes_with_it(server: Server) {
-    let ada = server.person().await;
-    let [to_put, _] = server.links(&ada).await;
-    let (send, answer) = server.slowly(&to_put, Some(20));
-    send.send(vec![b'x'; 10]).await.unwrap();
-    server.written_at_once(1).await;
+async fn a_file_uploaded_while_its_meeting_is_deleted_is_deleted_too(server: Server) {
+    let ada = server.participant().await;
+    let [put_path, _] = server.links(&ada).await;
+    let (body, status) = server.slow_upload(&put_path, Some(20));
+    body.send(vec![b'x'; 10]).await.unwrap();
+    server.wait_for_unfinished(1).await;
     server.delete_meeting(&ada).await;
     server.sweep().await;
-    server.parlor.clock.advance_ms(DAY_MS);
-    // Neither as one of a deleted meeting nor as one that a crash has left: it is being written.
+    server.state.clock.advance_ms(DAY_MS);
+    // The upload is in progress, so neither the sweep of deleted meetings nor the cleanup after
+    // crashes removes it.
     server.sweep().await;
     server.tidy().await;
     assert_eq!(server.rows(&UNFINISHED).await, 1);
-    send.send(vec![b'x'; 10]).await.unwrap();
-    drop(send);
-    assert_eq!(answer.await.unwrap(), 200);
-    server.parlor.clock.advance_ms(DAY_MS);
+    body.send(vec![b'x'; 10]).await.unwrap();
+    drop(body);
+    assert_eq!(status.await.unwrap(), 200);
+    server.state.clock.advance_ms(DAY_MS);
     server.sweep().await;
     assert_eq!(server.files().await, [0; 3]);
     assert_eq!(server.rows(&FILES).await, 0);
 }
 
-async fn what_older_versions_stored_is_counted(server: Server) {
-    let ada = server.person().await;
-    let [to_put, to_get] = server.links(&ada).await;
-    let id = to_put.split('/').nth(4).unwrap().to_owned();
+async fn files_stored_by_older_versions_are_counted(server: Server) {
+    let ada = server.participant().await;
+    let [put_path, get_path] = server.links(&ada).await;
+    let id = put_path.split('/').nth(4).unwrap().to_owned();
     let root = server.folder.path().join("uploads").join(&server.app);
-    let long_ago_secs = server.parlor.clock.now_ms().unsigned_abs() / 1000 - 2 * 60 * 60;
+    let long_ago_secs = server.state.clock.now_ms().unsigned_abs() / 1000 - 2 * 60 * 60;
     let long_ago = std::fs::FileTimes::new()
         .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(long_ago_secs));
-    let nobody = server.parlor.clock.random_id().to_string();
+    let unknown_meeting = server.state.clock.random_id().to_string();
     for (meeting, name) in [
         (ada.meeting.as_str(), id.clone()),
         (&ada.meeting, format!("{id}.taken")),
-        (&nobody, id.clone()),
-        (&nobody, format!("{id}.taken")),
+        (&unknown_meeting, id.clone()),
+        (&unknown_meeting, format!("{id}.taken")),
     ] {
         let folder = root.join(meeting);
         std::fs::create_dir_all(&folder).unwrap();
@@ -646,28 +675,38 @@ async fn what_older_versions_stored_is_counted(server: Server) {
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_times(long_ago).unwrap();
     }
-    // Before it is counted, too.
-    assert_eq!(server.put(&to_put, 5).await, 409);
+    // The existing file is found even before it is counted.
+    assert_eq!(server.put(&put_path, 5).await, 409);
     for _ in 0..2 {
         server.tidy().await;
         assert_eq!(server.files().await, [10; 3]);
         assert_eq!(server.stored().len(), 1);
     }
     assert_eq!(server.files_of(&ada).await, 10);
-    assert_eq!(server.put(&to_put, 5).await, 409);
-    assert_eq!(server.ask("GET", &to_get, None, Body::empty()).await.0, 200);
-    server.parlor.clock.advance_ms(31 * DAY_MS);
+    assert_eq!(server.put(&put_path, 5).await, 409);
+    assert_eq!(
+        server
+            .request("GET", &get_path, None, Body::empty())
+            .await
+            .0,
+        200
+    );
+    server.state.clock.advance_ms(31 * DAY_MS);
     server.tidy().await;
-    assert_eq!(server.files().await, [0; 3], "it gets old like others");
+    assert_eq!(
+        server.files().await,
+        [0; 3],
+        "the retention applies to these files, too"
+    );
 }
 
-async fn messages_are_counted_however_often_they_are_kept(server: Server) {
+async fn messages_are_counted_once_however_often_they_are_written(server: Server) {
     static OLD: Statement =
         Statement::new("test.old", "UPDATE chat_messages SET bytes = 0, grown = 0");
     static NO_USAGE: Statement = Statement::new("test.no_usage", "DELETE FROM usage");
-    let ada = server.person().await;
+    let ada = server.participant().await;
     let (app, meeting) = (server.app.parse().unwrap(), ada.meeting.parse().unwrap());
-    let clock = &server.parlor.clock;
+    let clock = &server.state.clock;
     let now_ms = clock.now_ms();
     let message = |payload: &str| ChatMessage {
         id: clock.new_id(now_ms),
@@ -682,9 +721,9 @@ async fn messages_are_counted_however_often_they_are_kept(server: Server) {
         targets: vec![ParticipantId::from_uuid(clock.new_id(now_ms))],
         at_ms: now_ms,
     };
-    let keep = async |records: &[Record]| {
+    let write = async |records: &[Record]| {
         let unit = records::unit(app, meeting, now_ms, records);
-        server.parlor.db.commit(unit).await.unwrap();
+        server.state.db.commit(unit).await.unwrap();
         let (app, meeting) = (Some(server.app.as_str()), Some(ada.meeting.as_str()));
         let mut bytes = [0; 3];
         for (index, of) in [(app, meeting), (app, None), (None, None)]
@@ -703,38 +742,42 @@ async fn messages_are_counted_however_often_they_are_kept(server: Server) {
     let size = |message: &ChatMessage| i64::try_from(message.stored_bytes()).unwrap();
     let both = size(&first) + size(&second);
     let records = [first.clone(), second.clone()].map(Record::Chat);
-    assert_eq!(keep(&records).await, [both; 3]);
-    assert_eq!(keep(&records).await, [both; 3], "kept twice is kept once");
+    assert_eq!(write(&records).await, [both; 3]);
+    assert_eq!(
+        write(&records).await,
+        [both; 3],
+        "a message written twice is counted once"
+    );
     let after = size(&first) + size(&edited);
-    assert_eq!(keep(&[Record::Chat(edited.clone())]).await, [after; 3]);
-    let gone = [Record::ChatDeleted(first.id), Record::ChatDeleted(first.id)];
-    assert_eq!(keep(&gone).await, [size(&edited); 3]);
-    assert_eq!(keep(&gone).await, [size(&edited); 3]);
-    // As an older version left them.
+    assert_eq!(write(&[Record::Chat(edited.clone())]).await, [after; 3]);
+    let deleted = [Record::ChatDeleted(first.id), Record::ChatDeleted(first.id)];
+    assert_eq!(write(&deleted).await, [size(&edited); 3]);
+    assert_eq!(write(&deleted).await, [size(&edited); 3]);
+    // The state that an older version leaves.
     let old = Unit::default()
         .then(&OLD, values![])
         .then(&NO_USAGE, values![]);
-    server.parlor.db.commit(old).await.unwrap();
+    server.state.db.commit(old).await.unwrap();
     server.tidy().await;
-    assert_eq!(keep(&[]).await, [size(&edited); 3]);
+    assert_eq!(write(&[]).await, [size(&edited); 3]);
     server.tidy().await;
-    assert_eq!(keep(&[]).await, [size(&edited); 3]);
+    assert_eq!(write(&[]).await, [size(&edited); 3]);
     server.delete_meeting(&ada).await;
     server.sweep().await;
-    assert_eq!(keep(&[]).await, [0; 3]);
+    assert_eq!(write(&[]).await, [0; 3]);
 }
 
 async fn the_disk_is_not_filled_up(server: Server) {
     let quotas = Quotas {
         disk_reserve: 1 << 60,
-        ..server.parlor.limits.quotas.clone()
+        ..server.state.limits.quotas.clone()
     };
-    let server = server.with(quotas).await;
-    let ada = server.person().await;
+    let server = server.with_quotas(quotas).await;
+    let ada = server.participant().await;
     assert_eq!(server.upload(&ada, 10).await, 507);
     assert_eq!(server.rows(&FILES).await, 0);
-    // Records are still written.
-    server.person().await;
-    let metrics = server.parlor.metrics.text(&parlor_sfu::Stats::default());
+    // Records can still be written.
+    server.participant().await;
+    let metrics = server.state.metrics.encode(&parlor_sfu::Stats::default());
     assert!(metrics.contains("parlor_uploads_refused_total{reason=\"disk_reserve\"} 1"));
 }

@@ -1,20 +1,20 @@
-//! How much a subscriber's network carries, told from the feedback to what we send it.
+//! Estimates a subscriber's available bandwidth from its feedback.
 //!
-//! Google congestion control in outline (draft-ietf-rmcat-gcc-02) over transport-wide feedback
-//! (draft-holmer-rmcat-transport-wide-cc-extensions-01; docs/spec/media.md 8.4). Packets that take
-//! longer and longer mean a queue that fills ([`delay`]), packets that are missing mean one that
-//! is full ([`loss`]), and what arrives is what the network carries for certain ([`throughput`]).
-//! These three move one number ([`rate`]). A forwarder rarely sends as much as it may, since layers
-//! come in steps, so nothing of that would tell it that there is room for the next one: short
-//! bursts of padding do ([`probing`]).
+//! This is an implementation of Google congestion control (draft-ietf-rmcat-gcc-02) over
+//! transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01;
+//! docs/spec/media.md 8.4). Growing delay means that a queue is filling ([`delay`]), loss means
+//! that a queue is full ([`loss`]), and the network is known to carry the acknowledged rate
+//! ([`throughput`]). These three inputs adjust the estimate ([`rate`]). An SFU rarely sends as much
+//! as it may, since layers come in steps, so these inputs alone would not discover the capacity for
+//! the next layer. Short bursts of padding probe for it ([`probing`]).
 
 mod backlog;
 mod delay;
 mod history;
 mod loss;
+mod outage;
 mod probing;
 mod rate;
-mod silence;
 mod throughput;
 
 #[cfg(test)]
@@ -23,27 +23,27 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use self::backlog::Backlog;
-use self::delay::Delay;
+use self::delay::DelayDetector;
 use self::history::History;
-use self::loss::Loss;
-pub(crate) use self::probing::{Cluster, Probe};
-use self::probing::{Outcome, Probing};
-use self::rate::{Evidence, Rate};
-use self::silence::Silence;
+use self::loss::LossMonitor;
+use self::outage::OutageDetector;
+pub(crate) use self::probing::{ClusterId, Probe};
+use self::probing::{Outcome, ProbeController};
+use self::rate::{Rate, RateInput};
 use self::throughput::Throughput;
 
-/// So many arrivals are put in order and taken in at a time.
+/// Number of arrivals that are sorted and processed at a time.
 const BATCH: usize = 128;
 
-/// What an estimate starts with and stays within, in bits per second.
-#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
+/// Initial value and bounds of an estimate, in bits per second.
+#[expect(clippy::struct_field_names, reason = "the unit is part of the name")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// What is believed before anything is known.
+    /// The estimate before the first feedback.
     pub(crate) start_bps: u64,
-    /// Never below this.
+    /// Lower bound.
     pub(crate) min_bps: u64,
-    /// Never above this; `min_bps` if that is more.
+    /// Upper bound, or `min_bps` if that is higher.
     pub(crate) max_bps: u64,
 }
 
@@ -57,77 +57,78 @@ impl Default for Settings {
     }
 }
 
-/// A packet that has arrived over there.
+/// A packet that has arrived at the subscriber.
 #[derive(Debug, Clone, Copy)]
 struct Arrived {
-    /// Its place among all packets that were sent.
+    /// Number of the packet, without wrapping.
     index: u64,
-    /// When it left, in µs since the start.
+    /// Send time, in µs since the start.
     sent: u64,
-    /// When it came, in µs on the remote clock.
+    /// Arrival time, in µs on the remote clock.
     arrival: i64,
     bytes: u32,
-    /// Feedback has never spoken of those before it: that feedback was lost.
+    /// Whether no feedback covered the packets before it, because that feedback was lost.
     skipped: bool,
 }
 
-/// What the network towards one subscriber carries. One for each transport that sends.
+/// The bandwidth estimate of one subscriber's transport.
 ///
-/// Only for transports whose client has agreed to transport-wide feedback: without any, silence is
-/// taken for an outage, and the estimate goes down to the least.
+/// It is used only if the client has negotiated transport-wide feedback. Without any feedback, an
+/// outage is assumed, and the estimate drops to the lower bound.
 #[derive(Debug)]
 pub(crate) struct Bandwidth {
     start: Instant,
     history: History,
     backlog: Backlog,
-    delay: Delay,
+    delay: DelayDetector,
     throughput: Throughput,
-    loss: Loss,
+    loss: LossMonitor,
     rate: Rate,
-    probing: Probing,
-    silence: Silence,
-    /// Smoothed, in µs.
+    probing: ProbeController,
+    outage: OutageDetector,
+    /// Smoothed round-trip time, in µs.
     round_trip: Option<u64>,
-    /// Kept for its memory; empty between calls.
+    /// Scratch buffer; empty between calls.
     batch: Vec<Arrived>,
 }
 
 impl Bandwidth {
-    /// An estimate for a transport that has sent nothing yet. Takes next to no memory before the
-    /// first packet, and at most some 40 kB after.
+    /// Creates the estimate for a transport that has sent nothing yet. It takes almost no memory
+    /// before the first packet, and at most about 40 kB afterwards.
     pub(crate) fn new(now: Instant, settings: Settings) -> Self {
         Self {
             start: now,
             history: History::default(),
             backlog: Backlog::default(),
-            delay: Delay::default(),
+            delay: DelayDetector::default(),
             throughput: Throughput::default(),
-            loss: Loss::default(),
+            loss: LossMonitor::default(),
             rate: Rate::new(settings),
-            probing: Probing::default(),
-            silence: Silence::default(),
+            probing: ProbeController::default(),
+            outage: OutageDetector::default(),
             round_trip: None,
             batch: Vec::new(),
         }
     }
 
-    /// The transport-wide number for a packet that is sent now; the numbers count up and wrap.
+    /// Records a packet that is sent now, and returns its transport-wide sequence number; the
+    /// numbers increase and wrap.
     ///
-    /// `bytes` is what the network carries for it, headers included. `probe` is for padding that
-    /// [`Self::poll_probe`] has asked for. Media sent while a cluster runs counts for the cluster
-    /// as well.
-    pub(crate) fn sent(&mut self, now: Instant, bytes: usize, probe: Option<Cluster>) -> u16 {
+    /// `bytes` is the size on the network, including headers. `probe` is set for padding that
+    /// [`Self::poll_probe`] has requested. Media sent during a probe cluster counts towards the
+    /// cluster as well.
+    pub(crate) fn sent(&mut self, now: Instant, bytes: usize, probe: Option<ClusterId>) -> u16 {
         let at = self.micros(now);
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         let index = self.history.sent(at, bytes);
-        self.silence.sent(at);
+        self.outage.sent(at);
         self.probing.sent(at, index, bytes, probe);
         History::number(index)
     }
 
-    /// What one feedback says: for each number, when the packet arrived in µs on the remote clock,
-    /// or None if it has not. Numbers that were never sent, are too old or have been reported as
-    /// arrived before are passed over.
+    /// Processes one feedback message: for each number, the arrival time in µs on the remote clock,
+    /// or `None` if the packet has not arrived. Numbers that were never sent, are too old or have
+    /// been reported as arrived before are ignored.
     pub(crate) fn feedback(
         &mut self,
         now: Instant,
@@ -136,116 +137,116 @@ impl Bandwidth {
         let at = self.micros(now);
         let mut latest: Option<Arrived> = None;
         for (number, arrival) in arrivals {
-            let Some(answer) = self.history.answered(number, arrival.is_some()) else {
+            let Some(packet) = self.history.record_feedback(number, arrival.is_some()) else {
                 continue;
             };
-            let excused = self.silence.excuses(answer.sent);
+            let excused = self.outage.excuses(packet.sent);
             let Some(arrival) = arrival else {
                 if !excused {
                     self.loss.lost();
-                    self.throughput.lost(answer.bytes);
+                    self.throughput.lost(packet.bytes);
                 }
                 continue;
             };
             if !excused {
-                self.loss.arrived(answer.was_lost);
+                self.loss.arrived(packet.was_lost);
             }
             let arrived = Arrived {
-                index: answer.index,
-                sent: answer.sent,
+                index: packet.index,
+                sent: packet.sent,
                 arrival,
-                bytes: u32::from(answer.bytes),
-                skipped: answer.skipped,
+                bytes: u32::from(packet.bytes),
+                skipped: packet.skipped,
             };
             if latest.is_none_or(|latest| latest.arrival <= arrival) {
                 latest = Some(arrived);
             }
-            if self.silence.is_outage() {
+            if self.outage.is_outage() {
                 self.resume(at);
             }
             self.batch.push(arrived);
             if self.batch.len() >= BATCH {
-                self.digest();
+                self.process_batch();
             }
         }
-        self.digest();
+        self.process_batch();
         let Some(latest) = latest else { return };
-        self.silence.heard(at, self.history.unanswered());
+        self.outage.feedback(at, self.history.unacknowledged());
         self.measure_round_trip(at.saturating_sub(latest.sent));
-        self.conclude(at);
+        self.update_estimate(at);
     }
 
-    /// From sending a packet to its feedback, smoothed. It includes the time that the remote side
-    /// holds feedback back. None before the first feedback.
+    /// Returns the smoothed time from sending a packet to its feedback, which includes the remote
+    /// feedback delay, or `None` before the first feedback.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.map(Duration::from_micros)
     }
 
-    /// What may be sent, in bits per second.
+    /// Returns the estimate, in bits per second.
     pub(crate) fn estimate(&self) -> u64 {
         if self.backlog.is_long() {
-            self.rate.drained()
+            self.rate.drain_bps()
         } else {
             self.rate.bps()
         }
     }
 
-    /// Whether the estimate is more than what it started with: something has shown what the network
-    /// carries.
+    /// Whether the estimate is based on feedback and not only on the initial value.
     pub(crate) const fn is_known(&self) -> bool {
-        !self.rate.is_guessed()
+        !self.rate.is_initial()
     }
 
-    /// What has arrived lately, in bits per second. None if that was too little to tell.
+    /// Returns the acknowledged bit rate, in bits per second, or `None` if too few
+    /// packets have arrived.
     pub(crate) fn acknowledged(&self) -> Option<u64> {
         self.throughput.measure().map(|flow| whole(flow.received))
     }
 
-    /// Which part of the packets was lost in about the last second, from 0 to 1.
+    /// Returns the fraction of packets lost in about the last second, from 0 to 1.
     pub(crate) fn loss(&self) -> f32 {
         self.loss.fraction()
     }
 
-    /// What would be sent if there were room, in bits per second: the sum of the layers that the
-    /// subscriber is to see. Only for more than the estimate is the network probed, and once if that
-    /// is not known yet.
-    pub(crate) fn wants(&mut self, bps: u64) {
-        self.probing.wants(float(bps));
+    /// Sets the bit rate that would be sent if there were room, in bits per second: the sum of the
+    /// preferred layers. The network is probed only if this exceeds the estimate, and once while
+    /// the estimate is not known.
+    pub(crate) fn set_wanted_bps(&mut self, bps: u64) {
+        self.probing.set_wanted_bps(float(bps));
     }
 
-    /// Padding to send now, as near to `bytes` as packets allow, each packet given to
-    /// [`Self::sent`] with the cluster. None if nothing is due.
+    /// Returns the padding to send now, or `None` if none is due. The caller sends packets of about
+    /// that many bytes, and passes each one to [`Self::sent`] with the cluster.
     ///
-    /// To be called whenever [`Self::next_timeout`] has come: what silence means is decided here
-    /// too.
+    /// Must be called whenever [`Self::next_timeout`] is reached, since it also handles missing
+    /// feedback.
     pub(crate) fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let at = self.micros(now);
-        if self.silence.step(at, self.rate.exact()) {
+        if self.outage.step(at, self.rate.exact()) {
             self.rate.back_off(at);
             self.probing.cancel(at);
         }
-        if self.forgets().is_some_and(|due| at >= due) {
-            self.backlog.forget();
-            self.delay = Delay::default();
-            self.loss.forget();
+        if self.congestion_expires_at().is_some_and(|due| at >= due) {
+            self.backlog.reset();
+            self.delay = DelayDetector::default();
+            self.loss.clear();
         }
-        self.follow_up(at);
-        let calm = self.silence.is_outage()
+        self.apply_probe_outcome(at);
+        let may_probe = self.outage.is_outage()
             || !self.delay.is_congested()
                 && !self.backlog.is_long()
                 && self.rate.is_settled(at)
                 && !self.loss.is_heavy();
         self.probing
-            .poll(at, &self.rate, calm, self.silence.is_outage())
+            .poll(at, &self.rate, may_probe, self.outage.is_outage())
     }
 
-    /// When [`Self::poll_probe`] is to be called again, unless something is sent or fed back
-    /// before.
+    /// Returns when [`Self::poll_probe`] must be called again, unless something is sent or
+    /// acknowledged before.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let probe = self
             .probing
-            .next_timeout(&self.rate, self.silence.is_outage());
-        let due = [probe, self.silence.next_step(), self.forgets()]
+            .next_timeout(&self.rate, self.outage.is_outage());
+        let due = [probe, self.outage.next_step(), self.congestion_expires_at()]
             .into_iter()
             .flatten()
             .min()?;
@@ -261,15 +262,16 @@ impl Bandwidth {
             .saturating_add(u64::from(since.subsec_micros()))
     }
 
-    /// When what speaks against sending more is too old to do so. Without that, whoever sends
-    /// nothing because nothing may be sent would never learn that more may be.
-    fn forgets(&self) -> Option<u64> {
-        let speaks = self.backlog.is_long() || self.delay.is_congested() || self.loss.is_heavy();
-        self.silence.quiet_from().filter(|_| speaks)
+    /// Returns when the evidence of congestion expires. Without this, a transport that sends
+    /// nothing because of the congestion would never detect its end.
+    fn congestion_expires_at(&self) -> Option<u64> {
+        let is_congested =
+            self.backlog.is_long() || self.delay.is_congested() || self.loss.is_heavy();
+        self.outage.quiet_from().filter(|_| is_congested)
     }
 
-    /// Takes in what has gathered in the batch, in the order of arrival.
-    fn digest(&mut self) {
+    /// Processes the batch in the order of arrival.
+    fn process_batch(&mut self) {
         self.batch.sort_unstable_by_key(|a| (a.arrival, a.index));
         for arrived in &self.batch {
             self.throughput.packet(arrived);
@@ -280,89 +282,89 @@ impl Bandwidth {
         self.batch.clear();
     }
 
-    /// The first feedback after an outage: what was measured before it is about another network.
+    /// Handles the first feedback after an outage: earlier measurements are about another network.
     fn resume(&mut self, at: u64) {
-        let before = self.silence.resume(at);
-        self.delay = Delay::default();
+        let before = self.outage.resume(at);
+        self.delay = DelayDetector::default();
         self.throughput = Throughput::default();
-        self.loss.forget();
-        self.probing.recover(at, before);
+        self.loss.clear();
+        self.probing.outage_ended(at, before);
     }
 
     fn measure_round_trip(&mut self, sample: u64) {
-        // A gain of 1/8, as RFC 6298 has it. The first sample counts whole.
+        // A gain of 1/8, as in RFC 6298. The first sample is taken as it is.
         self.round_trip = Some(match self.round_trip {
             None => sample,
             Some(smoothed) => smoothed - smoothed / 8 + sample / 8,
         });
     }
 
-    fn conclude(&mut self, at: u64) {
+    fn update_estimate(&mut self, at: u64) {
         let round_trip = self.round_trip.unwrap_or_default();
         let flow = self.throughput.measure();
-        if self.rate.is_guessed()
+        if self.rate.is_initial()
             && self.backlog.is_long()
             && let Some(received) = flow.map(|flow| flow.received)
         {
-            // What was guessed has filled a queue: it is what comes out of it.
+            // The initial value has filled a queue: the acknowledged rate is the capacity.
             self.rate.learn_ceiling(at, received, flow);
         }
-        let lowered = self.loss.judge(at, round_trip, flow, self.rate.exact());
+        let lowered = self.loss.update(at, round_trip, flow, self.rate.exact());
         if let Some(bps) = lowered {
-            self.rate.overloaded(at, bps, flow);
+            self.rate.lower_for_loss(at, bps, flow);
         }
         let usage = self.delay.usage();
         let before = self.rate.exact();
         self.rate.update(
             at,
             usage,
-            Evidence {
+            RateInput {
                 flow,
                 round_trip,
                 may_rise: !self.loss.is_notable(),
             },
         );
-        self.probing.changed(at, before, self.rate.exact());
-        self.probing.answered(self.history.first_unanswered());
-        self.follow_up(at);
+        self.probing.estimate_changed(at, before, self.rate.exact());
+        self.probing.covered(self.history.first_unacknowledged());
+        self.apply_probe_outcome(at);
     }
 
-    /// Acts on a cluster whose feedback is there, or late.
-    fn follow_up(&mut self, at: u64) {
+    /// Applies the result of a probe cluster whose feedback has arrived or is overdue.
+    fn apply_probe_outcome(&mut self, at: u64) {
         match self.probing.outcome(at, &self.rate) {
             Some(Outcome::Carried(bps)) if !self.delay.is_congested() => self.rate.raise(at, bps),
             Some(Outcome::Saturated(bps)) => {
                 let flow = self.throughput.measure();
                 self.rate.learn_ceiling(at, bps, flow);
             }
-            Some(Outcome::Carried(_) | Outcome::Nothing) | None => {}
+            Some(Outcome::Carried(_) | Outcome::Inconclusive) | None => {}
         }
     }
 }
 
-/// Bits per second as a number to reckon with.
+/// Converts an integer for calculation.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "rates and times are far below 2^52, and wild ones need no precision"
+    reason = "rates and times are far below 2^52, and implausible ones need no precision"
 )]
 const fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// Microseconds, forward or back, as milliseconds.
+/// Converts a difference in microseconds to milliseconds.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "differences of times are far below 2^52, and wild ones need no precision"
+    reason = "time differences are far below 2^52, and implausible ones need no precision"
 )]
 fn millis(micros: i64) -> f64 {
     micros as f64 / 1_000.0
 }
 
-/// Bits per second without the fraction; 0 for what is no number.
+/// Truncates to an integer; NaN becomes 0.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the cast saturates, which is what is meant"
+    reason = "the saturating cast is intended"
 )]
 const fn whole(value: f64) -> u64 {
     value as u64

@@ -1,4 +1,4 @@
-//! The way of a packet from the one who publishes it to those who receive it.
+//! The path of a packet from its publisher to its subscribers.
 
 use std::time::Instant;
 
@@ -6,33 +6,33 @@ use super::allocate::LAYERS;
 use super::packet::Packet;
 use super::reception::Novelty;
 use super::subscribe::layer_number;
-use super::track::{NONE, Track};
-use super::{Engine, Entry, Hall, Route, Side};
+use super::track::{NO_LAYER, Track};
+use super::{Engine, Entry, MeetingState, Route, Side};
 use crate::sdp::Extension;
 use crate::wire::rtcp::{self, Rtcp, SenderInfo};
 use crate::wire::rtp::{self, Header};
 use crate::{Event, Source};
 
 impl Engine {
-    /// A packet of media.
+    /// Processes an RTP packet.
     pub(super) fn rtp(
         &mut self,
         now: Instant,
-        place: usize,
+        key: usize,
         route: Route,
         datagram: &mut [u8],
     ) -> bool {
-        let taken = self.take_rtp(now, place, route, datagram);
-        if let Side::Publish(publisher) = &self.entries[place].side
+        let taken = self.receive_rtp(now, key, route, datagram);
+        if let Side::Publish(publisher) = &self.entries[key].side
             && let Some(report) = publisher.arrivals.next_report()
         {
-            self.wake(now, place, report);
+            self.wake(now, key, report);
         }
         taken
     }
 
-    fn take_rtp(&mut self, now: Instant, place: usize, route: Route, datagram: &mut [u8]) -> bool {
-        let entry = &mut self.entries[place];
+    fn receive_rtp(&mut self, now: Instant, key: usize, route: Route, datagram: &mut [u8]) -> bool {
+        let entry = &mut self.entries[key];
         let Side::Publish(publisher) = &mut entry.side else {
             return false;
         };
@@ -43,23 +43,23 @@ impl Engine {
         else {
             return false;
         };
-        entry.transport.ice.used(now, route);
+        entry.transport.ice.record_packet(now, route);
         let plain = &datagram[..opened.end];
         let header = &opened.header;
-        publisher.arrived(now, header, plain);
+        publisher.record_arrival(now, header, plain);
         let Some(stream) = publisher.stream(now, &mut self.tracks, header, plain) else {
             return false;
         };
         let track = &mut self.tracks[stream.track];
-        let mark = mark_of(track, header, plain);
+        let extension = forwarded_extension(track, header, plain);
         let Some(payload) = header.unpadded(plain) else {
             return false;
         };
         let mut payload = &plain[payload];
         let layer = &mut track.layers[stream.layer];
         let mut index = opened.index;
-        if stream.repeats {
-            // Padding has nothing in it.
+        if stream.is_rtx {
+            // A padding-only packet has no original sequence number.
             let Some((original, rest)) = payload.split_first_chunk() else {
                 return true;
             };
@@ -71,49 +71,56 @@ impl Engine {
         let novelty =
             layer
                 .reception
-                .packet(now, index, header.timestamp, payload.len(), stream.repeats);
+                .packet(now, index, header.timestamp, payload.len(), stream.is_rtx);
         match novelty {
             Novelty::InOrder => layer.newest = index,
             Novelty::Late => {}
             Novelty::Duplicate | Novelty::TooOld => return true,
         }
-        if !layer.pace.takes(now, payload.len()) {
+        if !layer.limiter.allows(now, payload.len()) {
             return false;
         }
-        let is_new = novelty == Novelty::InOrder && !stream.repeats && !track.source.is_audio();
-        let changes = is_new && track.heard(now, stream.layer);
-        let numbers = (index, header.timestamp, header.marker, mark);
+        let is_new = novelty == Novelty::InOrder && !stream.is_rtx && !track.source.is_audio();
+        let layers_changed = is_new && track.packet_received(now, stream.layer);
+        let numbers = (index, header.timestamp, header.marker, extension);
         let packet = Packet::new(track.codec(), numbers, payload);
-        let heard = mark.filter(|_| track.source == Source::Microphone && !track.paused);
-        if let (Some(mark), Some(hall)) = (heard, self.halls.get_mut(&track.member.meeting)) {
-            hall.hear(now, track, mark);
+        let audio_level = extension.filter(|_| track.source == Source::Microphone && !track.paused);
+        if let (Some(audio_level), Some(state)) =
+            (audio_level, self.meetings.get_mut(&track.member.meeting))
+        {
+            state.record_audio_level(now, track, audio_level);
         }
-        if changes {
-            self.serve_receivers(now, stream.track);
+        if layers_changed {
+            self.allocate_for_subscribers(now, stream.track);
         }
         self.fan_out(now, stream.track, stream.layer, &packet);
 
         let layer = &self.tracks[stream.track].layers[stream.layer];
-        let next = [layer.reception.next_nack(), layer.keyframe_next()];
+        let next = [layer.reception.next_nack(), layer.next_keyframe_request()];
         if let Some(next) = next.into_iter().flatten().min() {
-            self.wake(now, place, next);
+            self.wake(now, key, next);
         }
         true
     }
 
-    /// Sends a packet to everybody who receives its layer.
-    fn fan_out(&mut self, now: Instant, place: usize, layer_place: usize, packet: &Packet<'_>) {
-        let track = &mut self.tracks[place];
-        let number = layer_number(Some(layer_place));
+    /// Forwards a packet to all subscribers of its layer.
+    fn fan_out(&mut self, now: Instant, key: usize, layer_index: usize, packet: &Packet<'_>) {
+        let track = &mut self.tracks[key];
+        let number = layer_number(Some(layer_index));
         let clock_rate = track.uplink.clock_rate;
         let (codec, is_audio) = (track.codec(), track.source.is_audio());
-        let layer = &mut track.layers[layer_place];
-        if packet.begins && !is_audio {
-            layer.keyframe_came(packet.index);
+        let layer = &mut track.layers[layer_index];
+        if packet.is_keyframe_start && !is_audio {
+            layer.keyframe_received(packet.index);
             layer.reception.key_frame(packet.index);
         }
         if !packet.payload.is_empty() {
-            let numbers = (packet.index, packet.timestamp, packet.marker, packet.mark);
+            let numbers = (
+                packet.index,
+                packet.timestamp,
+                packet.marker,
+                packet.extension,
+            );
             layer.history.store(now, numbers, packet.payload);
         }
         if track.paused {
@@ -121,81 +128,83 @@ impl Engine {
         }
         let (layers, subscriptions) = (&track.layers, &mut track.subscriptions);
         for subscription in subscriptions {
-            // Whoever has nothing yet takes a worse one, until its own layer has a key frame.
+            // A subscriber that receives nothing yet gets a lower layer until its target has a key
+            // frame.
             let wanted = subscription.target == number
-                || (subscription.current == NONE && subscription.target < number);
-            let switches = packet.begins && wanted && subscription.current != number;
+                || (subscription.current == NO_LAYER && subscription.target < number);
+            let switches = packet.is_keyframe_start && wanted && subscription.current != number;
             if !switches && subscription.current != number {
                 continue;
             }
             let Some(Entry {
                 transport,
                 side: Side::Receive(subscriber),
-                wakes,
+                wakes_at,
                 ..
             }) = self.entries.get_mut(subscription.transport)
             else {
                 continue;
             };
-            let whom = (subscription.consumer, number);
+            let destination = (subscription.consumer, number);
             if switches {
-                if !is_audio && subscriber.has_seen_nothing() {
-                    // From now on it can be found out what the path bears.
-                    let timer = (wakes, subscription.transport);
-                    Self::hasten(&mut self.timers, timer, now, now);
+                if !is_audio && subscriber.has_no_video_yet() {
+                    // The first video packet allows the path to be probed.
+                    let timer = (wakes_at, subscription.transport);
+                    Self::wake_by(&mut self.timers, timer, now, now);
                 }
                 if let Some(consumer) = subscriber.consumers.get_mut(subscription.consumer) {
-                    let before = consumer.rewrite.current().map(|segment| segment.layer);
-                    let same_moment = if before == Some(number) {
-                        // Its clock went on while nothing of it was sent.
+                    let previous = consumer.munger.current().map(|segment| segment.layer);
+                    let reference = if previous == Some(number) {
+                        // The publisher's clock advanced while the subscriber received nothing.
                         Some(packet.timestamp)
                     } else {
-                        before.and_then(|before| {
-                            let ntp = layers[layer_place].ntp_at(packet.timestamp, clock_rate)?;
+                        previous.and_then(|previous| {
+                            let ntp = layers[layer_index].ntp_at(packet.timestamp, clock_rate)?;
                             layers
-                                .get(usize::from(before))?
+                                .get(usize::from(previous))?
                                 .timestamp_at(ntp, clock_rate)
                         })
                     };
                     consumer
-                        .rewrite
-                        .switch(now, number, packet.numbers(), same_moment);
+                        .munger
+                        .switch(now, number, packet.source_fields(), reference);
                 }
                 subscription.current = number;
-                // Without it, voice and picture would only be in step from the next one on.
-                if let Some((report, _)) = &layers[layer_place].report {
+                // Without a sender report, audio and video would be out of sync until the next one.
+                if let Some((report, _)) = &layers[layer_index].report {
                     let report = (report, false);
-                    subscriber.report(now, transport, &mut self.yard, whom, report);
+                    subscriber.report(now, transport, &mut self.pool, destination, report);
                 }
             }
             if packet.payload.is_empty() {
                 if let Some(consumer) = subscriber.consumers.get_mut(subscription.consumer) {
-                    consumer.rewrite.skip(number, packet.index);
+                    consumer.munger.skip(number, packet.index);
                 }
             } else {
-                subscriber.forward(now, transport, &mut self.yard, whom, packet);
+                subscriber.forward(now, transport, &mut self.pool, destination, packet);
             }
             if switches {
-                // A first packet that came late: those after it were not sent yet.
-                let layer = &layers[layer_place];
+                // If the first packet of the key frame arrived late, also forward the packets that
+                // arrived before it.
+                let layer = &layers[layer_index];
                 let after = packet.index + 1..=layer.newest;
                 for stored in after.filter_map(|index| layer.history.get(index)) {
                     let packet = Packet::stored(codec, stored);
-                    subscriber.forward(now, transport, &mut self.yard, whom, &packet);
+                    subscriber.forward(now, transport, &mut self.pool, destination, &packet);
                 }
             }
         }
     }
 
-    /// Reports and requests.
+    /// Processes a compound RTCP packet.
     pub(super) fn rtcp(
         &mut self,
         now: Instant,
-        place: usize,
+        key: usize,
         route: Route,
         datagram: &mut [u8],
     ) -> bool {
-        let entry = &mut self.entries[place];
+        let entry = &mut self.entries[key];
         let Some(plain) = entry
             .transport
             .opener()
@@ -203,38 +212,38 @@ impl Engine {
         else {
             return false;
         };
-        entry.transport.ice.used(now, route);
+        entry.transport.ice.record_packet(now, route);
         match &entry.side {
-            Side::Publish(_) => self.rtcp_of_publisher(now, place, plain),
-            Side::Receive(_) => self.rtcp_of_subscriber(now, place, plain),
+            Side::Publish(_) => self.publisher_rtcp(now, key, plain),
+            Side::Receive(_) => self.subscriber_rtcp(now, key, plain),
         }
         true
     }
 
-    fn rtcp_of_publisher(&mut self, now: Instant, place: usize, plain: &[u8]) {
+    fn publisher_rtcp(&mut self, now: Instant, key: usize, plain: &[u8]) {
         for packet in rtcp::parse(plain) {
             let Rtcp::SenderReport { sender, .. } = packet else {
                 continue;
             };
-            let Side::Publish(publisher) = &self.entries[place].side else {
+            let Side::Publish(publisher) = &self.entries[key].side else {
                 return;
             };
-            let Some(stream) = publisher.original(sender.ssrc) else {
+            let Some(stream) = publisher.media_stream(sender.ssrc) else {
                 continue;
             };
             let track = &mut self.tracks[stream.track];
             let layer = &mut track.layers[stream.layer];
             layer.reception.sender_report(now, sender.ntp);
             layer.report = Some((sender, now));
-            if layer.pace.may_report(now) && !track.paused {
-                self.pass_report(now, stream.track, stream.layer, &sender);
+            if layer.limiter.allows_report(now) && !track.paused {
+                self.forward_report(now, stream.track, stream.layer, &sender);
             }
         }
     }
 
-    fn pass_report(&mut self, now: Instant, place: usize, layer: usize, report: &SenderInfo) {
+    fn forward_report(&mut self, now: Instant, key: usize, layer: usize, report: &SenderInfo) {
         let number = layer_number(Some(layer));
-        for subscription in &self.tracks[place].subscriptions {
+        for subscription in &self.tracks[key].subscriptions {
             if subscription.current != number {
                 continue;
             }
@@ -244,15 +253,15 @@ impl Engine {
                 ..
             }) = self.entries.get_mut(subscription.transport)
             {
-                let whom = (subscription.consumer, number);
-                subscriber.report(now, transport, &mut self.yard, whom, (report, true));
+                let destination = (subscription.consumer, number);
+                subscriber.report(now, transport, &mut self.pool, destination, (report, true));
             }
         }
     }
 
-    fn rtcp_of_subscriber(&mut self, now: Instant, place: usize, plain: &[u8]) {
+    fn subscriber_rtcp(&mut self, now: Instant, key: usize, plain: &[u8]) {
         let mut keyframes = Vec::new();
-        let entry = &mut self.entries[place];
+        let entry = &mut self.entries[key];
         let Side::Receive(subscriber) = &mut entry.side else {
             return;
         };
@@ -262,20 +271,20 @@ impl Engine {
             match packet {
                 Rtcp::ReceiverReport { blocks, .. } | Rtcp::SenderReport { blocks, .. } => {
                     for block in blocks {
-                        let round_trip = subscriber.block(now, &block);
+                        let round_trip = subscriber.on_report_block(now, &block);
                         subscriber.round_trip = round_trip.or(subscriber.round_trip);
                     }
                 }
                 Rtcp::Nack { media, lost, .. } => {
-                    let Some((consumer, indexes)) = subscriber.missing(media, lost) else {
+                    let Some((consumer, indexes)) = subscriber.resolve_nack(media, lost) else {
                         continue;
                     };
                     for index in indexes {
-                        let held = &subscriber.consumers[consumer];
-                        let Some((source, segment)) = held.rewrite.source(index) else {
+                        let consumer_state = &subscriber.consumers[consumer];
+                        let Some((source, segment)) = consumer_state.munger.source(index) else {
                             continue;
                         };
-                        let track = held.track;
+                        let track = consumer_state.track;
                         let Some(layer) = Some(&self.tracks[track])
                             .filter(|track| !track.paused)
                             .and_then(|track| track.layers.get(usize::from(segment.layer)))
@@ -283,23 +292,24 @@ impl Engine {
                             continue;
                         };
                         let Some(stored) = layer.history.get(source) else {
-                            // After an outage a browser waits seconds before it asks by itself.
-                            let current = held.rewrite.current();
+                            // After an outage, browsers take seconds to request a key frame by
+                            // themselves.
+                            let current = consumer_state.munger.current();
                             let is_current = current.is_some_and(|now| now.layer == segment.layer);
-                            if is_current && layer.leaves_broken(source) {
+                            if is_current && layer.needs_keyframe(source) {
                                 keyframes.push((consumer, track));
                             }
                             continue;
                         };
-                        if subscriber.is_repeated(now, consumer, index) {
+                        if subscriber.is_retransmission_in_flight(now, consumer, index) {
                             continue;
                         }
-                        if !subscriber.may_repeat(now, stored.payload.len()) {
+                        if !subscriber.may_retransmit(now, stored.payload.len()) {
                             break;
                         }
-                        let (transport, yard) = (&mut entry.transport, &mut self.yard);
+                        let (transport, pool) = (&mut entry.transport, &mut self.pool);
                         let which = (consumer, index);
-                        subscriber.repeat(now, transport, yard, which, (stored, &segment));
+                        subscriber.retransmit(now, transport, pool, which, (stored, &segment));
                     }
                 }
                 Rtcp::Pli { media, .. } => keyframes.extend(subscriber.track_of(media)),
@@ -307,7 +317,8 @@ impl Engine {
                     keyframes.extend(entries.filter_map(|(media, _)| subscriber.track_of(media)));
                 }
                 Rtcp::TransportCc(feedback) => {
-                    // The reference counts 64 ms, and the rest 250 microseconds.
+                    // The reference time is in units of 64 ms, the arrival times in units of 250
+                    // µs.
                     let reference = i64::from(feedback.reference_time) * 64_000;
                     let arrivals = feedback.arrivals().map(|(number, ticks)| {
                         (number, ticks.map(|ticks| reference + ticks * 250))
@@ -318,44 +329,44 @@ impl Engine {
             }
         }
         let after = subscriber.bandwidth.estimate();
-        // Less than a tenth up or down changes nothing that the next look would not see.
+        // The periodic allocation picks up changes of less than a tenth.
         let changed = after.abs_diff(estimate) * 10 > estimate
             || subscriber.bandwidth.is_known() != was_known;
         for (consumer, track) in keyframes {
-            self.want_keyframe(now, track, place, consumer);
+            self.request_keyframe(now, track, key, consumer);
         }
         if changed {
-            self.serve(now, place);
+            self.allocate_layers(now, key);
         }
-        if let Side::Receive(subscriber) = &self.entries[place].side
+        if let Side::Receive(subscriber) = &self.entries[key].side
             && let Some(next) = subscriber.next_timeout()
         {
-            self.wake(now, place, next);
+            self.wake(now, key, next);
         }
     }
 
-    /// A receiver cannot go on decoding.
-    fn want_keyframe(&mut self, now: Instant, track: usize, transport: usize, consumer: usize) {
+    /// Requests a key frame for a subscriber that cannot decode.
+    fn request_keyframe(&mut self, now: Instant, track: usize, transport: usize, consumer: usize) {
         let Some(track) = self.tracks.get_mut(track) else {
             return;
         };
-        // A sound begins with any packet.
+        // Audio has no key frames.
         if track.source.is_audio() {
             return;
         }
-        let own = track.subscription(transport, consumer);
-        let Some(current) = own.map(|own| own.current) else {
+        let subscription = track.subscription(transport, consumer);
+        let Some(current) = subscription.map(|subscription| subscription.current) else {
             return;
         };
         let publisher = track.transport;
         if let Some(layer) = track.layers.get_mut(usize::from(current)) {
-            layer.want_keyframe();
-            self.ask(now, publisher);
+            layer.request_keyframe();
+            self.schedule_keyframe_requests(now, publisher);
         }
     }
 
-    /// Asks for key frames of all the layers that somebody waits for.
-    pub(super) fn ask_for_missing(&mut self, now: Instant, track: usize) {
+    /// Requests key frames of all layers that a subscriber waits to switch to.
+    pub(super) fn request_missing_keyframes(&mut self, now: Instant, track: usize) {
         let track = &mut self.tracks[track];
         if track.source.is_audio() {
             return;
@@ -371,13 +382,13 @@ impl Engine {
         }
         let layers = track.layers.iter_mut().zip(waited_for);
         for (layer, _) in layers.filter(|(_, waited)| *waited) {
-            layer.want_keyframe();
+            layer.request_keyframe();
         }
-        self.ask(now, publisher);
+        self.schedule_keyframe_requests(now, publisher);
     }
 
-    /// Has a publisher asked for the key frames that are wanted, when they are due.
-    pub(super) fn ask(&mut self, now: Instant, publisher: usize) {
+    /// Reschedules the publisher's timer for the pending key frame requests.
+    pub(super) fn schedule_keyframe_requests(&mut self, now: Instant, publisher: usize) {
         let Some(entry) = self.entries.get_mut(publisher) else {
             return;
         };
@@ -389,21 +400,22 @@ impl Engine {
     }
 }
 
-impl Hall {
-    /// A microphone's packet with its level (RFC 6464).
-    fn hear(&mut self, now: Instant, track: &Track, mark: u8) {
-        let (level, voice) = rtp::audio_level(&[mark]);
-        self.speaking
+impl MeetingState {
+    /// Records the audio level of a microphone packet (RFC 6464).
+    fn record_audio_level(&mut self, now: Instant, track: &Track, audio_level: u8) {
+        let (level, voice) = rtp::audio_level(&[audio_level]);
+        self.speakers
             .level(now, track.member.peer, level, Some(voice));
-        if let Some(ranking) = self.speaking.poll(now) {
+        if let Some(ranking) = self.speakers.poll(now) {
             let ranking = ranking.to_vec();
-            self.tell(&Event::Speaking(ranking));
+            self.notify(&Event::Speaking(ranking));
         }
     }
 }
 
-/// The audio level of a packet, or the orientation of its picture.
-fn mark_of(track: &Track, header: &Header, packet: &[u8]) -> Option<u8> {
+/// Returns the value of the header extension that is forwarded: the audio level, or the video
+/// orientation.
+fn forwarded_extension(track: &Track, header: &Header, packet: &[u8]) -> Option<u8> {
     let wanted = if track.source.is_audio() {
         Extension::AudioLevel
     } else {

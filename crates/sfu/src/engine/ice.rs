@@ -1,7 +1,7 @@
 //! ICE-lite: answers the connectivity checks of clients (RFC 8445, 2.5 and 6.3).
 //!
-//! The server has an address that everybody reaches, so it asks nothing itself: it learns where a
-//! client is from the client's own checks, and that it is still there from their going on.
+//! The server has a public address, so it sends no checks itself. It takes a client's address from
+//! the client's checks, and considers the client alive as long as they continue.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use is::stun::{StunMessage, StunMessageBuilder};
 
 use super::Route;
 
-/// A client that has not asked for so long is gone (RFC 7675, 5.1).
-const CONSENT: Duration = Duration::from_secs(30);
+/// How long consent lasts after the last check (RFC 7675, 5.1).
+const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A way on which something valid came within so long is in use: neither does the client itself move
-/// by a check unless it says so, nor does anybody else's check take the way. Browsers check the one
-/// that they use every 2.5 seconds.
-pub(crate) const HELD: Duration = Duration::from_secs(5);
+/// How long a route stays held after its last authenticated packet. A held route is replaced
+/// only if the client nominates another one, and is never taken over by another client's check.
+/// Browsers check the selected route every 2.5 seconds.
+pub(crate) const ROUTE_HOLD: Duration = Duration::from_secs(5);
 
-/// How many ways a client may come on over the life of one transport. Changing networks takes a
-/// few each time; after the last, the client makes a new transport. The limit bounds what a client
-/// that sends from every port makes us remember.
-const ROUTES: usize = 64;
+/// Maximum number of routes of one transport. A change of network uses up a few; after the last,
+/// the client has to open a new transport. The limit bounds the memory for a client that sends from
+/// every port.
+const MAX_ROUTES: usize = 64;
 
-/// The largest answer to a check, in bytes.
-const ANSWER_BYTES: usize = 128;
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 128;
 
-/// The signature of STUN messages (RFC 8489, 14.5).
+/// Computes the MESSAGE-INTEGRITY of a STUN message (RFC 8489, 14.5).
 pub(crate) fn sign(key: &[u8], message: &[&[u8]]) -> [u8; 20] {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let mut context = hmac::Context::with_key(&key);
@@ -42,35 +42,35 @@ pub(crate) fn sign(key: &[u8], message: &[&[u8]]) -> [u8; 20] {
     signature
 }
 
-/// The password that goes with a user name: 32 characters of ICE (RFC 8839, 5.4).
+/// Derives the ICE password of a username fragment: 32 `ice-char`s (RFC 8839, 5.4).
 pub(super) fn password(key: &hmac::Key, ufrag: &str) -> String {
     let tag = hmac::sign(key, ufrag.as_bytes());
     STANDARD.encode(&tag.as_ref()[..24])
 }
 
-/// What tells a client that the transport which it checks is no more, be it freed or lost with an
-/// earlier process: a client that is not told believes in it for seconds, and in the meantime
-/// offers on it (docs/spec/media.md 5.4).
-pub(super) fn refusal(message: &StunMessage<'_>, password: &str) -> Option<Vec<u8>> {
-    // Firefox gives a way up after a 403 only (RFC 7675, 5.1); libwebrtc after any error but 401, 420,
-    // 487 and 500.
-    let refusal = StunMessageBuilder::new()
+/// Builds the error response to a check of a transport that no longer exists, because it was freed
+/// or belonged to an earlier process. Without the error, a client keeps using the transport for
+/// seconds and makes offers on it (docs/spec/media.md 5.4).
+pub(super) fn error_response(message: &StunMessage<'_>, password: &str) -> Option<Vec<u8>> {
+    // Firefox gives up a candidate pair only after a 403 (RFC 7675, 5.1); libwebrtc after any error
+    // but 401, 420, 487 and 500.
+    let error_response = StunMessageBuilder::new()
         .binding()
         .failure()
         .error_code(403, "gone")
         .build(message.trans_id());
-    write(&refusal, password.as_bytes())
+    encode(&error_response, password.as_bytes())
 }
 
-/// The transports, by their user names, whose clients know that they are no more and are about to let
-/// go of them. A refusal would only make them try to mend what they are leaving.
+/// The username fragments of closed transports whose clients have been notified. An error response
+/// would only make such a client try to restore a transport that it is about to close.
 #[derive(Default)]
-pub(super) struct Dismissed {
+pub(super) struct ClosedTransports {
     since: HashMap<String, Instant>,
     sweep_at: usize,
 }
 
-impl Dismissed {
+impl ClosedTransports {
     pub(super) fn add(&mut self, now: Instant, ufrag: &str) {
         if self.since.len() >= self.sweep_at {
             self.since.retain(|_, since| is_fresh(now, *since));
@@ -79,56 +79,62 @@ impl Dismissed {
         self.since.insert(ufrag.to_owned(), now);
     }
 
-    pub(super) fn has(&self, ufrag: &str) -> bool {
+    pub(super) fn contains(&self, ufrag: &str) -> bool {
         self.since.contains_key(ufrag)
     }
 }
 
-/// Whether a check is signed with the password that goes with its user name, whichever thread or
-/// process made that; with that password.
-pub(super) fn signed(key: &hmac::Key, message: &StunMessage<'_>, ufrag: &str) -> Option<String> {
+/// Verifies a check's signature with the password of its username fragment, whichever shard or
+/// process issued that, and returns the password.
+pub(super) fn verify_check(
+    key: &hmac::Key,
+    message: &StunMessage<'_>,
+    ufrag: &str,
+) -> Option<String> {
     let password = password(key, ufrag);
     let is_signed = message.is_binding_request() && message.verify(password.as_bytes(), sign);
     is_signed.then_some(password)
 }
 
-fn write(answer: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; ANSWER_BYTES];
-    let length = (*answer).to_bytes(Some(password), &mut bytes, sign).ok()?;
+fn encode(response: &StunMessage<'_>, password: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; MAX_RESPONSE_BYTES];
+    let length = (*response)
+        .to_bytes(Some(password), &mut bytes, sign)
+        .ok()?;
     bytes.truncate(length);
     Some(bytes)
 }
 
-/// The ICE side of one transport.
+/// The ICE agent of one transport.
 pub(super) struct Ice {
     ufrag: String,
     password: String,
-    /// Every way that a valid check came on, and when the last one did.
+    /// Every route with a valid check, and the time of the last one.
     routes: Vec<(Route, Instant)>,
-    /// The one that packets are sent on.
+    /// The route that packets are sent on.
     selected: Option<Selected>,
-    /// The last valid check.
-    heard: Option<Instant>,
+    /// The time of the last valid check.
+    last_check: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
 struct Selected {
     route: Route,
-    /// What the client thinks of it (RFC 8445, 5.1.2).
+    /// The candidate priority that the client signals (RFC 8445, 5.1.2).
     priority: u32,
-    /// The last time that something valid came on it.
-    used: Instant,
+    /// The time of the last authenticated packet.
+    last_used: Instant,
 }
 
 impl Selected {
     fn is_held(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) < HELD
+        now.saturating_duration_since(self.last_used) < ROUTE_HOLD
     }
 }
 
-/// Whether a check of then says that the client is still there.
+/// Whether a check is recent enough to count as consent.
 fn is_fresh(now: Instant, checked: Instant) -> bool {
-    now.saturating_duration_since(checked) < CONSENT
+    now.saturating_duration_since(checked) < CONSENT_TIMEOUT
 }
 
 impl Ice {
@@ -138,43 +144,44 @@ impl Ice {
             password,
             routes: Vec::new(),
             selected: None,
-            heard: None,
+            last_check: None,
         }
     }
 
-    /// The user name that checks to this transport begin with.
+    /// Returns the local username fragment.
     pub(super) fn ufrag(&self) -> &str {
         &self.ufrag
     }
 
-    /// The password that they are signed with.
+    /// Returns the local password.
     pub(super) fn password(&self) -> &str {
         &self.password
     }
 
-    /// Where packets are sent.
+    /// Returns the route that packets are sent on.
     pub(super) fn selected(&self) -> Option<Route> {
         self.selected.map(|selected| selected.route)
     }
 
-    /// Every way that a valid check came on.
+    /// Returns every route with a valid check.
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
         self.routes.iter().map(|(route, _)| *route)
     }
 
-    /// Whether this is the way that packets are sent on, and something valid came on it lately.
+    /// Whether the route is the selected one and has been used recently.
     pub(super) fn holds(&self, now: Instant, route: Route) -> bool {
         self.selected
             .is_some_and(|selected| selected.route == route && selected.is_held(now))
     }
 
-    /// Whether the client has shown itself lately.
+    /// Whether the client's consent is fresh.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
-        self.heard.is_some_and(|heard| is_fresh(now, heard))
+        self.last_check
+            .is_some_and(|last_check| is_fresh(now, last_check))
     }
 
-    /// What to send back, the same way, to a check that is signed with this transport's password.
-    /// Nothing for any other.
+    /// Handles a connectivity check and returns the response. Returns `None` if the check is not
+    /// signed with this transport's password.
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -188,71 +195,71 @@ impl Ice {
         let mut routes = self.routes.iter_mut();
         if let Some((_, checked)) = routes.find(|(known, _)| *known == route) {
             *checked = now;
-        } else if self.routes.len() < ROUTES {
+        } else if self.routes.len() < MAX_ROUTES {
             self.routes.push((route, now));
         } else {
             return None;
         }
-        self.heard = Some(now);
-        self.choose(now, route, message);
+        self.last_check = Some(now);
+        self.select(now, route, message);
 
-        let answer = StunMessage::binding_reply(message.trans_id(), source);
-        write(&answer, self.password.as_bytes())
+        let response = StunMessage::binding_reply(message.trans_id(), source);
+        encode(&response, self.password.as_bytes())
     }
 
-    /// A client may nominate several ways at once and go on to check all of them; what it likes
-    /// better wins, and what is quiet loses.
-    fn choose(&mut self, now: Instant, route: Route, message: &StunMessage<'_>) {
+    /// Selects a route. A client may nominate several and keep checking all of them: the one with
+    /// the highest priority wins, and an idle one loses.
+    fn select(&mut self, now: Instant, route: Route, message: &StunMessage<'_>) {
         let priority = message.prio().unwrap_or_default();
         match &mut self.selected {
-            Some(selected) if selected.route == route => selected.used = now,
+            Some(selected) if selected.route == route => selected.last_used = now,
             Some(selected) => {
                 let is_better = message.use_candidate() && priority > selected.priority;
                 if is_better || !selected.is_held(now) {
                     *selected = Selected {
                         route,
                         priority,
-                        used: now,
+                        last_used: now,
                     };
                 }
             }
-            // Before the client has chosen, what comes first will do: DTLS can begin.
+            // Before the client nominates a route, the first one is used, so that DTLS can start.
             None => {
                 self.selected = Some(Selected {
                     route,
                     priority: if message.use_candidate() { priority } else { 0 },
-                    used: now,
+                    last_used: now,
                 });
             }
         }
     }
 
-    /// A packet with the client's own signature came this way: it is the way that the client uses,
-    /// if it agrees to be sent something there (RFC 7675, 5.1).
-    pub(super) fn used(&mut self, now: Instant, route: Route) {
+    /// Records an authenticated packet on a route. The route becomes the selected one if the client
+    /// has recently consented to receive on it (RFC 7675, 5.1).
+    pub(super) fn record_packet(&mut self, now: Instant, route: Route) {
         match &mut self.selected {
-            Some(selected) if selected.route == route => selected.used = now,
+            Some(selected) if selected.route == route => selected.last_used = now,
             Some(selected) => {
-                let way = self.routes.iter().find(|(known, _)| *known == route);
-                if way.is_some_and(|(_, checked)| is_fresh(now, *checked)) {
+                let known_route = self.routes.iter().find(|(known, _)| *known == route);
+                if known_route.is_some_and(|(_, checked)| is_fresh(now, *checked)) {
                     selected.route = route;
-                    selected.used = now;
+                    selected.last_used = now;
                 }
             }
             None => {}
         }
     }
 
-    /// A way is gone for good, such as a closed TCP connection.
-    pub(super) fn lost(&mut self, route: Route) {
+    /// Removes a route that has ended, such as a closed TCP connection.
+    pub(super) fn remove_route(&mut self, route: Route) {
         self.routes.retain(|(other, _)| *other != route);
         if self.selected() == Some(route) {
-            // Until the client chooses, that on which it was last seen.
+            // Until the client nominates one, use the most recently checked route.
             let last = self.routes.iter().max_by_key(|(_, checked)| *checked);
             self.selected = last.map(|(route, checked)| Selected {
                 route: *route,
                 priority: 0,
-                used: *checked,
+                last_used: *checked,
             });
         }
     }
@@ -266,7 +273,7 @@ mod tests {
     use crate::secret::Secret;
 
     #[test]
-    fn only_who_knows_the_password_is_told_that_a_transport_is_no_more() {
+    fn only_signed_checks_are_answered_with_an_error() {
         let secret = Secret::from([7; 32]);
         let key = secret.key("ice passwords");
         let own_password = password(&key, "aXYZ");
@@ -279,22 +286,22 @@ mod tests {
         };
         let own = with(&own_password);
         let own = StunMessage::parse(&own).unwrap();
-        let found = signed(&key, &own, "aXYZ").unwrap();
+        let found = verify_check(&key, &own, "aXYZ").unwrap();
         assert_eq!(found, own_password);
-        let answer = refusal(&own, &found).unwrap();
+        let response = error_response(&own, &found).unwrap();
         assert!(
-            answer.len() <= with(&own_password).len(),
-            "an answer is no amplifier"
+            response.len() <= with(&own_password).len(),
+            "the response must not amplify"
         );
-        let answer = StunMessage::parse(&answer).unwrap();
-        assert!(answer.is_failed_binding_response());
-        assert_eq!(answer.error_code().map(|(code, _)| code), Some(403));
-        assert_eq!(answer.trans_id(), request.trans_id());
-        assert!(answer.verify(own_password.as_bytes(), sign));
+        let response = StunMessage::parse(&response).unwrap();
+        assert!(response.is_failed_binding_response());
+        assert_eq!(response.error_code().map(|(code, _)| code), Some(403));
+        assert_eq!(response.trans_id(), request.trans_id());
+        assert!(response.verify(own_password.as_bytes(), sign));
 
         let guessed = with("guessed");
         assert_eq!(
-            signed(&key, &StunMessage::parse(&guessed).unwrap(), "aXYZ"),
+            verify_check(&key, &StunMessage::parse(&guessed).unwrap(), "aXYZ"),
             None
         );
     }

@@ -1,27 +1,31 @@
-//! Where decoding can begin: the first packet of a key frame, by what each codec puts before its
-//! frames. None of it is encrypted end to end, since decoders' packetisers need it (docs/spec/media.md 6.1).
+//! Detection of the packets where decoding can start, from what each codec's RTP payload format
+//! puts before the frame. This part is never end-to-end encrypted, since depacketisers need it
+//! (docs/spec/media.md 6.1).
 
 use crate::sdp::Codec;
 use crate::wire::vp8;
 
-/// Whether decoding can begin with the packet that has this payload; and what VP8 says of its
-/// picture.
-pub(super) fn look(codec: Codec, payload: &[u8]) -> (bool, Option<vp8::Descriptor>) {
+/// Returns whether decoding can start with this payload, and for VP8 its payload descriptor.
+pub(super) fn inspect(codec: Codec, payload: &[u8]) -> (bool, Option<vp8::Descriptor>) {
     let begins = match codec {
         Codec::Opus => !payload.is_empty(),
         Codec::Vp8 => {
-            let picture = vp8::Descriptor::parse(payload);
-            return (picture.is_some_and(|it| it.keyframe_start), picture);
+            let descriptor = vp8::Descriptor::parse(payload);
+            return (
+                descriptor.is_some_and(|descriptor| descriptor.keyframe_start),
+                descriptor,
+            );
         }
         Codec::Vp9 => vp9(payload).unwrap_or_default(),
         Codec::H264 => h264(payload).unwrap_or_default(),
-        // The bit that says that a new coded video sequence begins (AV1 RTP, 4.4).
+        // The N bit: a new coded video sequence begins (AV1 RTP, 4.4).
         Codec::Av1 => payload.first().is_some_and(|header| header & 0x08 != 0),
     };
     (begins, None)
 }
 
-/// The first packet of the lowest spatial layer of a frame that needs no other (RFC 9628, 4.2).
+/// The first packet of the lowest spatial layer of a frame without inter prediction (RFC 9628,
+/// 4.2).
 fn vp9(payload: &[u8]) -> Option<bool> {
     let (first, mut rest) = payload.split_first()?;
     let has = |bit: u8| first & bit != 0;
@@ -38,7 +42,8 @@ fn vp9(payload: &[u8]) -> Option<bool> {
     Some(!inter_predicted && begins_frame && layer == 0)
 }
 
-/// The parameters that come before a key frame: alone, with others, or cut up (RFC 6184, 5.2).
+/// A sequence parameter set, which precedes a key frame: alone, aggregated or fragmented (RFC 6184,
+/// 5.2).
 fn h264(payload: &[u8]) -> Option<bool> {
     const PARAMETERS: u8 = 7;
     let (first, mut rest) = payload.split_first()?;
@@ -69,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_frames_of_every_codec_are_known() {
+    fn key_frames_of_every_codec_are_detected() {
         for (codec, payload, expected) in [
             (Codec::Vp8, &[0x10, 0x00][..], true),
             (Codec::Vp8, &[0x10, 0x01], false),
@@ -92,15 +97,19 @@ mod tests {
             (Codec::Opus, &[0x78], true),
             (Codec::Opus, &[], false),
         ] {
-            assert_eq!(look(codec, payload).0, expected, "{codec:?} {payload:02x?}");
+            assert_eq!(
+                inspect(codec, payload).0,
+                expected,
+                "{codec:?} {payload:02x?}"
+            );
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_that_comes_is_too_strange(payload in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn any_payload_can_be_inspected(payload in prop::collection::vec(any::<u8>(), 0..64)) {
             for codec in Codec::ALL {
-                let _ = look(codec, &payload);
+                let _ = inspect(codec, &payload);
             }
         }
     }

@@ -1,66 +1,76 @@
-//! What fits on the path to a client, looked at again whenever something has changed.
+//! Layer selection for each subscriber, repeated whenever something relevant changes.
 
 use std::time::Instant;
 
 use super::allocate::{self, LAYERS, Priority, Wanted};
 use super::subscribe::{Subscriber, layer_number};
-use super::track::{NONE, Track};
-use super::{Engine, Hall, Side};
+use super::track::{NO_LAYER, Track};
+use super::{Engine, MeetingState, Side};
 
-/// What one look at a client's videos needs, kept for its memory.
+/// Input and output of one allocation, reused to avoid allocating memory.
 #[derive(Default)]
-pub(super) struct Wishes {
+pub(super) struct Allocation {
     consumers: Vec<usize>,
     wanted: Vec<Wanted>,
     chosen: Vec<Option<usize>>,
-    /// What voices take, which come before all pictures, in bits per second.
-    audio: u64,
+    /// Total bit rate of the subscriber's audio, in bits per second. Audio takes precedence over
+    /// all video.
+    audio_bps: u64,
 }
 
 impl Engine {
-    /// Looks what fits for everybody who receives a track.
-    pub(super) fn serve_receivers(&mut self, now: Instant, track: usize) {
+    /// Repeats the allocation for all subscribers of a track.
+    pub(super) fn allocate_for_subscribers(&mut self, now: Instant, track: usize) {
         let mut receivers = std::mem::take(&mut self.receivers);
         let subscriptions = &self.tracks[track].subscriptions;
-        receivers.extend(subscriptions.iter().map(|own| own.transport));
-        for place in receivers.drain(..) {
-            self.serve(now, place);
+        receivers.extend(
+            subscriptions
+                .iter()
+                .map(|subscription| subscription.transport),
+        );
+        for key in receivers.drain(..) {
+            self.allocate_layers(now, key);
         }
         self.receivers = receivers;
     }
 
-    /// Looks what fits on the path to a client, and probes whether more would.
-    pub(super) fn serve(&mut self, now: Instant, place: usize) {
-        let mut wishes = std::mem::take(&mut self.wanted);
-        let entry = &mut self.entries[place];
+    /// Allocates the layers of a subscriber within its bandwidth estimate, and sends probe padding
+    /// if it is due.
+    pub(super) fn allocate_layers(&mut self, now: Instant, key: usize) {
+        let mut allocation = std::mem::take(&mut self.allocation);
+        let entry = &mut self.entries[key];
         let Side::Receive(subscriber) = &mut entry.side else {
             return;
         };
-        let hall = self.halls.get(&entry.member.meeting);
-        wishes.gather(now, subscriber, &self.tracks, hall);
-        let budget = subscriber.budget(now, wishes.audio);
-        allocate::allocate(&budget, &wishes.wanted, &mut wishes.chosen);
-        let wants = subscriber.pads().map(|_| wishes.audio + wishes.best());
-        subscriber.bandwidth.wants(wants.unwrap_or_default());
-        subscriber.looked(now);
+        let state = self.meetings.get(&entry.member.meeting);
+        allocation.collect(now, subscriber, &self.tracks, state);
+        let budget = subscriber.budget(now, allocation.audio_bps);
+        allocate::allocate(&budget, &allocation.wanted, &mut allocation.chosen);
+        let wanted_bps = subscriber
+            .padding_consumer()
+            .map(|_| allocation.audio_bps + allocation.preferred_bps());
+        subscriber
+            .bandwidth
+            .set_wanted_bps(wanted_bps.unwrap_or_default());
+        subscriber.schedule_allocation(now);
         if let Some(probe) = subscriber.bandwidth.poll_probe(now) {
-            let (transport, yard) = (&mut entry.transport, &mut self.yard);
-            subscriber.pad(now, transport, yard, probe.bytes, probe.cluster);
+            let (transport, pool) = (&mut entry.transport, &mut self.pool);
+            subscriber.send_padding(now, transport, pool, probe.bytes, probe.cluster);
         }
-        for (consumer, chosen) in wishes.consumers.iter().zip(&wishes.chosen) {
-            self.aim(now, place, *consumer, *chosen);
+        for (consumer, chosen) in allocation.consumers.iter().zip(&allocation.chosen) {
+            self.set_target(now, key, *consumer, *chosen);
         }
-        self.wanted = wishes;
-        if let Side::Receive(subscriber) = &self.entries[place].side
+        self.allocation = allocation;
+        if let Side::Receive(subscriber) = &self.entries[key].side
             && let Some(next) = subscriber.next_timeout()
         {
-            self.wake(now, place, next);
+            self.wake(now, key, next);
         }
     }
 
-    /// Sets the layer that a consumer is to have.
-    fn aim(&mut self, now: Instant, place: usize, number: usize, chosen: Option<usize>) {
-        let Side::Receive(subscriber) = &mut self.entries[place].side else {
+    /// Sets the target layer of a consumer.
+    fn set_target(&mut self, now: Instant, key: usize, number: usize, chosen: Option<usize>) {
+        let Side::Receive(subscriber) = &mut self.entries[key].side else {
             return;
         };
         let consumer = &mut subscriber.consumers[number];
@@ -70,45 +80,46 @@ impl Engine {
         consumer.target = chosen;
         let track = &mut self.tracks[consumer.track];
         let (publisher, paused) = (track.transport, track.paused);
-        let Some(own) = track.subscription(place, number) else {
+        let Some(subscription) = track.subscription(key, number) else {
             return;
         };
-        own.target = layer_number(chosen);
+        subscription.target = layer_number(chosen);
         let Some(chosen) = chosen else {
-            own.current = NONE;
+            subscription.current = NO_LAYER;
             return;
         };
-        if own.current != own.target && !paused {
-            track.layers[chosen].want_keyframe();
-            self.ask(now, publisher);
+        if subscription.current != subscription.target && !paused {
+            track.layers[chosen].request_keyframe();
+            self.schedule_keyframe_requests(now, publisher);
         }
     }
 }
 
-impl Wishes {
-    fn gather(
+impl Allocation {
+    fn collect(
         &mut self,
         now: Instant,
         subscriber: &Subscriber,
         tracks: &slab::Slab<Track>,
-        hall: Option<&Hall>,
+        state: Option<&MeetingState>,
     ) {
         self.consumers.clear();
         self.wanted.clear();
-        self.audio = 0;
-        let speaker = hall.and_then(|hall| hall.speaking.ranking().first());
-        let pinned = hall.and_then(|hall| hall.pinned);
+        self.audio_bps = 0;
+        let speaker = state.and_then(|state| state.speakers.ranking().first());
+        let pinned = state.and_then(|state| state.pinned);
         for (number, consumer) in &subscriber.consumers {
             let track = &tracks[consumer.track];
             if track.source.is_audio() && !track.paused {
-                self.audio += track.layers[0].reception.bitrate(now);
+                self.audio_bps += track.layers[0].reception.bitrate(now);
             }
-            if !consumer.agreed || track.source.is_audio() {
+            if !consumer.negotiated || track.source.is_audio() {
                 continue;
             }
             let mut layers = track.costs(now);
             if layers == [0; LAYERS] {
-                // Nothing has come yet, or nothing comes for now: it costs nothing to wait for it.
+                // Nothing has arrived yet, or nothing arrives at the moment: waiting for it costs
+                // nothing.
                 for (bps, _) in layers.iter_mut().zip(&track.layers) {
                     *bps = 1;
                 }
@@ -132,8 +143,8 @@ impl Wishes {
         }
     }
 
-    /// What everything that is wanted would take.
-    fn best(&self) -> u64 {
+    /// Returns the bit rate of all video at the preferred layers, in bits per second.
+    fn preferred_bps(&self) -> u64 {
         let wanted = self.wanted.iter();
         wanted
             .filter_map(|wanted| wanted.layers.get(wanted.ceiling()?).copied())

@@ -1,9 +1,9 @@
-//! The datagrams to one client that leave together.
+//! The datagrams to one client that are sent together.
 //!
-//! They lie one behind the other, so that those of one size can be handed to the system at once
-//! (UDP segmentation offload).
+//! They are stored contiguously, so that datagrams of one size can be passed to the kernel in one
+//! call (UDP segmentation offload).
 
-/// Datagrams in the order of sending.
+/// Datagrams in sending order.
 #[derive(Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
@@ -11,31 +11,33 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// A datagram is appended to these bytes; [`Outbox::end`] says that it is whole.
+    /// Begins a datagram, which the caller appends to the returned buffer from the returned offset;
+    /// [`Outbox::end`] completes it.
     pub(super) fn begin(&mut self) -> (&mut Vec<u8>, usize) {
         let start = self.bytes.len();
         (&mut self.bytes, start)
     }
 
-    /// The datagram that was begun last is whole. One that could not be sealed has nothing in it.
+    /// Completes the datagram that was begun last. Nothing is queued if it could not be sealed and
+    /// is empty.
     pub(super) fn end(&mut self) {
         if self.ends.last().copied().unwrap_or_default() < self.bytes.len() {
             self.ends.push(self.bytes.len());
         }
     }
 
-    /// Takes a whole datagram.
+    /// Queues a complete datagram.
     pub(super) fn push(&mut self, datagram: &[u8]) {
         self.bytes.extend_from_slice(datagram);
         self.end();
     }
 
-    /// How many bytes wait.
+    /// Returns the number of queued bytes.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// How many bytes its memory has.
+    /// Returns the capacity of the buffer, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -45,7 +47,7 @@ impl Outbox {
         self.ends.clear();
     }
 
-    /// Each by itself.
+    /// Returns the datagrams one by one.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
@@ -55,8 +57,8 @@ impl Outbox {
         })
     }
 
-    /// Runs of datagrams of one size, of which the last may be shorter: the bytes of a run, the
-    /// size, and how many there are.
+    /// Returns runs of at most `most` datagrams of the same size, of which the last may be shorter:
+    /// the bytes of the run, the size of a datagram, and their number.
     pub(crate) fn runs(&self, most: usize) -> Runs<'_> {
         Runs {
             outbox: self,
@@ -67,7 +69,7 @@ impl Outbox {
     }
 }
 
-/// See [`Outbox::runs`].
+/// The iterator of [`Outbox::runs`].
 pub(crate) struct Runs<'a> {
     outbox: &'a Outbox,
     next: usize,
@@ -75,7 +77,7 @@ pub(crate) struct Runs<'a> {
     most: usize,
 }
 
-/// The most that one call may hand to the system: what fits into an IP packet before it is cut.
+/// Maximum size of a run, in bytes: what fits into the IP packet that the kernel segments.
 const RUN_BYTES: usize = 60_000;
 
 impl<'a> Iterator for Runs<'a> {
@@ -89,7 +91,7 @@ impl<'a> Iterator for Runs<'a> {
         let mut count = 1;
         while let Some(&after) = ends.get(self.next + count) {
             let fits = count < self.most && after - begin <= RUN_BYTES;
-            // One that is shorter ends the run.
+            // A shorter datagram ends the run.
             let whole = end - begin == size * count;
             if !fits || !whole || after - end > size {
                 break;
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_end_with_a_shorter_one_and_never_take_a_longer_one() {
+    fn runs_end_with_a_shorter_datagram_and_contain_no_longer_one() {
         let mut outbox = Outbox::default();
         for size in [3, 3, 3, 2, 3, 5, 5, 1] {
             outbox.push(&vec![7; size]);

@@ -1,57 +1,65 @@
 //! A packet on its way through the engine.
 
-use super::history::Stored;
+use super::history::StoredPacket;
 use super::key_frame;
-use super::rewrite::Numbers;
+use super::rtp_munger::SourceFields;
 use crate::sdp::Codec;
 use crate::wire::vp8;
 
-/// A packet of a publisher, decrypted.
+/// A decrypted packet of a publisher.
 pub(super) struct Packet<'a> {
     pub(super) index: u64,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
-    /// The audio level or the orientation of the picture, as it came.
-    pub(super) mark: Option<u8>,
+    /// The audio level or the video orientation, as received.
+    pub(super) extension: Option<u8>,
     pub(super) payload: &'a [u8],
-    /// Decoding can begin with it.
-    pub(super) begins: bool,
-    pub(super) picture: Option<vp8::Descriptor>,
+    /// Whether a decoder can start here: the first packet of a key frame, or any audio packet.
+    pub(super) is_keyframe_start: bool,
+    pub(super) vp8: Option<vp8::Descriptor>,
 }
 
 impl<'a> Packet<'a> {
     pub(super) fn new(
         codec: Codec,
-        (index, timestamp, marker, mark): (u64, u32, bool, Option<u8>),
+        (index, timestamp, marker, extension): (u64, u32, bool, Option<u8>),
         payload: &'a [u8],
     ) -> Self {
-        let (begins, picture) = key_frame::look(codec, payload);
+        let (is_keyframe_start, vp8) = key_frame::inspect(codec, payload);
         Self {
             index,
             timestamp,
             marker,
-            mark,
+            extension,
             payload,
-            begins,
-            picture,
+            is_keyframe_start,
+            vp8,
         }
     }
 
-    /// One that came before.
-    pub(super) fn stored(codec: Codec, stored: &'a Stored) -> Self {
-        let numbers = (stored.index, stored.timestamp, stored.marker, stored.mark);
+    /// Restores a packet from the history.
+    pub(super) fn stored(codec: Codec, stored: &'a StoredPacket) -> Self {
+        let numbers = (
+            stored.index,
+            stored.timestamp,
+            stored.marker,
+            stored.extension,
+        );
         Self::new(codec, numbers, &stored.payload)
     }
 
-    pub(super) fn numbers(&self) -> Numbers {
-        Numbers {
+    pub(super) fn source_fields(&self) -> SourceFields {
+        SourceFields {
             index: self.index,
             timestamp: self.timestamp,
-            picture: self.picture.as_ref().and_then(|picture| picture.picture_id),
-            tl0: self
-                .picture
+            picture_id: self
+                .vp8
                 .as_ref()
-                .and_then(|picture| picture.tl0_pic_idx),
+                .and_then(|descriptor| descriptor.picture_id),
+            tl0: self
+                .vp8
+                .as_ref()
+                .and_then(|descriptor| descriptor.tl0_pic_idx),
         }
     }
 }

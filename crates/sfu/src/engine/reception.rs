@@ -1,6 +1,5 @@
-//! What has arrived of one stream that a client publishes, and what is missing of it: receiver
-//! reports (RFC 3550 6.4, A.3, A.8), requests for what was lost (RFC 4585 6.2.1), and how many
-//! bits per second it is.
+//! Reception state of one incoming stream: receiver reports (RFC 3550 6.4, A.3, A.8), NACKs for
+//! lost packets (RFC 4585 6.2.1), and the bit rate.
 
 mod rate;
 #[cfg(test)]
@@ -11,91 +10,92 @@ use std::time::{Duration, Instant};
 
 use self::rate::Rate;
 
-/// How far back from the highest number arrivals are told from duplicates. At 1000 packets per
-/// second, a retransmission may be a second late.
+/// Number of sequence numbers, back from the highest, in which duplicates are detected. At 1000
+/// packets per second, a retransmission may be a second late.
 const WINDOW: u64 = 1024;
 const WORDS: usize = 16;
 
-/// How many numbers are asked for at most. When more are missing, a key frame is cheaper.
-const MOST_MISSING: u64 = 500;
+/// Maximum number of missing packets to send NACKs for. When more are missing, a key frame is
+/// cheaper.
+const MAX_MISSING: u64 = 500;
 
-/// How long a missing packet may still be on its way behind others, before it is asked for; unless
-/// a second packet comes after it sooner.
-const REORDERING: Duration = Duration::from_millis(10);
+/// How long a missing packet may merely be reordered before the first NACK, unless a second packet
+/// arrives after it sooner.
+const REORDERING_DELAY: Duration = Duration::from_millis(10);
 
-/// The same number is not asked for more often than this, however near the sender is.
-const SHORTEST_REPEAT: Duration = Duration::from_millis(20);
+/// Minimum interval between two NACKs for the same packet, however short the round trip.
+const MIN_NACK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The clock rate of every video payload format that we forward, and of no audio format.
+/// The clock rate of every video payload format that we forward, and of no audio format, in Hz.
 const VIDEO_CLOCK: u32 = 90_000;
 
-/// The largest count of lost packets that fits the 24 bits of a report.
-const MOST_LOST: i32 = 0x7F_FFFF;
+/// The largest number of lost packets that fits into the 24-bit field of a report.
+const MAX_LOST: i32 = 0x7F_FFFF;
 
-/// How a packet stands to those before it.
+/// How a packet relates to the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Novelty {
     /// It has the highest number so far. Some before it may be missing.
     InOrder,
-    /// It was missing.
+    /// It was missing until now.
     Late,
-    /// It was here before.
+    /// It has arrived before.
     Duplicate,
-    /// It is so far behind that nobody knows whether it was here before.
+    /// It is so old that it may have arrived before.
     TooOld,
 }
 
 /// One block of a receiver report, without the SSRC (RFC 3550 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReportFields {
-    /// The part of the packets since the last report that the path lost, in 1/256.
+    /// Fraction of packets lost since the last report, in 1/256.
     pub(crate) fraction_lost: u8,
-    /// How many the path lost in all. Fits 24 bits.
+    /// Total number of packets lost. Fits into 24 bits.
     pub(crate) lost: i32,
     /// The highest sequence number, with the count of wraps in the upper half.
     pub(crate) highest: u32,
-    /// Interarrival jitter in units of the clock rate.
+    /// Interarrival jitter, in units of the clock rate.
     pub(crate) jitter: u32,
-    /// The middle of the NTP time of the last sender report; 0 if there was none.
+    /// The middle 32 bits of the NTP time of the last sender report, or 0 if there was none.
     pub(crate) lsr: u32,
-    /// How long ago that came, in 1/65536 s; 0 if there was none.
+    /// The time since the last sender report, in 1/65536 s, or 0 if there was none.
     pub(crate) dlsr: u32,
 }
 
-/// How often and how long a missing packet is asked for.
+/// How often and for how long NACKs are sent for a missing packet.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct NackPolicy {
     requests: u8,
-    within: Duration,
+    give_up_after: Duration,
 }
 
-/// A picture is broken until it is complete, so asking pays for long.
-const VIDEO: Patience = Patience {
+/// Video is broken until the frame is complete, so NACKs pay off for long.
+const VIDEO: NackPolicy = NackPolicy {
     requests: 10,
-    within: Duration::from_secs(1),
+    give_up_after: Duration::from_secs(1),
 };
 
-/// Sound that comes later than a jitter buffer waits is of no use.
-const AUDIO: Patience = Patience {
+/// Audio that arrives later than the jitter buffer waits is useless.
+const AUDIO: NackPolicy = NackPolicy {
     requests: 3,
-    within: Duration::from_millis(200),
+    give_up_after: Duration::from_millis(200),
 };
 
-/// A packet that has not come.
+/// A packet that has not arrived.
 #[derive(Debug)]
 struct Missing {
     index: u64,
     since: Instant,
     due: Instant,
     requests: u8,
-    /// Whether a second packet came after it, which makes the first request due at once.
+    /// Whether a second packet has arrived after it, which makes the first NACK due at once.
     overtaken: bool,
 }
 
-/// The numbers that have been here.
+/// The sequence numbers that have arrived.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    /// Its first packet's number with the lower 16 bits cleared, from where wraps are counted.
+struct SequenceWindow {
+    /// The first packet's number with the lower 16 bits cleared, from which wraps are counted.
     origin: u64,
     lowest: u64,
     highest: u64,
@@ -103,61 +103,61 @@ struct Span {
     seen: [u64; WORDS],
 }
 
-impl Span {
+impl SequenceWindow {
     fn new(index: u64) -> Self {
-        let mut span = Self {
+        let mut window = Self {
             origin: index & !0xFFFF,
             lowest: index,
             highest: index,
             seen: [0; WORDS],
         };
-        span.mark(index);
-        span
+        window.set(index);
+        window
     }
 
-    /// Notes an arrival, and says how it stands to the others.
-    fn arrive(&mut self, index: u64) -> Novelty {
+    /// Records an arrival, and returns how it relates to the earlier ones.
+    fn record(&mut self, index: u64) -> Novelty {
         if index > self.highest {
             if index - self.highest >= WINDOW {
                 self.seen = [0; WORDS];
             } else {
                 for skipped in self.highest + 1..=index {
-                    let (word, bit) = Self::place(skipped);
+                    let (word, bit) = Self::locate(skipped);
                     self.seen[word] &= !bit;
                 }
             }
             self.highest = index;
-            self.mark(index);
+            self.set(index);
             return Novelty::InOrder;
         }
         if self.highest - index >= WINDOW {
             return Novelty::TooOld;
         }
         self.lowest = self.lowest.min(index);
-        if self.mark(index) {
+        if self.set(index) {
             Novelty::Late
         } else {
             Novelty::Duplicate
         }
     }
 
-    /// How many packets there should be.
+    /// Returns the number of packets expected so far.
     fn expected(&self) -> u64 {
         (self.highest - self.lowest).saturating_add(1)
     }
 
-    /// Whether the number was not marked before.
-    fn mark(&mut self, index: u64) -> bool {
-        let (word, bit) = Self::place(index);
+    /// Sets the bit of a number, and returns whether it was clear.
+    fn set(&mut self, index: u64) -> bool {
+        let (word, bit) = Self::locate(index);
         let new = self.seen[word] & bit == 0;
         self.seen[word] |= bit;
         new
     }
 
-    fn place(index: u64) -> (usize, u64) {
-        let place = index % WINDOW;
-        let word = usize::try_from(place / 64).expect("less than the number of words");
-        (word, 1 << (place % 64))
+    fn locate(index: u64) -> (usize, u64) {
+        let position = index % WINDOW;
+        let word = usize::try_from(position / 64).expect("less than the number of words");
+        (word, 1 << (position % 64))
     }
 }
 
@@ -172,8 +172,7 @@ struct Jitter {
 
 impl Jitter {
     fn packet(&mut self, micros: u64, clock_rate: u32, timestamp: u32) {
-        // The packets of one picture are sent one after the other on purpose: only the first of
-        // them says something about the path.
+        // The packets of one frame are paced on purpose: only the first of them measures the path.
         if self.last.is_some_and(|(before, _)| before == timestamp) {
             return;
         }
@@ -182,7 +181,7 @@ impl Jitter {
         let transit = arrival.wrapping_sub(timestamp);
         if let Some((_, before)) = self.last.replace((timestamp, transit)) {
             let difference = transit.wrapping_sub(before).cast_signed().unsigned_abs();
-            // More than that is a source that has begun anew, not a path that hesitated.
+            // A larger difference is a restarted source, not jitter of the path.
             if difference < clock_rate.saturating_mul(5) {
                 let decay = (self.scaled.saturating_add(8)) >> 4;
                 self.scaled = self.scaled.saturating_add(difference).saturating_sub(decay);
@@ -191,62 +190,62 @@ impl Jitter {
     }
 }
 
-/// What the last report said.
+/// The totals at the last report.
 #[derive(Debug, Default)]
-struct Reported {
+struct ReportTotals {
     expected: u64,
     received: u64,
-    /// How many had arrived, retransmissions and duplicates included.
+    /// Number of arrivals, including retransmissions and duplicates.
     arrivals: u64,
 }
 
-/// The reception of one SSRC.
+/// Reception state of one SSRC.
 ///
-/// Loss is what the path lost: a packet that came only because it was asked for still counts as
-/// lost, for the sender adapts to the path and not to our repairs.
+/// Loss means loss on the path: a packet that arrived only as a retransmission still counts as
+/// lost, since the sender should adapt to the path and not to our repairs.
 #[derive(Debug)]
 pub(crate) struct Reception {
     clock_rate: u32,
-    patience: Patience,
-    /// Times are counted from the first arrival.
+    nack_policy: NackPolicy,
+    /// Start of the time scale: the first arrival.
     epoch: Option<Instant>,
-    span: Option<Span>,
-    /// Packets that came by themselves.
+    window: Option<SequenceWindow>,
+    /// Number of packets that arrived without a NACK.
     received: u64,
-    /// Packets that came because they were asked for.
+    /// Number of packets that arrived after a NACK.
     repaired: u64,
     bytes: u64,
     arrivals: u64,
-    reported: Reported,
+    reported: ReportTotals,
     jitter: Jitter,
     rate: Rate,
-    /// The NTP time of the last sender report, and when it came.
+    /// The NTP time of the last sender report, and when it arrived.
     sender_report: Option<(u64, Instant)>,
-    /// By number. Never more than [`MOST_MISSING`].
+    /// Missing packets by number, at most [`MAX_MISSING`].
     missing: VecDeque<Missing>,
     next_nack: Option<Instant>,
-    /// The highest number that was lost for good, until somebody takes notice.
+    /// The highest number that was given up, until [`Reception::take_given_up`].
     given_up: Option<u64>,
 }
 
 impl Reception {
-    /// A stream with this clock rate in Hz. 90,000 is video, everything else is audio, which is
-    /// asked for less and not as long.
+    /// Creates the state of a stream with this clock rate in Hz. A rate of 90,000 means video; any
+    /// other means audio, for which fewer NACKs are sent, and not for as long.
     pub(crate) fn new(clock_rate: u32) -> Self {
         Self {
             clock_rate,
-            patience: if clock_rate == VIDEO_CLOCK {
+            nack_policy: if clock_rate == VIDEO_CLOCK {
                 VIDEO
             } else {
                 AUDIO
             },
             epoch: None,
-            span: None,
+            window: None,
             received: 0,
             repaired: 0,
             bytes: 0,
             arrivals: 0,
-            reported: Reported::default(),
+            reported: ReportTotals::default(),
             jitter: Jitter::default(),
             rate: Rate::default(),
             sender_report: None,
@@ -256,10 +255,10 @@ impl Reception {
         }
     }
 
-    /// A packet arrived. `index` is its sequence number with the wraps counted in, `bytes` what it
-    /// weighs in the bit rate, `retransmitted` whether it came as a retransmission (RFC 4588);
-    /// `index` and `timestamp` are then those of the original. Only a packet that is
-    /// [`Novelty::InOrder`] or [`Novelty::Late`] is worth forwarding.
+    /// Records a packet. `index` is its extended sequence number, `bytes` its size for the bit
+    /// rate, and `retransmitted` whether it arrived as a retransmission (RFC 4588); `index` and
+    /// `timestamp` are then those of the original packet. Only a packet that is
+    /// [`Novelty::InOrder`] or [`Novelty::Late`] should be forwarded.
     pub(crate) fn packet(
         &mut self,
         now: Instant,
@@ -270,14 +269,14 @@ impl Reception {
     ) -> Novelty {
         let epoch = *self.epoch.get_or_insert(now);
         self.arrivals += 1;
-        let highest = self.span.map(|span| span.highest);
-        let novelty = if let Some(span) = &mut self.span {
-            span.arrive(index)
+        let highest = self.window.map(|window| window.highest);
+        let novelty = if let Some(window) = &mut self.window {
+            window.record(index)
         } else {
-            self.span = Some(Span::new(index));
+            self.window = Some(SequenceWindow::new(index));
             Novelty::InOrder
         };
-        let mut asked_for = retransmitted;
+        let mut was_nacked = retransmitted;
         match novelty {
             Novelty::Duplicate | Novelty::TooOld => return novelty,
             Novelty::InOrder => {
@@ -285,9 +284,9 @@ impl Reception {
                     self.advance(now, highest, index);
                 }
             }
-            Novelty::Late => asked_for |= self.found(index),
+            Novelty::Late => was_nacked |= self.remove_missing(index),
         }
-        if asked_for {
+        if was_nacked {
             self.repaired += 1;
         } else {
             self.received += 1;
@@ -303,37 +302,38 @@ impl Reception {
         novelty
     }
 
-    /// A sender report came with this NTP time (RFC 3550 6.4.1).
+    /// Records the NTP time of a sender report (RFC 3550 6.4.1).
     pub(crate) fn sender_report(&mut self, now: Instant, ntp: u64) {
         self.sender_report = Some((ntp, now));
     }
 
-    /// What to put into a receiver report now. None if nothing came since the last one.
+    /// Returns the fields of a receiver report, or `None` if nothing has arrived since the last
+    /// one.
     pub(crate) fn report(&mut self, now: Instant) -> Option<ReportFields> {
-        let span = self.span.as_ref()?;
+        let window = self.window.as_ref()?;
         if self.arrivals == self.reported.arrivals {
             return None;
         }
-        let total = Reported {
-            expected: span.expected(),
+        let total = ReportTotals {
+            expected: window.expected(),
             received: self.received,
             arrivals: self.arrivals,
         };
         let before = std::mem::replace(&mut self.reported, total);
-        let expected = span.expected().saturating_sub(before.expected);
+        let expected = window.expected().saturating_sub(before.expected);
         let received = self.received.saturating_sub(before.received);
         let lost = expected.saturating_sub(received);
         let fraction = lost.saturating_mul(256).checked_div(expected).unwrap_or(0);
-        let highest = (span.highest - span.origin) & 0xFFFF_FFFF;
+        let highest = (window.highest - window.origin) & 0xFFFF_FFFF;
         let (lsr, dlsr) = self.sender_report.map_or((0, 0), |(ntp, at)| {
             let micros = now.saturating_duration_since(at).as_micros();
             let delay = micros.saturating_mul(65_536) / 1_000_000;
-            let middle = (ntp >> 16) & 0xFFFF_FFFF;
-            (middle as u32, u32::try_from(delay).unwrap_or(u32::MAX))
+            let lsr = (ntp >> 16) & 0xFFFF_FFFF;
+            (lsr as u32, u32::try_from(delay).unwrap_or(u32::MAX))
         });
         Some(ReportFields {
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
-            lost: i32::try_from(self.lost()).map_or(MOST_LOST, |lost| lost.min(MOST_LOST)),
+            lost: i32::try_from(self.lost()).map_or(MAX_LOST, |lost| lost.min(MAX_LOST)),
             highest: highest as u32,
             jitter: self.jitter.scaled >> 4,
             lsr,
@@ -341,19 +341,22 @@ impl Reception {
         })
     }
 
-    /// Appends the sequence numbers to ask for now, in the order of sending, so 0 comes after
-    /// 65535. `rtt` is that of the publisher's path; 100 ms will do while it is unknown.
+    /// Appends the sequence numbers that a NACK is due for, in sending order, so that 0 follows
+    /// 65535. `rtt` is the round-trip time to the publisher; 100 ms is a reasonable default.
     pub(crate) fn nacks(&mut self, now: Instant, rtt: Duration, out: &mut Vec<u16>) {
         if self.next_nack().is_none_or(|next| now < next) {
             return;
         }
-        let Patience { requests, within } = self.patience;
-        let repeat = rtt.clamp(SHORTEST_REPEAT, within);
+        let NackPolicy {
+            requests,
+            give_up_after,
+        } = self.nack_policy;
+        let repeat = rtt.clamp(MIN_NACK_INTERVAL, give_up_after);
         let mut next: Option<Instant> = None;
         let mut given_up = self.given_up;
         self.missing.retain_mut(|missing| {
             if missing.due <= now {
-                let end = missing.since + within;
+                let end = missing.since + give_up_after;
                 if missing.requests >= requests || now >= end {
                     given_up = given_up.max(Some(missing.index));
                     return false;
@@ -369,19 +372,19 @@ impl Reception {
         self.next_nack = next;
     }
 
-    /// When to call [`Reception::nacks`]. None while nothing is missing. It may turn out that
-    /// there is nothing to ask for by then.
+    /// Returns when to call [`Reception::nacks`], or `None` while nothing is missing. The call may
+    /// yield nothing.
     pub(crate) fn next_nack(&self) -> Option<Instant> {
         self.next_nack.filter(|_| !self.missing.is_empty())
     }
 
-    /// Whether something was lost for good since the last call: video then needs a key frame.
+    /// Whether a packet was given up since the last call: video then needs a key frame.
     pub(crate) fn take_given_up(&mut self) -> bool {
         self.given_up.take().is_some()
     }
 
-    /// A key frame begins with the packet of this number: what is missing before it will not be
-    /// missed.
+    /// Records that a key frame begins with this packet: the packets missing before it are no
+    /// longer needed.
     pub(crate) fn key_frame(&mut self, index: u64) {
         let obsolete = self
             .missing
@@ -390,8 +393,8 @@ impl Reception {
         self.given_up = self.given_up.filter(|lost| *lost > index);
     }
 
-    /// How many bits per second it is, over the last second. Retransmissions count, for they are
-    /// what the stream would have been; duplicates do not. 0 after a second of silence.
+    /// Returns the bit rate over the last second, in bits per second. Retransmissions count, since
+    /// they are part of the original stream; duplicates do not. 0 after a second of silence.
     pub(crate) fn bitrate(&self, now: Instant) -> u64 {
         self.epoch.map_or(0, |epoch| {
             let micros = now.saturating_duration_since(epoch).as_micros();
@@ -400,33 +403,33 @@ impl Reception {
         })
     }
 
-    /// How many packets have come, each counted once.
+    /// Returns the number of packets received, without duplicates.
     pub(crate) fn packets(&self) -> u64 {
         self.received.saturating_add(self.repaired)
     }
 
-    /// How many of those came only because they were asked for.
+    /// Returns the number of packets that arrived only after a NACK.
     pub(crate) fn repaired(&self) -> u64 {
         self.repaired
     }
 
-    /// How many bytes those packets had.
+    /// Returns the number of bytes received, without duplicates.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many packets the path has lost, repaired or not.
+    /// Returns the number of packets that the path has lost, repaired or not.
     pub(crate) fn lost(&self) -> u64 {
-        let expected = self.span.as_ref().map_or(0, Span::expected);
+        let expected = self.window.as_ref().map_or(0, SequenceWindow::expected);
         expected.saturating_sub(self.received)
     }
 
-    /// Interarrival jitter in milliseconds.
+    /// Returns the interarrival jitter in milliseconds.
     pub(crate) fn jitter_ms(&self) -> f64 {
         f64::from(self.jitter.scaled >> 4) * 1000.0 / f64::from(self.clock_rate.max(1))
     }
 
-    /// The highest number has gone up.
+    /// Handles a new highest number.
     fn advance(&mut self, now: Instant, before: u64, index: u64) {
         for missing in self.missing.iter_mut().rev() {
             if missing.overtaken {
@@ -442,13 +445,13 @@ impl Reception {
         if gap == 0 {
             return;
         }
-        let waiting = u64::try_from(self.missing.len()).unwrap_or(u64::MAX);
-        if gap > MOST_MISSING || waiting + gap > MOST_MISSING {
+        let pending = u64::try_from(self.missing.len()).unwrap_or(u64::MAX);
+        if gap > MAX_MISSING || pending + gap > MAX_MISSING {
             self.missing.clear();
             self.given_up = Some(index - 1);
             return;
         }
-        let due = now + REORDERING;
+        let due = now + REORDERING_DELAY;
         self.next_nack = Some(self.next_nack().map_or(due, |next| next.min(due)));
         self.missing
             .extend((before + 1..index).map(|index| Missing {
@@ -460,12 +463,12 @@ impl Reception {
             }));
     }
 
-    /// A packet came late; whether it had been asked for.
-    fn found(&mut self, index: u64) -> bool {
+    /// Removes a late packet from the missing ones, and returns whether a NACK was sent for it.
+    fn remove_missing(&mut self, index: u64) -> bool {
         self.missing
             .binary_search_by_key(&index, |missing| missing.index)
             .ok()
-            .and_then(|place| self.missing.remove(place))
+            .and_then(|position| self.missing.remove(position))
             .is_some_and(|missing| missing.requests > 0)
     }
 }

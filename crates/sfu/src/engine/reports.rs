@@ -1,4 +1,4 @@
-//! What is known of a client's media, for those who look after it.
+//! Statistics of a client's media.
 
 use std::time::Instant;
 
@@ -9,11 +9,11 @@ use crate::relay::Via;
 use crate::{Direction, Member, PeerReport, TrackReport, TransportReport};
 
 impl Engine {
-    /// What is known of a client's media.
+    /// Returns the statistics of a member's transports.
     pub(crate) fn report(&self, now: Instant, member: Member) -> Option<PeerReport> {
         let of = |direction: Direction| {
-            let place = self.by_member.get(&(member, direction)).copied();
-            place.map(|place| self.transport_report(now, place))
+            let key = self.by_member.get(&(member, direction)).copied();
+            key.map(|key| self.transport_report(now, key))
         };
         let report = PeerReport {
             publish: of(Direction::Publish),
@@ -22,11 +22,11 @@ impl Engine {
         (report.publish.is_some() || report.receive.is_some()).then_some(report)
     }
 
-    fn transport_report(&self, now: Instant, place: usize) -> TransportReport {
-        let entry = &self.entries[place];
+    fn transport_report(&self, now: Instant, key: usize) -> TransportReport {
+        let entry = &self.entries[key];
         let route = entry.transport.ice.selected();
         let mut report = TransportReport {
-            connected: entry.dies.is_none(),
+            connected: entry.expires_at.is_none(),
             protocol: match route {
                 Some(Route::Udp(..)) => "udp",
                 Some(Route::Link(_, Via::Tcp)) => "tcp",
@@ -41,7 +41,7 @@ impl Engine {
         };
         match &entry.side {
             Side::Publish(publisher) => {
-                let tracks = publisher.tracks.iter().map(|place| &self.tracks[*place]);
+                let tracks = publisher.tracks.iter().map(|key| &self.tracks[*key]);
                 report.tracks = tracks.map(|track| track.report(now)).collect();
             }
             Side::Receive(subscriber) => {
@@ -53,8 +53,12 @@ impl Engine {
                 for (number, consumer) in &subscriber.consumers {
                     let track = &self.tracks[consumer.track];
                     let mut all = track.subscriptions.iter();
-                    let own = all.find(|own| own.transport == place && own.consumer == number);
-                    let current = own.and_then(|own| track.layers.get(usize::from(own.current)));
+                    let subscription = all.find(|subscription| {
+                        subscription.transport == key && subscription.consumer == number
+                    });
+                    let current = subscription.and_then(|subscription| {
+                        track.layers.get(usize::from(subscription.current))
+                    });
                     report.tracks.push(TrackReport {
                         producer: consumer.producer,
                         source: consumer.source,

@@ -1,5 +1,4 @@
-//! How many transports one person, one meeting and one app may have, and which go first when there
-//! are as many as there may be.
+//! Transport limits per participant, meeting and app, and eviction when a limit is reached.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -13,34 +12,33 @@ use parlor_protocol::{AppId, MeetingId, ParticipantId};
 use super::{Engine, Entry};
 use crate::{Direction, Error, Member, Opened, Owner, Share, Shares};
 
-/// A transport has so long before it may have to make room for another: clients that mean it are
-/// connected by then.
+/// How long a new transport is protected from eviction. Genuine clients connect within this time.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(5);
 
-/// The transports of each app, in all engines.
+/// Number of transports of each app, across all engines.
 #[derive(Clone, Default)]
-pub(crate) struct Apps(Arc<Mutex<HashMap<AppId, usize>>>);
+pub(crate) struct AppCounts(Arc<Mutex<HashMap<AppId, usize>>>);
 
-impl Apps {
+impl AppCounts {
     fn count(&self, app: AppId) -> usize {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.get(&app).copied().unwrap_or_default()
     }
 
-    fn one_more(&self, app: AppId) {
+    fn increment(&self, app: AppId) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(app).or_default() += 1;
     }
 
-    pub(super) fn one_less(&self, app: AppId) {
-        one_less(
+    pub(super) fn decrement(&self, app: AppId) {
+        decrement(
             &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
             app,
         );
     }
 }
 
-fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {
@@ -49,29 +47,33 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-/// The transports of each person in each meeting of one engine, and what was refused.
+/// Number of transports of each participant in each meeting of one engine, and the number of
+/// rejections.
 #[derive(Default)]
 pub(super) struct Held {
-    by_person: HashMap<(MeetingId, ParticipantId), usize>,
-    /// How many transports were refused, by [`Share`], and last because all are taken.
+    by_participant: HashMap<(MeetingId, ParticipantId), usize>,
+    /// Number of rejected transports, by [`Share`]; the last entry counts those rejected because
+    /// all transports are taken.
     pub(super) refused: [u64; 4],
 }
 
 impl Held {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_person.is_empty()
+        self.by_participant.is_empty()
     }
 }
 
 impl Engine {
-    /// How many transports were refused, by [`Share`], and last because all are taken.
+    /// Returns the number of rejected transports, by [`Share`]; the last entry counts those
+    /// rejected because all transports are taken.
     pub(crate) fn refused(&self) -> [u64; 4] {
         self.held.refused
     }
 
-    /// Whether there may be one more transport, in place of the member's `older` one.
-    pub(super) fn find_room(
+    /// Checks the limits for one more transport in place of the member's `older` one, and evicts
+    /// other transports if that makes room.
+    pub(super) fn make_room(
         &mut self,
         now: Instant,
         (owner, member): (Owner, Member),
@@ -79,14 +81,14 @@ impl Engine {
     ) -> Result<(), Error> {
         loop {
             let room = self.within_shares(owner, member, older);
-            match room.and_then(|()| self.within_all(older)) {
+            match room.and_then(|()| self.within_total(older)) {
                 Err(error) if self.evict(now, (owner, member), &error) => {}
                 room => return room,
             }
         }
     }
 
-    /// Counts a transport that was refused.
+    /// Counts a rejected transport.
     pub(crate) fn count_refused(&mut self, opened: &Result<Opened, Error>) {
         match opened {
             Err(Error::Share(share)) => self.held.refused[*share as usize] += 1,
@@ -95,11 +97,11 @@ impl Engine {
         }
     }
 
-    /// The member was let into the meeting.
+    /// Marks the member's transports as admitted to the meeting.
     pub(crate) fn admit(&mut self, member: Member) {
         for direction in [Direction::Publish, Direction::Receive] {
-            if let Some(place) = self.by_member.get(&(member, direction)) {
-                self.entries[*place].owner.admitted = true;
+            if let Some(key) = self.by_member.get(&(member, direction)) {
+                self.entries[*key].owner.admitted = true;
             }
         }
     }
@@ -111,23 +113,24 @@ impl Engine {
         older: Option<usize>,
     ) -> Result<(), Error> {
         let shares: Shares = self.settings.shares;
-        let replaced = older.map(|place| self.entries[place].owner);
+        let replaced = older.map(|key| self.entries[key].owner);
         let same = |is: fn(&Owner, &Owner) -> bool| {
             usize::from(replaced.is_some_and(|replaced| is(&replaced, &owner)))
         };
-        let person = (member.meeting, owner.person);
-        let person = self.held.by_person.get(&person).copied();
-        let hall = self.halls.get(&member.meeting);
+        let participant = (member.meeting, owner.participant);
+        let participant = self.held.by_participant.get(&participant).copied();
+        let state = self.meetings.get(&member.meeting);
         let counts = [
             (
-                Share::Person,
-                shares.person,
-                person.unwrap_or_default() - same(|one, other| one.person == other.person),
+                Share::Participant,
+                shares.participant,
+                participant.unwrap_or_default()
+                    - same(|one, other| one.participant == other.participant),
             ),
             (
                 Share::Meeting,
                 shares.meeting,
-                hall.map_or(0, |hall| hall.transports) - usize::from(older.is_some()),
+                state.map_or(0, |state| state.transports) - usize::from(older.is_some()),
             ),
             (
                 Share::App,
@@ -137,11 +140,11 @@ impl Engine {
         ];
         let full = counts
             .into_iter()
-            .find(|(_, most, held)| *most > 0 && held >= most);
+            .find(|(_, limit, held)| *limit > 0 && held >= limit);
         full.map_or(Ok(()), |(share, ..)| Err(Error::Share(share)))
     }
 
-    fn within_all(&self, older: Option<usize>) -> Result<(), Error> {
+    fn within_total(&self, older: Option<usize>) -> Result<(), Error> {
         let others = self.settings.open.load(Ordering::Relaxed) - usize::from(older.is_some());
         if others < self.settings.max_transports {
             Ok(())
@@ -150,54 +153,56 @@ impl Engine {
         }
     }
 
-    /// Frees a transport of this engine, if one may go, for one that was refused with this error: of
-    /// the meeting or app that has its share, or any. Those of clients go first that have not been let
-    /// into their meeting, connected or not: for a client that has, at once. Then those that nobody has
-    /// connected to. Of these the oldest goes.
+    /// Evicts a transport of this engine to make room for a transport that was rejected with
+    /// `error`. The evicted transport belongs to the same meeting or app, or to any if the engine
+    /// is full. Transports of clients that have not been admitted to their meeting are evicted
+    /// first, connected or not; an admitted client evicts them at once. Transports that no client
+    /// has connected to come next. Within each group, the oldest is evicted first. Returns whether
+    /// one was evicted.
     pub(crate) fn evict(
         &mut self,
         now: Instant,
         (owner, member): (Owner, Member),
         error: &Error,
     ) -> bool {
-        let may_go = |entry: &Entry| {
-            let is_old = now.saturating_duration_since(entry.opened) >= TIME_TO_CONNECT;
-            let may_go = if entry.owner.admitted {
+        let is_evictable = |entry: &Entry| {
+            let is_old = now.saturating_duration_since(entry.opened_at) >= TIME_TO_CONNECT;
+            let is_evictable = if entry.owner.admitted {
                 is_old && !entry.transport.is_secure()
             } else {
                 is_old || owner.admitted
             };
-            let is_asked = match error {
+            let is_candidate = match error {
                 Error::Full => true,
                 Error::Share(Share::Meeting) => entry.member.meeting == member.meeting,
                 Error::Share(Share::App) => entry.owner.app == owner.app,
                 _ => false,
             };
-            may_go && is_asked && entry.member != member
+            is_evictable && is_candidate && entry.member != member
         };
         let entries = self.entries.iter();
-        let those = entries.filter(|(_, entry)| may_go(entry));
-        let first = those.min_by_key(|(_, entry)| {
+        let candidates = entries.filter(|(_, entry)| is_evictable(entry));
+        let first = candidates.min_by_key(|(_, entry)| {
             let is_connected = entry.transport.is_secure();
-            (entry.owner.admitted, is_connected, entry.opened)
+            (entry.owner.admitted, is_connected, entry.opened_at)
         });
-        let Some((place, _)) = first else {
+        let Some((key, _)) = first else {
             return false;
         };
-        self.abandon(place, "others need its room");
+        self.free_and_notify(key, "evicted to make room");
         true
     }
 
-    /// A transport was opened.
-    pub(super) fn hold(&mut self, owner: Owner, meeting: MeetingId) {
-        let person = self.held.by_person.entry((meeting, owner.person));
-        *person.or_default() += 1;
-        self.settings.apps.one_more(owner.app);
+    /// Counts an opened transport towards its shares.
+    pub(super) fn acquire_share(&mut self, owner: Owner, meeting: MeetingId) {
+        let participant = self.held.by_participant.entry((meeting, owner.participant));
+        *participant.or_default() += 1;
+        self.settings.apps.increment(owner.app);
     }
 
-    /// A transport is gone.
-    pub(super) fn let_go(&mut self, owner: Owner, meeting: MeetingId) {
-        one_less(&mut self.held.by_person, (meeting, owner.person));
-        self.settings.apps.one_less(owner.app);
+    /// Releases the share of a freed transport.
+    pub(super) fn release_share(&mut self, owner: Owner, meeting: MeetingId) {
+        decrement(&mut self.held.by_participant, (meeting, owner.participant));
+        self.settings.apps.decrement(owner.app);
     }
 }

@@ -1,14 +1,14 @@
-//! The engine with a second WebRTC stack at the other end, in a time of its own: no sockets, no
-//! waiting, and a network that loses and delays as it is told.
+//! Tests of the engine with another WebRTC stack as the client, in virtual time: no sockets, no
+//! waiting, and a network with configurable loss and delay.
 
 mod bandwidth;
-mod check;
+mod commands;
 mod feed;
+mod invariants;
 mod layers;
 mod media;
-mod orders;
-mod repair;
+mod retransmission;
 mod shares;
-mod strangers;
+mod simulation;
 mod transports;
-mod world;
+mod untrusted_input;

@@ -1,10 +1,10 @@
-//! What one client publishes on one line, and who receives it.
+//! A published track, with its layers and its subscriptions.
 
 use std::time::{Duration, Instant};
 
 use super::allocate::LAYERS;
 use super::history::History;
-use super::pace::{self, Pace};
+use super::rate_limit::{self, RateLimiter};
 use super::reception::Reception;
 use crate::sdp::{Codec, Uplink};
 use crate::wire::rtcp::SenderInfo;
@@ -12,77 +12,81 @@ use crate::{Member, Source};
 use parlor_protocol::ProducerId;
 
 /// No layer.
-pub(super) const NONE: u8 = u8::MAX;
+pub(super) const NO_LAYER: u8 = u8::MAX;
 
-/// Between two requests for a key frame of one layer. Each costs the publisher a large picture.
-const KEYFRAME_PAUSE: Duration = Duration::from_millis(300);
+/// Minimum interval between two key frame requests for one layer. Each costs the publisher a large
+/// frame.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
 
-/// A layer of which nothing comes for so long, while others of its track do, is not sent any more.
-const SILENCE: Duration = Duration::from_millis(500);
+/// Time without packets after which a layer counts as not sent, if other layers of its track are
+/// sent.
+const SILENT_AFTER: Duration = Duration::from_millis(500);
 
-/// A layer of which nothing came for so long begins anew.
-const GONE: Duration = Duration::from_secs(1);
+/// Time without packets after which a layer counts as restarted.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// How long it takes until it can be measured what a layer takes.
-const UNMEASURED: Duration = Duration::from_millis(500);
+/// How long a layer must be sent before its bit rate is measured reliably.
+const MEASURED_AFTER: Duration = Duration::from_millis(500);
 
-/// What the layers of a camera take, about, in bits per second: the worst first (docs/spec/media.md 2.2).
-const USUAL: [u64; LAYERS] = [150_000, 500_000, 1_500_000];
+/// Typical bit rates of a camera's layers in bits per second, lowest layer first
+/// (docs/spec/media.md 2.2).
+const TYPICAL_BPS: [u64; LAYERS] = [150_000, 500_000, 1_500_000];
 
-/// Packets of a video layer that are kept, at most: a power of two.
-const VIDEO_PACKETS: usize = 1024;
-/// The same of audio: more than a second.
-const AUDIO_PACKETS: usize = 64;
+/// Maximum number of packets in the history of a video layer: a power of two.
+const VIDEO_HISTORY: usize = 1024;
+/// Maximum number of packets in the history of an audio track: more than a second, and a power of
+/// two.
+const AUDIO_HISTORY: usize = 64;
 
 /// A published track.
 pub(super) struct Track {
     pub(super) producer: ProducerId,
     pub(super) member: Member,
-    /// The transport that it comes on.
+    /// Slab key of the publisher's transport.
     pub(super) transport: usize,
     pub(super) source: Source,
     pub(super) paused: bool,
     pub(super) uplink: Uplink,
-    /// The best first.
+    /// The layers, best first.
     pub(super) layers: Vec<Layer>,
     pub(super) subscriptions: Vec<Subscription>,
 }
 
-/// Somebody receives a track.
+/// A consumer that receives a track.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscription {
-    /// The transport that it goes to.
+    /// Slab key of the subscriber's transport.
     pub(super) transport: usize,
-    /// Which of the consumers there.
+    /// Slab key of the consumer in that subscriber.
     pub(super) consumer: usize,
-    /// The layer that it is sent, or [`NONE`].
+    /// The layer that is forwarded, or [`NO_LAYER`].
     pub(super) current: u8,
-    /// The layer that it is to be sent from its next key frame on, or [`NONE`].
+    /// The layer to switch to at its next key frame, or [`NO_LAYER`].
     pub(super) target: u8,
 }
 
-/// One stream of a track.
+/// One simulcast layer of a track, or its only stream.
 pub(super) struct Layer {
     pub(super) rid: Option<String>,
     pub(super) ssrc: Option<u32>,
     pub(super) reception: Reception,
     pub(super) history: History,
-    pub(super) pace: Pace,
-    /// The last sender report, and when it came.
+    pub(super) limiter: RateLimiter,
+    /// The last sender report, and when it arrived.
     pub(super) report: Option<(SenderInfo, Instant)>,
-    /// The newest packet.
+    /// Extended sequence number of the newest packet.
     pub(super) newest: u64,
     keyframe_wanted: bool,
-    keyframe_asked: Option<Instant>,
-    /// The packet that the last key frame began with.
+    keyframe_requested_at: Option<Instant>,
+    /// Extended sequence number of the first packet of the last key frame.
     key_frame: u64,
-    /// When the last packet came, and since when they have come.
-    heard: Option<Instant>,
-    began: Option<Instant>,
-    /// Others of its track are sent, and this is not any more.
+    /// When the last packet arrived, and when the layer last started.
+    last_packet: Option<Instant>,
+    started: Option<Instant>,
+    /// Whether the layer is not sent at the moment, while others of its track are.
     silent: bool,
-    /// When its SSRC was learned.
-    since: Option<Instant>,
+    /// When the SSRC became known.
+    ssrc_known_at: Option<Instant>,
 }
 
 impl Track {
@@ -94,31 +98,31 @@ impl Track {
         uplink: Uplink,
     ) -> Self {
         let mut rids = uplink.rids.clone();
-        // Alphabetical order is the order of quality (docs/spec/media.md 2.2).
+        // The alphabetical order of rids is the order of quality (docs/spec/media.md 2.2).
         rids.sort();
         let layer = |rid: Option<String>| Layer {
             rid,
             ssrc: None,
             reception: Reception::new(uplink.clock_rate),
             history: History::new(if source.is_audio() {
-                AUDIO_PACKETS
+                AUDIO_HISTORY
             } else {
-                VIDEO_PACKETS
+                VIDEO_HISTORY
             }),
-            pace: Pace::new(if source.is_audio() {
-                pace::AUDIO
+            limiter: RateLimiter::new(if source.is_audio() {
+                rate_limit::AUDIO
             } else {
-                pace::VIDEO
+                rate_limit::VIDEO
             }),
             report: None,
             newest: 0,
             keyframe_wanted: false,
-            keyframe_asked: None,
+            keyframe_requested_at: None,
             key_frame: 0,
-            heard: None,
-            began: None,
+            last_packet: None,
+            started: None,
             silent: false,
-            since: None,
+            ssrc_known_at: None,
         };
         let layers = if rids.is_empty() {
             vec![layer(None)]
@@ -137,7 +141,7 @@ impl Track {
         }
     }
 
-    /// The layer of a rid; the best if there is only one.
+    /// Returns the layer of a rid, or the only layer if the track is not simulcast.
     pub(super) fn layer_of(&self, rid: Option<&[u8]>) -> Option<usize> {
         if let [only] = &self.layers[..]
             && only.rid.is_none()
@@ -145,11 +149,16 @@ impl Track {
             return Some(0);
         }
         let rid = rid?;
-        let named = |layer: &Layer| layer.rid.as_ref().is_some_and(|own| own.as_bytes() == rid);
+        let named = |layer: &Layer| {
+            layer
+                .rid
+                .as_ref()
+                .is_some_and(|layer_rid| layer_rid.as_bytes() == rid)
+        };
         self.layers.iter().position(named)
     }
 
-    /// The layer of a rid, or the worst one before it in quality that there is.
+    /// Returns the layer of a rid, or else the nearest better one.
     pub(super) fn nearest_layer(&self, rid: &str) -> Option<usize> {
         self.layer_of(Some(rid.as_bytes())).or_else(|| {
             let known = |layer: &Layer| layer.rid.as_deref() < Some(rid);
@@ -157,146 +166,157 @@ impl Track {
         })
     }
 
-    /// A packet of a layer came that is newer than all before. Whether other layers are sent now than
-    /// before it: this one begins, or another has fallen silent.
-    pub(super) fn heard(&mut self, now: Instant, place: usize) -> bool {
+    /// Records a new packet of a layer. Returns whether the set of active layers has changed: this
+    /// layer has started, or another one has stopped.
+    pub(super) fn packet_received(&mut self, now: Instant, index: usize) -> bool {
         let layers = self.layers.iter_mut().enumerate();
         layers.fold(false, |changed, (other, layer)| {
-            let differs = if other == place {
-                layer.begins(now)
+            let differs = if other == index {
+                layer.mark_active(now)
             } else {
-                layer.ends(now)
+                layer.mark_silent(now)
             };
             changed | differs
         })
     }
 
-    /// What each layer takes, in bits per second. 0 is one that is not sent.
+    /// Returns the bit rate of each layer in bits per second, or 0 for a layer that is not sent.
     pub(super) fn costs(&self, now: Instant) -> [u64; LAYERS] {
         let mut costs = [0; LAYERS];
-        let several = self.layers.len() > 1;
-        let usual = USUAL.iter().take(self.layers.len()).rev();
-        for ((bps, layer), usual) in costs.iter_mut().zip(&self.layers).zip(usual) {
-            *bps = layer.cost(now, if several { *usual } else { 0 });
+        let is_simulcast = self.layers.len() > 1;
+        let typical = TYPICAL_BPS.iter().take(self.layers.len()).rev();
+        for ((bps, layer), typical) in costs.iter_mut().zip(&self.layers).zip(typical) {
+            *bps = layer.cost(now, if is_simulcast { *typical } else { 0 });
         }
         costs
     }
 
-    /// What is known of one who receives it.
+    /// Returns the subscription of a consumer.
     pub(super) fn subscription(
         &mut self,
         transport: usize,
         consumer: usize,
     ) -> Option<&mut Subscription> {
         let mut all = self.subscriptions.iter_mut();
-        all.find(|own| own.transport == transport && own.consumer == consumer)
+        all.find(|subscription| {
+            subscription.transport == transport && subscription.consumer == consumer
+        })
     }
 
-    /// Somebody receives it no more.
+    /// Removes the subscription of a consumer.
     pub(super) fn unsubscribe(&mut self, transport: usize, consumer: usize) {
-        let own = |own: &Subscription| own.transport == transport && own.consumer == consumer;
-        if let Some(index) = self.subscriptions.iter().position(own) {
+        let is_subscription = |subscription: &Subscription| {
+            subscription.transport == transport && subscription.consumer == consumer
+        };
+        if let Some(index) = self.subscriptions.iter().position(is_subscription) {
             self.subscriptions.swap_remove(index);
         }
     }
 
-    /// The codec of its packets.
+    /// Returns the codec of the track.
     pub(super) fn codec(&self) -> Codec {
         self.uplink.codec
     }
 }
 
 impl Layer {
-    /// This is its SSRC.
-    pub(super) fn found(&mut self, now: Instant, ssrc: u32) {
+    /// Sets the SSRC of the layer.
+    pub(super) fn set_ssrc(&mut self, now: Instant, ssrc: u32) {
         self.ssrc = Some(ssrc);
-        self.since = Some(now);
+        self.ssrc_known_at = Some(now);
     }
 
-    fn begins(&mut self, now: Instant) -> bool {
-        let since = |heard| now.saturating_duration_since(heard);
-        let begins = self.silent || self.heard.is_none_or(|heard| since(heard) > GONE);
-        self.heard = Some(now);
-        if begins {
+    fn mark_active(&mut self, now: Instant) -> bool {
+        let since = |last_packet| now.saturating_duration_since(last_packet);
+        let starts = self.silent
+            || self
+                .last_packet
+                .is_none_or(|last_packet| since(last_packet) > RESTART_AFTER);
+        self.last_packet = Some(now);
+        if starts {
             self.silent = false;
-            self.began = Some(now);
+            self.started = Some(now);
         }
-        begins
+        starts
     }
 
-    fn ends(&mut self, now: Instant) -> bool {
-        let since = |heard| now.saturating_duration_since(heard);
-        let ends = !self.silent && self.heard.is_some_and(|heard| since(heard) >= SILENCE);
-        self.silent |= ends;
-        ends
+    fn mark_silent(&mut self, now: Instant) -> bool {
+        let since = |last_packet| now.saturating_duration_since(last_packet);
+        let stops = !self.silent
+            && self
+                .last_packet
+                .is_some_and(|last_packet| since(last_packet) >= SILENT_AFTER);
+        self.silent |= stops;
+        stops
     }
 
-    /// As measured, and before that can be at least what is usual.
-    fn cost(&self, now: Instant, usual: u64) -> u64 {
+    /// Returns the measured bit rate, but at least the typical one while the layer is too new to be
+    /// measured.
+    fn cost(&self, now: Instant, typical: u64) -> u64 {
         if self.silent {
             return 0;
         }
         let is_new = self
-            .began
-            .is_some_and(|began| now.saturating_duration_since(began) < UNMEASURED);
+            .started
+            .is_some_and(|started| now.saturating_duration_since(started) < MEASURED_AFTER);
         let measured = self.reception.bitrate(now);
-        measured.max(if is_new { usual } else { 0 })
+        measured.max(if is_new { typical } else { 0 })
     }
 
-    /// Somebody needs a key frame, which the publisher is asked for when it is due.
-    pub(super) fn want_keyframe(&mut self) {
+    /// Requests a key frame, which is sent to the publisher when it is due.
+    pub(super) fn request_keyframe(&mut self) {
         self.keyframe_wanted = true;
     }
 
-    /// Whether the publisher is to be asked for a key frame now; if so, it counts as asked.
+    /// Whether a key frame must be requested from the publisher now. If so, it counts as requested.
     pub(super) fn keyframe_due(&mut self, now: Instant) -> bool {
-        let due = self.ssrc.is_some() && self.keyframe_next().is_some_and(|at| at <= now);
+        let due = self.ssrc.is_some() && self.next_keyframe_request().is_some_and(|at| at <= now);
         if due {
-            self.keyframe_asked = Some(now);
+            self.keyframe_requested_at = Some(now);
         }
         due
     }
 
-    /// When the publisher is to be asked.
-    pub(super) fn keyframe_next(&self) -> Option<Instant> {
+    /// Returns when a key frame must be requested from the publisher.
+    pub(super) fn next_keyframe_request(&self) -> Option<Instant> {
         if !self.keyframe_wanted || self.ssrc.is_none() {
             return None;
         }
-        match self.keyframe_asked {
-            Some(asked) => Some(asked + KEYFRAME_PAUSE),
-            // Whoever publishes it has sent something, or there would be no SSRC to ask.
-            None => self.since,
+        match self.keyframe_requested_at {
+            Some(asked) => Some(asked + KEYFRAME_INTERVAL),
+            // The publisher is sending, or its SSRC would not be known.
+            None => self.ssrc_known_at,
         }
     }
 
-    /// Nobody waits for a key frame any more.
-    pub(super) fn keyframe_unwanted(&mut self) {
+    /// Cancels the pending key frame request.
+    pub(super) fn cancel_keyframe_request(&mut self) {
         self.keyframe_wanted = false;
     }
 
-    /// A key frame begins with this packet.
-    pub(super) fn keyframe_came(&mut self, index: u64) {
+    /// Records the first packet of a key frame.
+    pub(super) fn keyframe_received(&mut self, index: u64) {
         self.keyframe_wanted = false;
         self.key_frame = self.key_frame.max(index);
     }
 
-    /// Whether a receiver that lacks this packet cannot get it any more, and has nothing newer to
-    /// begin anew with.
-    pub(super) fn leaves_broken(&self, index: u64) -> bool {
-        index >= self.key_frame && self.history.is_gone(index)
+    /// Whether a receiver that lacks this packet needs a key frame: the packet is no longer in the
+    /// history, and no key frame followed it.
+    pub(super) fn needs_keyframe(&self, index: u64) -> bool {
+        index >= self.key_frame && self.history.is_evicted(index)
     }
 
-    /// The timestamp of this layer at a moment, from its last sender report.
+    /// Returns the RTP timestamp of this layer at an NTP time, based on its last sender report.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "the precision of microseconds is enough; timestamps wrap"
+        reason = "microsecond precision is enough; timestamps wrap"
     )]
     pub(super) fn timestamp_at(&self, ntp: u64, clock_rate: u32) -> Option<u32> {
         let (report, _) = self.report?;
         let passed = ntp.wrapping_sub(report.ntp).cast_signed();
-        // More than a minute is another clock.
+        // A difference of more than a minute means that the clock was changed.
         let seconds = passed as f64 / 4_294_967_296.0;
         (seconds.abs() < 60.0).then(|| {
             let ticks = (seconds * f64::from(clock_rate)).round() as i64;
@@ -304,10 +324,11 @@ impl Layer {
         })
     }
 
-    /// The publisher's time of a timestamp of this layer, from its last sender report.
+    /// Returns the publisher's NTP time of an RTP timestamp of this layer, based on its last sender
+    /// report.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "less than half a turn of the timestamp fits"
+        reason = "half of the timestamp range fits"
     )]
     pub(super) fn ntp_at(&self, timestamp: u32, clock_rate: u32) -> Option<u64> {
         let (report, _) = self.report?;

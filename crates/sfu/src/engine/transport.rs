@@ -1,4 +1,4 @@
-//! One connection of one client: the way to it, the keys for it, and what waits to be sent on it.
+//! One connection of one client: the route to it, its SRTP keys, and the datagrams to send.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,42 +16,43 @@ use super::outbox::Outbox;
 use crate::wire::rtcp;
 use crate::wire::srtp::{self, Opener, Profile, Sealer};
 
-/// Room for one DTLS datagram.
+/// Buffer size for one DTLS datagram, in bytes.
 const RECORD_BYTES: usize = 2048;
 
-/// How long DTLS waits for an answer before it repeats a flight; every time twice as long. What
-/// browsers take too: with the second that RFC 6347 (4.2.4.1) has in mind for everybody, one lost
-/// datagram is a second of silence for a person. It is also the pace at which what a client repeats
-/// is answered, so it must not be slower than the client's own.
-const FLIGHT: Duration = Duration::from_millis(50);
+/// Initial retransmission timeout of DTLS, doubled after each attempt. Browsers use the same value:
+/// with the one second recommended by RFC 6347 (4.2.4.1), one lost datagram is a second of silence
+/// for a user. It also limits how often the client's own retransmissions are answered, so it must
+/// not be longer than the client's.
+const RETRANSMIT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How often DTLS repeats one flight: so often that [`HANDSHAKE`] is over before.
-const REPEATS: usize = 10;
+/// Maximum number of retransmissions of one flight: enough to outlast [`HANDSHAKE_TIMEOUT`].
+const MAX_RETRANSMISSIONS: usize = 10;
 
-/// How long a handshake may take, from the first that comes of the client's.
-const HANDSHAKE: Duration = Duration::from_secs(40);
+/// Maximum duration of a handshake, from the client's first datagram.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// What the transports of one engine have in common.
-pub(super) struct Security {
+/// The DTLS configuration that all transports of one engine share.
+pub(super) struct DtlsContext {
     config: Arc<dimpl::Config>,
     certificate: DtlsCertificate,
     fingerprint: [u8; 32],
 }
 
-impl Security {
-    /// One certificate for all: making one takes longer than all the rest of an answer, and clients
-    /// know it by its fingerprint in the answer, which reaches them over TLS (RFC 8827, 6.5).
+impl DtlsContext {
+    /// All transports share one certificate, since generating one takes longer than the rest of an
+    /// answer. Clients verify it by its fingerprint in the answer, which reaches them over TLS (RFC
+    /// 8827, 6.5).
     pub(super) fn new(identity: &Identity) -> Self {
         let config = dimpl::Config::builder()
-            // A client is known by its certificate only: one without is nobody.
+            // Clients are authenticated by their certificate only.
             .require_client_certificate(true)
-            // ICE has shown already that the client is where it says.
+            // ICE has already verified the client's address.
             .use_server_cookie(false)
-            .flight_start_rto(FLIGHT)
-            .flight_retries(REPEATS)
-            .handshake_timeout(HANDSHAKE)
+            .flight_start_rto(RETRANSMIT_TIMEOUT)
+            .flight_retries(MAX_RETRANSMISSIONS)
+            .handshake_timeout(HANDSHAKE_TIMEOUT)
             .build()
-            .expect("the provider that is built in has what DTLS needs");
+            .expect("the built-in crypto provider supports DTLS");
         Self {
             config: Arc::new(config),
             certificate: DtlsCertificate {
@@ -62,13 +63,13 @@ impl Security {
         }
     }
 
-    /// What clients know the certificate by.
+    /// Returns the SHA-256 fingerprint of the certificate.
     pub(super) fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
 }
 
-/// A certificate and its private key, both DER.
+/// A certificate and its private key, both DER-encoded.
 #[derive(Clone)]
 pub(crate) struct Identity {
     certificate: Vec<u8>,
@@ -76,7 +77,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Makes a new one. Nothing but its fingerprint matters (RFC 8827, 6.5).
+    /// Generates a certificate. Only its fingerprint matters (RFC 8827, 6.5).
     pub(crate) fn generate() -> Result<Self, rcgen::Error> {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let certificate = rcgen::CertificateParams::default().self_signed(&key)?;
@@ -93,42 +94,42 @@ fn fingerprint(certificate: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Transports with something to send, and outboxes for them. A client that is sent nothing now holds
-/// no memory for what it may be sent later.
+/// The transports with queued datagrams, and a pool of outboxes for them. An idle transport holds
+/// no send buffer.
 #[derive(Default)]
-pub(super) struct Yard {
+pub(super) struct OutboxPool {
     dirty: Vec<usize>,
     spare: Vec<Outbox>,
-    answers: Vec<(Route, Outbox)>,
+    responses: Vec<(Route, Outbox)>,
 }
 
-/// Outboxes that are kept for the next.
-const SPARE: usize = 256;
-/// Larger ones are not kept.
-const SPARE_BYTES: usize = 64 * 1024;
+/// Maximum number of pooled outboxes.
+const MAX_SPARE: usize = 256;
+/// Maximum capacity of a pooled outbox, in bytes. Larger ones are dropped.
+const MAX_SPARE_BYTES: usize = 64 * 1024;
 
-/// What may wait for one client between two sends. More could not be sent at once anyway.
-const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Maximum size of an outbox, in bytes. More could not be sent in one flush anyway.
+const MAX_OUTBOX_BYTES: usize = 1024 * 1024;
 
-impl Yard {
-    /// A datagram goes back the way that another came.
-    pub(super) fn answer(&mut self, route: Route, datagram: &[u8]) {
+impl OutboxPool {
+    /// Queues a response to a datagram, on the route that it arrived on.
+    pub(super) fn respond(&mut self, route: Route, datagram: &[u8]) {
         let mut outbox = Outbox::default();
         outbox.push(datagram);
-        self.answers.push((route, outbox));
+        self.responses.push((route, outbox));
     }
 
-    /// Takes what goes back.
-    pub(super) fn answers(&mut self) -> std::vec::Drain<'_, (Route, Outbox)> {
-        self.answers.drain(..)
+    /// Takes the queued responses.
+    pub(super) fn responses(&mut self) -> std::vec::Drain<'_, (Route, Outbox)> {
+        self.responses.drain(..)
     }
 
     pub(super) fn take_dirty(&mut self) -> Option<usize> {
         self.dirty.pop()
     }
 
-    pub(super) fn give_back(&mut self, mut outbox: Outbox) {
-        if self.spare.len() < SPARE && outbox.capacity() <= SPARE_BYTES {
+    pub(super) fn recycle(&mut self, mut outbox: Outbox) {
+        if self.spare.len() < MAX_SPARE && outbox.capacity() <= MAX_SPARE_BYTES {
             outbox.clear();
             self.spare.push(outbox);
         }
@@ -137,17 +138,17 @@ impl Yard {
 
 /// One connection of one client.
 pub(super) struct Transport {
-    /// Its place in the engine.
-    place: usize,
+    /// Slab key of the transport in the engine.
+    slab_key: usize,
     pub(super) ice: Ice,
-    /// What the certificate of the client must be.
-    expected: [u8; 32],
+    /// Fingerprint of the client's certificate, from its offer.
+    expected_fingerprint: [u8; 32],
     trusted: bool,
     dtls: Box<Dtls>,
-    /// When DTLS wants to be woken.
-    dtls_wakes: Option<Instant>,
+    /// When the DTLS timer fires.
+    dtls_wakes_at: Option<Instant>,
     keys: Option<Keys>,
-    over: Option<&'static str>,
+    end_reason: Option<&'static str>,
     outbox: Option<Outbox>,
 }
 
@@ -159,60 +160,61 @@ struct Keys {
 impl Transport {
     pub(super) fn new(
         now: Instant,
-        place: usize,
-        security: &Security,
+        slab_key: usize,
+        dtls_context: &DtlsContext,
         ice: Ice,
-        expected: [u8; 32],
+        expected_fingerprint: [u8; 32],
     ) -> Self {
         let dtls = Dtls::new_12(
-            Arc::clone(&security.config),
-            security.certificate.clone(),
+            Arc::clone(&dtls_context.config),
+            dtls_context.certificate.clone(),
             now,
         );
         Self {
-            place,
+            slab_key,
             ice,
-            expected,
+            expected_fingerprint,
             trusted: false,
             dtls: Box::new(dtls),
-            dtls_wakes: None,
+            dtls_wakes_at: None,
             keys: None,
-            over: None,
+            end_reason: None,
             outbox: None,
         }
     }
 
-    /// The id of the transport.
+    /// Returns the id of the transport.
     pub(super) fn id(&self) -> &str {
         self.ice.ufrag()
     }
 
-    /// Why it will never do anything again.
-    pub(super) fn over(&self) -> Option<&'static str> {
-        self.over
+    /// Returns why the transport has ended, if it has.
+    pub(super) fn end_reason(&self) -> Option<&'static str> {
+        self.end_reason
     }
 
-    /// Whether packets of media can go both ways.
+    /// Whether media can flow in both directions.
     pub(super) fn is_connected(&self, now: Instant) -> bool {
         self.is_secure() && self.ice.is_alive(now)
     }
 
-    /// Whether both have keys, and the client is the one that made the offer.
+    /// Whether the handshake is complete and the client's certificate matches its offer.
     pub(super) fn is_secure(&self) -> bool {
         self.trusted && self.keys.is_some()
     }
 
-    /// Whether its client has lately shown itself on this way, which is the one that is in use.
+    /// Whether the route is the selected one and the client has used it recently.
     pub(super) fn holds(&self, now: Instant, route: Route) -> bool {
         self.is_secure() && self.ice.holds(now, route)
     }
 
-    /// When it is to be woken for DTLS.
-    pub(super) fn wakes(&self) -> Option<Instant> {
-        self.dtls_wakes
+    /// Returns when [`Transport::timeout`] must be called.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.dtls_wakes_at
     }
 
-    /// Answers a check of the client; nothing if it is not signed as it should be.
+    /// Handles a connectivity check and returns the response, or `None` if the signature is
+    /// invalid.
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -223,66 +225,67 @@ impl Transport {
         self.ice.check(now, route, source, message)
     }
 
-    /// Takes a DTLS datagram.
-    pub(super) fn dtls(&mut self, now: Instant, datagram: &[u8], yard: &mut Yard) {
-        self.guarded(yard, |transport, yard| {
+    /// Processes a DTLS datagram.
+    pub(super) fn dtls(&mut self, now: Instant, datagram: &[u8], pool: &mut OutboxPool) {
+        self.catch_panic(pool, |transport, pool| {
             transport.dtls.handle_timeout(now)?;
             transport.dtls.handle_packet(datagram)?;
-            transport.pump(yard);
+            transport.poll_dtls(pool);
             Ok(())
         });
     }
 
-    /// Lets DTLS repeat what was not answered.
-    pub(super) fn timeout(&mut self, now: Instant, yard: &mut Yard) {
-        // After the handshake there is nothing to repeat, and a client that checks is alive.
-        if self.over.is_some() || self.dtls_wakes.is_none_or(|wakes| wakes > now) {
+    /// Retransmits the last DTLS flight if it was not acknowledged in time.
+    pub(super) fn timeout(&mut self, now: Instant, pool: &mut OutboxPool) {
+        // After the handshake there is nothing to retransmit, and the connectivity checks show that
+        // the client is alive.
+        if self.end_reason.is_some() || self.dtls_wakes_at.is_none_or(|wakes| wakes > now) {
             return;
         }
-        self.guarded(yard, |transport, yard| {
+        self.catch_panic(pool, |transport, pool| {
             transport.dtls.handle_timeout(now)?;
-            transport.pump(yard);
+            transport.poll_dtls(pool);
             Ok(())
         });
     }
 
-    /// One thread serves everybody: a panic over one client's bytes must stay that client's. What is
-    /// left in a bad state is freed.
-    fn guarded(
+    /// Catches a panic on one client's input, because one thread serves many transports. The
+    /// transport is freed afterwards, since its state may be inconsistent.
+    fn catch_panic(
         &mut self,
-        yard: &mut Yard,
-        work: impl FnOnce(&mut Self, &mut Yard) -> Result<(), dimpl::Error>,
+        pool: &mut OutboxPool,
+        work: impl FnOnce(&mut Self, &mut OutboxPool) -> Result<(), dimpl::Error>,
     ) {
-        match catch_unwind(AssertUnwindSafe(|| work(self, yard))) {
+        match catch_unwind(AssertUnwindSafe(|| work(self, pool))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 debug!(transport_id = self.id(), %error, "DTLS failed");
-                self.over = Some("DTLS failed");
+                self.end_reason = Some("DTLS failed");
             }
             Err(_) => {
-                error!(transport_id = self.id(), "a transport panicked");
-                self.over = Some("panicked");
+                error!(transport_id = self.id(), "transport panicked");
+                self.end_reason = Some("panicked");
             }
         }
     }
 
-    fn pump(&mut self, yard: &mut Yard) {
+    fn poll_dtls(&mut self, pool: &mut OutboxPool) {
         let mut buffer = vec![0; RECORD_BYTES];
         loop {
             match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(record) => {
-                    let outbox = outbox(&mut self.outbox, self.place, yard);
+                    let outbox = outbox(&mut self.outbox, self.slab_key, pool);
                     outbox.push(record);
                 }
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
                 Output::Timeout(wakes) => {
-                    self.dtls_wakes = (!self.is_secure()).then_some(wakes);
+                    self.dtls_wakes_at = (!self.is_secure()).then_some(wakes);
                     return;
                 }
                 Output::PeerCert(certificate) => {
-                    self.trusted = fingerprint(certificate) == self.expected;
+                    self.trusted = fingerprint(certificate) == self.expected_fingerprint;
                     if !self.trusted {
-                        self.over = Some("its certificate is not the one of its offer");
+                        self.end_reason = Some("the client's certificate does not match its offer");
                     }
                 }
                 Output::KeyingMaterial(material, profile) => {
@@ -291,22 +294,23 @@ impl Transport {
                         dimpl::SrtpProfile::AEAD_AES_256_GCM => Profile::Aead256Gcm,
                         dimpl::SrtpProfile::AES128_CM_SHA1_80 => Profile::AesCm128Sha1_80,
                         _ => {
-                            self.over = Some("SRTP profile unknown");
+                            self.end_reason = Some("unknown SRTP profile");
                             continue;
                         }
                     };
                     match srtp::pair(profile, &material, true) {
                         Ok((sealer, opener)) => self.keys = Some(Keys { sealer, opener }),
-                        Err(_) => self.over = Some("SRTP keys unusable"),
+                        Err(_) => self.end_reason = Some("unusable SRTP keys"),
                     }
                 }
-                Output::CloseNotify => self.over = Some("closed by the client"),
+                Output::CloseNotify => self.end_reason = Some("closed by the client"),
                 _ => {}
             }
         }
     }
 
-    /// What opens packets of the client. Nothing before the client is known.
+    /// Returns the SRTP context for incoming packets, or `None` before the client's certificate is
+    /// verified.
     pub(super) fn opener(&mut self) -> Option<&mut Opener> {
         let trusted = self.trusted;
         self.keys
@@ -315,23 +319,23 @@ impl Transport {
             .map(|keys| &mut keys.opener)
     }
 
-    /// Begins a datagram to the client: where it is written, from which byte on, and what seals it.
-    /// [`Outbox::end`] must follow.
+    /// Begins a datagram to the client. The caller writes it into the outbox, seals it, and must
+    /// then call [`Outbox::end`].
     pub(super) fn begin<'a>(
         &'a mut self,
-        yard: &mut Yard,
+        pool: &mut OutboxPool,
     ) -> Option<(&'a mut Outbox, &'a mut Sealer)> {
         if !self.trusted {
             return None;
         }
         let sealer = &mut self.keys.as_mut()?.sealer;
-        let outbox = outbox(&mut self.outbox, self.place, yard);
-        (outbox.size() < OUTBOX_BYTES).then_some((outbox, sealer))
+        let outbox = outbox(&mut self.outbox, self.slab_key, pool);
+        (outbox.size() < MAX_OUTBOX_BYTES).then_some((outbox, sealer))
     }
 
-    /// Sends RTCP packets in one datagram.
-    pub(super) fn send_rtcp(&mut self, yard: &mut Yard, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some((outbox, sealer)) = self.begin(yard) else {
+    /// Sends a compound RTCP packet in one datagram.
+    pub(super) fn send_rtcp(&mut self, pool: &mut OutboxPool, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some((outbox, sealer)) = self.begin(pool) else {
             return;
         };
         let (bytes, start) = outbox.begin();
@@ -342,25 +346,30 @@ impl Transport {
         }
     }
 
-    /// What waits to be sent.
+    /// Takes the queued datagrams.
     pub(super) fn take_outbox(&mut self) -> Option<Outbox> {
         self.outbox.take()
     }
 }
 
-fn outbox<'a>(slot: &'a mut Option<Outbox>, place: usize, yard: &mut Yard) -> &'a mut Outbox {
+fn outbox<'a>(
+    slot: &'a mut Option<Outbox>,
+    slab_key: usize,
+    pool: &mut OutboxPool,
+) -> &'a mut Outbox {
     slot.get_or_insert_with(|| {
-        yard.dirty.push(place);
-        yard.spare.pop().unwrap_or_default()
+        pool.dirty.push(slab_key);
+        pool.spare.pop().unwrap_or_default()
     })
 }
 
-/// The middle of an NTP time, as reports repeat it (RFC 3550, 6.4.1).
-pub(super) fn middle(ntp: u64) -> u32 {
-    u32::try_from(ntp >> 16 & 0xFFFF_FFFF).expect("it has 32 bits")
+/// Returns the middle 32 bits of an NTP timestamp, the form that report blocks use (RFC 3550,
+/// 6.4.1).
+pub(super) fn ntp_middle(ntp: u64) -> u32 {
+    u32::try_from(ntp >> 16 & 0xFFFF_FFFF).expect("the value has 32 bits")
 }
 
-/// A round trip from what a report says about the last one it heard of.
+/// Returns the round-trip time from the LSR and DLSR fields of a report block.
 pub(super) fn round_trip(
     now: Instant,
     sent: Instant,

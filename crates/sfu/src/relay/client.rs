@@ -1,4 +1,4 @@
-//! A TURN client with its links, as whoever reads its messages drives it.
+//! A TURN client on a stream, and its links.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::doorway::WAITING_EACH;
-use super::turn::{Change, Session};
-use super::{Inner, LinkId, OUTLET, Outlet, Via};
+use super::link::MAX_QUEUED_PER_LINK;
+use super::turn::{ClientState, LinkChange};
+use super::{Inner, LINK_QUEUE, LinkId, LinkSender, Via};
 
-/// Datagrams that come out of links of one client, each with its link.
+/// The queue of datagrams to one client, each with its link.
 pub(super) type Outgoing = mpsc::Receiver<(LinkId, Vec<u8>)>;
 
-/// The links that the engine knows of, which are closed when this is dropped, whatever ends the
-/// task that has it.
+/// The open links of one client. Dropping it closes all of them.
 pub(super) struct Links {
     relay: Arc<Inner>,
-    /// Each with its places in the queue to the engine. As few as the media plane has addresses.
+    /// Each link with the permits for its datagrams in the queue to the engine. There is at most
+    /// one link for each address of the media plane.
     open: Vec<(LinkId, Arc<Semaphore>)>,
 }
 
@@ -35,98 +35,100 @@ impl Links {
         queue: mpsc::Sender<(LinkId, Vec<u8>)>,
         (source, via): (SocketAddr, Via),
     ) {
-        let places = Arc::new(Semaphore::new(WAITING_EACH));
-        let outlet = Outlet {
+        let permits = Arc::new(Semaphore::new(MAX_QUEUED_PER_LINK));
+        let sender = LinkSender {
             link,
             source,
             via,
             queue,
-            open: Arc::downgrade(&places),
+            open: Arc::downgrade(&permits),
         };
-        self.open.push((link, places));
-        self.relay.doorway.open(link, outlet);
+        self.open.push((link, permits));
+        self.relay.link_events.open(link, sender);
     }
 
-    /// Hands a datagram to the engine. False if it was dropped, as a full socket buffer would.
+    /// Sends a datagram to the engine. Returns `false` if it was dropped because the queue is full.
     pub(super) fn deliver(&self, link: LinkId, datagram: &[u8]) -> bool {
         let open = self.open.iter().find(|(open, _)| *open == link);
-        open.is_some_and(|(_, places)| self.relay.doorway.deliver(link, places, datagram))
+        open.is_some_and(|(_, permits)| self.relay.link_events.deliver(link, permits, datagram))
     }
 
     fn close(&mut self, link: LinkId) {
         self.open.retain(|(open, _)| *open != link);
-        self.relay.doorway.close(link);
+        self.relay.link_events.close(link);
     }
 }
 
 impl Drop for Links {
     fn drop(&mut self) {
         for (link, _) in &self.open {
-            self.relay.doorway.close(*link);
+            self.relay.link_events.close(*link);
         }
     }
 }
 
+/// A TURN client and its links.
 pub(super) struct Client {
-    session: Session,
+    state: ClientState,
     links: Links,
     queue: mpsc::Sender<(LinkId, Vec<u8>)>,
 }
 
 impl Client {
     pub(super) fn new(relay: Arc<Inner>, client: SocketAddr) -> (Self, Outgoing) {
-        let (queue, outgoing) = mpsc::channel(OUTLET);
+        let (queue, outgoing) = mpsc::channel(LINK_QUEUE);
         let client = Self {
-            session: Session::new(Arc::clone(&relay.server), client),
+            state: ClientState::new(Arc::clone(&relay.server), client),
             links: Links::new(relay),
             queue,
         };
         (client, outgoing)
     }
 
-    /// Takes a message from the client: what is for the engine goes there, and what is to be
-    /// answered behind what is in `out`.
+    /// Processes a message from the client. Delivers relayed data to the engine, and appends the
+    /// response to `out`.
     ///
     /// # Errors
-    /// It is not a message.
-    pub(super) fn take(
+    /// The message is malformed.
+    pub(super) fn receive(
         &mut self,
         now: Instant,
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), ()> {
-        let received = self.session.receive(now, message, out);
-        self.heed_changes();
+        let received = self.state.receive(now, message, out);
+        self.apply_changes();
         if let Some((link, datagram)) = received? {
             self.links.deliver(link, datagram);
         }
         Ok(())
     }
 
-    /// Wraps up what came out of a link.
-    pub(super) fn give(&self, now: Instant, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
-        // False is a link that the client has just let go of.
-        let _ = self.session.wrap(now, link, datagram, out);
+    /// Encapsulates a datagram from the engine and appends it to `out`.
+    pub(super) fn send(&self, now: Instant, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
+        // Fails if the client has just released the link.
+        let _ = self.state.encapsulate(now, link, datagram, out);
     }
 
-    /// When [`Client::timeout`] has something to do. `None` without an allocation.
+    /// Returns when the allocation expires, which [`Client::timeout`] handles. `None` without an
+    /// allocation.
     pub(super) fn expires(&self) -> Option<Instant> {
-        self.session.expires()
+        self.state.expires()
     }
 
     pub(super) fn timeout(&mut self, now: Instant) {
-        self.session.timeout(now);
-        self.heed_changes();
+        self.state.timeout(now);
+        self.apply_changes();
     }
 
-    fn heed_changes(&mut self) {
-        while let Some(change) = self.session.poll_change() {
+    fn apply_changes(&mut self) {
+        while let Some(change) = self.state.poll_change() {
             match change {
-                Change::Opened(link, relayed) => {
+                LinkChange::Opened(link, relayed) => {
                     self.links
                         .open(link, self.queue.clone(), (relayed, Via::Relay));
                 }
-                Change::Closed(link) => self.links.close(link),
+                LinkChange::Closed(link) => self.links.close(link),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Names and passwords for TURN that nobody has to remember: the password follows from the name
-//! and the server's secret, and the name says until when it holds.
+//! Stateless TURN credentials: the password is derived from the user name and the server's secret,
+//! and the user name contains the time of expiry.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,28 +12,29 @@ use md5::{Digest, Md5};
 
 use crate::secret::Secret;
 
-/// Said to clients, and part of what they sign.
+/// The realm of the long-term credential mechanism. It is part of the key.
 pub(super) const REALM: &str = "parlor";
 
-/// A client fetches its credentials once and makes new connections with them until its session
-/// ends (docs/spec/media.md 1.1), so they last longer than any meeting. They are worth little to a
-/// thief: they lead to the media port, which is open to anybody without them.
-const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Lifetime of credentials. A client fetches them once and uses them for new connections until its
+/// session ends (docs/spec/media.md 1.1), so they outlast any meeting. They are of little use to a
+/// thief: they give access only to the media port, which is reachable without them.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a nonce may be used before the server asks for a newer one (RFC 8656 5).
-const NONCE_LIFE: Duration = Duration::from_secs(60 * 60);
+/// Lifetime of a nonce, after which the server demands a newer one (RFC 8656 5).
+const NONCE_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Bytes of the mark that makes a nonce ours.
-const MARK: usize = 8;
+/// Length of the authentication tag in a nonce, in bytes.
+const NONCE_TAG: usize = 8;
 
-/// What a client needs to use the relay.
+/// Credentials for the TURN server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IceCredentials {
-    /// For `username` of a browser's `RTCIceServer`.
+    /// The `username` of a browser's `RTCIceServer`.
     pub username: String,
-    /// For `credential` of a browser's `RTCIceServer`.
+    /// The `credential` of a browser's `RTCIceServer`.
     pub password: String,
-    /// How long new allocations can be made with them. Those that there are may be kept.
+    /// How long new allocations can be made with the credentials. Existing allocations can be
+    /// refreshed after that.
     pub ttl: Duration,
 }
 
@@ -48,45 +49,49 @@ impl fmt::Debug for IceCredentials {
 /// The key of the long-term credential mechanism (RFC 8489 9.2.2).
 pub(super) type Key = [u8; 16];
 
-/// Makes credentials and nonces, and knows its own again. It keeps none of them.
+/// Issues and verifies credentials and nonces. It stores none of them.
 pub(super) struct Credentials {
     passwords: hmac::Key,
     nonces: hmac::Key,
-    born: Instant,
-    epoch: u64,
+    started: Instant,
+    started_unix: u64,
 }
 
 impl Credentials {
-    /// What another server with the same secret issued holds here, too: `epoch` is the Unix time
-    /// at `born`, in seconds, and all names count from there.
-    pub(super) fn new(secret: &Secret, born: Instant, epoch: u64) -> Self {
+    /// Creates an issuer. `started_unix` is the Unix time at `started`, in seconds. Credentials of
+    /// another server with the same secret are accepted too.
+    pub(super) fn new(secret: &Secret, started: Instant, started_unix: u64) -> Self {
         Self {
             passwords: secret.key("turn passwords"),
             nonces: secret.key("turn nonces"),
-            born,
-            epoch,
+            started,
+            started_unix,
         }
     }
 
-    /// Credentials for somebody, whose name may not be longer than a few hundred bytes.
-    pub(super) fn issue(&self, now: Instant, who: &str) -> IceCredentials {
-        let username = format!("{}:{who}", self.seconds(now + LIFE));
+    /// Issues credentials for a user, whose name may have at most a few hundred bytes.
+    pub(super) fn issue(&self, now: Instant, user: &str) -> IceCredentials {
+        let username = format!("{}:{user}", self.unix_seconds(now + LIFETIME));
         IceCredentials {
             password: self.password(&username),
             username,
-            ttl: LIFE,
+            ttl: LIFETIME,
         }
     }
 
-    /// Whom a user name was issued to, and whether it still holds. Any name of the right form has
-    /// an answer: only the signature shows that it was issued.
-    pub(super) fn read<'n>(&self, now: Instant, username: &'n str) -> Option<(&'n str, bool)> {
-        let (expires, who) = username.split_once(':')?;
+    /// Parses a user name. Returns the user and whether the credentials have not expired. Does not
+    /// verify that the name was issued: only the message integrity proves that.
+    pub(super) fn parse_username<'n>(
+        &self,
+        now: Instant,
+        username: &'n str,
+    ) -> Option<(&'n str, bool)> {
+        let (expires, user) = username.split_once(':')?;
         let expires: u64 = expires.parse().ok()?;
-        Some((who, self.seconds(now) < expires))
+        Some((user, self.unix_seconds(now) < expires))
     }
 
-    /// What somebody of this name signs with.
+    /// Returns the key for the message integrity of a user name.
     pub(super) fn key(&self, username: &str) -> Key {
         let mut hash = Md5::new();
         for part in [username, ":", REALM, ":", &self.password(username)] {
@@ -99,30 +104,30 @@ impl Credentials {
         STANDARD.encode(hmac::sign(&self.passwords, username.as_bytes()))
     }
 
-    /// A nonce for a client at an address.
+    /// Creates a nonce for the client with this address.
     pub(super) fn nonce(&self, now: Instant, client: SocketAddr) -> String {
-        let expires = format!("{:08x}", self.seconds(now + NONCE_LIFE));
-        let mark = self.mark(&expires, client);
-        mark.iter()
+        let expires = format!("{:08x}", self.unix_seconds(now + NONCE_LIFETIME));
+        let tag = self.nonce_tag(&expires, client);
+        tag.iter()
             .fold(expires, |nonce, byte| format!("{nonce}{byte:02x}"))
     }
 
-    /// Whether a nonce was made for this client, and not too long ago.
+    /// Returns whether a nonce was issued to this client and has not expired.
     pub(super) fn is_fresh(&self, now: Instant, client: SocketAddr, nonce: &str) -> bool {
-        let (Some(expires), Some(mark)) = (nonce.get(..8), nonce.get(8..)) else {
+        let (Some(expires), Some(tag)) = (nonce.get(..8), nonce.get(8..)) else {
             return false;
         };
         let expected = self
-            .mark(expires, client)
+            .nonce_tag(expires, client)
             .iter()
             .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        let ours =
-            constant_time::verify_slices_are_equal(expected.as_bytes(), mark.as_bytes()).is_ok();
+        let is_authentic =
+            constant_time::verify_slices_are_equal(expected.as_bytes(), tag.as_bytes()).is_ok();
         let expires = u64::from_str_radix(expires, 16).unwrap_or(0);
-        ours && self.seconds(now) < expires
+        is_authentic && self.unix_seconds(now) < expires
     }
 
-    fn mark(&self, expires: &str, client: SocketAddr) -> [u8; MARK] {
+    fn nonce_tag(&self, expires: &str, client: SocketAddr) -> [u8; NONCE_TAG] {
         let mut context = hmac::Context::with_key(&self.nonces);
         context.update(expires.as_bytes());
         match client.ip() {
@@ -133,12 +138,13 @@ impl Credentials {
         let tag = context.sign();
         *tag.as_ref()
             .first_chunk()
-            .expect("a SHA-256 is longer than a mark")
+            .expect("a SHA-256 digest is longer than the tag")
     }
 
-    /// Unix time as it was at the start and has gone on since: a clock that is set does not move it.
-    fn seconds(&self, at: Instant) -> u64 {
-        self.epoch + at.saturating_duration_since(self.born).as_secs()
+    /// Converts to Unix time, in seconds. It is based on the monotonic clock, so adjustments of the
+    /// system clock do not affect it.
+    fn unix_seconds(&self, at: Instant) -> u64 {
+        self.started_unix + at.saturating_duration_since(self.started).as_secs()
     }
 }
 
@@ -146,11 +152,11 @@ impl Credentials {
 mod tests {
     use super::*;
 
-    /// When the tests take place, Unix time.
-    const EPOCH: u64 = 1_700_000_000;
+    /// The Unix time of the tests, in seconds.
+    const NOW: u64 = 1_700_000_000;
 
-    fn credentials(secret: u8, born: Instant, epoch: u64) -> Credentials {
-        Credentials::new(&Secret::from([secret; 32]), born, epoch)
+    fn credentials(secret: u8, started: Instant, started_unix: u64) -> Credentials {
+        Credentials::new(&Secret::from([secret; 32]), started, started_unix)
     }
 
     fn client(text: &str) -> SocketAddr {
@@ -158,48 +164,51 @@ mod tests {
     }
 
     #[test]
-    fn credentials_hold_for_a_day_where_the_secret_is_the_same() {
-        let born = Instant::now();
-        let ours = credentials(7, born, EPOCH);
-        let issued = ours.issue(born, "ada");
-        assert_eq!(ours.read(born, &issued.username), Some(("ada", true)));
-        let late = born + issued.ttl;
-        assert_eq!(ours.read(late, &issued.username), Some(("ada", false)));
-        let same = credentials(7, born, EPOCH + 60);
-        assert_eq!(ours.key(&issued.username), same.key(&issued.username));
-        assert_eq!(same.read(born, &issued.username), Some(("ada", true)));
-        let others = credentials(8, born, EPOCH);
-        assert_ne!(ours.key(&issued.username), others.key(&issued.username));
-        let bobs = issued.username.replace("ada", "bob");
-        assert_ne!(ours.key(&issued.username), ours.key(&bobs));
+    fn credentials_are_valid_for_a_day_on_servers_with_the_same_secret() {
+        let start = Instant::now();
+        let first = credentials(7, start, NOW);
+        let issued = first.issue(start, "ada");
+        let valid = first.parse_username(start, &issued.username);
+        assert_eq!(valid, Some(("ada", true)));
+        let expired = first.parse_username(start + issued.ttl, &issued.username);
+        assert_eq!(expired, Some(("ada", false)));
+        let same = credentials(7, start, NOW + 60);
+        assert_eq!(first.key(&issued.username), same.key(&issued.username));
+        let valid = same.parse_username(start, &issued.username);
+        assert_eq!(valid, Some(("ada", true)));
+        let other = credentials(8, start, NOW);
+        assert_ne!(first.key(&issued.username), other.key(&issued.username));
+        let forged = issued.username.replace("ada", "bob");
+        assert_ne!(first.key(&issued.username), first.key(&forged));
     }
 
     #[test]
-    fn a_name_of_another_form_is_nobodys() {
-        let ours = credentials(7, Instant::now(), EPOCH);
+    fn malformed_user_names_are_rejected() {
+        let first = credentials(7, Instant::now(), NOW);
         for name in ["", "ada", ":ada", "x:ada", "-1:ada"] {
-            assert_eq!(ours.read(Instant::now(), name), None, "{name}");
+            assert_eq!(first.parse_username(Instant::now(), name), None, "{name}");
         }
     }
 
     #[test]
-    fn a_key_is_the_hash_that_the_standard_says() {
-        // RFC 8489 9.2.2 gives this one: MD5("user:realm:pass").
+    fn a_key_is_an_md5_hash() {
+        // The example of RFC 8489 9.2.2: MD5("user:realm:pass").
         let hashed: Key = Md5::digest("user:realm:pass").into();
         assert_eq!(hashed[..4], [0x84, 0x93, 0xfb, 0xc5]);
     }
 
     #[test]
-    fn a_nonce_is_for_one_client_and_for_an_hour() {
-        let born = Instant::now();
-        let ours = credentials(7, born, EPOCH);
-        let nonce = ours.nonce(born, client("192.0.2.1:5"));
-        assert!(ours.is_fresh(born, client("192.0.2.1:5"), &nonce));
-        assert!(!ours.is_fresh(born, client("192.0.2.1:6"), &nonce));
-        assert!(!ours.is_fresh(born + NONCE_LIFE, client("192.0.2.1:5"), &nonce));
+    fn a_nonce_is_valid_for_one_client_and_one_hour() {
+        let start = Instant::now();
+        let first = credentials(7, start, NOW);
+        let nonce = first.nonce(start, client("192.0.2.1:5"));
+        assert!(first.is_fresh(start, client("192.0.2.1:5"), &nonce));
+        assert!(!first.is_fresh(start, client("192.0.2.1:6"), &nonce));
+        let late = start + NONCE_LIFETIME;
+        assert!(!first.is_fresh(late, client("192.0.2.1:5"), &nonce));
         let forged = nonce.replacen('0', "f", 1);
         for wrong in ["", "é", &forged, &nonce[..20], "00000e1"] {
-            assert!(!ours.is_fresh(born, client("192.0.2.1:5"), wrong));
+            assert!(!first.is_fresh(start, client("192.0.2.1:5"), wrong));
         }
     }
 }

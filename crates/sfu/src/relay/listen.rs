@@ -1,4 +1,4 @@
-//! Where connections come in, and where clients are told to come to for that.
+//! TCP listeners, and the addresses to advertise for them.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,33 +7,33 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that the system keeps for a listener that is slow to accept.
+/// Backlog of a listener, in connections.
 const BACKLOG: i32 = 1024;
 
 /// A UDP socket of the media plane.
 #[derive(Debug, Clone)]
 pub(crate) struct MediaSocket {
-    /// Where it is bound.
+    /// The local address.
     pub(crate) local: SocketAddr,
-    /// Whether the system chose its port, so that another would do for TCP.
+    /// Whether the system chose the port, in which case TCP may use a different one.
     pub(crate) any_port: bool,
-    /// Where clients are told to come to.
+    /// The addresses advertised to clients.
     pub(crate) advertised: Vec<SocketAddr>,
 }
 
-/// A listener, ready to accept.
+/// Binds a listener.
 ///
 /// # Errors
-/// The address cannot be bound; the error names it.
+/// The address cannot be bound. The error message contains the address.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = || {
+    let bind = || {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
             Some(Protocol::TCP),
         )?;
         if address.is_ipv6() {
-            // As the UDP sockets: an IPv4 client in an IPv6 spelling is one that ICE does not know.
+            // Without this, IPv4 clients would have IPv4-mapped addresses, as with UDP.
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;
@@ -42,11 +42,11 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
-    bound().map_err(|cause| io::Error::new(cause.kind(), format!("TCP {address}: {cause}")))
+    bind().map_err(|cause| io::Error::new(cause.kind(), format!("TCP {address}: {cause}")))
 }
 
-/// At the address of a UDP socket.
-pub(super) fn listen_beside(socket: &MediaSocket) -> io::Result<TcpListener> {
+/// Binds a listener to the address of a UDP socket.
+pub(super) fn listen_on_media_address(socket: &MediaSocket) -> io::Result<TcpListener> {
     match listen(socket.local) {
         Err(error) if socket.any_port && error.kind() == io::ErrorKind::AddrInUse => {
             listen(SocketAddr::new(socket.local.ip(), 0))
@@ -55,10 +55,10 @@ pub(super) fn listen_beside(socket: &MediaSocket) -> io::Result<TcpListener> {
     }
 }
 
-/// Where clients are told to come to for a listener: where they are told to come to for the UDP
-/// socket at the same IP address, or else for any of the family.
+/// Returns the addresses to advertise for a listener: the advertised addresses of the UDP sockets
+/// with the same local IP address or, without any, of all UDP sockets of the same family.
 pub(super) fn advertised(local: SocketAddr, media: &[MediaSocket]) -> Vec<SocketAddr> {
-    let of = |same_ip: bool| {
+    let candidates = |same_ip: bool| {
         media
             .iter()
             .filter(|socket| !same_ip || socket.local.ip() == local.ip())
@@ -67,11 +67,11 @@ pub(super) fn advertised(local: SocketAddr, media: &[MediaSocket]) -> Vec<Socket
             .map(|address| SocketAddr::new(address.ip(), local.port()))
             .collect::<Vec<_>>()
     };
-    let mut told = of(true);
-    if told.is_empty() {
-        told = of(false);
+    let mut advertised = candidates(true);
+    if advertised.is_empty() {
+        advertised = candidates(false);
     }
     let mut seen = HashSet::new();
-    told.retain(|address| seen.insert(*address));
-    told
+    advertised.retain(|address| seen.insert(*address));
+    advertised
 }

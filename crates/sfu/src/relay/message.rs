@@ -1,30 +1,30 @@
-//! STUN messages as a TURN server reads and writes them (RFC 8489 5 and 14, RFC 8656 18).
+//! Parsing and serialization of STUN messages for the TURN server (RFC 8489 5 and 14, RFC 8656 18).
 //!
-//! `is::StunMessage` is made for an ICE agent: it refuses Binding requests without credentials,
-//! keeps one peer address of several, and does not know what an Allocate request asks for. So the
-//! server has a reader of its own, and the tests hold the two against each other.
+//! `is::StunMessage` is made for ICE agents: it rejects Binding requests without credentials, keeps
+//! only one of several peer addresses, and does not support the attributes of Allocate requests.
+//! The tests check this implementation against it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::{constant_time, hmac};
 use crc::{CRC_32_ISO_HDLC, Crc};
 
-/// Bytes before the attributes.
+/// Length of the header, in bytes.
 pub(super) const HEADER: usize = 20;
-/// What every message of RFC 8489 has in it.
+/// The magic cookie, which every message of RFC 8489 contains.
 pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-/// RFC 8489 14.7.
+/// The XOR mask of the FINGERPRINT attribute (RFC 8489 14.7).
 const FINGERPRINT_MASK: u32 = 0x5354_554e;
-/// A HMAC-SHA1.
+/// Length of an HMAC-SHA1 tag, in bytes.
 const INTEGRITY: usize = 20;
 
-/// The numbers of channels. RFC 8656 12 has a quarter of them, but clients of RFC 5766 use them all,
-/// and nothing else on our ports begins with these bytes.
+/// The valid channel numbers. RFC 8656 12 allows only a quarter of them, but clients of RFC 5766
+/// use the whole range, and no other protocol on these ports starts with these bytes.
 pub(super) const CHANNELS: std::ops::Range<u16> = 0x4000..0x8000;
 
-/// What a message is about (RFC 8489 18.2, RFC 8656 17).
+/// The methods (RFC 8489 18.2, RFC 8656 17).
 pub(super) mod method {
     pub(in super::super) const BINDING: u16 = 0x001;
     pub(in super::super) const ALLOCATE: u16 = 0x003;
@@ -35,7 +35,7 @@ pub(super) mod method {
     pub(in super::super) const CHANNEL_BIND: u16 = 0x009;
 }
 
-/// The kinds of attributes (RFC 8489 18.3, RFC 8656 18).
+/// The attribute types (RFC 8489 18.3, RFC 8656 18).
 pub(super) mod kind {
     pub(in super::super) const USERNAME: u16 = 0x0006;
     pub(in super::super) const MESSAGE_INTEGRITY: u16 = 0x0008;
@@ -53,12 +53,12 @@ pub(super) mod kind {
     pub(in super::super) const REQUESTED_TRANSPORT: u16 = 0x0019;
     pub(in super::super) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
     pub(in super::super) const RESERVATION_TOKEN: u16 = 0x0022;
-    /// From here on, who does not know an attribute may pass over it.
+    /// The first comprehension-optional type: unknown attributes from here on may be ignored.
     pub(in super::super) const OPTIONAL: u16 = 0x8000;
     pub(in super::super) const FINGERPRINT: u16 = 0x8028;
 }
 
-/// What a message is for (RFC 8489 5).
+/// The class of a message (RFC 8489 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Request,
@@ -78,7 +78,7 @@ impl Class {
     }
 }
 
-/// Method and class, by the two bytes a message begins with.
+/// Decodes method and class from the first two bytes of a message.
 pub(super) fn read_type(first: [u8; 2]) -> (u16, Class) {
     let bits = u16::from_be_bytes(first);
     let method = (bits & 0x000f) | ((bits & 0x00e0) >> 1) | ((bits & 0x3e00) >> 2);
@@ -91,21 +91,21 @@ pub(super) fn read_type(first: [u8; 2]) -> (u16, Class) {
     (method, class)
 }
 
-/// Every method here fits into the lowest four bits of the type.
+/// Encodes method and class. All supported methods fit into the lowest four bits.
 const fn write_type(method: u16, class: Class) -> [u8; 2] {
     ((method & 0x000f) | class.bits()).to_be_bytes()
 }
 
-/// Whether bytes begin as a STUN message does.
+/// Returns whether bytes start with a STUN header.
 pub(super) fn is_stun(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| *first < 4) && bytes.get(4..8) == Some(&COOKIE)
 }
 
-/// The length of the STUN message or of the `ChannelData` that bytes begin with, with what a
-/// stream pads it to (RFC 8656 12.5). `Ok(None)` if too few bytes are there to say.
+/// Returns the length of the STUN message or `ChannelData` at the start of `bytes`, including the
+/// padding that a stream requires (RFC 8656 12.5), or `Ok(None)` if more bytes are needed.
 ///
 /// # Errors
-/// It is neither.
+/// The bytes start with neither of them.
 pub(super) fn length_on_stream(bytes: &[u8]) -> Result<Option<usize>, ()> {
     let Some(head) = bytes.first_chunk::<4>() else {
         return Ok(None);
@@ -118,21 +118,22 @@ pub(super) fn length_on_stream(bytes: &[u8]) -> Result<Option<usize>, ()> {
     }
 }
 
-/// A message, checked to be one: lengths, and the fingerprint if it has one.
+/// A parsed message. Its lengths are valid, as is its fingerprint if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'m> {
     pub(super) method: u16,
     pub(super) class: Class,
     pub(super) transaction: [u8; 12],
     bytes: &'m [u8],
-    /// Where what counts ends: at the integrity, or else at the fingerprint or the end.
+    /// The end of the attributes to process: at MESSAGE-INTEGRITY, or else at FINGERPRINT or the
+    /// end of the message.
     end: usize,
     integrity: Option<&'m [u8]>,
 }
 
 impl<'m> Message<'m> {
-    /// Reads what is one message and nothing else.
-    pub(super) fn read(bytes: &'m [u8]) -> Option<Self> {
+    /// Parses a message. Trailing bytes are not allowed.
+    pub(super) fn parse(bytes: &'m [u8]) -> Option<Self> {
         if !is_stun(bytes) {
             return None;
         }
@@ -150,11 +151,11 @@ impl<'m> Message<'m> {
             end: bytes.len(),
             integrity: None,
         };
-        message.walk()?;
+        message.check_attributes()?;
         Some(message)
     }
 
-    fn walk(&mut self) -> Option<()> {
+    fn check_attributes(&mut self) -> Option<()> {
         let mut at = HEADER;
         let mut ended = false;
         while at < self.bytes.len() {
@@ -185,35 +186,35 @@ impl<'m> Message<'m> {
         Some(())
     }
 
-    /// The attributes that count: those before the integrity.
+    /// Returns the attributes before MESSAGE-INTEGRITY. Those after it are not authenticated.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'m [u8])> + use<'m> {
-        let counting = self.bytes.get(..self.end).unwrap_or_default();
+        let covered = self.bytes.get(..self.end).unwrap_or_default();
         let mut at = HEADER;
         std::iter::from_fn(move || {
-            let (kind, value) = attribute_at(counting, at)?;
+            let (kind, value) = attribute_at(covered, at)?;
             at += 4 + value.len().next_multiple_of(4);
             Some((kind, value))
         })
     }
 
-    /// The first attribute of a kind; further ones do not count (RFC 8489 14).
+    /// Returns the first attribute of a type; later ones are ignored (RFC 8489 14).
     pub(super) fn attribute(&self, kind: u16) -> Option<&'m [u8]> {
         self.attributes()
             .find_map(|(found, value)| (found == kind).then_some(value))
     }
 
-    /// The first attribute of a kind, as text.
+    /// Returns the first attribute of a type as text.
     pub(super) fn text(&self, kind: u16) -> Option<&'m str> {
         std::str::from_utf8(self.attribute(kind)?).ok()
     }
 
-    /// An attribute that is a number of 32 bits.
+    /// Returns the first attribute of a type as a 32-bit number.
     pub(super) fn number(&self, kind: u16) -> Option<u32> {
         let value = self.attribute(kind)?;
         Some(u32::from_be_bytes(value.try_into().ok()?))
     }
 
-    /// Every address of a kind; `None` for one that cannot be read.
+    /// Returns all address attributes of a type, with `None` for those that are malformed.
     pub(super) fn addresses(&self, kind: u16) -> impl Iterator<Item = Option<SocketAddr>> {
         let transaction = self.transaction;
         self.attributes()
@@ -221,12 +222,12 @@ impl<'m> Message<'m> {
             .map(move |(_, value)| read_address(value, transaction))
     }
 
-    /// Whether it has a MESSAGE-INTEGRITY at all.
+    /// Returns whether the message has a MESSAGE-INTEGRITY attribute.
     pub(super) fn is_signed(&self) -> bool {
         self.integrity.is_some()
     }
 
-    /// Whether its MESSAGE-INTEGRITY was made with this key.
+    /// Verifies MESSAGE-INTEGRITY with this key.
     pub(super) fn is_signed_with(&self, key: &[u8]) -> bool {
         let (Some(integrity), Some(covered)) = (self.integrity, self.bytes.get(..self.end)) else {
             return false;
@@ -236,7 +237,7 @@ impl<'m> Message<'m> {
     }
 }
 
-/// The attribute that begins at a place.
+/// Returns the attribute at an offset.
 fn attribute_at(bytes: &[u8], at: usize) -> Option<(u16, &[u8])> {
     let rest = bytes.get(at..)?;
     let head = rest.first_chunk::<4>()?;
@@ -245,8 +246,8 @@ fn attribute_at(bytes: &[u8], at: usize) -> Option<(u16, &[u8])> {
     Some((u16::from_be_bytes([head[0], head[1]]), value))
 }
 
-/// Over what comes before the attribute, with a length that counts up to the attribute's end
-/// (RFC 8489 14.5).
+/// Computes MESSAGE-INTEGRITY over the bytes before the attribute. The length field in the header
+/// is replaced by one that includes the attribute (RFC 8489 14.5).
 fn integrity_of(key: &[u8], covered: &[u8]) -> hmac::Tag {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let mut context = hmac::Context::with_key(&key);
@@ -257,13 +258,13 @@ fn integrity_of(key: &[u8], covered: &[u8]) -> hmac::Tag {
     context.sign()
 }
 
-/// Over what comes before the attribute; the length in it counts the attribute already, as any
-/// message is sent (RFC 8489 14.7).
+/// Computes FINGERPRINT over the bytes before the attribute. The length field in the header must
+/// already include the attribute (RFC 8489 14.7).
 fn fingerprint(covered: &[u8]) -> u32 {
     CRC.checksum(covered) ^ FINGERPRINT_MASK
 }
 
-/// What an address is scrambled with (RFC 8489 14.2).
+/// Returns the XOR mask of addresses (RFC 8489 14.2).
 fn mask(transaction: [u8; 12]) -> [u8; 16] {
     let mut mask = [0; 16];
     let (cookie, rest) = mask.split_at_mut(4);
@@ -275,17 +276,17 @@ fn mask(transaction: [u8; 12]) -> [u8; 16] {
 fn read_address(value: &[u8], transaction: [u8; 12]) -> Option<SocketAddr> {
     let head = value.first_chunk::<4>()?;
     let port = u16::from_be_bytes([head[2] ^ COOKIE[0], head[3] ^ COOKIE[1]]);
-    let scrambled = value.get(4..)?;
+    let masked = value.get(4..)?;
     let mask = mask(transaction);
     let ip = match head[1] {
         1 => {
-            let mut octets = <[u8; 4]>::try_from(scrambled).ok()?;
-            scramble(&mut octets, mask);
+            let mut octets = <[u8; 4]>::try_from(masked).ok()?;
+            apply_mask(&mut octets, mask);
             IpAddr::from(octets)
         }
         2 => {
-            let mut octets = <[u8; 16]>::try_from(scrambled).ok()?;
-            scramble(&mut octets, mask);
+            let mut octets = <[u8; 16]>::try_from(masked).ok()?;
+            apply_mask(&mut octets, mask);
             IpAddr::from(octets)
         }
         _ => return None,
@@ -293,13 +294,13 @@ fn read_address(value: &[u8], transaction: [u8; 12]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-fn scramble(octets: &mut [u8], mask: [u8; 16]) {
+fn apply_mask(octets: &mut [u8], mask: [u8; 16]) {
     for (octet, mask) in octets.iter_mut().zip(mask) {
         *octet ^= mask;
     }
 }
 
-/// Writes a message behind what is in a buffer already.
+/// Appends a message to a buffer.
 pub(super) struct Writer<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
@@ -325,7 +326,7 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// An attribute, padded.
+    /// Appends an attribute with its padding.
     pub(super) fn attribute(self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(value.len()).expect("datagrams are shorter than 64 KiB");
         self.out.extend(kind.to_be_bytes());
@@ -336,6 +337,7 @@ impl<'o> Writer<'o> {
         self
     }
 
+    /// Appends an XOR address attribute.
     pub(super) fn address(self, kind: u16, address: SocketAddr) -> Self {
         let mut value = [0; 20];
         let mask = mask(self.transaction);
@@ -353,11 +355,11 @@ impl<'o> Writer<'o> {
                 20
             }
         };
-        scramble(&mut value[4..length], mask);
+        apply_mask(&mut value[4..length], mask);
         self.attribute(kind, &value[..length])
     }
 
-    /// ERROR-CODE (RFC 8489 14.8).
+    /// Appends ERROR-CODE (RFC 8489 14.8).
     pub(super) fn error(self, code: u16, reason: &str) -> Self {
         let class = u8::try_from(code / 100).unwrap_or(0);
         let number = u8::try_from(code % 100).unwrap_or(0);
@@ -366,7 +368,7 @@ impl<'o> Writer<'o> {
         self.attribute(kind::ERROR_CODE, &value)
     }
 
-    /// Signs it, if there is a key, and ends it with a fingerprint.
+    /// Appends MESSAGE-INTEGRITY if there is a key, then FINGERPRINT, and sets the length.
     pub(super) fn finish(mut self, key: Option<&[u8]>) {
         if let Some(key) = key {
             let tag = integrity_of(key, &self.out[self.start..]);
@@ -404,8 +406,8 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard_is_read_and_its_signature_holds() {
-        let message = Message::read(LONG_TERM).unwrap();
+    fn the_rfc_5769_example_is_parsed_and_verified() {
+        let message = Message::parse(LONG_TERM).unwrap();
         let username = "\u{30de}\u{30c8}\u{30ea}\u{30c3}\u{30af}\u{30b9}";
         assert_eq!(message.text(kind::USERNAME), Some(username));
         assert_eq!(message.text(kind::REALM), Some("example.org"));
@@ -425,29 +427,30 @@ mod tests {
         )
         .attribute(kind::LIFETIME, &[0, 0, 2, 88])
         .finish(Some(b"key"));
-        assert!(Message::read(&bytes).unwrap().is_signed_with(b"key"));
+        assert!(Message::parse(&bytes).unwrap().is_signed_with(b"key"));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            // A fingerprint of another kind is none, and then the signature says.
+            // With its type changed, it is no longer a fingerprint, and only the integrity
+            // protects.
             let is_kind = (bytes.len() - 8..bytes.len() - 6).contains(&at);
             assert!(
-                is_kind || Message::read(&changed).is_none(),
+                is_kind || Message::parse(&changed).is_none(),
                 "the fingerprint misses byte {at}"
             );
-            // Without the fingerprint, which covers everything.
+            // Check the integrity alone, without the fingerprint, which covers everything.
             let mut bare = changed[..bytes.len() - 8].to_vec();
             if at >= bare.len() {
                 continue;
             }
             bare[3] = bare[3].wrapping_sub(8);
-            let holds = Message::read(&bare).is_some_and(|m| m.is_signed_with(b"key"));
-            assert!(!holds, "the signature misses byte {at}");
+            let is_valid = Message::parse(&bare).is_some_and(|m| m.is_signed_with(b"key"));
+            assert!(!is_valid, "the signature misses byte {at}");
         }
     }
 
     #[test]
-    fn what_comes_behind_the_signature_does_not_count() {
+    fn attributes_after_the_signature_are_ignored() {
         let mut bytes = Vec::new();
         Writer::new(
             &mut bytes,
@@ -458,13 +461,13 @@ mod tests {
         .finish(Some(b"key"));
         bytes.truncate(bytes.len() - 8);
         bytes.extend([0, 0x0d, 0, 4, 0, 0, 0, 0]);
-        let message = Message::read(&bytes).unwrap();
+        let message = Message::parse(&bytes).unwrap();
         assert!(message.is_signed_with(b"key"));
         assert_eq!(message.number(kind::LIFETIME), None);
     }
 
     #[test]
-    fn an_independent_implementation_reads_what_is_written() {
+    fn written_messages_are_parsed_by_an_independent_implementation() {
         for address in ["192.0.2.7:50000", "[2001:db8::7]:50000"] {
             let address: SocketAddr = address.parse().unwrap();
             let mut bytes = Vec::new();
@@ -500,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_independent_implementation_writes_is_read() {
+    fn messages_of_an_independent_implementation_are_parsed() {
         let peer: SocketAddr = "[2001:db8::7]:8789".parse().unwrap();
         let built = StunMessageBuilder::new()
             .channel_bind()
@@ -515,7 +518,7 @@ mod tests {
         let length = built
             .to_bytes(Some(b"key"), &mut buffer, hmac_sha1)
             .unwrap();
-        let read = Message::read(&buffer[..length]).unwrap();
+        let read = Message::parse(&buffer[..length]).unwrap();
         assert_eq!(
             (read.method, read.class),
             (method::CHANNEL_BIND, Class::Request)
@@ -527,21 +530,21 @@ mod tests {
         assert_eq!(
             length_on_stream(&buffer[..4]),
             Ok(Some(length)),
-            "a stream would find the same end"
+            "the length on a stream matches"
         );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn parsing_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = length_on_stream(&bytes);
-            if let Some(message) = Message::read(&bytes) {
+            if let Some(message) = Message::parse(&bytes) {
                 let _ = message.attributes().count();
             }
         }
 
         #[test]
-        fn any_attributes_are_read_as_they_are_framed(
+        fn attributes_survive_a_round_trip(
             attributes in prop::collection::vec(
                 (0x0001_u16..0xc000, prop::collection::vec(any::<u8>(), 0..40)),
                 0..6,
@@ -557,7 +560,7 @@ mod tests {
                 writer = writer.attribute(*kind, value);
             }
             writer.finish(None);
-            let message = Message::read(&bytes).unwrap();
+            let message = Message::parse(&bytes).unwrap();
             let read = message
                 .attributes()
                 .map(|(kind, value)| (kind, value.to_vec()))

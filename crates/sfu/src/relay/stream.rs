@@ -1,5 +1,5 @@
-//! One connection, over TCP or TLS: ICE over TCP (RFC 6544, framed as RFC 4571 says) or TURN
-//! (RFC 8656), whichever its first bytes are.
+//! One TCP or TLS connection, which carries either ICE over TCP (RFC 6544, with the framing of
+//! RFC 4571) or TURN (RFC 8656). The first bytes identify the protocol.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,63 +14,63 @@ use tracing::debug;
 
 use super::client::{Client, Links, Outgoing};
 use super::message::{self, COOKIE, Class, is_stun, length_on_stream, method};
-use super::{Inner, LinkId, OUTLET, Via, now};
+use super::{Inner, LINK_QUEUE, LinkId, Via, now};
 
-/// Longest message or frame. Larger than any datagram that a client has reason to send.
-const MESSAGE_BYTES: usize = 2048;
-/// What is read at once, at most. Most of these connections are spare ones of clients that have a
-/// better way, so what each of them holds counts.
-const INBOX_BYTES: usize = 2 * MESSAGE_BYTES;
-/// When so much waits to be written, nothing more is taken out of links, nor from a client of
-/// TURN.
-const OUTBOX_BYTES: usize = 32 * 1024;
-/// The shortest of what goes in frames, an RTCP packet without a report (RFC 3550 6.4.2).
-const FRAME_LEAST: usize = 8;
+/// Maximum size of a message or frame, in bytes. Clients have no reason to send larger ones.
+const MAX_MESSAGE_BYTES: usize = 2048;
+/// Size of the read buffer, in bytes. It is small because most connections are backups of clients
+/// that have a better path.
+const READ_BUFFER_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+/// Maximum number of unwritten bytes. Above it, no more datagrams are taken from links, and a TURN
+/// client is not read.
+const WRITE_BUFFER_BYTES: usize = 32 * 1024;
+/// Minimum size of a frame, in bytes: an RTCP packet without a report (RFC 3550 6.4.2).
+const MIN_FRAME_BYTES: usize = 8;
 
-/// For the first message that means something to arrive.
-const FIRST_MESSAGE: Duration = Duration::from_secs(10);
-/// How long a TURN connection may be without an allocation.
-const NO_ALLOCATION: Duration = Duration::from_secs(30);
-/// How long a client of ICE over TCP may go without any answer of the engine, which is all that
-/// tells that a transport knows it.
-const UNANSWERED: Duration = Duration::from_secs(10);
-/// How long a client of ICE over TCP may be silent. It has to prove every few seconds that it
-/// still wants what it is sent (RFC 7675).
-const SILENCE: Duration = Duration::from_secs(60);
+/// Timeout for the first valid message.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TURN connection may exist without an allocation.
+const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout for the engine's response to the first connectivity check of an ICE over TCP client. The
+/// engine responds only to checks of an existing transport.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client of ICE over TCP may be silent. It must renew its consent every few seconds
+/// (RFC 7675).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Protocol {
     Ice,
     Turn,
     Other,
 }
 
-impl Kind {
-    /// By the first bytes, ten of which always suffice.
+impl Protocol {
+    /// Detects the protocol from the first bytes. Ten bytes are always enough.
     ///
-    /// A frame whose bytes look like a STUN message too would be one of 8466 bytes, which no
-    /// frame here is.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    /// The result is unambiguous: a frame that also looks like a STUN message would have 8466
+    /// bytes, more than the maximum.
+    pub(super) fn detect(bytes: &[u8]) -> Option<Self> {
         let may_be_stun = |from: usize| {
-            let begins = bytes.get(from).is_none_or(|first| *first < 4);
+            let is_stun_type = bytes.get(from).is_none_or(|first| *first < 4);
             let cookie = bytes.get(from + 4..).unwrap_or_default();
-            begins
+            is_stun_type
                 && cookie
                     .iter()
                     .zip(COOKIE)
-                    .all(|(byte, wanted)| *byte == wanted)
+                    .all(|(byte, expected)| *byte == expected)
         };
         let (turn, ice) = (may_be_stun(0), may_be_stun(2));
-        // A frame holds a message's head at least, and is no longer than what is taken. Its first
-        // byte says enough to send letters, and so HTTP, away at once.
-        let short = bytes
+        // The first frame has at least the size of a STUN header and at most the maximum size. Its
+        // first byte, the high byte of the length, is therefore never an ASCII letter as in HTTP.
+        let is_short_enough = bytes
             .first()
-            .is_none_or(|high| usize::from(*high) <= MESSAGE_BYTES >> 8);
-        let long = bytes
+            .is_none_or(|high| usize::from(*high) <= MAX_MESSAGE_BYTES >> 8);
+        let is_long_enough = bytes
             .first_chunk()
             .is_none_or(|head| usize::from(u16::from_be_bytes(*head)) >= message::HEADER);
-        let ice = ice && short && long;
+        let ice = ice && is_short_enough && is_long_enough;
         match (turn, ice) {
             (true, _) if bytes.len() >= 8 => Some(Self::Turn),
             (false, true) if bytes.len() >= 10 => Some(Self::Ice),
@@ -80,59 +80,59 @@ impl Kind {
     }
 }
 
-/// What is spoken, with all that belongs to it.
-enum Talk {
-    Ice(Ice),
-    Turn(Box<Turn>),
+/// The state of a connection, by protocol.
+enum Connection {
+    Ice(IceConnection),
+    Turn(Box<TurnConnection>),
 }
 
-struct Ice {
+struct IceConnection {
     peer: SocketAddr,
     link: LinkId,
     links: Links,
-    /// Where the link's outlet comes from; gone once it is opened, so that the engine can hang up
-    /// by dropping the outlet.
+    /// The sending half of the queue to the client until the link opens. After that only the engine
+    /// holds it, so that the engine can close the connection by dropping it.
     queue: Option<mpsc::Sender<(LinkId, Vec<u8>)>>,
-    heard: Instant,
-    /// From the first check until the first answer: when the answer comes too late.
-    answer_until: Option<Instant>,
+    last_received: Instant,
+    /// The deadline for the engine's first response, from the first check until that response.
+    response_deadline: Option<Instant>,
 }
 
-struct Turn {
+struct TurnConnection {
     client: Client,
-    /// Whether any message came.
-    heard: bool,
-    /// Since when it has had no allocation.
-    idle: Instant,
+    /// Whether any message was received.
+    has_received: bool,
+    /// When the connection was opened or last lost its allocation.
+    idle_since: Instant,
 }
 
-/// Speaks with a client until it or the engine ends it.
+/// Serves a connection until the client closes it or the engine stops.
 pub(super) async fn serve<S>(relay: Arc<Inner>, stream: S, client: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let doorway = relay.doorway.clone();
-    let ended = tokio::select! {
-        ended = speak(relay, stream, client) => ended,
-        () = doorway.gone() => return,
+    let link_events = relay.link_events.clone();
+    let result = tokio::select! {
+        result = detect_and_run(relay, stream, client) => result,
+        () = link_events.closed() => return,
     };
-    if let Err(error) = ended {
-        debug!(%error, %client, "a connection for media ended");
+    if let Err(error) = result {
+        debug!(%error, %client, "closed a media connection");
     }
 }
 
-async fn speak<S>(relay: Arc<Inner>, mut stream: S, client: SocketAddr) -> io::Result<()>
+async fn detect_and_run<S>(relay: Arc<Inner>, mut stream: S, client: SocketAddr) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut inbox = vec![0; INBOX_BYTES];
+    let mut buffer = vec![0; READ_BUFFER_BYTES];
     let mut filled = 0;
-    let kind = timeout(FIRST_MESSAGE, async {
+    let protocol = timeout(FIRST_MESSAGE_TIMEOUT, async {
         loop {
-            if let Some(kind) = Kind::of(&inbox[..filled]) {
-                return io::Result::Ok(kind);
+            if let Some(protocol) = Protocol::detect(&buffer[..filled]) {
+                return io::Result::Ok(protocol);
             }
-            match stream.read(&mut inbox[filled..]).await? {
+            match stream.read(&mut buffer[filled..]).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => filled += read,
             }
@@ -140,104 +140,104 @@ where
     })
     .await??;
     let now = now();
-    match kind {
-        Kind::Ice => {
-            let (queue, outgoing) = mpsc::channel(OUTLET);
-            let talk = Talk::Ice(Ice {
+    match protocol {
+        Protocol::Ice => {
+            let (queue, outgoing) = mpsc::channel(LINK_QUEUE);
+            let connection = Connection::Ice(IceConnection {
                 peer: client,
                 link: relay.server.new_link(),
                 links: Links::new(Arc::clone(&relay)),
                 queue: Some(queue),
-                heard: now,
-                answer_until: None,
+                last_received: now,
+                response_deadline: None,
             });
             relay.ice_tcp.fetch_add(1, Ordering::Relaxed);
-            let _counted = Counted(relay);
-            converse(talk, outgoing, stream, inbox, filled).await
+            let _counter = ConnectionCounter(relay);
+            run(connection, outgoing, stream, buffer, filled).await
         }
-        Kind::Turn => {
+        Protocol::Turn => {
             let (client, outgoing) = Client::new(relay, client);
-            let talk = Talk::Turn(Box::new(Turn {
+            let connection = Connection::Turn(Box::new(TurnConnection {
                 client,
-                heard: false,
-                idle: now,
+                has_received: false,
+                idle_since: now,
             }));
-            converse(talk, outgoing, stream, inbox, filled).await
+            run(connection, outgoing, stream, buffer, filled).await
         }
-        Kind::Other => Err(wrong("it speaks neither ICE nor TURN")),
+        Protocol::Other => Err(invalid("the protocol is neither ICE nor TURN")),
     }
 }
 
-/// A connection that is counted until it ends.
-struct Counted(Arc<Inner>);
+/// Decrements the number of ICE over TCP connections when dropped.
+struct ConnectionCounter(Arc<Inner>);
 
-impl Drop for Counted {
+impl Drop for ConnectionCounter {
     fn drop(&mut self) {
         self.0.ice_tcp.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn converse<S>(
-    mut talk: Talk,
+async fn run<S>(
+    mut connection: Connection,
     mut outgoing: Outgoing,
     stream: S,
-    mut inbox: Vec<u8>,
+    mut read_buffer: Vec<u8>,
     mut filled: usize,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut outbox = Outbox::default();
+    let mut write_buffer = WriteBuffer::default();
     let mut unflushed = false;
-    let first_until = now() + FIRST_MESSAGE;
+    let first_deadline = now() + FIRST_MESSAGE_TIMEOUT;
     let mut timer = std::pin::pin!(sleep(Duration::ZERO));
-    let used = talk.take(&inbox[..filled], &mut outbox.bytes)?;
-    inbox.copy_within(used..filled, 0);
+    let used = connection.receive(&read_buffer[..filled], &mut write_buffer.bytes)?;
+    read_buffer.copy_within(used..filled, 0);
     filled -= used;
     loop {
-        let deadline = talk.deadline(first_until);
+        let deadline = connection.deadline(first_deadline);
         timer.as_mut().reset(deadline.into());
-        let has_room = outbox.waiting().len() < OUTBOX_BYTES;
+        let has_room = write_buffer.pending().len() < WRITE_BUFFER_BYTES;
         if !has_room && outgoing.is_closed() {
-            // The engine has hung up on a client that reads nothing, but may send for ever.
+            // The engine has closed the link, but the client reads nothing and could keep sending.
             return Ok(());
         }
-        // Only TURN answers what it reads by itself.
-        let reads = has_room || matches!(talk, Talk::Ice(_));
+        // Messages from TURN clients cause responses, which need space in the write buffer.
+        let may_read = has_room || matches!(connection, Connection::Ice(_));
         tokio::select! {
-            read = reader.read(&mut inbox[filled..]), if reads => {
+            read = reader.read(&mut read_buffer[filled..]), if may_read => {
                 let read = read?;
                 if read == 0 {
                     return Ok(());
                 }
                 filled += read;
-                let used = talk.take(&inbox[..filled], &mut outbox.bytes)?;
-                inbox.copy_within(used..filled, 0);
+                let used = connection.receive(&read_buffer[..filled], &mut write_buffer.bytes)?;
+                read_buffer.copy_within(used..filled, 0);
                 filled -= used;
             }
-            wrote = write(&mut writer, outbox.waiting()),
-                if !outbox.waiting().is_empty() || unflushed =>
+            written = write(&mut writer, write_buffer.pending()),
+                if !write_buffer.pending().is_empty() || unflushed =>
             {
-                // Nothing to write was a flush.
-                unflushed = !outbox.waiting().is_empty();
-                outbox.wrote(wrote?);
+                // With nothing to write, the call was a flush.
+                unflushed = !write_buffer.pending().is_empty();
+                write_buffer.advance(written?);
             }
-            came = outgoing.recv(), if has_room => {
-                let Some((link, datagram)) = came else {
-                    // The engine has hung up.
+            received = outgoing.recv(), if has_room => {
+                let Some((link, datagram)) = received else {
+                    // The engine has closed the link.
                     return Ok(());
                 };
-                talk.give(link, &datagram, &mut outbox.bytes);
-                while outbox.waiting().len() < OUTBOX_BYTES {
+                connection.send(link, &datagram, &mut write_buffer.bytes);
+                while write_buffer.pending().len() < WRITE_BUFFER_BYTES {
                     let Ok((link, datagram)) = outgoing.try_recv() else {
                         break;
                     };
-                    talk.give(link, &datagram, &mut outbox.bytes);
+                    connection.send(link, &datagram, &mut write_buffer.bytes);
                 }
             }
             () = timer.as_mut() => {
-                if talk.is_over(first_until) {
+                if connection.has_timed_out(first_deadline) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
@@ -245,46 +245,48 @@ where
     }
 }
 
-/// What waits to be written, behind some of what was.
+/// A buffer of bytes to write. Written bytes are removed from its front only occasionally.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(super) struct WriteBuffer {
     pub(super) bytes: Vec<u8>,
     written: usize,
 }
 
-impl Outbox {
-    pub(super) fn waiting(&self) -> &[u8] {
+impl WriteBuffer {
+    /// Returns the bytes that are not written yet.
+    pub(super) fn pending(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
-    /// So many more bytes need not wait.
-    pub(super) fn wrote(&mut self, count: usize) {
+    /// Marks bytes as written.
+    pub(super) fn advance(&mut self, count: usize) {
         self.written += count;
-        // A client that is never quite done reading must not keep all that it ever read. Rarely,
-        // for what waits is moved.
-        if self.waiting().is_empty() || self.written > OUTBOX_BYTES {
+        // For a client that never catches up, the buffer must not grow forever. Compact it rarely,
+        // since that moves the pending bytes.
+        if self.pending().is_empty() || self.written > WRITE_BUFFER_BYTES {
             self.bytes.drain(..self.written.min(self.bytes.len()));
             self.written = 0;
         }
     }
 }
 
-/// Writes some of what waits, or if nothing does, sees to it that what was written is under way,
-/// which over TLS it need not be. Nothing is lost if it is not awaited to the end.
-async fn write<W: AsyncWrite + Unpin>(writer: &mut W, waiting: &[u8]) -> io::Result<usize> {
-    if waiting.is_empty() {
+/// Writes some of the pending bytes. If there are none, flushes the writer, since a TLS stream may
+/// still hold written bytes. This function is cancel safe.
+async fn write<W: AsyncWrite + Unpin>(writer: &mut W, pending: &[u8]) -> io::Result<usize> {
+    if pending.is_empty() {
         writer.flush().await?;
         return Ok(0);
     }
-    match writer.write(waiting).await? {
+    match writer.write(pending).await? {
         0 => Err(io::ErrorKind::WriteZero.into()),
-        wrote => Ok(wrote),
+        written => Ok(written),
     }
 }
 
-impl Talk {
-    /// Takes the whole messages that bytes begin with; how many bytes that were.
-    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
+impl Connection {
+    /// Processes all complete messages at the start of `bytes`. Returns how many bytes were
+    /// consumed.
+    fn receive(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<usize> {
         let now = now();
         let mut used = 0;
         loop {
@@ -294,99 +296,106 @@ impl Talk {
                     .first_chunk()
                     .map(|head| 2 + usize::from(u16::from_be_bytes(*head))),
                 Self::Turn(_) => {
-                    length_on_stream(rest).map_err(|()| wrong("what should be TURN is not"))?
+                    length_on_stream(rest).map_err(|()| invalid("invalid TURN framing"))?
                 }
             };
-            if length.is_some_and(|length| length > MESSAGE_BYTES + 2) {
-                return Err(wrong("a message is too long"));
+            if length.is_some_and(|length| length > MAX_MESSAGE_BYTES + 2) {
+                return Err(invalid("a message is too long"));
             }
             let Some(message) = length.and_then(|length| rest.get(..length)) else {
                 return Ok(used);
             };
             used += message.len();
             match self {
-                Self::Ice(ice) => ice.take(now, message.get(2..).unwrap_or_default())?,
-                Self::Turn(turn) => turn.take(now, message, out)?,
+                Self::Ice(ice) => ice.receive(now, message.get(2..).unwrap_or_default())?,
+                Self::Turn(turn) => turn.receive(now, message, out)?,
             }
         }
     }
 
-    fn give(&mut self, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
+    /// Frames a datagram for the client and appends it to `out`.
+    fn send(&mut self, link: LinkId, datagram: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Ice(ice) => {
-                ice.answer_until = None;
-                // Longer than a frame can be is longer than any datagram is.
+                ice.response_deadline = None;
+                // The length of a datagram always fits.
                 if let Ok(length) = u16::try_from(datagram.len()) {
                     out.extend(length.to_be_bytes());
                     out.extend(datagram);
                 }
             }
-            Self::Turn(turn) => turn.client.give(now(), link, datagram, out),
+            Self::Turn(turn) => turn.client.send(now(), link, datagram, out),
         }
     }
 
-    /// When [`Talk::is_over`] is to be asked.
-    fn deadline(&self, first_until: Instant) -> Instant {
+    /// Returns when to call [`Connection::has_timed_out`].
+    fn deadline(&self, first_deadline: Instant) -> Instant {
         match self {
-            Self::Ice(ice) if ice.queue.is_some() => first_until,
-            Self::Ice(ice) => ice.answer_until.unwrap_or(ice.heard + SILENCE),
-            Self::Turn(turn) if !turn.heard => first_until,
-            Self::Turn(turn) => turn.client.expires().unwrap_or(turn.idle + NO_ALLOCATION),
+            Self::Ice(ice) if ice.queue.is_some() => first_deadline,
+            Self::Ice(ice) => {
+                let idle = ice.last_received + IDLE_TIMEOUT;
+                ice.response_deadline.unwrap_or(idle)
+            }
+            Self::Turn(turn) if !turn.has_received => first_deadline,
+            Self::Turn(turn) => {
+                let idle = turn.idle_since + ALLOCATION_TIMEOUT;
+                turn.client.expires().unwrap_or(idle)
+            }
         }
     }
 
-    /// Whether the client has had its time.
-    fn is_over(&mut self, first_until: Instant) -> bool {
+    /// Returns whether the connection has reached its deadline.
+    fn has_timed_out(&mut self, first_deadline: Instant) -> bool {
         let now = now();
         if let Self::Turn(turn) = self {
             turn.timeout(now);
         }
-        self.deadline(first_until) <= now
+        self.deadline(first_deadline) <= now
     }
 }
 
-impl Ice {
-    fn take(&mut self, now: Instant, datagram: &[u8]) -> io::Result<()> {
-        if datagram.len() < FRAME_LEAST {
-            return Err(wrong("a frame is too short"));
+impl IceConnection {
+    fn receive(&mut self, now: Instant, datagram: &[u8]) -> io::Result<()> {
+        if datagram.len() < MIN_FRAME_BYTES {
+            return Err(invalid("a frame is too short"));
         }
-        self.heard = now;
+        self.last_received = now;
         if let Some(queue) = self.queue.take() {
             let is_check = is_stun(datagram)
                 && datagram.first_chunk().is_some_and(|first| {
                     message::read_type(*first) == (method::BINDING, Class::Request)
                 });
             if !is_check {
-                return Err(wrong("it does not begin with a check"));
+                return Err(invalid("the first frame is not a connectivity check"));
             }
             self.links.open(self.link, queue, (self.peer, Via::Tcp));
-            self.answer_until = Some(now + UNANSWERED);
+            self.response_deadline = Some(now + RESPONSE_TIMEOUT);
         }
         self.links.deliver(self.link, datagram);
         Ok(())
     }
 }
 
-impl Turn {
-    fn take(&mut self, now: Instant, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let had = self.client.expires().is_some();
-        let taken = self.client.take(now, message, out);
-        if had && self.client.expires().is_none() {
-            self.idle = now;
+impl TurnConnection {
+    fn receive(&mut self, now: Instant, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let had_allocation = self.client.expires().is_some();
+        let received = self.client.receive(now, message, out);
+        if had_allocation && self.client.expires().is_none() {
+            self.idle_since = now;
         }
-        self.heard = true;
-        taken.map_err(|()| wrong("a message is broken"))
+        self.has_received = true;
+        received.map_err(|()| invalid("a message is malformed"))
     }
 
     fn timeout(&mut self, now: Instant) {
-        let had = self.client.expires().is_some();
+        let had_allocation = self.client.expires().is_some();
         self.client.timeout(now);
-        if had && self.client.expires().is_none() {
-            self.idle = now;
+        if had_allocation && self.client.expires().is_none() {
+            self.idle_since = now;
         }
     }
 }
 
-fn wrong(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

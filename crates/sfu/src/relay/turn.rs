@@ -1,11 +1,12 @@
-//! A TURN server that leads to one place: here (RFC 8656). Without sockets and without a clock.
+//! A TURN server that relays only to this server's media plane (RFC 8656). It has no sockets and no
+//! clock.
 //!
-//! A client's only peer is our own media plane, so an allocation binds no port. What is sent to
-//! one of our media addresses is handed to the engine, what the engine answers is wrapped up for
-//! the client, and any other address is forbidden. There is nothing to abuse.
+//! Since the media plane is the only peer, an allocation binds no port. Data for one of the media
+//! addresses is delivered to the engine, and datagrams from the engine are encapsulated for the
+//! client. All other peer addresses are forbidden, so the server cannot be abused as an open relay.
 
 mod allocation;
-mod refusal;
+mod error;
 mod server;
 
 use std::collections::VecDeque;
@@ -18,19 +19,19 @@ use super::LinkId;
 use super::credentials::{Key, REALM};
 use super::message::{CHANNELS, Class, Message, Writer, is_stun, kind, method};
 use allocation::Allocation;
-use refusal::{FAMILY, MISMATCH, Refusal};
+use error::{ALLOCATION_MISMATCH, ErrorResponse, PEER_FAMILY_MISMATCH};
 pub(super) use server::{Quota, Server};
 
-/// Life of an allocation that asks for none, and the longest it may ask for (RFC 8656 7.2).
+/// Default and minimum lifetime of an allocation, and the maximum lifetime (RFC 8656 7.2).
 const LIFETIME: Duration = Duration::from_secs(600);
-const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// What REQUESTED-TRANSPORT and REQUESTED-ADDRESS-FAMILY may ask for (RFC 8656 18).
+/// Values of REQUESTED-TRANSPORT and REQUESTED-ADDRESS-FAMILY (RFC 8656 18).
 const UDP: u8 = 17;
 const IPV4: u8 = 1;
 const IPV6: u8 = 2;
 
-/// Attributes of requests that must be known, and are.
+/// The comprehension-required attributes that this server understands.
 const KNOWN: [u16; 13] = [
     kind::USERNAME,
     kind::MESSAGE_INTEGRITY,
@@ -44,36 +45,36 @@ const KNOWN: [u16; 13] = [
     kind::EVEN_PORT,
     kind::REQUESTED_TRANSPORT,
     kind::RESERVATION_TOKEN,
-    // ICE sends it in its checks; it asks nothing of a TURN server.
+    // PRIORITY, which ICE sends in its checks. It means nothing to a TURN server.
     0x0024,
 ];
 
-/// How many unknown attributes are named in an answer.
-const UNKNOWN: usize = 8;
+/// Maximum number of unknown attributes listed in an error response.
+const MAX_UNKNOWN: usize = 8;
 
-/// What became of a link.
+/// A change in the links of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    /// With the address that the client was told it is relayed from.
+pub(super) enum LinkChange {
+    /// A link was opened. Contains the relayed address of the allocation.
     Opened(LinkId, SocketAddr),
     Closed(LinkId),
 }
 
-/// One client at one address, with an allocation or not yet.
-pub(super) struct Session {
+/// The state of one client, identified by its address.
+pub(super) struct ClientState {
     server: Arc<Server>,
     client: SocketAddr,
     allocation: Option<Allocation>,
-    changes: VecDeque<Change>,
+    changes: VecDeque<LinkChange>,
 }
 
-/// Who signed a request.
+/// The authenticated sender of a request.
 struct Signer<'m> {
     username: &'m str,
     key: Key,
 }
 
-impl Session {
+impl ClientState {
     pub(super) fn new(server: Arc<Server>, client: SocketAddr) -> Self {
         Self {
             server,
@@ -83,12 +84,12 @@ impl Session {
         }
     }
 
-    /// Takes a message from the client, which is one STUN message or one `ChannelData`. What is to
-    /// be answered is put behind what is in `out`; what is for the engine is returned, after the
-    /// changes of [`Session::poll_change`] have been heeded.
+    /// Processes one STUN message or `ChannelData` from the client. Appends the response to `out`
+    /// and returns the data for the engine. The caller must apply the changes of
+    /// [`ClientState::poll_change`] before it delivers the data.
     ///
     /// # Errors
-    /// The message is neither, or broken.
+    /// The message is malformed.
     pub(super) fn receive<'m>(
         &mut self,
         now: Instant,
@@ -99,21 +100,21 @@ impl Session {
         if !is_stun(bytes) {
             return self.channel_data(now, bytes);
         }
-        let message = Message::read(bytes).ok_or(())?;
+        let message = Message::parse(bytes).ok_or(())?;
         match (message.class, message.method) {
             (Class::Request, _) => {
                 self.request(now, &message, out);
                 Ok(None)
             }
             (Class::Indication, method::SEND) => Ok(self.send(now, &message)),
-            // Answers to what was never asked, and indications that ask for nothing.
+            // Ignore unsolicited responses and other indications.
             _ => Ok(None),
         }
     }
 
-    /// Wraps up what the engine sends to the client on a link. False if nothing may be sent on it
-    /// any more.
-    pub(super) fn wrap(
+    /// Encapsulates a datagram from the engine and appends it to `out`. Returns `false` if the link
+    /// is closed or the client's permission has expired.
+    pub(super) fn encapsulate(
         &self,
         now: Instant,
         link: LinkId,
@@ -141,13 +142,12 @@ impl Session {
             out.extend(channel.number.to_be_bytes());
             out.extend(length.to_be_bytes());
             out.extend(datagram);
-            // On a stream, one message begins where another ends (RFC 8656, 12.5).
+            // On a stream, ChannelData is padded to a multiple of four bytes (RFC 8656, 12.5).
             let padding = datagram.len().next_multiple_of(4) - datagram.len();
             out.extend(std::iter::repeat_n(0, padding));
             return true;
         }
-        // An indication has no answer, so nobody looks its transaction up: a number that does not
-        // repeat is enough.
+        // An indication has no response, so its transaction id need not be random, only unique.
         let mut transaction = [0; 12];
         let unique = self.server.last_link.fetch_add(1, Ordering::Relaxed);
         transaction[4..].copy_from_slice(&unique.to_be_bytes());
@@ -161,17 +161,19 @@ impl Session {
         true
     }
 
-    /// What became of links since it was last asked.
-    pub(super) fn poll_change(&mut self) -> Option<Change> {
+    /// Returns the next change in the client's links.
+    pub(super) fn poll_change(&mut self) -> Option<LinkChange> {
         self.changes.pop_front()
     }
 
-    /// When [`Session::timeout`] has something to do. `None` without an allocation.
+    /// Returns when the allocation expires, which [`ClientState::timeout`] handles. `None` without
+    /// an allocation.
     pub(super) fn expires(&self) -> Option<Instant> {
-        self.allocation.as_ref().map(|held| held.expires)
+        let allocation = self.allocation.as_ref();
+        allocation.map(|allocation| allocation.expires)
     }
 
-    /// Frees an allocation whose time is up.
+    /// Frees the allocation if it has expired.
     pub(super) fn timeout(&mut self, now: Instant) {
         if self.expires().is_some_and(|expires| expires <= now) {
             self.free();
@@ -181,7 +183,7 @@ impl Session {
     fn free(&mut self) {
         if let Some(allocation) = self.allocation.take() {
             let closed = allocation.links.iter().map(|(link, _)| *link);
-            self.changes.extend(closed.map(Change::Closed));
+            self.changes.extend(closed.map(LinkChange::Closed));
         }
     }
 
@@ -193,13 +195,13 @@ impl Session {
         }
         let signer = match self.signer(now, message) {
             Ok(signer) => signer,
-            Err(refusal) => return self.refuse(now, message, &refusal, None, out),
+            Err(error) => return self.respond_error(now, message, &error, None, out),
         };
         let unknown = message
             .attributes()
             .map(|(kind, _)| kind)
             .filter(|kind| *kind < kind::OPTIONAL && !KNOWN.contains(kind))
-            .take(UNKNOWN)
+            .take(MAX_UNKNOWN)
             .flat_map(u16::to_be_bytes)
             .collect::<Vec<_>>();
         if !unknown.is_empty() {
@@ -208,27 +210,27 @@ impl Session {
                 .attribute(kind::UNKNOWN_ATTRIBUTES, &unknown)
                 .finish(Some(&signer.key));
         }
-        let theirs = self
+        let is_owner = self
             .allocation
             .as_ref()
-            .is_none_or(|held| held.username == signer.username);
-        let done = match message.method {
-            _ if !theirs => Err(Refusal::new(441, "Wrong Credentials")),
+            .is_none_or(|allocation| allocation.username == signer.username);
+        let result = match message.method {
+            _ if !is_owner => Err(ErrorResponse::new(441, "Wrong Credentials")),
             method::ALLOCATE => self.allocate(now, message, &signer, out),
             method::REFRESH => self.refresh(now, message, &signer, out),
             method::CREATE_PERMISSION | method::CHANNEL_BIND => {
                 self.permit(now, message, &signer, out)
             }
-            _ => Err(Refusal::malformed()),
+            _ => Err(ErrorResponse::malformed()),
         };
-        if let Err(refusal) = done {
-            self.refuse(now, message, &refusal, Some(&signer.key), out);
+        if let Err(error) = result {
+            self.respond_error(now, message, &error, Some(&signer.key), out);
         }
     }
 
-    /// Who a request is from (RFC 8489 9.2.4).
-    fn signer<'m>(&self, now: Instant, message: &Message<'m>) -> Result<Signer<'m>, Refusal> {
-        const UNAUTHORIZED: Refusal = Refusal::challenge(401, "Unauthorized");
+    /// Authenticates a request (RFC 8489 9.2.4).
+    fn signer<'m>(&self, now: Instant, message: &Message<'m>) -> Result<Signer<'m>, ErrorResponse> {
+        const UNAUTHORIZED: ErrorResponse = ErrorResponse::challenge(401, "Unauthorized");
         if !message.is_signed() {
             return Err(UNAUTHORIZED);
         }
@@ -237,15 +239,17 @@ impl Session {
             message.text(kind::REALM),
             message.text(kind::NONCE),
         ) else {
-            return Err(Refusal::malformed());
+            return Err(ErrorResponse::malformed());
         };
         let credentials = &self.server.credentials;
         if !credentials.is_fresh(now, self.client, nonce) {
-            return Err(Refusal::challenge(438, "Stale Nonce"));
+            return Err(ErrorResponse::challenge(438, "Stale Nonce"));
         }
-        let (_, holds) = credentials.read(now, username).ok_or(UNAUTHORIZED)?;
-        // Whoever has an allocation may keep it: a call does not end with its credentials.
-        if !holds && self.allocation.is_none() {
+        let (_, is_valid) = credentials
+            .parse_username(now, username)
+            .ok_or(UNAUTHORIZED)?;
+        // An existing allocation outlives its credentials, so that they do not end a call.
+        if !is_valid && self.allocation.is_none() {
             return Err(UNAUTHORIZED);
         }
         let key = credentials.key(username);
@@ -255,23 +259,23 @@ impl Session {
         Ok(Signer { username, key })
     }
 
-    fn refuse(
+    fn respond_error(
         &self,
         now: Instant,
         message: &Message<'_>,
-        refusal: &Refusal,
+        error: &ErrorResponse,
         key: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) {
-        let mut answer = Writer::new(out, message.method, Class::Failure, message.transaction)
-            .error(refusal.code, refusal.reason);
-        if refusal.challenge {
+        let mut response = Writer::new(out, message.method, Class::Failure, message.transaction)
+            .error(error.code, error.reason);
+        if error.challenge {
             let nonce = self.server.credentials.nonce(now, self.client);
-            answer = answer
+            response = response
                 .attribute(kind::REALM, REALM.as_bytes())
                 .attribute(kind::NONCE, nonce.as_bytes());
         }
-        answer.finish(key);
+        response.finish(key);
     }
 
     fn allocate(
@@ -280,34 +284,34 @@ impl Session {
         message: &Message<'_>,
         signer: &Signer<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorResponse> {
         if let Some(allocation) = &self.allocation {
             if allocation.transaction == message.transaction {
-                out.extend(&allocation.answer);
+                out.extend(&allocation.response);
                 return Ok(());
             }
-            return Err(MISMATCH);
+            return Err(ALLOCATION_MISMATCH);
         }
         let transport = message
             .attribute(kind::REQUESTED_TRANSPORT)
             .and_then(|value| value.first());
         match transport {
-            None => return Err(Refusal::malformed()),
+            None => return Err(ErrorResponse::malformed()),
             Some(&UDP) => {}
-            Some(_) => return Err(Refusal::new(442, "Unsupported Transport Protocol")),
+            Some(_) => return Err(ErrorResponse::new(442, "Unsupported Transport Protocol")),
         }
         let wants_reserved = message.attribute(kind::RESERVATION_TOKEN).is_some();
         let reserves = message
             .attribute(kind::EVEN_PORT)
             .is_some_and(|value| value.first().is_none_or(|flags| flags & 0x80 != 0));
         if wants_reserved || reserves {
-            // Nothing of ours uses a pair of ports.
-            return Err(Refusal::new(508, "Insufficient Capacity"));
+            // Port pairs for separate RTP and RTCP ports are not supported.
+            return Err(ErrorResponse::new(508, "Insufficient Capacity"));
         }
         let wants_v4 = match message.attribute(kind::REQUESTED_ADDRESS_FAMILY) {
             None | Some([IPV4, ..]) => true,
             Some([IPV6, ..]) => false,
-            Some(_) => return Err(Refusal::new(440, "Address Family not Supported")),
+            Some(_) => return Err(ErrorResponse::new(440, "Address Family not Supported")),
         };
         let ip = self
             .server
@@ -315,19 +319,19 @@ impl Session {
             .iter()
             .map(SocketAddr::ip)
             .find(|ip| ip.is_ipv4() == wants_v4)
-            .ok_or(Refusal::new(440, "Address Family not Supported"))?;
-        let (who, _) = self
+            .ok_or(ErrorResponse::new(440, "Address Family not Supported"))?;
+        let (user, _) = self
             .server
             .credentials
-            .read(now, signer.username)
-            .ok_or(Refusal::malformed())?;
-        let seat = self.server.seat(who)?;
+            .parse_username(now, signer.username)
+            .ok_or(ErrorResponse::malformed())?;
+        let permit = self.server.acquire(user)?;
 
         let lifetime = lifetime(message);
         let relayed = SocketAddr::new(ip, synthetic_port(self.server.new_link()));
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         Writer::new(
-            &mut answer,
+            &mut response,
             method::ALLOCATE,
             Class::Success,
             message.transaction,
@@ -336,17 +340,17 @@ impl Session {
         .attribute(kind::LIFETIME, &seconds(lifetime))
         .address(kind::XOR_MAPPED_ADDRESS, self.client)
         .finish(Some(&signer.key));
-        out.extend(&answer);
+        out.extend(&response);
         self.allocation = Some(Allocation {
             transaction: message.transaction,
-            answer,
+            response,
             username: signer.username.to_owned(),
             relayed,
             expires: now + lifetime,
             permissions: Vec::new(),
             channels: Vec::new(),
             links: Vec::new(),
-            _seat: seat,
+            _permit: permit,
         });
         Ok(())
     }
@@ -357,12 +361,12 @@ impl Session {
         message: &Message<'_>,
         signer: &Signer<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let allocation = self.allocation.as_mut().ok_or(MISMATCH)?;
+    ) -> Result<(), ErrorResponse> {
+        let allocation = self.allocation.as_mut().ok_or(ALLOCATION_MISMATCH)?;
         if let Some(family) = message.attribute(kind::REQUESTED_ADDRESS_FAMILY) {
             let is_v4 = family.first() == Some(&IPV4);
             if is_v4 != allocation.relayed.is_ipv4() {
-                return Err(FAMILY);
+                return Err(PEER_FAMILY_MISMATCH);
             }
         }
         let lifetime = if message.number(kind::LIFETIME) == Some(0) {
@@ -379,33 +383,33 @@ impl Session {
         Ok(())
     }
 
-    /// `CreatePermission`, or `ChannelBind`, which permits one address and gives it a number.
+    /// Handles `CreatePermission`, and `ChannelBind`, which implies a permission for its peer.
     fn permit(
         &mut self,
         now: Instant,
         message: &Message<'_>,
         signer: &Signer<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let allocation = self.allocation.as_mut().ok_or(MISMATCH)?;
+    ) -> Result<(), ErrorResponse> {
+        let allocation = self.allocation.as_mut().ok_or(ALLOCATION_MISMATCH)?;
         let media = &self.server.media;
         let channel = match message.method {
-            method::CHANNEL_BIND => Some(channel_of(message).ok_or(Refusal::malformed())?),
+            method::CHANNEL_BIND => Some(channel_of(message).ok_or(ErrorResponse::malformed())?),
             _ => None,
         };
-        let most = if channel.is_some() { 1 } else { usize::MAX };
-        let peers = || message.addresses(kind::XOR_PEER_ADDRESS).take(most);
+        let limit = if channel.is_some() { 1 } else { usize::MAX };
+        let peers = || message.addresses(kind::XOR_PEER_ADDRESS).take(limit);
         if peers().next().is_none() {
-            return Err(Refusal::malformed());
+            return Err(ErrorResponse::malformed());
         }
         for peer in peers() {
-            let peer = peer.ok_or(Refusal::malformed())?;
-            // A permission has no port.
-            let is_ours = match channel {
+            let peer = peer.ok_or(ErrorResponse::malformed())?;
+            // A permission applies to all ports of an address.
+            let is_media = match channel {
                 Some(_) => media.contains(&peer),
-                None => media.iter().any(|ours| ours.ip() == peer.ip()),
+                None => media.iter().any(|address| address.ip() == peer.ip()),
             };
-            allocation.may_reach(peer, is_ours)?;
+            allocation.check_peer(peer, is_media)?;
             if let Some(number) = channel {
                 allocation.bind(now, number, peer)?;
             }
@@ -432,7 +436,7 @@ impl Session {
         let head = bytes.first_chunk::<4>().ok_or(())?;
         let number = u16::from_be_bytes([head[0], head[1]]);
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        // There may be padding behind it.
+        // Padding may follow.
         let data = bytes.get(4..4 + length).ok_or(())?;
         if !CHANNELS.contains(&number) {
             return Err(());
@@ -448,8 +452,8 @@ impl Session {
         Ok(self.link(now, peer).map(|link| (link, data)))
     }
 
-    /// The link to one of our addresses, opened if need be. The answers to what is sent to an
-    /// address must come from that address, which is why each has a link of its own.
+    /// Returns the link for a media address, and opens it if necessary. Each address has its own
+    /// link because responses must come from the address to which the request was sent.
     fn link(&mut self, now: Instant, peer: SocketAddr) -> Option<LinkId> {
         let allocation = self.allocation.as_mut()?;
         if !allocation.permits(now, peer) || !self.server.media.contains(&peer) {
@@ -461,21 +465,21 @@ impl Session {
         }
         let link = self.server.new_link();
         allocation.links.push((link, peer));
-        let opened = Change::Opened(link, allocation.relayed);
+        let opened = LinkChange::Opened(link, allocation.relayed);
         self.changes.push_back(opened);
         Some(link)
     }
 }
 
-/// How long an allocation may live by what its request asks for, which is not nothing.
+/// Returns the lifetime to grant to a request, unless it requests a lifetime of zero.
 fn lifetime(message: &Message<'_>) -> Duration {
     message
         .number(kind::LIFETIME)
-        .map_or(LIFETIME, |asked| Duration::from_secs(asked.into()))
-        .clamp(LIFETIME, LONGEST_LIFETIME)
+        .map_or(LIFETIME, |seconds| Duration::from_secs(seconds.into()))
+        .clamp(LIFETIME, MAX_LIFETIME)
 }
 
-/// The number that a `ChannelBind` asks for.
+/// Returns the channel number of a `ChannelBind`.
 fn channel_of(message: &Message<'_>) -> Option<u16> {
     let value = message.attribute(kind::CHANNEL_NUMBER)?;
     let number = u16::from_be_bytes(*value.first_chunk()?);
@@ -488,8 +492,8 @@ fn seconds(lifetime: Duration) -> [u8; 4] {
         .to_be_bytes()
 }
 
-/// A port for the relayed address, which nothing is bound to: the client only wants its
-/// allocations to look different. Even, for those who ask for that.
+/// Returns a port number for a relayed address. Nothing is bound to it; it only makes the client's
+/// allocations distinguishable. It is even, as EVEN-PORT requires.
 fn synthetic_port(unique: LinkId) -> u16 {
     let step = u16::try_from(unique.0 % 8192).unwrap_or(0);
     0xc000 + 2 * step

@@ -1,16 +1,16 @@
-//! The codecs that are forwarded.
+//! The supported codecs.
 
-/// Whether it is heard or seen.
+/// The type of media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Heard.
+    /// Audio.
     Audio,
-    /// Seen.
+    /// Video.
     Video,
 }
 
 impl Kind {
-    /// The media type of SDP.
+    /// Returns the media type as in SDP.
     pub fn name(self) -> &'static str {
         match self {
             Self::Audio => "audio",
@@ -19,9 +19,9 @@ impl Kind {
     }
 }
 
-/// A codec that is forwarded. The SDK uses Opus and VP8 only (docs/spec/media.md 2.2).
+/// A supported codec. The SDK uses only Opus and VP8 (docs/spec/media.md 2.2).
 ///
-/// Another one is a variant, a place in [`Codec::ALL`] and its row.
+/// To add a codec, add a variant, list it in [`Codec::ALL`], and describe it in `Codec::info`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// Opus, RFC 7587.
@@ -32,23 +32,24 @@ pub enum Codec {
     Vp9,
     /// H.264, RFC 6184.
     H264,
-    /// AV1, as the Alliance for Open Media describes.
+    /// AV1, with the RTP payload format of the Alliance for Open Media.
     Av1,
 }
 
-/// All that differs between codecs here.
-struct Row {
+/// The properties of a codec.
+struct CodecInfo {
     kind: Kind,
     name: &'static str,
     clock_rate: u32,
     channels: u8,
-    /// The parameters that we ask for. With none, those [`VARIANT`] ones of the client are mirrored.
+    /// The `a=fmtp` parameters that we request. If empty, the client's [`VARIANT`] parameters are
+    /// echoed.
     fmtp: &'static [&'static str],
     feedback: &'static [&'static str],
 }
 
-/// The parameters that say which variant of a codec a payload type means: those of H.264 (RFC 6184
-/// section 8.1), VP9 (RFC 9628 section 6) and AV1. All others are about one side only.
+/// The `a=fmtp` parameters that identify the variant of a codec: those of H.264 (RFC 6184 section
+/// 8.1), VP9 (RFC 9628 section 6) and AV1. All others are declarations of one side.
 const VARIANT: [&str; 7] = [
     "profile-level-id",
     "packetization-mode",
@@ -59,86 +60,87 @@ const VARIANT: [&str; 7] = [
     "tier",
 ];
 
-const SOUND: &[&str] = &["transport-cc", "nack"];
-const PICTURES: &[&str] = &["transport-cc", "ccm fir", "nack", "nack pli"];
+const AUDIO_FEEDBACK: &[&str] = &["transport-cc", "nack"];
+const VIDEO_FEEDBACK: &[&str] = &["transport-cc", "ccm fir", "nack", "nack pli"];
 
 impl Codec {
-    /// Every codec.
+    /// All codecs.
     pub const ALL: [Self; 5] = [Self::Opus, Self::Vp8, Self::Vp9, Self::H264, Self::Av1];
 
-    const fn row(self) -> Row {
+    const fn info(self) -> CodecInfo {
         match self {
-            Self::Opus => Row {
+            Self::Opus => CodecInfo {
                 kind: Kind::Audio,
                 name: "opus",
                 clock_rate: 48_000,
                 channels: 2,
                 fmtp: &["minptime=10", "useinbandfec=1"],
-                feedback: SOUND,
+                feedback: AUDIO_FEEDBACK,
             },
-            Self::Vp8 => Row::video("VP8"),
-            Self::Vp9 => Row::video("VP9"),
-            Self::H264 => Row::video("H264"),
-            Self::Av1 => Row::video("AV1"),
+            Self::Vp8 => CodecInfo::video("VP8"),
+            Self::Vp9 => CodecInfo::video("VP9"),
+            Self::H264 => CodecInfo::video("H264"),
+            Self::Av1 => CodecInfo::video("AV1"),
         }
     }
 
-    /// What it carries.
+    /// Returns the type of media.
     pub fn kind(self) -> Kind {
-        self.row().kind
+        self.info().kind
     }
 
-    /// Its name in `a=rtpmap`.
+    /// Returns the encoding name in `a=rtpmap`.
     pub fn name(self) -> &'static str {
-        self.row().name
+        self.info().name
     }
 
-    /// How fast its RTP timestamps go, in Hz.
+    /// Returns the RTP clock rate, in Hz.
     pub fn clock_rate(self) -> u32 {
-        self.row().clock_rate
+        self.info().clock_rate
     }
 
-    /// How many channels `a=rtpmap` says; 1 goes unsaid.
+    /// Returns the number of channels. `a=rtpmap` omits it if it is 1.
     pub fn channels(self) -> u8 {
-        self.row().channels
+        self.info().channels
     }
 
-    /// The parameters that we ask for, or none to mirror those of the client's variant.
+    /// Returns the `a=fmtp` parameters that we request. If empty, the client's variant parameters
+    /// are echoed.
     pub(super) fn fmtp(self) -> &'static [&'static str] {
-        self.row().fmtp
+        self.info().fmtp
     }
 
-    /// The RTCP feedback that is understood, as in `a=rtcp-fb` (RFC 4585, RFC 5104).
+    /// Returns the supported RTCP feedback types, as in `a=rtcp-fb` (RFC 4585, RFC 5104).
     pub fn feedback(self) -> &'static [&'static str] {
-        self.row().feedback
+        self.info().feedback
     }
 
-    /// What a client's `a=rtcp-fb` says, if any codec understands it.
-    pub(super) fn find_feedback(said: &str) -> Option<&'static str> {
+    /// Returns a client's RTCP feedback type, if any codec supports it.
+    pub(super) fn find_feedback(feedback: &str) -> Option<&'static str> {
         let mut known = Self::ALL.into_iter().flat_map(Self::feedback);
-        known.find(|known| **known == said).copied()
+        known.find(|known| **known == feedback).copied()
     }
 
-    /// Whether the parameter of this name says which variant of a codec is meant.
+    /// Returns whether the parameter with this name identifies the variant of a codec.
     pub(super) fn is_variant(parameter: &str) -> bool {
         VARIANT
             .iter()
             .any(|known| known.eq_ignore_ascii_case(parameter))
     }
 
-    /// The codec of an `a=rtpmap`.
+    /// Returns the codec of an `a=rtpmap`.
     pub fn find(kind: Kind, name: &str, clock_rate: u32, channels: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| {
-            let row = codec.row();
-            row.kind == kind
-                && row.name.eq_ignore_ascii_case(name)
-                && row.clock_rate == clock_rate
-                && row.channels == channels
+            let info = codec.info();
+            info.kind == kind
+                && info.name.eq_ignore_ascii_case(name)
+                && info.clock_rate == clock_rate
+                && info.channels == channels
         })
     }
 }
 
-impl Row {
+impl CodecInfo {
     const fn video(name: &'static str) -> Self {
         Self {
             kind: Kind::Video,
@@ -146,7 +148,7 @@ impl Row {
             clock_rate: 90_000,
             channels: 1,
             fmtp: &[],
-            feedback: PICTURES,
+            feedback: VIDEO_FEEDBACK,
         }
     }
 }

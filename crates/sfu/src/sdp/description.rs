@@ -1,4 +1,4 @@
-//! What a client's description says.
+//! Parsed session descriptions.
 
 use std::fmt;
 
@@ -6,49 +6,49 @@ use super::codec::{Codec, Kind};
 use super::extension::Extensions;
 use super::{SdpError, parse};
 
-/// A description that a client made, offer or answer, bundled onto one transport.
+/// A client's offer or answer, bundled onto one transport.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Description {
     /// The client's ICE user name fragment.
     pub ice_ufrag: String,
     /// The client's ICE password.
     pub ice_pwd: String,
-    /// Whether the client only answers ICE checks.
+    /// Whether the client is ICE-lite.
     pub ice_lite: bool,
-    /// The SHA-256 hash of the client's DTLS certificate. Other hashes are not taken.
+    /// The SHA-256 fingerprint of the client's DTLS certificate. Other hashes are not supported.
     pub fingerprint: [u8; 32],
-    /// Who connects with DTLS.
+    /// The DTLS role.
     pub setup: Setup,
-    /// The media lines, in order. At least one is not rejected, and all such are in the bundle.
+    /// The media lines, in order. At least one is not rejected, and all of these are in the bundle.
     pub media: Vec<MediaLine>,
 }
 
-/// Who connects with DTLS, RFC 5763.
+/// The DTLS role that `a=setup` specifies, RFC 5763.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// Either side may.
+    /// Either role.
     ActPass,
-    /// Who says so does.
+    /// The DTLS client, which starts the handshake.
     Active,
-    /// The other one does.
+    /// The DTLS server.
     Passive,
 }
 
-/// Which way media goes, seen from who says so.
+/// The direction of a media line, as seen by the side that wrote the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Both ways.
+    /// Sends and receives.
     SendRecv,
-    /// Out.
+    /// Only sends.
     SendOnly,
-    /// In.
+    /// Only receives.
     RecvOnly,
-    /// Neither.
+    /// Neither sends nor receives.
     Inactive,
 }
 
 impl Direction {
-    /// Its name in SDP.
+    /// Returns the name of the SDP attribute.
     pub fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",
@@ -58,94 +58,97 @@ impl Direction {
         }
     }
 
-    /// Whether who says so sends.
+    /// Returns whether this side sends.
     pub fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
-    /// Whether who says so receives.
+    /// Returns whether this side receives.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 }
 
-/// One media line with what is below it.
+/// A media section: the `m=` line and its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaLine {
-    /// What is sent on it.
+    /// The media type.
     pub kind: Kind,
-    /// Its id: 1 to 16 characters of a token, unique in the description.
+    /// The `a=mid`: a token of 1 to 16 characters, unique in the description.
     pub mid: String,
-    /// Its transport protocol, as written.
+    /// The transport protocol.
     pub(super) profile: &'static str,
-    /// Whether it was refused or stopped: port 0, and not for being `a=bundle-only`.
+    /// Whether the line is rejected or stopped: it has port 0 and is not `a=bundle-only`.
     pub rejected: bool,
-    /// Which way media goes, seen from the client.
+    /// The direction of media, as seen by the client.
     pub direction: Direction,
-    /// The payload types, the preferred first. No payload type is there twice.
+    /// The payload types, in order of preference, without duplicates.
     pub formats: Vec<Format>,
-    /// The header extensions that are understood, and that the client may send with.
+    /// The supported header extensions that the client may send.
     pub extensions: Extensions,
-    /// Those that it may be sent.
-    pub(super) received: Extensions,
-    /// The simulcast layers that the client sends, in the order of `a=simulcast`: at most 16.
+    /// The supported header extensions that the client may receive.
+    pub(super) receivable: Extensions,
+    /// The rids of the simulcast layers that the client sends, in the order of `a=simulcast`. At
+    /// most 16.
     pub rids: Vec<String>,
-    /// The SSRCs of what the client sends, without those that retransmit.
+    /// The SSRCs that the client sends, except those of retransmissions.
     pub ssrcs: Vec<u32>,
-    /// Which SSRC is retransmitted on which: pairs of the one and the other (RFC 5576 `FID`).
+    /// Pairs of a primary SSRC and its retransmission SSRC (RFC 5576 `FID`).
     pub rtx_ssrcs: Vec<(u32, u32)>,
-    /// The stream and the track that the client calls it.
+    /// The client's ids of the stream and the track.
     pub msid: Option<(String, String)>,
-    /// Whether RTCP may be sent in parts, RFC 5506.
+    /// Whether reduced-size RTCP is supported, RFC 5506.
     pub(super) reduced_rtcp: bool,
 }
 
-/// One payload type of a media line.
+/// A payload type of a media line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     /// The payload type, at most 127.
     pub payload_type: u8,
-    /// The codec, if it is one that is forwarded.
+    /// The codec, if it is supported.
     pub codec: Option<Codec>,
-    /// The name in `a=rtpmap`; empty if there was none.
+    /// The encoding name in `a=rtpmap`; empty without `a=rtpmap`.
     pub name: String,
-    /// How fast its timestamps go, in Hz; 0 if there was no `a=rtpmap`.
+    /// The RTP clock rate, in Hz; 0 without `a=rtpmap`.
     pub clock_rate: u32,
-    /// How many channels there are.
+    /// Number of audio channels.
     pub channels: u8,
-    /// The parameters in `a=fmtp`, such as `minptime=10`: at most 16, and 256 bytes.
+    /// The parameters in `a=fmtp`, such as `minptime=10`. At most 16, and 256 bytes in total.
     pub fmtp: Vec<String>,
-    /// What `a=rtcp-fb` lists of what its codec knows, such as `nack pli`; nothing twice.
+    /// The feedback types in `a=rtcp-fb` that the codec supports, such as `nack pli`, without
+    /// duplicates.
     pub feedback: Vec<&'static str>,
-    /// The payload type that it is retransmitted with, RFC 4588.
+    /// The payload type of retransmissions, RFC 4588.
     pub rtx: Option<u8>,
 }
 
 impl Description {
-    /// Reads a client's offer or answer.
+    /// Parses a client's offer or answer.
     ///
-    /// What is not understood is passed over; what would be misunderstood is an error: other hashes
-    /// than SHA-256, media that is not bundled, data channels, RTCP on a port of its own.
+    /// Unknown attributes are ignored. Unsupported features that cannot be ignored are errors:
+    /// fingerprints without a SHA-256 hash, unbundled media, data channels, and RTCP on a separate
+    /// port.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
         parse::description(text)
     }
 
-    /// The media line with this mid.
+    /// Returns the media line with this mid.
     pub fn line(&self, mid: &str) -> Option<&MediaLine> {
         self.media.iter().find(|line| line.mid == mid)
     }
 }
 
 impl MediaLine {
-    /// Whether the client sends something on it that is forwarded: an answer takes it, and it is an
-    /// [`Uplink`](super::Uplink).
+    /// Returns whether the client sends media with a supported codec on this line. Such a line is
+    /// accepted in the answer and becomes an [`Uplink`](super::Uplink).
     pub fn is_sent(&self) -> bool {
         let known = self.formats.iter().any(|format| format.codec.is_some());
         known && !self.rejected && self.direction.sends()
     }
 }
 
-/// Without the password.
+/// Omits the ICE password.
 impl fmt::Debug for Description {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -158,7 +161,7 @@ impl fmt::Debug for Description {
 }
 
 impl Format {
-    /// The parameters that say which variant of the codec this is.
+    /// Returns the parameters that identify the variant of the codec.
     pub(super) fn variant(&self) -> impl Iterator<Item = &String> {
         self.fmtp.iter().filter(|parameter| {
             let name = parameter.split('=').next().unwrap_or_default();
@@ -166,7 +169,7 @@ impl Format {
         })
     }
 
-    /// The value of a parameter in `a=fmtp`.
+    /// Returns the value of a parameter in `a=fmtp`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.fmtp.iter().find_map(|parameter| {
             let (known, value) = parameter.split_once('=')?;

@@ -2,29 +2,30 @@
 
 use super::codec::Kind;
 
-/// A header extension that is understood.
+/// A supported header extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Extension {
-    /// How loud the sound in the packet is, RFC 6464.
+    /// The audio level of the packet, RFC 6464.
     AudioLevel,
-    /// When the packet was sent, as 24 bits of seconds.
+    /// The send time of the packet, in seconds, as a 24-bit fixed-point number.
     AbsSendTime,
-    /// A sequence number across all streams of a transport, for congestion control.
+    /// The transport-wide sequence number, for congestion control.
     TransportCc,
-    /// The media line that the packet belongs to, RFC 9143.
+    /// The mid of the packet's media line, RFC 9143.
     Mid,
-    /// The simulcast layer that the packet belongs to, RFC 8852.
+    /// The rid of the packet's simulcast layer, RFC 8852.
     Rid,
-    /// The simulcast layer that a retransmitted packet belongs to, RFC 8852.
+    /// The rid of the simulcast layer of a retransmitted packet, RFC 8852.
     RepairedRid,
-    /// How the camera is turned, 3GPP TS 26.114.
+    /// The orientation of the video, 3GPP TS 26.114.
     Orientation,
 }
 
 const COUNT: usize = 7;
 
-/// What is taken from clients. Each one that is not costs them bytes in every packet for nothing.
-const TAKEN: [(Kind, &[Extension]); 2] = [
+/// The extensions that clients may send. Unused ones are not accepted, since they would waste bytes
+/// in every packet.
+const ACCEPTED: [(Kind, &[Extension]); 2] = [
     (
         Kind::Audio,
         &[
@@ -45,7 +46,7 @@ const TAKEN: [(Kind, &[Extension]); 2] = [
     ),
 ];
 
-/// What clients may be sent.
+/// The extensions that are sent to clients.
 const SENT: [(Kind, &[Extension]); 2] = [
     (
         Kind::Audio,
@@ -66,7 +67,7 @@ const SENT: [(Kind, &[Extension]); 2] = [
 ];
 
 impl Extension {
-    /// Every extension.
+    /// All extensions.
     pub const ALL: [Self; COUNT] = [
         Self::AudioLevel,
         Self::AbsSendTime,
@@ -77,7 +78,7 @@ impl Extension {
         Self::Orientation,
     ];
 
-    /// Its name in `a=extmap`.
+    /// Returns the URI in `a=extmap`.
     pub fn uri(self) -> &'static str {
         match self {
             Self::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
@@ -92,7 +93,7 @@ impl Extension {
         }
     }
 
-    /// The extension of this name.
+    /// Returns the extension with this URI.
     pub fn from_uri(uri: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -100,42 +101,42 @@ impl Extension {
     }
 }
 
-/// The ids that extensions have on a media line: 1 to 14, so that the one-byte form of
-/// RFC 8285 section 4.2 is enough for all.
+/// The extension ids of a media line. Ids are 1 to 14, so that the one-byte header of RFC 8285
+/// section 4.2 suffices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// By extension; 0 for none.
+    /// The id of each extension, or 0 for none.
     ids: [u8; COUNT],
 }
 
 impl Extensions {
-    /// The id of an extension.
+    /// Returns the id of an extension.
     pub fn id(&self, extension: Extension) -> Option<u8> {
         let id = *self.ids.get(extension as usize)?;
         (id != 0).then_some(id)
     }
 
-    /// The extension with this id.
+    /// Returns the extension with this id.
     pub fn extension(&self, id: u8) -> Option<Extension> {
         Extension::ALL
             .into_iter()
             .find(|extension| self.id(*extension) == Some(id))
     }
 
-    /// Every extension that has an id, with it.
+    /// Returns all extensions that have an id, with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (Extension, u8)> {
         Extension::ALL
             .into_iter()
             .filter_map(|extension| Some((extension, self.id(extension)?)))
     }
 
-    /// Whether none has an id.
+    /// Returns whether no extension has an id.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Gives an extension an id, unless either is taken or the id is none. Says whether they go
-    /// together now.
+    /// Assigns an id to an extension, unless the id is invalid or either is already in use. Returns
+    /// whether the extension has this id now.
     pub(super) fn insert(&mut self, extension: Extension, id: u8) -> bool {
         match (self.id(extension), self.extension(id)) {
             (None, None) if (1..=14).contains(&id) => {
@@ -148,24 +149,24 @@ impl Extensions {
         }
     }
 
-    /// Those of them that are taken from clients.
-    pub(super) fn taken(self, kind: Kind) -> Self {
-        self.only(&TAKEN, kind)
+    /// Retains the extensions that clients may send.
+    pub(super) fn accepted(self, kind: Kind) -> Self {
+        self.retain(&ACCEPTED, kind)
     }
 
-    /// Those of them that clients may be sent.
+    /// Retains the extensions that are sent to clients.
     pub(super) fn sent(self, kind: Kind) -> Self {
-        self.only(&SENT, kind)
+        self.retain(&SENT, kind)
     }
 
-    fn only(self, of: &[(Kind, &[Extension])], kind: Kind) -> Self {
-        let mut left = Self::default();
-        let of = of.iter().filter(|(listed, _)| *listed == kind);
-        for extension in of.flat_map(|(_, extensions)| *extensions) {
+    fn retain(self, allowed: &[(Kind, &[Extension])], kind: Kind) -> Self {
+        let mut retained = Self::default();
+        let allowed = allowed.iter().filter(|(listed, _)| *listed == kind);
+        for extension in allowed.flat_map(|(_, extensions)| *extensions) {
             if let Some(id) = self.id(*extension) {
-                left.insert(*extension, id);
+                retained.insert(*extension, id);
             }
         }
-        left
+        retained
     }
 }

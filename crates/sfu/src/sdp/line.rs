@@ -1,4 +1,4 @@
-//! A media line of ours, and a description made of such.
+//! Our media lines, and the serialization of our descriptions.
 
 use std::fmt::{Arguments, Write};
 use std::net::IpAddr;
@@ -8,49 +8,49 @@ use super::description::{Direction, Format, MediaLine, Setup};
 use super::extension::Extensions;
 use super::{Candidate, Local, MAX_RIDS};
 
-/// A media line as we say it.
+/// A media line of our descriptions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) kind: Kind,
     pub(super) mid: String,
     pub(super) profile: &'static str,
-    /// Port 0, out of the bundle.
+    /// Whether the line has port 0 and is not in the bundle.
     pub(super) rejected: bool,
-    /// Seen from us.
+    /// The direction of media, as seen by the server.
     pub(super) direction: Direction,
-    pub(super) agreed: Agreed,
+    pub(super) format: NegotiatedFormat,
     pub(super) extensions: Extensions,
-    /// Those of them that go both ways.
+    /// Those of `extensions` that may be used in both directions.
     pub(super) both_ways: Extensions,
-    /// The layers that we take.
+    /// The simulcast layers that we accept.
     pub(super) rids: Vec<String>,
     pub(super) reduced_rtcp: bool,
-    pub(super) sends: Option<Sends>,
+    pub(super) sent: Option<SentTrack>,
 }
 
-/// What a payload type means.
+/// The negotiated codec of a media line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Agreed {
+pub(super) struct NegotiatedFormat {
     pub(super) payload_type: u8,
-    /// None for what is not forwarded, on a rejected line.
+    /// `None` if the codec is not supported, on a rejected line.
     pub(super) codec: Option<Codec>,
     pub(super) rtx: Option<u8>,
     pub(super) fmtp: Vec<String>,
     pub(super) feedback: Vec<&'static str>,
 }
 
-/// What we send on a media line.
+/// The track that we send on a media line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sends {
+pub(super) struct SentTrack {
     pub(super) stream: String,
     pub(super) track: String,
     pub(super) ssrc: u32,
     pub(super) rtx: Option<u32>,
 }
 
-impl Agreed {
-    /// What is agreed if a client offers this.
-    pub(super) fn to(offered: &Format) -> Self {
+impl NegotiatedFormat {
+    /// Negotiates a format of an offer.
+    pub(super) fn new(offered: &Format) -> Self {
         let feedback = offered.codec.map_or(&[][..], Codec::feedback).iter();
         let feedback = feedback.filter(|it| offered.feedback.contains(it));
         let fmtp = match offered.codec.map_or(&[][..], Codec::fmtp) {
@@ -66,8 +66,8 @@ impl Agreed {
         }
     }
 
-    /// What is agreed if a client prefers its formats in this order.
-    fn to_best(line: &MediaLine) -> Self {
+    /// Negotiates the most preferred supported format of a media line.
+    fn best(line: &MediaLine) -> Self {
         let known = line.formats.iter().find(|format| format.codec.is_some());
         // A rejected line must still list a format of the offer.
         let fallback = Self {
@@ -79,49 +79,50 @@ impl Agreed {
         };
         known
             .or_else(|| line.formats.first())
-            .map_or(fallback, Self::to)
+            .map_or(fallback, Self::new)
     }
 }
 
 impl Line {
-    /// The answer to a media line on which the client sends, or nobody. What is not understood is
-    /// rejected.
+    /// Answers a media line of the client. We never send on such a line. A line without a supported
+    /// codec is rejected.
     pub(super) fn answer(offered: &MediaLine) -> Self {
-        let agreed = Agreed::to_best(offered);
-        let rejected = offered.rejected || agreed.codec.is_none();
-        let takes = offered.is_sent();
-        let rids = offered.rids.iter().take(if takes { MAX_RIDS } else { 0 });
+        let format = NegotiatedFormat::best(offered);
+        let rejected = offered.rejected || format.codec.is_none();
+        let receives = offered.is_sent();
+        let max_rids = if receives { MAX_RIDS } else { 0 };
+        let rids = offered.rids.iter().take(max_rids);
         Self {
             kind: offered.kind,
             mid: offered.mid.clone(),
             profile: offered.profile,
             rejected,
-            direction: if takes {
+            direction: if receives {
                 Direction::RecvOnly
             } else {
                 Direction::Inactive
             },
-            agreed,
-            extensions: offered.extensions.taken(offered.kind),
-            both_ways: offered.received,
+            format,
+            extensions: offered.extensions.accepted(offered.kind),
+            both_ways: offered.receivable,
             rids: rids.cloned().collect(),
             reduced_rtcp: offered.reduced_rtcp,
-            sends: None,
+            sent: None,
         }
     }
 
-    /// Rejects it for good.
+    /// Rejects the line permanently.
     pub(super) fn reject(&mut self) {
         self.rejected = true;
         self.direction = Direction::Inactive;
         self.rids.clear();
-        self.sends = None;
+        self.sent = None;
     }
 
     fn write(&self, out: &mut Out) {
-        let Agreed {
+        let NegotiatedFormat {
             payload_type, rtx, ..
-        } = self.agreed;
+        } = self.format;
         let kind = self.kind.name();
         let port = if self.rejected { 0 } else { 9 };
         let profile = self.profile;
@@ -136,31 +137,31 @@ impl Line {
         out.line(format_args!("a={}", self.direction.name()));
         for (extension, id) in self.extensions.iter() {
             let both_ways = self.both_ways.id(extension).is_some();
-            let way = if both_ways { "" } else { "/recvonly" };
-            out.line(format_args!("a=extmap:{id}{way} {}", extension.uri()));
+            let direction = if both_ways { "" } else { "/recvonly" };
+            out.line(format_args!("a=extmap:{id}{direction} {}", extension.uri()));
         }
-        if let Some(sends) = &self.sends {
-            out.line(format_args!("a=msid:{} {}", sends.stream, sends.track));
+        if let Some(sent) = &self.sent {
+            out.line(format_args!("a=msid:{} {}", sent.stream, sent.track));
         }
         out.line(format_args!("a=rtcp-mux"));
         if self.reduced_rtcp {
             out.line(format_args!("a=rtcp-rsize"));
         }
-        self.agreed.write(out);
+        self.format.write(out);
         for rid in &self.rids {
             out.line(format_args!("a=rid:{rid} recv"));
         }
-        // One layer is no simulcast.
+        // A single layer needs no a=simulcast.
         if self.rids.len() > 1 {
             out.line(format_args!("a=simulcast:recv {}", self.rids.join(";")));
         }
-        if let Some(sends) = &self.sends {
-            sends.write(out);
+        if let Some(sent) = &self.sent {
+            sent.write(out);
         }
     }
 }
 
-impl Agreed {
+impl NegotiatedFormat {
     fn write(&self, out: &mut Out) {
         let payload_type = self.payload_type;
         let Some(codec) = self.codec else {
@@ -189,7 +190,7 @@ impl Agreed {
     }
 }
 
-impl Sends {
+impl SentTrack {
     fn write(&self, out: &mut Out) {
         if let Some(rtx) = self.rtx {
             out.line(format_args!("a=ssrc-group:FID {} {rtx}", self.ssrc));
@@ -200,19 +201,19 @@ impl Sends {
     }
 }
 
-/// A description that is written.
+/// A description under construction.
 struct Out(String);
 
 impl Out {
     fn line(&mut self, line: Arguments<'_>) {
         self.0
             .write_fmt(line)
-            .expect("a String takes whatever comes");
+            .expect("writing to a String cannot fail");
         self.0.push_str("\r\n");
     }
 }
 
-/// A whole description of ours. `version` is higher each time.
+/// Writes a description. `version` must increase with each description of a transport.
 pub(super) fn describe<'a>(
     lines: impl Iterator<Item = &'a Line> + Clone,
     setup: Setup,
@@ -237,7 +238,7 @@ pub(super) fn describe<'a>(
         line.write(&mut out);
         if !line.rejected {
             write_transport(&mut out, setup, local, candidates);
-            // Those of the first are everybody's (RFC 9143 section 7.1.3).
+            // The candidates of the first line apply to the whole bundle (RFC 9143 section 7.1.3).
             candidates = &[];
         }
     }
@@ -263,19 +264,19 @@ fn write_transport(out: &mut Out, setup: Setup, local: &Local<'_>, candidates: &
     }
 }
 
-/// Writes host candidates: UDP before TCP, IPv6 before IPv4, and else in the order given.
+/// Writes host candidates: UDP before TCP, IPv6 before IPv4, and otherwise in the given order.
 fn write_candidates(out: &mut Out, candidates: &[Candidate]) {
-    let mut told: Vec<(bool, IpAddr, u16)> = Vec::new();
+    let mut unique: Vec<(bool, IpAddr, u16)> = Vec::new();
     for Candidate { address, tcp } in candidates {
         let candidate = (*tcp, address.ip().to_canonical(), address.port());
-        if !told.contains(&candidate) {
-            told.push(candidate);
+        if !unique.contains(&candidate) {
+            unique.push(candidate);
         }
     }
-    // Stable, so that the order given decides between those of a kind.
-    told.sort_by_key(|(tcp, ip, _)| (*tcp, ip.is_ipv4()));
+    // The sort is stable, which preserves the given order within each group.
+    unique.sort_by_key(|(tcp, ip, _)| (*tcp, ip.is_ipv4()));
     let mut bases: Vec<(bool, IpAddr)> = Vec::new();
-    for (rank, (tcp, ip, port)) in told.into_iter().enumerate() {
+    for (rank, (tcp, ip, port)) in unique.into_iter().enumerate() {
         let known = bases.iter().position(|base| *base == (tcp, ip));
         // Candidates of one address and protocol share a foundation (RFC 8445 section 5.1.1.3).
         let foundation = known.unwrap_or(bases.len()) + 1;
@@ -294,14 +295,14 @@ fn write_candidates(out: &mut Out, candidates: &[Candidate]) {
     }
 }
 
-/// The priority of a host candidate of component 1: RFC 8445 section 5.1.2.1, and for TCP that of
-/// RFC 6544 section 4.2, with a type preference below every kind of UDP.
+/// Returns the priority of a host candidate of component 1 (RFC 8445 section 5.1.2.1; for TCP,
+/// RFC 6544 section 4.2). The type preference of TCP is lower than that of any UDP candidate.
 fn priority(tcp: bool, rank: usize) -> u32 {
-    let behind = u32::try_from(rank).unwrap_or(u32::MAX);
-    let (kind, local) = if tcp {
-        (90, (4 << 13) + 8191_u32.saturating_sub(behind))
+    let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+    let (type_preference, local_preference) = if tcp {
+        (90, (4 << 13) + 8191_u32.saturating_sub(rank))
     } else {
-        (126, 65535_u32.saturating_sub(behind))
+        (126, 65535_u32.saturating_sub(rank))
     };
-    (kind << 24) + (local << 8) + 255
+    (type_preference << 24) + (local_preference << 8) + 255
 }

@@ -1,4 +1,4 @@
-//! Reading descriptions, RFC 8866 and those that say what the attributes mean.
+//! The SDP parser: RFC 8866, and the RFCs that define the attributes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,31 +7,31 @@ use super::description::{Description, Direction, Format, MediaLine, Setup};
 use super::extension::{Extension, Extensions};
 use super::{MAX_BYTES, MAX_LINES, MAX_MEDIA, SdpError, is_token};
 
-/// How many SSRCs a media line may have: three layers with their retransmissions, and then some.
+/// Maximum number of SSRCs on a media line. Three layers with retransmissions use six.
 const MAX_SSRCS: usize = 32;
 
-/// How many rids a media line may have. Browsers send three.
+/// Maximum number of rids on a media line. Browsers send three.
 const MAX_OFFERED_RIDS: usize = 16;
 
-/// How many parameters one `a=fmtp` may have, and how many bytes all of them.
+/// Maximum number of parameters in one `a=fmtp`, and their maximum total size in bytes.
 const MAX_PARAMETERS: usize = 16;
 const MAX_PARAMETER_BYTES: usize = 256;
 
-/// How long a mid or rid may be, in bytes: what the one-byte form of a header extension can say.
+/// Maximum length of a mid or rid, in bytes: the limit of a one-byte header extension.
 const MAX_NAME: usize = 16;
 
-/// How long the halves of an `a=msid` may be, RFC 8830.
+/// Maximum length of each part of an `a=msid`, RFC 8830.
 const MAX_MSID: usize = 64;
 
-const NOT_SDP: &str = "it is not SDP";
+const NOT_SDP: &str = "this is not SDP";
 
-/// The protocols that mean SRTP keyed by DTLS with feedback, which RFC 8829 section 5.1.2 has
-/// everybody accept.
+/// The protocols for DTLS-SRTP with feedback, which RFC 8829 section 5.1.2 requires implementations
+/// to accept.
 const PROFILES: [&str; 2] = ["UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF"];
 
-/// What may stand in the session and below a media line.
+/// The attributes that are allowed at both session and media level.
 #[derive(Default)]
-struct Level<'a> {
+struct SharedAttributes<'a> {
     ufrag: Option<&'a str>,
     pwd: Option<&'a str>,
     fingerprint: Option<[u8; 32]>,
@@ -40,13 +40,13 @@ struct Level<'a> {
     rtcp_mux: bool,
 }
 
-/// A media line while it is read.
+/// A media section during parsing.
 struct Section<'a> {
-    level: Level<'a>,
+    shared: SharedAttributes<'a>,
     line: MediaLine,
     bundle_only: bool,
     port: u16,
-    /// What `a=rtcp-fb:*` says of all formats.
+    /// The feedback types for all formats, from `a=rtcp-fb:*`.
     feedback: Vec<&'static str>,
     declared_rids: Vec<&'a str>,
     simulcast: Option<&'a str>,
@@ -54,7 +54,7 @@ struct Section<'a> {
 
 type Problem = Result<(), &'static str>;
 
-/// Reads a description.
+/// Parses a description.
 pub(super) fn description(text: &str) -> Result<Description, SdpError> {
     if text.len() > MAX_BYTES {
         return Err(SdpError::TooMuch {
@@ -62,7 +62,7 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
             of: "bytes",
         });
     }
-    let mut session = Level::default();
+    let mut session = SharedAttributes::default();
     let mut ice_lite = false;
     let mut bundle = None;
     let mut sections: Vec<Section> = Vec::new();
@@ -90,7 +90,7 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
                     of: "media lines",
                 });
             }
-            sections.push(Section::read(value).map_err(at)?);
+            sections.push(Section::parse(value).map_err(at)?);
             continue;
         }
         match (key, sections.last_mut()) {
@@ -98,7 +98,7 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
             ('a', None) if name == "group" => {
                 if let Some(mids) = argument.strip_prefix("BUNDLE") {
                     if bundle.is_some() {
-                        return Err(at("media must be in one bundle"));
+                        return Err(at("all media must be in one bundle"));
                     }
                     bundle = Some(mids);
                 }
@@ -111,8 +111,8 @@ pub(super) fn description(text: &str) -> Result<Description, SdpError> {
     assemble(&session, ice_lite, bundle.unwrap_or_default(), sections)
 }
 
-/// Key and value of a line. What is not printable is refused with it, so that nothing of a client
-/// can break a line that we write.
+/// Splits a line into key and value. Rejects control characters, so that no client input can break
+/// the lines that we write.
 fn split(line: &str) -> Option<(char, &str)> {
     let (key, value) = line.split_once('=')?;
     let mut keys = key.chars();
@@ -122,55 +122,55 @@ fn split(line: &str) -> Option<(char, &str)> {
 }
 
 fn assemble(
-    session: &Level<'_>,
+    session: &SharedAttributes<'_>,
     ice_lite: bool,
     bundle: &str,
     mut sections: Vec<Section<'_>>,
 ) -> Result<Description, SdpError> {
     let bundled = bundle.split_ascii_whitespace().collect::<HashSet<_>>();
     let mut mids = HashSet::new();
-    let mut live = 0_usize;
+    let mut accepted = 0_usize;
     for section in &mut sections {
         section.finish(session);
-        let read = &section.line;
-        if read.mid.is_empty() {
+        let line = &section.line;
+        if line.mid.is_empty() {
             return Err(SdpError::Missing("a=mid on each media line"));
         }
-        if !mids.insert(read.mid.as_str()) {
-            return Err(SdpError::media(&read.mid, "it is there twice"));
+        if !mids.insert(line.mid.as_str()) {
+            return Err(SdpError::media(&line.mid, "the mid is not unique"));
         }
-        live += usize::from(!read.rejected);
+        accepted += usize::from(!line.rejected);
     }
     let is_bundled = |line: &MediaLine| bundled.contains(line.mid.as_str());
-    let alone = sections
+    let unbundled = sections
         .iter()
         .find(|section| !section.line.rejected && !is_bundled(&section.line));
-    if let Some(section) = alone
-        && live > 1
+    if let Some(section) = unbundled
+        && accepted > 1
     {
         return Err(SdpError::media(
             &section.line.mid,
-            "it is not in the bundle",
+            "the media line is not in the bundle",
         ));
     }
-    // Of a bundle, only the first line in the group speaks for the transport (RFC 9143 section 7.1).
+    // The first line of the bundle group carries the transport attributes (RFC 9143 section 7.1).
     let by_mid = sections.iter().filter(|section| !section.line.rejected);
     let by_mid = by_mid.map(|section| (section.line.mid.as_str(), section));
     let by_mid = by_mid.collect::<HashMap<_, _>>();
-    let mut grouped = bundle.split_ascii_whitespace();
-    let speaker = grouped.find_map(|mid| by_mid.get(mid).copied());
-    let speaker = speaker.or(alone);
-    let Some(Section { level, .. }) = speaker else {
-        return Err(SdpError::Refused("nothing in it is live"));
+    let mut group = bundle.split_ascii_whitespace();
+    let tagged = group.find_map(|mid| by_mid.get(mid).copied());
+    let tagged = tagged.or(unbundled);
+    let Some(Section { shared, .. }) = tagged else {
+        return Err(SdpError::Refused("all media lines are rejected"));
     };
-    if !level.rtcp_mux {
+    if !shared.rtcp_mux {
         return Err(SdpError::Missing("a=rtcp-mux"));
     }
     let missing = SdpError::Missing;
-    let ufrag = level.ufrag.or(session.ufrag);
-    let pwd = level.pwd.or(session.pwd);
-    let fingerprint = level.fingerprint.or(session.fingerprint);
-    let setup = level.setup.or(session.setup);
+    let ufrag = shared.ufrag.or(session.ufrag);
+    let pwd = shared.pwd.or(session.pwd);
+    let fingerprint = shared.fingerprint.or(session.fingerprint);
+    let setup = shared.setup.or(session.setup);
     Ok(Description {
         ice_ufrag: ufrag.ok_or(missing("a=ice-ufrag"))?.to_owned(),
         ice_pwd: pwd.ok_or(missing("a=ice-pwd"))?.to_owned(),
@@ -181,13 +181,13 @@ fn assemble(
     })
 }
 
-impl<'a> Level<'a> {
+impl<'a> SharedAttributes<'a> {
     fn attribute(&mut self, name: &str, argument: &'a str) -> Problem {
         match name {
             "ice-ufrag" => self.ufrag = Some(ice(argument, 4)?),
             "ice-pwd" => self.pwd = Some(ice(argument, 22)?),
             "fingerprint" => {
-                // There may be one for each of several hashes.
+                // There may be one for each hash algorithm.
                 if let Some(fingerprint) = fingerprint(argument)? {
                     self.fingerprint = Some(fingerprint);
                 }
@@ -212,13 +212,13 @@ impl<'a> Level<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Reads what follows `m=`.
-    fn read(value: &str) -> Result<Self, &'static str> {
+    /// Parses the value of an `m=` line.
+    fn parse(value: &str) -> Result<Self, &'static str> {
         let mut words = value.split_ascii_whitespace();
         let kind = match words.next() {
             Some("audio") => Kind::Audio,
             Some("video") => Kind::Video,
-            Some("application") => return Err("there are no data channels here"),
+            Some("application") => return Err("data channels are not supported"),
             _ => return Err("media must be audio or video"),
         };
         let port = words.next().and_then(|port| port.parse().ok());
@@ -247,7 +247,7 @@ impl<'a> Section<'a> {
             direction: Direction::SendRecv,
             formats,
             extensions: Extensions::default(),
-            received: Extensions::default(),
+            receivable: Extensions::default(),
             rids: Vec::new(),
             ssrcs: Vec::new(),
             rtx_ssrcs: Vec::new(),
@@ -255,7 +255,7 @@ impl<'a> Section<'a> {
             reduced_rtcp: false,
         };
         Ok(Self {
-            level: Level::default(),
+            shared: SharedAttributes::default(),
             line,
             bundle_only: false,
             port,
@@ -278,7 +278,7 @@ impl<'a> Section<'a> {
             "rtcp-rsize" => line.reduced_rtcp = true,
             "rtpmap" => line.rtpmap(argument)?,
             "fmtp" => {
-                let (payload_type, parameters) = numbered(argument)?;
+                let (payload_type, parameters) = split_payload_type(argument)?;
                 let parameters = split_parameters(parameters)?;
                 if let Some(format) = line.format(payload_type) {
                     format.fmtp = parameters;
@@ -290,7 +290,7 @@ impl<'a> Section<'a> {
                 let mut words = argument.split_ascii_whitespace();
                 if let (Some(rid), Some("send")) = (words.next(), words.next()) {
                     if self.declared_rids.len() == MAX_OFFERED_RIDS {
-                        return Err("it has more than 16 rids");
+                        return Err("the media line has more than 16 rids");
                     }
                     self.declared_rids.push(rid);
                 }
@@ -299,36 +299,37 @@ impl<'a> Section<'a> {
                 let mut words = argument.split_ascii_whitespace();
                 let layers = words.find(|word| *word == "send").and(words.next());
                 if layers.is_some_and(|list| list.split(';').nth(MAX_OFFERED_RIDS).is_some()) {
-                    return Err("it has more than 16 rids");
+                    return Err("the media line has more than 16 rids");
                 }
                 self.simulcast = layers;
             }
             "ssrc" => line.ssrc(argument)?,
             "ssrc-group" => line.ssrc_group(argument)?,
             "msid" if line.msid.is_none() => line.msid = msid(argument),
-            _ => self.level.attribute(name, argument)?,
+            _ => self.shared.attribute(name, argument)?,
         }
         Ok(())
     }
 
-    /// What can only be said when all of it was read.
-    fn finish(&mut self, session: &Level<'_>) {
+    /// Completes the media line once all attributes are parsed.
+    fn finish(&mut self, session: &SharedAttributes<'_>) {
         let line = &mut self.line;
         line.rejected = self.port == 0 && !self.bundle_only;
-        let direction = self.level.direction.or(session.direction);
+        let direction = self.shared.direction.or(session.direction);
         line.direction = direction.unwrap_or(Direction::SendRecv);
         line.pair_formats();
         for format in &mut line.formats {
             let known = format.codec.map_or(&[][..], Codec::feedback);
             format.feedback.retain(|feedback| known.contains(feedback));
             for feedback in self.feedback.iter().filter(|it| known.contains(it)) {
-                note(&mut format.feedback, feedback);
+                push_unique(&mut format.feedback, feedback);
             }
         }
-        let again = line.rtx_ssrcs.iter().map(|(_, rtx)| *rtx);
-        let again = again.collect::<Vec<_>>();
-        line.ssrcs.retain(|ssrc| !again.contains(ssrc));
-        // Of alternatives for one layer, the first; a tilde means that it starts paused (RFC 8853).
+        let rtx_ssrcs = line.rtx_ssrcs.iter().map(|(_, rtx)| *rtx);
+        let rtx_ssrcs = rtx_ssrcs.collect::<Vec<_>>();
+        line.ssrcs.retain(|ssrc| !rtx_ssrcs.contains(ssrc));
+        // Take the first alternative of each layer. A tilde marks an initially paused one (RFC
+        // 8853).
         let listed = self.simulcast.map(|list| {
             let layers = list.split(';');
             let first = layers.filter_map(|layer| layer.split(',').next());
@@ -336,23 +337,26 @@ impl<'a> Section<'a> {
         });
         let listed = listed.unwrap_or_else(|| self.declared_rids.clone());
         for rid in listed {
-            let good = rid.len() <= MAX_NAME
+            let valid = rid.len() <= MAX_NAME
                 && rid
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             let known = self.declared_rids.contains(&rid);
-            if good && known && !line.rids.iter().any(|taken| taken == rid) {
+            if valid && known && !line.rids.iter().any(|listed| listed == rid) {
                 line.rids.push(rid.to_owned());
             }
         }
     }
 
-    /// Which codec a payload type means may be said later, so what no codec knows is dropped here
-    /// and what this one does not when all was read.
+    /// Parses `a=rtcp-fb`. It may precede the `a=rtpmap` of its payload type, so types that no
+    /// codec supports are dropped here, and those that this codec does not support are dropped in
+    /// [`Section::finish`].
     fn feedback(&mut self, argument: &str) -> Problem {
-        let (to, feedback) = argument.split_once(' ').ok_or("a=rtcp-fb says nothing")?;
+        let (target, feedback) = argument
+            .split_once(' ')
+            .ok_or("a=rtcp-fb needs a feedback type")?;
         let feedback = Codec::find_feedback(feedback.trim());
-        let known = match to {
+        let known = match target {
             "*" => Some(&mut self.feedback),
             number => {
                 let format = self.line.format(payload_type(number)?);
@@ -360,21 +364,21 @@ impl<'a> Section<'a> {
             }
         };
         if let (Some(known), Some(feedback)) = (known, feedback) {
-            note(known, feedback);
+            push_unique(known, feedback);
         }
         Ok(())
     }
 }
 
 impl MediaLine {
-    /// The format with this payload type.
+    /// Returns the format with this payload type.
     fn format(&mut self, payload_type: u8) -> Option<&mut Format> {
         let mut formats = self.formats.iter_mut();
         formats.find(|format| format.payload_type == payload_type)
     }
 
     fn rtpmap(&mut self, argument: &str) -> Problem {
-        let (payload_type, encoding) = numbered(argument)?;
+        let (payload_type, encoding) = split_payload_type(argument)?;
         let mut parts = encoding.split('/');
         let name = parts.next().filter(|name| is_token(name, 64));
         let name = name.ok_or("a=rtpmap needs a name")?;
@@ -398,14 +402,14 @@ impl MediaLine {
             return Err("a=extmap needs an id and a URI");
         };
         let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
-        // An id that is only to be agreed on (RFC 8285 section 5) is passed over, as if the
-        // extension were not known.
+        // Ids from 4096 on are only requests for negotiation (RFC 8285 section 5). They are
+        // ignored, as are unknown extensions.
         if let (Ok(id), Some(extension)) = (id.parse(), Extension::from_uri(uri)) {
             if matches!(direction, "sendrecv" | "sendonly") {
                 self.extensions.insert(extension, id);
             }
             if matches!(direction, "sendrecv" | "recvonly") {
-                self.received.insert(extension, id);
+                self.receivable.insert(extension, id);
             }
         }
         Ok(())
@@ -416,7 +420,7 @@ impl MediaLine {
         let ssrc = number.parse().map_err(|_| "an SSRC must be a number")?;
         if !self.ssrcs.contains(&ssrc) {
             if self.ssrcs.len() == MAX_SSRCS {
-                return Err("it has more than 32 SSRCs");
+                return Err("the media line has more than 32 SSRCs");
             }
             self.ssrcs.push(ssrc);
         }
@@ -429,10 +433,10 @@ impl MediaLine {
         };
         let mut pair = pair.split_ascii_whitespace().map(str::parse);
         let (Some(Ok(media)), Some(Ok(rtx)), None) = (pair.next(), pair.next(), pair.next()) else {
-            return Err("an SSRC group of FID needs two SSRCs");
+            return Err("an FID group needs two SSRCs");
         };
         if self.rtx_ssrcs.len() == MAX_SSRCS {
-            return Err("it has more than 32 SSRC groups");
+            return Err("the media line has more than 32 SSRC groups");
         }
         if media != rtx && !self.rtx_ssrcs.contains(&(media, rtx)) {
             self.rtx_ssrcs.push((media, rtx));
@@ -440,7 +444,7 @@ impl MediaLine {
         Ok(())
     }
 
-    /// Finds out which payload type retransmits which, RFC 4588 section 8.
+    /// Assigns RTX payload types to the formats that they retransmit, RFC 4588 section 8.
     fn pair_formats(&mut self) {
         let retransmits = self.formats.iter().filter_map(|format| {
             let rtx = format.name.eq_ignore_ascii_case("rtx");
@@ -471,7 +475,7 @@ impl Format {
     }
 }
 
-/// The parameters of an `a=fmtp`.
+/// Splits the parameters of an `a=fmtp`.
 fn split_parameters(parameters: &str) -> Result<Vec<String>, &'static str> {
     if parameters.len() > MAX_PARAMETER_BYTES {
         return Err("a=fmtp has more than 256 bytes");
@@ -484,10 +488,10 @@ fn split_parameters(parameters: &str) -> Result<Vec<String>, &'static str> {
     Ok(split.map(str::to_owned).collect())
 }
 
-/// Adds what is not there yet.
-fn note(known: &mut Vec<&'static str>, feedback: &'static str) {
-    if !known.contains(&feedback) {
-        known.push(feedback);
+/// Adds a feedback type unless the list already contains it.
+fn push_unique(list: &mut Vec<&'static str>, feedback: &'static str) {
+    if !list.contains(&feedback) {
+        list.push(feedback);
     }
 }
 
@@ -496,23 +500,24 @@ fn payload_type(word: &str) -> Result<u8, &'static str> {
     number.ok_or("a payload type must be a number up to 127")
 }
 
-/// Splits what begins with a payload type.
-fn numbered(argument: &str) -> Result<(u8, &str), &'static str> {
+/// Splits an argument into the payload type and the rest.
+fn split_payload_type(argument: &str) -> Result<(u8, &str), &'static str> {
     let (number, rest) = argument.split_once(' ').ok_or(NOT_SDP)?;
     Ok((payload_type(number)?, rest.trim()))
 }
 
-/// ICE characters, RFC 8839 section 5.4.
-fn ice(text: &str, shortest: usize) -> Result<&str, &'static str> {
-    let good = (shortest..=256).contains(&text.len())
+/// Checks an ICE user name fragment or password, RFC 8839 section 5.4.
+fn ice(text: &str, min_length: usize) -> Result<&str, &'static str> {
+    let valid = (min_length..=256).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
-    good.then_some(text)
-        .ok_or("that is no name or password of ICE")
+    valid
+        .then_some(text)
+        .ok_or("invalid ICE user name fragment or password")
 }
 
-/// The hash of a certificate, RFC 8122; none if it is not SHA-256.
+/// Parses a certificate fingerprint, RFC 8122. Returns `None` if the hash is not SHA-256.
 fn fingerprint(argument: &str) -> Result<Option<[u8; 32]>, &'static str> {
     let (hash, hex) = argument
         .split_once(' ')
@@ -521,14 +526,14 @@ fn fingerprint(argument: &str) -> Result<Option<[u8; 32]>, &'static str> {
         return Ok(None);
     }
     let bytes = hex.trim().split(':').map(|byte| {
-        let good = byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
-        good.then(|| u8::from_str_radix(byte, 16).ok()).flatten()
+        let valid = byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
+        valid.then(|| u8::from_str_radix(byte, 16).ok()).flatten()
     });
     let bytes = bytes.collect::<Option<Vec<_>>>();
     let fingerprint = bytes.and_then(|bytes| bytes.try_into().ok());
     fingerprint
         .map(Some)
-        .ok_or("a hash of sha-256 has 32 bytes in hexadecimal")
+        .ok_or("a sha-256 fingerprint has 32 hexadecimal bytes")
 }
 
 fn msid(argument: &str) -> Option<(String, String)> {

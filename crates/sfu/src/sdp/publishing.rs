@@ -1,115 +1,114 @@
-//! Our side of the connection on which a client publishes: it offers, we answer.
+//! Negotiation of publish transports: the client offers, we answer.
 
 use super::codec::{Codec, Kind};
 use super::description::{Description, Direction, Setup};
 use super::extension::Extensions;
 use super::line::{Line, describe};
-use super::{Client, Local, SdpError};
+use super::{Local, Remote, SdpError, WRONG_KIND, WRONG_POSITION};
 
-/// What Opus makes of this, in bits per second, RFC 7587 section 6.1.
+/// The minimum and maximum bit rate of Opus, in bits per second, RFC 7587 section 6.1.
 const BITRATES: (u32, u32) = (6_000, 510_000);
 
-/// What we ask of a client's Opus encoder.
+/// The parameters that we request for a client's Opus encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opus {
-    /// Whether it is to send next to nothing while there is nothing to hear.
+    /// Whether to use discontinuous transmission (DTX) during silence.
     pub dtx: bool,
-    /// How much it may send, in bits per second, if the client does not say what its preset
-    /// allows.
+    /// Maximum bit rate, in bits per second, unless the client specifies that of its preset.
     pub bitrate: u32,
 }
 
-/// Everything the client has offered to send on one transport.
+/// The negotiation state of a publish transport.
 pub struct Publishing {
-    client: Client,
+    remote: Remote,
     lines: Vec<Line>,
-    /// What the client said last about how much its preset lets its Opus send, in bits per second,
-    /// and whether in stereo. It is in the one offer and not in the next.
+    /// The maximum Opus bit rate of the client's preset, in bits per second, and whether stereo is
+    /// allowed. The client includes them only in some offers, so the last values are kept.
     preset: Option<(u32, bool)>,
     version: u64,
 }
 
-/// A media line that the client sends on.
+/// A media line on which the client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
-    /// Its id.
+    /// The `a=mid`.
     pub mid: String,
-    /// What is sent.
+    /// The media type.
     pub kind: Kind,
-    /// The codec.
+    /// The negotiated codec.
     pub codec: Codec,
     /// The payload type of the codec.
     pub payload_type: u8,
-    /// The payload type of retransmissions, RFC 4588. A browser retransmits without it too, as if
-    /// the packet were new (docs/spec/media.md 1.5).
+    /// The payload type of retransmissions, RFC 4588. Without it, a browser retransmits packets
+    /// unchanged (docs/spec/media.md 1.5).
     pub rtx: Option<u8>,
-    /// How fast the timestamps go, in Hz.
+    /// The RTP clock rate, in Hz.
     pub clock_rate: u32,
     /// The header extensions.
     pub extensions: Extensions,
-    /// The simulcast layers, in the order offered: at most [`MAX_RIDS`](super::MAX_RIDS), all
-    /// different. None if there is no simulcast.
+    /// The simulcast layers, in the order of the offer, without duplicates. At most
+    /// [`MAX_RIDS`](super::MAX_RIDS). Empty without simulcast.
     pub rids: Vec<String>,
-    /// The SSRCs, as far as the client says: with rids it does not.
+    /// The SSRCs that the client signals. With rids, it signals none.
     pub ssrcs: Vec<u32>,
-    /// Which SSRC is retransmitted on which.
+    /// Pairs of a primary SSRC and its retransmission SSRC.
     pub rtx_ssrcs: Vec<(u32, u32)>,
-    /// The stream and the track that the client calls it.
+    /// The client's ids of the stream and the track.
     pub msid: Option<(String, String)>,
 }
 
 impl Publishing {
-    /// Takes the first offer of a transport; with the answer. Usually it has two media lines on
-    /// which nothing is ever sent, and two more for each time that the client tried before
+    /// Applies the first offer of a transport and returns the answer. The offer usually has two
+    /// media lines that are never used, and two more for each earlier attempt of the client
     /// (docs/spec/media.md 1.4).
     pub fn accept(offer: &Description, local: &Local<'_>) -> Result<(Self, String), SdpError> {
         let mut publishing = Self {
-            client: Client::of(offer)?,
+            remote: Remote::from_offer(offer)?,
             lines: Vec::new(),
             preset: None,
             version: 0,
         };
-        publishing.take(offer)?;
+        publishing.apply(offer)?;
         let answer = publishing.describe(local);
         Ok((publishing, answer))
     }
 
-    /// Takes a further offer; with the answer, and all that the client sends from now on. After an
-    /// error, everything is as it was.
+    /// Applies a further offer. Returns the answer and all media lines on which the client sends
+    /// from now on. An error leaves the state unchanged.
     pub fn answer(
         &mut self,
         offer: &Description,
         local: &Local<'_>,
         opus: Opus,
     ) -> Result<(String, Vec<Uplink>), SdpError> {
-        self.client.offers(offer)?;
-        self.take(offer)?;
+        self.remote.check_offer(offer)?;
+        self.apply(offer)?;
         let parameters = self.parameters(opus);
         for line in &mut self.lines {
-            if line.agreed.codec == Some(Codec::Opus) {
-                line.agreed.fmtp.clone_from(&parameters);
+            if line.format.codec == Some(Codec::Opus) {
+                line.format.fmtp.clone_from(&parameters);
             }
         }
         Ok((self.describe(local), self.uplinks(offer)))
     }
 
-    /// Answers each line. What was there before is there still, in its place.
-    fn take(&mut self, offer: &Description) -> Result<(), SdpError> {
+    /// Answers each line of an offer. The offer must contain all earlier lines in the same order.
+    fn apply(&mut self, offer: &Description) -> Result<(), SdpError> {
         if offer.media.len() < self.lines.len() {
-            return Err(SdpError::Refused("a media line of before is not in it"));
+            return Err(SdpError::Refused("an earlier media line is missing"));
         }
         for (known, offered) in self.lines.iter().zip(&offer.media) {
-            // A rejected line gives its place to another (RFC 8829 section 5.2.2).
+            // A rejected line may be reused under a new mid (RFC 8829 section 5.2.2).
             if !known.rejected && known.mid != offered.mid {
-                return Err(SdpError::media(&known.mid, "it is not in its place"));
+                return Err(SdpError::media(&known.mid, WRONG_POSITION));
             }
             if known.mid == offered.mid && known.kind != offered.kind {
-                return Err(SdpError::media(&known.mid, "it was of another kind"));
+                return Err(SdpError::media(&known.mid, WRONG_KIND));
             }
         }
         let lines = offer.media.iter().map(Line::answer).collect::<Vec<_>>();
         if lines.iter().all(|line| line.rejected) {
-            return Err(SdpError::Refused("it offers no codec that is known here"));
+            return Err(SdpError::Refused("the offer has no supported codec"));
         }
         let opus = offer.media.iter().flat_map(|line| &line.formats);
         let opus = opus.filter(|format| format.codec == Some(Codec::Opus));
@@ -122,9 +121,9 @@ impl Publishing {
         Ok(())
     }
 
-    /// What we ask of Opus. It is the same on all lines, since one payload type has one meaning in
-    /// a bundle (RFC 9143 section 9.1); the SDK says what it wants on the first, whichever it is
-    /// about (docs/spec/media.md 1.5).
+    /// Returns the Opus parameters. They are the same on all lines, since a payload type has the
+    /// same meaning throughout a bundle (RFC 9143 section 9.1). The SDK signals its preset on the
+    /// first line, whichever line it is meant for (docs/spec/media.md 1.5).
     fn parameters(&self, opus: Opus) -> Vec<String> {
         let (bitrate, stereo) = self.preset.unwrap_or((opus.bitrate, false));
         let bitrate = bitrate.clamp(BITRATES.0, BITRATES.1);
@@ -141,8 +140,8 @@ impl Publishing {
             .collect()
     }
 
-    /// The header extensions of the transport. In a bundle an id means the same on every line
-    /// (RFC 9143 section 10), so that a packet's `mid` can be read before its line is known.
+    /// Returns the header extensions of the transport. An id has the same meaning throughout a
+    /// bundle (RFC 9143 section 10), so a packet's mid can be read before its media line is known.
     pub fn extensions(&self) -> Extensions {
         let mut all = Extensions::default();
         for (extension, id) in self.lines.iter().flat_map(|line| line.extensions.iter()) {
@@ -155,13 +154,13 @@ impl Publishing {
         let pairs = self.lines.iter().zip(&offer.media);
         let sending = pairs.filter(|(line, _)| line.direction == Direction::RecvOnly);
         let uplinks = sending.filter_map(|(line, offered)| {
-            let codec = line.agreed.codec?;
+            let codec = line.format.codec?;
             Some(Uplink {
                 mid: line.mid.clone(),
                 kind: line.kind,
                 codec,
-                payload_type: line.agreed.payload_type,
-                rtx: line.agreed.rtx,
+                payload_type: line.format.payload_type,
+                rtx: line.format.rtx,
                 clock_rate: codec.clock_rate(),
                 extensions: line.extensions,
                 rids: line.rids.clone(),

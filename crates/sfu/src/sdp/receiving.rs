@@ -1,85 +1,86 @@
-//! Our side of the connection on which a client receives: we offer, and the client offers to close.
+//! Negotiation of receive transports: we offer tracks, and the client offers to close them.
 
 use super::codec::{Codec, Kind};
 use super::description::{Description, Direction, MediaLine, Setup};
 use super::extension::{Extension, Extensions};
-use super::line::{Agreed, Line, Sends, describe};
-use super::{Client, Local, MAX_MEDIA, SdpError, is_token};
+use super::line::{Line, NegotiatedFormat, SentTrack, describe};
+use super::{Local, MAX_MEDIA, Remote, SdpError, WRONG_KIND, WRONG_POSITION, is_token};
 
-/// All that was ever said about what a client receives on one transport.
+/// The negotiation state of a receive transport.
 ///
-/// What goes to the client is [`Receiving::add`]ed, [`Receiving::offer`]ed and
-/// [`Receiving::answered`], in this order. An offer that never is answered does no harm: nothing of
-/// it is taken back, and the next one says all of it again, in the same places. That is right
-/// whether the client saw it or not, since a client takes an offer whole or not at all, and
-/// whatever it did not take is in the places after those it knows, or in places it knows as free.
+/// To send a track, call [`Receiving::add`], [`Receiving::offer`] and [`Receiving::apply_answer`],
+/// in this order. An unanswered offer is harmless: it is not rolled back, and the next offer
+/// contains the same lines at the same positions. This is correct whether or not the client has
+/// applied the offer. A client applies an offer completely or not at all, and the lines of an
+/// offer that it has not applied either follow its own lines, or reuse lines that are free for it.
 ///
-/// A media line that was closed is free, and the next stream has its place under a new mid
-/// (RFC 8829 section 5.2.2), so that there never are many more of them than streams.
+/// A closed media line is reused for the next track, under a new mid (RFC 8829 section 5.2.2), so
+/// the number of lines stays close to the number of tracks.
 pub struct Receiving {
-    client: Client,
+    remote: Remote,
     slots: Vec<Slot>,
-    /// What the client can decode, as it offered it at first.
-    formats: Vec<Agreed>,
+    /// The formats that the client can decode, from its first offer.
+    formats: Vec<NegotiatedFormat>,
     extensions: Vec<(Kind, Extensions)>,
     max_lines: usize,
-    minted: u64,
+    /// The number of mids allocated so far.
+    mids: u64,
     version: u64,
-    /// Whether an offer of ours waits for its answer.
-    waiting: bool,
+    /// Whether our last offer is unanswered.
+    awaiting_answer: bool,
 }
 
-/// The place of a media line.
+/// A media line and its state.
 struct Slot {
     line: Line,
     state: State,
-    /// Whether the client has shown that it knows the line. One that it does not know yet may have
-    /// been in an offer that was lost.
+    /// Whether a description of the client has contained the line. Otherwise the offer with this
+    /// line may have been lost.
     known: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The client made it, and nothing ever is sent on it.
-    Theirs,
-    /// We send on it.
+    /// The client created the line. Nothing is ever sent on it.
+    ClientOwned,
+    /// A track is sent on the line.
     Sending,
-    /// We do not send on it any more. The client has been offered so, or has not yet.
+    /// The track has ended. `offered` is whether our last offer already rejected the line.
     Stopping { offered: bool },
-    /// The client said last that it is rejected, so it can be used again. That we said so is not
-    /// enough for Chromium: should it take the next offer twice, it compares it with its own.
+    /// The client's last description rejected the line, so it can be reused. Our own rejection is
+    /// not enough for Chromium: if it applies the next offer twice, it compares that with its own.
     Free,
 }
 
-/// What is to be sent to a client on a media line of its own.
+/// A track to send to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downlink {
-    /// The codec, one that the client can decode.
+    /// The codec. The client must be able to decode it.
     pub codec: Codec,
-    /// What the client calls the stream. It plays what has the same one in step (docs/spec/media.md
-    /// 1.6). It is the CNAME too. A token of at most 64 characters.
+    /// The stream id, which is also the CNAME. The client synchronizes tracks with the same id
+    /// (docs/spec/media.md 1.6). A token of at most 64 characters.
     pub stream: String,
-    /// What the client calls the track. A token of at most 64 characters.
+    /// The track id. A token of at most 64 characters.
     pub track: String,
-    /// The SSRC that is sent with.
+    /// The SSRC of the track.
     pub ssrc: u32,
-    /// The SSRC that is retransmitted with. It is not told to a client without RTX for the codec.
+    /// The SSRC of retransmissions. It is not signaled if the client has no RTX for the codec.
     pub rtx: Option<u32>,
 }
 
-/// What an offer of the client to close leads to.
+/// The outcome of a client's offer to close media lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// The answer.
+    /// The SDP answer.
     pub answer: String,
-    /// Everything that was sent until now and is no more: the lines that the client stopped, those
-    /// it named, and those it never saw the offer of.
-    pub gone: Vec<String>,
+    /// The mids on which sending has ended: the lines that the client stopped or named, and
+    /// those whose offer it never applied.
+    pub removed: Vec<String>,
 }
 
 impl Receiving {
-    /// Takes the first offer of a transport; with the answer. Never are there more media lines than
-    /// `max_lines` (and [`MAX_MEDIA`]).
+    /// Applies the first offer of a transport and returns the answer. There will be at most
+    /// `max_lines` media lines, and at most [`MAX_MEDIA`].
     pub fn accept(
         offer: &Description,
         local: &Local<'_>,
@@ -89,70 +90,71 @@ impl Receiving {
         if offer.media.len() > max_lines {
             return Err(SdpError::Full { limit: max_lines });
         }
-        let slots = offer.media.iter().map(Slot::theirs).collect::<Vec<_>>();
+        let slots = offer.media.iter().map(Slot::client_owned);
+        let slots = slots.collect::<Vec<_>>();
         if slots.iter().all(|slot| slot.line.rejected) {
-            return Err(SdpError::Refused("it offers no codec that is known here"));
+            return Err(SdpError::Refused("the offer has no supported codec"));
         }
         let mut extensions = Vec::new();
         for kind in [Kind::Audio, Kind::Video] {
             let lines = offer.media.iter().filter(|line| line.kind == kind);
             let mut all = Extensions::default();
-            for (extension, id) in lines.flat_map(|line| line.received.iter()) {
+            for (extension, id) in lines.flat_map(|line| line.receivable.iter()) {
                 all.insert(extension, id);
             }
             extensions.push((kind, all.sent(kind)));
         }
         let mut receiving = Self {
-            client: Client::of(offer)?,
+            remote: Remote::from_offer(offer)?,
             slots,
             formats: Vec::new(),
             extensions,
             max_lines,
-            minted: 0,
+            mids: 0,
             version: 0,
-            waiting: false,
+            awaiting_answer: false,
         };
         receiving.formats = Codec::ALL
             .into_iter()
-            .filter_map(|codec| receiving.learn(offer, codec))
+            .filter_map(|codec| receiving.negotiate(offer, codec))
             .collect();
         let answer = receiving.describe(Setup::Passive, local);
         Ok((receiving, answer))
     }
 
-    /// How we would send this codec: with the payload type that the client offers it as, the first
-    /// if there are variants of it.
-    fn learn(&self, offer: &Description, codec: Codec) -> Option<Agreed> {
+    /// Negotiates a codec. Uses the client's payload type, or that of the first variant.
+    fn negotiate(&self, offer: &Description, codec: Codec) -> Option<NegotiatedFormat> {
         let formats = offer.media.iter().flat_map(|line| &line.formats);
         let mut formats = formats.filter(|format| format.codec == Some(codec));
-        let mut agreed = Agreed::to(formats.next()?);
-        // Browsers do not offer it, and the SDK makes them do it (docs/spec/media.md 1.6).
-        if codec.kind() == Kind::Audio && !agreed.feedback.contains(&"nack") {
-            agreed.feedback.push("nack");
+        let mut format = NegotiatedFormat::new(formats.next()?);
+        // Browsers do not offer NACK for audio, but the SDK enables it (docs/spec/media.md 1.6).
+        if codec.kind() == Kind::Audio && !format.feedback.contains(&"nack") {
+            format.feedback.push("nack");
         }
         if self
             .extension(codec.kind(), Extension::TransportCc)
             .is_none()
         {
-            agreed
+            format
                 .feedback
                 .retain(|feedback| *feedback != "transport-cc");
         }
-        Some(agreed)
+        Some(format)
     }
 
-    /// The payload types of a codec and of its retransmissions, if the client can decode it.
+    /// Returns the payload types of a codec and of its retransmissions, if the client can decode
+    /// it.
     pub fn formats(&self, codec: Codec) -> Option<(u8, Option<u8>)> {
-        let agreed = self.agreed(codec)?;
-        Some((agreed.payload_type, agreed.rtx))
+        let format = self.format(codec)?;
+        Some((format.payload_type, format.rtx))
     }
 
-    fn agreed(&self, codec: Codec) -> Option<&Agreed> {
+    fn format(&self, codec: Codec) -> Option<&NegotiatedFormat> {
         let mut formats = self.formats.iter();
-        formats.find(|agreed| agreed.codec == Some(codec))
+        formats.find(|format| format.codec == Some(codec))
     }
 
-    /// The id of a header extension on what is sent of this kind.
+    /// Returns the id of a header extension on tracks of this kind.
     pub fn extension(&self, kind: Kind, extension: Extension) -> Option<u8> {
         self.extensions(kind).id(extension)
     }
@@ -162,8 +164,8 @@ impl Receiving {
         known.next().map(|(_, ids)| *ids).unwrap_or_default()
     }
 
-    /// Makes room for these streams, and gives their mids in the same order. They are in the next
-    /// [`Receiving::offer`]. After an error, everything is as it was.
+    /// Adds tracks to the next [`Receiving::offer`]. Returns their mids in the same order. An error
+    /// leaves the state unchanged.
     pub fn add(&mut self, streams: Vec<Downlink>) -> Result<Vec<String>, SdpError> {
         let free = self.slots.iter().filter(|slot| slot.state == State::Free);
         let room = free.count() + self.max_lines.saturating_sub(self.slots.len());
@@ -173,21 +175,21 @@ impl Receiving {
             });
         }
         for stream in &streams {
-            if self.agreed(stream.codec).is_none() {
-                return Err(SdpError::Refused("it offered no such codec"));
+            if self.format(stream.codec).is_none() {
+                return Err(SdpError::Refused("the client does not support the codec"));
             }
             if !is_token(&stream.stream, 64) || !is_token(&stream.track, 64) {
-                return Err(SdpError::Refused("streams and tracks must be tokens"));
+                return Err(SdpError::Refused("stream and track ids must be tokens"));
             }
         }
-        let placed = streams.into_iter().filter_map(|stream| self.place(stream));
-        Ok(placed.collect())
+        let mids = streams.into_iter().filter_map(|stream| self.insert(stream));
+        Ok(mids.collect())
     }
 
-    fn place(&mut self, stream: Downlink) -> Option<String> {
-        let agreed = self.agreed(stream.codec)?.clone();
+    fn insert(&mut self, stream: Downlink) -> Option<String> {
+        let format = self.format(stream.codec)?.clone();
         let kind = stream.codec.kind();
-        let mid = self.mint();
+        let mid = self.allocate_mid();
         let line = Line {
             kind,
             mid: mid.clone(),
@@ -198,13 +200,13 @@ impl Receiving {
             both_ways: self.extensions(kind),
             rids: Vec::new(),
             reduced_rtcp: true,
-            sends: Some(Sends {
+            sent: Some(SentTrack {
                 stream: stream.stream,
                 track: stream.track,
                 ssrc: stream.ssrc,
-                rtx: agreed.rtx.and(stream.rtx),
+                rtx: format.rtx.and(stream.rtx),
             }),
-            agreed,
+            format,
         };
         let slot = Slot {
             line,
@@ -216,31 +218,31 @@ impl Receiving {
                 slot.state == State::Free && wanted.is_none_or(|kind| slot.line.kind == kind)
             })
         };
-        // One of the same kind if there is one: the less a line changes, the better.
-        let place = free(Some(kind)).or_else(|| free(None));
-        match place.and_then(|index| self.slots.get_mut(index)) {
-            Some(place) => *place = slot,
+        // Prefer a free line of the same kind, so that it changes as little as possible.
+        let index = free(Some(kind)).or_else(|| free(None));
+        match index.and_then(|index| self.slots.get_mut(index)) {
+            Some(free) => *free = slot,
             None => self.slots.push(slot),
         }
         Some(mid)
     }
 
-    /// A mid that was never used. Clients number theirs, so these do not look like numbers.
-    fn mint(&mut self) -> String {
+    /// Returns an unused mid. Clients use plain numbers, so ours have a prefix.
+    fn allocate_mid(&mut self) -> String {
         loop {
-            self.minted += 1;
-            let mid = format!("s{}", self.minted);
+            self.mids += 1;
+            let mid = format!("s{}", self.mids);
             if self.slots.iter().all(|slot| slot.line.mid != mid) {
                 return mid;
             }
         }
     }
 
-    /// Stops sending on a line, without the client having asked. The next offer rejects it, as
-    /// RFC 8829 section 5.2.2 has it, and once that is answered its place is free. Not `inactive`:
-    /// the SDK never closes what it has dropped by itself (docs/spec/media.md 3.6), so that the place
-    /// would be lost. The client may close it before as if nothing were, and after too, when its
-    /// offer no longer has the line.
+    /// Stops sending on a line on the server's initiative. The next offer rejects the line (RFC
+    /// 8829 section 5.2.2); once it is answered, the line can be reused. The line does not become
+    /// `inactive`, since the SDK never closes lines that it has dropped by itself
+    /// (docs/spec/media.md 3.6), and the line would be lost. The client may still close the line,
+    /// before the offer or after it, when its description no longer contains the line.
     pub fn withdraw(&mut self, mid: &str) {
         for slot in &mut self.slots {
             if slot.state == State::Sending && slot.line.mid == mid {
@@ -249,7 +251,7 @@ impl Receiving {
         }
     }
 
-    /// Describes all of it to the client, who is to answer.
+    /// Returns an offer with all media lines.
     pub fn offer(&mut self, local: &Local<'_>) -> String {
         for slot in &mut self.slots {
             match &mut slot.state {
@@ -258,38 +260,38 @@ impl Receiving {
                     slot.line.reject();
                 }
                 State::Sending => slot.line.direction = Direction::SendOnly,
-                State::Theirs | State::Free => {}
+                State::ClientOwned | State::Free => {}
             }
         }
-        self.waiting = true;
+        self.awaiting_answer = true;
         self.describe(Setup::ActPass, local)
     }
 
-    /// Takes the client's answer to the last offer. Gives the mids of what the client does not
-    /// want; nothing needs to be sent on them. After an error, everything is as it was.
-    pub fn answered(&mut self, answer: &Description) -> Result<Vec<String>, SdpError> {
-        self.client.answers(answer)?;
-        if !self.waiting {
-            return Err(SdpError::Refused("no offer waits for an answer"));
+    /// Applies the client's answer to the last offer. Returns the mids that the client declined, on
+    /// which nothing must be sent. An error leaves the state unchanged.
+    pub fn apply_answer(&mut self, answer: &Description) -> Result<Vec<String>, SdpError> {
+        self.remote.check_answer(answer)?;
+        if !self.awaiting_answer {
+            return Err(SdpError::Refused("there is no offer to answer"));
         }
         if answer.media.len() != self.slots.len() {
             return Err(SdpError::Refused(
-                "it has not as many media lines as the offer",
+                "the number of media lines differs from the offer",
             ));
         }
         for (slot, line) in self.slots.iter().zip(&answer.media) {
             if slot.line.mid != line.mid || slot.line.kind != line.kind {
-                return Err(SdpError::media(&slot.line.mid, "it is not in its place"));
+                return Err(SdpError::media(&slot.line.mid, WRONG_POSITION));
             }
         }
-        self.waiting = false;
-        let mut unwanted = Vec::new();
+        self.awaiting_answer = false;
+        let mut declined = Vec::new();
         for (slot, line) in self.slots.iter_mut().zip(&answer.media) {
             slot.known = true;
-            let takes = line.direction.receives() && slot.is_understood(line);
+            let accepts = line.direction.receives() && slot.is_format_in(line);
             match slot.state {
-                State::Sending if line.rejected || !takes => {
-                    unwanted.push(slot.line.mid.clone());
+                State::Sending if line.rejected || !accepts => {
+                    declined.push(slot.line.mid.clone());
                     if line.rejected {
                         slot.free();
                     } else {
@@ -297,65 +299,65 @@ impl Receiving {
                     }
                 }
                 State::Stopping { offered } if offered || line.rejected => slot.free(),
-                State::Theirs if line.rejected => slot.free(),
+                State::ClientOwned if line.rejected => slot.free(),
                 _ => {}
             }
         }
-        Ok(unwanted)
+        Ok(declined)
     }
 
-    /// Takes a client's offer to close. The lines that it stops are free from then on; a line that
-    /// it only names in `mids` is rejected in the answer. A mid that is not known is passed over:
-    /// it was withdrawn. After an error, everything is as it was.
+    /// Applies a client's offer to close media lines. The lines that the offer stops can be reused
+    /// immediately; lines that are only listed in `mids` are rejected in the answer. Unknown mids
+    /// are ignored, since they may have been withdrawn. An error leaves the state unchanged.
     pub fn close(
         &mut self,
         offer: &Description,
         mids: &[String],
         local: &Local<'_>,
     ) -> Result<Closed, SdpError> {
-        self.client.offers(offer)?;
+        self.remote.check_offer(offer)?;
         if offer.media.len() > self.max_lines {
             return Err(SdpError::Full {
                 limit: self.max_lines,
             });
         }
-        self.fits(offer)?;
-        let sending = self.sending();
+        self.check_lines(offer)?;
+        let before = self.sending();
         let mut slots = std::mem::take(&mut self.slots).into_iter();
         for line in &offer.media {
             let slot = slots.next().filter(|slot| slot.line.mid == line.mid);
             self.slots.push(match slot {
-                Some(slot) => slot.offered(line, mids.contains(&line.mid)),
-                None => Slot::theirs(line),
+                Some(slot) => slot.apply_offer(line, mids.contains(&line.mid)),
+                None => Slot::client_owned(line),
             });
         }
-        self.waiting = false;
-        let left = self.sending();
-        let gone = sending.into_iter().filter(|mid| !left.contains(mid));
+        self.awaiting_answer = false;
+        let after = self.sending();
+        let removed = before.into_iter().filter(|mid| !after.contains(mid));
         Ok(Closed {
-            gone: gone.collect(),
+            removed: removed.collect(),
             answer: self.describe(Setup::Passive, local),
         })
     }
 
-    /// Whether an offer has every line that the client knows in its place.
-    fn fits(&self, offer: &Description) -> Result<(), SdpError> {
+    /// Checks that an offer contains every line that the client knows, at its position.
+    fn check_lines(&self, offer: &Description) -> Result<(), SdpError> {
         for (index, slot) in self.slots.iter().enumerate() {
             let offered = offer.media.get(index);
             let same = offered.is_some_and(|line| line.mid == slot.line.mid);
             if same && offered.is_some_and(|line| line.kind != slot.line.kind) {
-                return Err(SdpError::media(&slot.line.mid, "it was of another kind"));
+                return Err(SdpError::media(&slot.line.mid, WRONG_KIND));
             }
-            // A free place may be used by the client too, but does not vanish.
+            // The client may reuse a free line too, but cannot remove it.
             let may_change = slot.state == State::Free && offered.is_some();
             if slot.known && !same && !may_change {
-                return Err(SdpError::media(&slot.line.mid, "it is not in its place"));
+                return Err(SdpError::media(&slot.line.mid, WRONG_POSITION));
             }
         }
         Ok(())
     }
 
-    /// The mids of what is sent.
+    /// Returns the mids of the lines on which a track is sent.
     fn sending(&self) -> Vec<String> {
         let sending = self
             .slots
@@ -372,13 +374,13 @@ impl Receiving {
 }
 
 impl Slot {
-    /// The place of a line that the client made.
-    fn theirs(offered: &MediaLine) -> Self {
+    /// Creates the slot of a line that the client created.
+    fn client_owned(offered: &MediaLine) -> Self {
         let line = Line::answer(offered);
         let state = match (offered.rejected, line.rejected) {
             (true, _) => State::Free,
             (false, true) => State::Stopping { offered: false },
-            (false, false) => State::Theirs,
+            (false, false) => State::ClientOwned,
         };
         Self {
             line,
@@ -387,15 +389,15 @@ impl Slot {
         }
     }
 
-    /// The same place after the client's offer.
-    fn offered(mut self, offered: &MediaLine, named: bool) -> Self {
+    /// Applies the client's offer. `to_close` is whether the client has listed the line as closed.
+    fn apply_offer(mut self, offered: &MediaLine, to_close: bool) -> Self {
         self.known = true;
         match self.state {
             _ if offered.rejected => self.free(),
-            State::Theirs => return Self::theirs(offered),
-            State::Sending if !named && self.is_understood(offered) => {
-                let takes = offered.direction.receives();
-                self.line.direction = if takes {
+            State::ClientOwned => return Self::client_owned(offered),
+            State::Sending if !to_close && self.is_format_in(offered) => {
+                let receives = offered.direction.receives();
+                self.line.direction = if receives {
                     Direction::SendOnly
                 } else {
                     Direction::Inactive
@@ -409,10 +411,10 @@ impl Slot {
         self
     }
 
-    /// Whether the client lists what we send with.
-    fn is_understood(&self, said: &MediaLine) -> bool {
-        let payload_type = self.line.agreed.payload_type;
-        let mut formats = said.formats.iter();
+    /// Returns whether the client's media line lists the payload type that we send.
+    fn is_format_in(&self, line: &MediaLine) -> bool {
+        let payload_type = self.line.format.payload_type;
+        let mut formats = line.formats.iter();
         formats.any(|format| format.payload_type == payload_type)
     }
 

@@ -1,4 +1,4 @@
-//! Descriptions as browsers make them, and what is made of them.
+//! Tests with descriptions of browsers.
 
 mod client;
 mod parsing;
@@ -8,15 +8,15 @@ mod sequences;
 
 use super::{Candidate, Description, Local};
 
-/// What Chromium offers first to publish, without most of its codecs.
+/// Chromium's first offer of a publish transport, without most of its codecs.
 const PUBLISH: &str = include_str!("tests/chromium_publish.sdp");
-/// The media line that it adds for a microphone, as the SDK changes it.
+/// The media line that Chromium adds for a microphone, as modified by the SDK.
 const MICROPHONE: &str = include_str!("tests/chromium_microphone.sdp");
-/// The media line that it adds for a camera, written after the two above.
+/// The media line that Chromium adds for a camera. Written by hand, modeled on the two above.
 const CAMERA: &str = include_str!("tests/chromium_camera.sdp");
-/// What Chromium offers first to receive.
+/// Chromium's first offer of a receive transport.
 const RECEIVE: &str = include_str!("tests/chromium_receive.sdp");
-/// What Firefox may offer first to publish: written by hand, not recorded.
+/// A first offer of a publish transport as Firefox may send it. Written by hand, not recorded.
 const FIREFOX: &str = include_str!("tests/firefox_publish.sdp");
 
 fn read(text: &str) -> Description {
@@ -40,12 +40,12 @@ fn local(candidates: &[Candidate]) -> Local<'_> {
     }
 }
 
-/// Our side, without candidates.
+/// Our transport parameters, without candidates.
 fn here() -> Local<'static> {
     local(&[])
 }
 
-/// The lines of a description from the media line with this mid on, without those before it.
+/// Returns the lines of the media section with this mid.
 fn media(text: &str, mid: &str) -> Vec<String> {
     let mut sections = text.split("m=").skip(1);
     let section = sections.find(|section| section.contains(&format!("a=mid:{mid}\r\n")));
@@ -53,7 +53,7 @@ fn media(text: &str, mid: &str) -> Vec<String> {
     format!("m={section}").lines().map(str::to_owned).collect()
 }
 
-/// The mids of the bundle.
+/// Returns the mids of the bundle.
 fn bundle(text: &str) -> Vec<&str> {
     let mut groups = text
         .lines()
@@ -63,7 +63,7 @@ fn bundle(text: &str) -> Vec<&str> {
     mids.split_whitespace().collect()
 }
 
-/// What must hold of each description that we make.
+/// Checks the invariants of our descriptions.
 fn check(text: &str) -> Description {
     assert!(text.ends_with("\r\n"));
     for line in text.split_terminator("\r\n") {

@@ -1,4 +1,4 @@
-//! What a thread is asked to do, and that it does it.
+//! Commands from the rest of the server to a shard.
 
 use std::time::Instant;
 
@@ -8,13 +8,16 @@ use tokio::sync::oneshot;
 use super::{Claim, Shard};
 use crate::events::Listener;
 use crate::sdp::Description;
-use crate::{Consumed, Direction, Error, Member, Opened, Owner, PeerReport, Produce, Share, Want};
+use crate::{
+    ConsumeRequest, Consumed, Direction, Error, Member, Opened, Owner, PeerReport, Produce, Share,
+};
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
-/// What a thread is asked to do.
+/// A command to a shard. See the method of [`Media`](crate::Media) with the same name.
 pub(crate) enum Command {
-    /// An offer is being read; its place among the orders is here.
+    /// Announces an [`Open`](Self::Open) whose offer is still being parsed, and fixes its position
+    /// among the commands. Supersedes earlier claims of the same member and direction.
     Claim {
         member: Member,
         direction: Direction,
@@ -25,19 +28,19 @@ pub(crate) enum Command {
         member: Member,
         direction: Direction,
         claim: u64,
-        /// When there is no room, whoever asks does not try again.
-        is_last: bool,
+        /// Whether the caller will not retry if the limit is reached.
+        is_final_attempt: bool,
         offer: Description,
         reply: Reply<Opened>,
     },
-    /// The member was let into the meeting.
     Admit {
         member: Member,
     },
-    /// All transports are taken, or all of the app. One that may go is to make room for a transport on
-    /// another thread.
+    /// Evicts a transport of lower priority to make room for a transport on another shard. Replies
+    /// whether one was evicted.
     Evict {
-        for_whom: (Owner, Member),
+        requester: (Owner, Member),
+        /// Whether the limit on all transports is reached, rather than the limit of the app.
         is_full: bool,
         reply: oneshot::Sender<bool>,
     },
@@ -52,7 +55,7 @@ pub(crate) enum Command {
         offer: Description,
         reply: Reply<String>,
     },
-    Drop {
+    CloseProducer {
         member: Member,
         producer: ProducerId,
     },
@@ -64,10 +67,10 @@ pub(crate) enum Command {
     Consume {
         member: Member,
         transport: String,
-        wanted: Vec<Want>,
+        wanted: Vec<ConsumeRequest>,
         reply: Reply<Consumed>,
     },
-    Answered {
+    ApplyAnswer {
         member: Member,
         transport: String,
         answer: Description,
@@ -82,7 +85,7 @@ pub(crate) enum Command {
     },
     Prefer {
         member: Member,
-        wishes: Vec<(String, String)>,
+        layers: Vec<(String, String)>,
     },
     Revoke {
         member: Member,
@@ -94,7 +97,7 @@ pub(crate) enum Command {
     },
     Close {
         member: Member,
-        away: bool,
+        client_offline: bool,
     },
     Listen {
         meeting: MeetingId,
@@ -104,16 +107,17 @@ pub(crate) enum Command {
         member: Member,
         reply: oneshot::Sender<Option<PeerReport>>,
     },
-    /// Fails as a defect would. Only tests can say so.
+    /// Panics, to test the recovery from a panic.
     #[cfg(test)]
     Panic,
     Stop,
 }
 
 impl Shard {
-    pub(super) fn obey(&mut self, command: Command) {
+    #[expect(clippy::too_many_lines, reason = "one arm per command")]
+    pub(super) fn execute(&mut self, command: Command) {
         let (engine, now) = (&mut self.engine, Instant::now());
-        // If nobody waits for an answer any more, it is as if it had been lost on the way.
+        // Failing to send a reply is not an error: the caller has dropped its future.
         match command {
             Command::Claim {
                 member,
@@ -131,23 +135,23 @@ impl Shard {
                 member,
                 direction,
                 claim,
-                is_last,
+                is_final_attempt,
                 offer,
                 reply,
             } => {
                 let claim = (direction, claim);
-                self.open((owner, member), claim, is_last, &offer, reply);
+                self.open((owner, member), claim, is_final_attempt, &offer, reply);
             }
             Command::Admit { member } => self.admit(member),
             Command::Evict {
-                for_whom,
+                requester,
                 is_full,
                 reply,
             } => {
                 let share = Error::Share(Share::App);
                 let error = if is_full { Error::Full } else { share };
-                let evicted = engine.evict(now, for_whom, &error);
-                self.count();
+                let evicted = engine.evict(now, requester, &error);
+                self.publish_stats();
                 let _ = reply.send(evicted);
             }
             Command::Produce {
@@ -165,7 +169,7 @@ impl Shard {
             } => {
                 let _ = reply.send(engine.reoffer(member, &offer));
             }
-            Command::Drop { member, producer } => engine.drop_producer(member, producer),
+            Command::CloseProducer { member, producer } => engine.drop_producer(member, producer),
             Command::Pause {
                 member,
                 producer,
@@ -179,13 +183,13 @@ impl Shard {
             } => {
                 let _ = reply.send(engine.consume(member, &transport, &wanted));
             }
-            Command::Answered {
+            Command::ApplyAnswer {
                 member,
                 transport,
                 answer,
                 reply,
             } => {
-                let _ = reply.send(engine.answered(now, member, &transport, &answer));
+                let _ = reply.send(engine.apply_answer(now, member, &transport, &answer));
             }
             Command::CloseConsumers {
                 member,
@@ -196,21 +200,24 @@ impl Shard {
             } => {
                 let _ = reply.send(engine.close_consumers(member, &transport, &mids, &offer));
             }
-            Command::Prefer { member, wishes } => engine.prefer(now, member, &wishes),
+            Command::Prefer { member, layers } => engine.prefer(now, member, &layers),
             Command::Revoke { member, producers } => engine.revoke(member, &producers),
             Command::Pin { meeting, peer } => engine.pin(meeting, peer),
-            Command::Close { member, away } => {
+            Command::Close {
+                member,
+                client_offline,
+            } => {
                 for direction in [Direction::Publish, Direction::Receive] {
                     self.claims.remove(&(member, direction));
                 }
-                engine.close(now, member, away);
+                engine.close(now, member, client_offline);
             }
             Command::Listen { meeting, listener } => engine.listen(meeting, listener),
             Command::Report { member, reply } => {
                 let _ = reply.send(engine.report(now, member));
             }
             #[cfg(test)]
-            Command::Panic => panic!("a test wants it"),
+            Command::Panic => panic!("requested by a test"),
             Command::Stop => {}
         }
     }
@@ -219,7 +226,7 @@ impl Shard {
         &mut self,
         (mut owner, member): (Owner, Member),
         (direction, claim): (Direction, u64),
-        is_last: bool,
+        is_final_attempt: bool,
         offer: &Description,
         reply: Reply<Opened>,
     ) {
@@ -234,13 +241,13 @@ impl Shard {
         }
         let engine = &mut self.engine;
         let opened = engine.open(owner, Instant::now(), member, direction, offer);
-        let may_come = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
-        if is_last || !may_come {
+        let is_retryable = matches!(opened, Err(Error::Full | Error::Share(Share::App)));
+        if is_final_attempt || !is_retryable {
             self.claims.remove(&(member, direction));
             engine.count_refused(&opened);
         }
-        // Whoever reads the answer reads numbers that have the transport in them.
-        self.count();
+        // Update the statistics before the reply, so that they already include the transport.
+        self.publish_stats();
         let _ = reply.send(opened);
     }
 

@@ -1,11 +1,11 @@
-//! What a thread has done, for whoever asks.
+//! Statistics of a thread.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Stats;
 
-/// The numbers of [`Stats`], written by a thread and read by anybody.
+/// The fields of [`Stats`]. Written by the thread; can be read from any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Counters([AtomicU64; 12]);
 
@@ -17,8 +17,8 @@ impl Counters {
             connected,
             producers,
             consumers,
-            came,
-            sent,
+            datagrams_in,
+            datagrams_out,
             dropped,
             panics,
             refused @ ..,
@@ -28,8 +28,8 @@ impl Counters {
             connected_transports: connected,
             producers,
             consumers,
-            datagrams_in: came,
-            datagrams_out: sent,
+            datagrams_in,
+            datagrams_out,
             datagrams_dropped: dropped,
             panics,
             refused,
@@ -48,8 +48,8 @@ impl Counters {
             stats.panics,
         ];
         let numbers = numbers.into_iter().chain(stats.refused);
-        for (own, number) in self.0.iter().zip(numbers) {
-            own.store(number, Ordering::Relaxed);
+        for (counter, number) in self.0.iter().zip(numbers) {
+            counter.store(number, Ordering::Relaxed);
         }
     }
 }

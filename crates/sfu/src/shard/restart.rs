@@ -1,4 +1,4 @@
-//! What happens when a thread panics: it goes on with an empty engine.
+//! Panic recovery: a thread that panics continues with an empty engine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -9,61 +9,61 @@ use tracing::error;
 
 use super::Shard;
 
-/// How long a thread rests after its first panic. Twice as long after each further one.
-const REST: Duration = Duration::from_millis(10);
+/// The pause after the first panic. It doubles with each further panic.
+const BACKOFF: Duration = Duration::from_millis(10);
 
-/// The longest rest: whoever can make a thread panic again and again does not keep a processor busy
-/// with that.
-const LONGEST_REST: Duration = Duration::from_secs(2);
+/// The longest pause. The backoff keeps a client that can trigger a panic repeatedly from using up
+/// a processor.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// After so long without a panic the next is a first one again.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+/// The time without a panic after which the backoff is reset.
+const RESET_AFTER: Duration = Duration::from_secs(60);
 
-/// The panics of a thread so far.
+/// The panic history of a thread.
 #[derive(Default)]
 struct Panics {
     last: Option<Instant>,
-    /// In a row.
+    /// Panics since the last reset of the backoff.
     count: u32,
 }
 
 impl Panics {
-    /// One more; how long to rest.
-    fn one_more(&mut self, now: Instant) -> Duration {
+    /// Records a panic. Returns how long to pause.
+    fn record(&mut self, now: Instant) -> Duration {
         let last = self.last.replace(now);
-        if last.is_none_or(|last| now.saturating_duration_since(last) >= FORGOTTEN) {
+        if last.is_none_or(|last| now.saturating_duration_since(last) >= RESET_AFTER) {
             self.count = 0;
         }
-        let rest = REST.saturating_mul(1 << self.count.min(16));
+        let backoff = BACKOFF.saturating_mul(1 << self.count.min(16));
         self.count += 1;
-        rest.min(LONGEST_REST)
+        backoff.min(MAX_BACKOFF)
     }
 }
 
-/// Runs a shard until it is told to stop. When it panics, its meetings lose their transports, and it
-/// goes on without them.
+/// Runs a shard until it stops. A panic frees the transports of all its meetings; then the shard
+/// continues.
 pub(super) fn run(mut shard: Shard, runtime: &Runtime) {
     let mut panics = Panics::default();
     while catch_unwind(AssertUnwindSafe(|| runtime.block_on(shard.run()))).is_err() {
-        let rest = panics.one_more(Instant::now());
-        let rest_ms = rest.as_millis();
+        let backoff = panics.record(Instant::now());
+        let rest_ms = backoff.as_millis();
         error!(
             thread = shard.index,
-            rest_ms, "a media thread has panicked: its meetings make their media anew"
+            rest_ms, "a media thread panicked: the clients of its meetings have to reconnect media"
         );
-        shard.start_over();
-        // What comes meanwhile waits in the sockets and queues, as far as they have room.
-        thread::sleep(rest);
+        shard.reset();
+        // Meanwhile, datagrams and commands wait in the socket buffers and queues.
+        thread::sleep(backoff);
     }
 }
 
 impl Shard {
-    /// Makes the engine anew. The sockets and queues are as they were; a link that led to a transport
-    /// is still good for telling its client that it is gone.
-    fn start_over(&mut self) {
-        self.engine.start_over();
+    /// Resets the engine. The sockets, queues and links are kept, because a client on a link must
+    /// still be notified that its transport no longer exists.
+    fn reset(&mut self) {
+        self.engine.reset();
         self.stats.panics += 1;
-        self.count();
+        self.publish_stats();
     }
 }
 
@@ -72,18 +72,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_panics_again_and_again_rests_longer_and_longer_but_never_for_long() {
+    fn the_backoff_doubles_up_to_its_maximum_and_is_reset() {
         let mut panics = Panics::default();
         let mut now = Instant::now();
-        let rests: Vec<_> = (0..20)
+        let backoffs: Vec<_> = (0..20)
             .map(|_| {
                 now += Duration::from_secs(3);
-                panics.one_more(now)
+                panics.record(now)
             })
             .collect();
-        assert_eq!(rests[..3], [1, 2, 4].map(|times| REST * times));
-        assert!(rests.is_sorted());
-        assert_eq!(rests[19], LONGEST_REST);
-        assert_eq!(panics.one_more(now + FORGOTTEN), REST);
+        assert_eq!(backoffs[..3], [1, 2, 4].map(|times| BACKOFF * times));
+        assert!(backoffs.is_sorted());
+        assert_eq!(backoffs[19], MAX_BACKOFF);
+        assert_eq!(panics.record(now + RESET_AFTER), BACKOFF);
     }
 }

@@ -1,4 +1,4 @@
-//! How the threads begin, and what their end means.
+//! Starts the threads.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,30 +11,32 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::gate::Gate;
-use super::ways::{Elsewhere, Outlets};
+use super::batch_socket::BatchSocket;
+use super::routes::{LinkSenders, ShardRoutes};
 use super::{Command, Counters, Shard, restart};
 use crate::Stats;
-use crate::engine::{Apps, Engine, Identity, Settings};
-use crate::relay::{Doorway, FromLink, MediaSocket, Relay};
+use crate::engine::{AppCounts, Engine, Identity, Settings};
+use crate::relay::{LinkEvent, LinkEvents, MediaSocket, Relay};
 use crate::sdp::Candidate;
 use crate::sockets::{self, Bound};
 use crate::{Config, RelayConfig};
 
-/// What the ids of a thread's transports begin with, by the thread's number. It bounds their number.
+/// The first byte of the transport ids of each thread, by thread index. Its length is the maximum
+/// number of threads.
 pub(super) const SHARDS: &[u8; 62] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-/// What may wait to be handed over to a thread. Datagrams that are more are dropped, as by any router.
-const STRAYS: usize = 8192;
+/// Maximum number of messages in the inbox of a thread. Further datagrams are dropped, as any
+/// router would do.
+const INBOX_CAPACITY: usize = 8192;
 
-/// What runs.
+/// The running threads.
 pub(crate) struct Started {
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) local_addrs: Vec<SocketAddr>,
     pub(crate) relay: Option<Relay>,
-    /// Ends after all the threads.
+    /// A thread that ends after all the others.
     pub(crate) thread: JoinHandle<()>,
 }
 
@@ -44,7 +46,7 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
     let mut bound = sockets::bind(&config.bind, &config.public, threads)?;
     let mut candidates = Vec::new();
     for bound in &bound {
-        debug!(local = %bound.local, advertised = ?bound.advertised, "media is bound");
+        debug!(local = %bound.local, advertised = ?bound.advertised, "bound the media socket");
         let udp = bound.advertised.iter();
         candidates.extend(udp.map(|&address| Candidate {
             address,
@@ -52,8 +54,8 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
         }));
     }
     let (relay, mut links) = match &config.relay {
-        Some(wanted) => {
-            let (relay, links) = start_relay(config, wanted, &bound)?;
+        Some(relay_config) => {
+            let (relay, links) = start_relay(config, relay_config, &bound)?;
             (Some(relay), Some(links))
         }
         None => (None, None),
@@ -62,7 +64,8 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
     candidates.extend(tcp.map(|&address| Candidate { address, tcp: true }));
     let local_addrs = bound.iter().map(|bound| bound.local).collect();
 
-    let (strays, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel(STRAYS)).unzip();
+    let inboxes = (0..threads).map(|_| mpsc::channel(INBOX_CAPACITY));
+    let (inbox_senders, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
     let mut started = Started {
         commands: Vec::new(),
         counters: Vec::new(),
@@ -71,9 +74,9 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
         thread: thread::spawn(|| ()),
     };
     let mut running = Vec::new();
-    let (open, apps) = (Arc::default(), Apps::default());
+    let (open, apps) = (Arc::default(), AppCounts::default());
     for (index, inbox) in inboxes.into_iter().enumerate() {
-        let (commands, orders) = mpsc::unbounded_channel();
+        let (command_sender, commands) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
         let engine = Engine::new(Settings {
             candidates: candidates.clone(),
@@ -87,10 +90,10 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             connect_timeout: config.connect_timeout,
             passwords: config.secret.key("ice passwords"),
             identity: Identity::generate().map_err(io::Error::other)?,
-            random: |bytes| rand::fill(bytes).expect("the system has random bytes"),
+            random: |bytes| rand::fill(bytes).expect("the system provides random bytes"),
         });
-        let own = bound.iter_mut().map(|bound| bound.sockets.pop());
-        let own = own.flatten().collect::<Vec<_>>();
+        let sockets = bound.iter_mut().map(|bound| bound.sockets.pop());
+        let sockets = sockets.flatten().collect::<Vec<_>>();
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -99,14 +102,17 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             let _entered = runtime.enter();
             Shard {
                 engine,
-                sockets: own.into_iter().map(Gate::new).collect::<io::Result<_>>()?,
-                orders,
+                sockets: sockets
+                    .into_iter()
+                    .map(BatchSocket::new)
+                    .collect::<io::Result<_>>()?,
+                commands,
                 inbox,
                 index,
-                strays: strays.clone(),
+                inboxes: inbox_senders.clone(),
                 links: links.take(),
-                outlets: Outlets::default(),
-                elsewhere: Elsewhere::default(),
+                senders: LinkSenders::default(),
+                routes: ShardRoutes::default(),
                 counters: Arc::clone(&counters),
                 stats: Stats::default(),
                 claims: HashMap::new(),
@@ -116,11 +122,11 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
             thread::Builder::new()
                 .name(format!("media-{index}"))
                 .spawn(move || {
-                    let _watch = Watch;
+                    let _guard = AbortOnPanic;
                     restart::run(shard, &runtime);
                 })?,
         );
-        started.commands.push(commands);
+        started.commands.push(command_sender);
         started.counters.push(counters);
     }
     started.thread = thread::Builder::new()
@@ -135,35 +141,35 @@ pub(crate) fn start(config: &Config) -> io::Result<Started> {
     Ok(started)
 }
 
-/// Starts the ways for networks without UDP.
+/// Starts ICE over TCP and TURN.
 fn start_relay(
     config: &Config,
-    wanted: &RelayConfig,
+    relay_config: &RelayConfig,
     bound: &[Bound],
-) -> io::Result<(Relay, mpsc::UnboundedReceiver<FromLink>)> {
-    let (doorway, links) = Doorway::new();
+) -> io::Result<(Relay, mpsc::UnboundedReceiver<LinkEvent>)> {
+    let (link_events, links) = LinkEvents::new();
     let media = config
         .bind
         .iter()
         .zip(bound)
-        .map(|(wanted, bound)| MediaSocket {
+        .map(|(configured, bound)| MediaSocket {
             local: bound.local,
-            any_port: wanted.port() == 0,
+            any_port: configured.port() == 0,
             advertised: bound.advertised.clone(),
         });
     let media = media.collect::<Vec<_>>();
-    let relay = Relay::start(wanted.clone(), &config.secret, &media, doorway)?;
+    let relay = Relay::start(relay_config.clone(), &config.secret, &media, link_events)?;
     Ok((relay, links))
 }
 
-/// Ends the process with its thread, if that panics while it starts over: the meetings on it would be
-/// without media for good, and nothing that was acknowledged is lost.
-struct Watch;
+/// Aborts the process if a thread panics while it recovers from a panic. Without that thread, its
+/// meetings would never have media again, and aborting loses no acknowledged writes.
+struct AbortOnPanic;
 
-impl Drop for Watch {
+impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            tracing::error!("a media thread cannot start over: the server ends");
+            tracing::error!("a media thread failed to recover from a panic: aborting the server");
             std::process::abort();
         }
     }

@@ -1,4 +1,4 @@
-//! The threads, over real UDP on the loopback interface.
+//! Tests of the threads over real UDP on the loopback interface.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use tokio::runtime;
 use uuid::Uuid;
 
-use crate::client::{Client, Say};
+use crate::client::{Client, OutgoingPacket};
 use crate::{
-    Config, Direction, Error, Media, Member, Opened, Owner, Produce, Secret, Source, Stats, Want,
+    Config, ConsumeRequest, Direction, Error, Media, Member, Opened, Owner, Produce, Secret,
+    Source, Stats,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 mod panics;
 
@@ -30,7 +31,7 @@ fn config() -> Config {
     }
 }
 
-/// Somebody in one of the meetings, which live on different threads.
+/// A member of a meeting. Meetings with even and odd numbers are on different threads.
 fn member(meeting: u128, peer: u128) -> Member {
     Member {
         meeting: MeetingId::from_uuid(Uuid::from_u128(meeting)),
@@ -43,7 +44,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Opens a transport for somebody who has no other client.
+/// Opens a transport for a member whose owner has no other client.
 fn open(
     media: &Media,
     member: Member,
@@ -53,21 +54,26 @@ fn open(
     media.open(Owner::alone(member), member, direction, offer)
 }
 
-fn until(what: &str, media: &Media, reached: impl Fn(Stats) -> bool) {
+/// Waits until the statistics meet a condition.
+fn until(condition: &str, media: &Media, is_met: impl Fn(Stats) -> bool) {
     let start = Instant::now();
-    while !reached(media.stats()) {
-        assert!(start.elapsed() < PATIENCE, "{what}: {:?}", media.stats());
+    while !is_met(media.stats()) {
+        assert!(
+            start.elapsed() < TIMEOUT,
+            "{condition}: {:?}",
+            media.stats()
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A client on a socket of its own.
-struct Guest {
+/// A client with its own UDP socket.
+struct UdpClient {
     client: Client,
     socket: UdpSocket,
 }
 
-impl Guest {
+impl UdpClient {
     fn new(direction: Direction) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (now, address) = (Instant::now(), socket.local_addr().unwrap());
@@ -79,20 +85,20 @@ impl Guest {
     }
 
     fn open(media: &Media, member: Member, direction: Direction) -> (Self, Opened) {
-        let mut guest = Self::new(direction);
+        let mut this = Self::new(direction);
         let opened = wait(open(
             media,
             member,
             direction,
-            guest.client.offer().to_owned(),
+            this.client.offer().to_owned(),
         ))
         .unwrap();
-        guest.client.accept(&opened.answer);
-        (guest, opened)
+        this.client.accept(&opened.answer);
+        (this, opened)
     }
 
-    /// Sends what there is to send, and takes one datagram at most.
-    fn talk(&mut self) {
+    /// Sends all pending datagrams and receives at most one.
+    fn drive(&mut self) {
         let (sent, wakes) = self.client.poll();
         for (destination, datagram) in sent {
             self.socket.send_to(&datagram, destination).unwrap();
@@ -110,12 +116,12 @@ impl Guest {
         }
     }
 
-    /// Talks until both sides say that they are connected.
+    /// Drives the client until both sides are connected.
     fn connect(&mut self, media: &Media, connected: u64) {
         let start = Instant::now();
         while !self.client.is_connected() || media.stats().connected_transports < connected {
-            assert!(start.elapsed() < PATIENCE, "{:?}", media.stats());
-            self.talk();
+            assert!(start.elapsed() < TIMEOUT, "{:?}", media.stats());
+            self.drive();
         }
     }
 }
@@ -123,12 +129,12 @@ impl Guest {
 #[test]
 fn a_client_connects_both_ways_and_is_counted() {
     let (media, thread) = Media::start(&config()).unwrap();
-    let somebody = member(1, 1);
-    let (mut publish, opened) = Guest::open(&media, somebody, Direction::Publish);
+    let ada = member(1, 1);
+    let (mut publish, opened) = UdpClient::open(&media, ada, Direction::Publish);
     assert_eq!(media.stats().open_transports, 1);
     let port = format!(" {} typ host", media.local_addrs()[0].port());
     assert!(opened.answer.contains(&port), "{}", opened.answer);
-    let (mut receive, _) = Guest::open(&media, somebody, Direction::Receive);
+    let (mut receive, _) = UdpClient::open(&media, ada, Direction::Receive);
     assert_eq!(media.stats().open_transports, 2);
     publish.connect(&media, 1);
     receive.connect(&media, 2);
@@ -141,19 +147,19 @@ fn a_client_connects_both_ways_and_is_counted() {
         stats.datagrams_dropped > before.datagrams_dropped
     });
 
-    media.close(somebody, false);
+    media.close(ada, false);
     until("closed", &media, |stats| stats.open_transports == 0);
     assert_eq!(media.stats().connected_transports, 0);
     media.clone().stop();
     thread.join().unwrap();
     let offer = publish.client.offer().to_owned();
-    let late = wait(open(&media, somebody, Direction::Publish, offer));
+    let late = wait(open(&media, ada, Direction::Publish, offer));
     assert_eq!(late, Err(Error::Stopped));
-    media.close(somebody, false);
+    media.close(ada, false);
 }
 
 #[test]
-fn who_waits_on_one_thread_makes_room_for_who_is_inside_on_another() {
+fn an_unadmitted_client_on_one_thread_is_evicted_for_an_admitted_one_on_another() {
     let config = Config {
         max_transports: 2,
         ..config()
@@ -163,12 +169,12 @@ fn who_waits_on_one_thread_makes_room_for_who_is_inside_on_another() {
         admitted: false,
         ..Owner::alone(member)
     };
-    let offer = || Guest::new(Direction::Publish).client.offer().to_owned();
+    let offer = || UdpClient::new(Direction::Publish).client.offer().to_owned();
     let open = |owner, member| media.open(owner, member, Direction::Publish, offer());
     let [waiting, entering, inside, other] =
         [(2, 1), (2, 2), (3, 3), (3, 4)].map(|(m, p)| member(m, p));
     assert!(wait(open(outside(waiting), waiting)).is_ok());
-    // It is let in before its offer is read.
+    // The client is admitted before its offer is parsed.
     let opening = open(outside(entering), entering);
     media.admit(entering);
     assert!(wait(opening).is_ok());
@@ -185,20 +191,20 @@ fn who_waits_on_one_thread_makes_room_for_who_is_inside_on_another() {
 }
 
 #[test]
-fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
+fn audio_is_forwarded_on_every_thread() {
     let (media, thread) = Media::start(&config()).unwrap();
     for meeting in [2, 3] {
         let [ada, ben] = [member(meeting, 1), member(meeting, 2)];
-        let (mut out, to) = Guest::open(&media, ada, Direction::Publish);
-        let (mut into, from) = Guest::open(&media, ben, Direction::Receive);
+        let (mut publish, published) = UdpClient::open(&media, ada, Direction::Publish);
+        let (mut receive, received) = UdpClient::open(&media, ben, Direction::Receive);
         let connected = media.stats().connected_transports;
-        out.connect(&media, connected + 1);
-        into.connect(&media, connected + 2);
+        publish.connect(&media, connected + 1);
+        receive.connect(&media, connected + 2);
 
-        let (mid, offer) = out.client.offer_track(true, &[]);
+        let (mid, offer) = publish.client.offer_track(true, &[]);
         let producer = ProducerId::from_uuid(Uuid::from_u128(meeting));
         let produce = Produce {
-            transport: to.transport_id,
+            transport: published.transport_id,
             producer,
             mid: mid.clone(),
             source: Source::Microphone,
@@ -206,40 +212,41 @@ fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
             offer,
         };
         let answer = wait(media.produce(ada, produce)).unwrap();
-        out.client.accept(&answer);
-        let want = Want {
+        publish.client.accept(&answer);
+        let request = ConsumeRequest {
             producer,
             publisher: ada.peer,
             preferred_rid: None,
         };
-        let transport = from.transport_id;
-        let consumed = wait(media.consume(ben, transport.clone(), vec![want])).unwrap();
-        let answer = into.client.answer(&consumed.offer.unwrap());
-        wait(media.answered(ben, transport, answer)).unwrap();
+        let transport = received.transport_id;
+        let consumed = wait(media.consume(ben, transport.clone(), vec![request])).unwrap();
+        let answer = receive.client.answer(&consumed.offer.unwrap());
+        wait(media.apply_answer(ben, transport, answer)).unwrap();
         assert_eq!((media.stats().producers, media.stats().consumers), (1, 1));
 
         let start = Instant::now();
         for index in 0.. {
-            assert!(start.elapsed() < PATIENCE, "{:?}", media.stats());
-            let say = Say {
+            assert!(start.elapsed() < TIMEOUT, "{:?}", media.stats());
+            let packet = OutgoingPacket {
                 index,
                 timestamp: u32::try_from(index).unwrap() * 960,
                 marker: false,
                 level: Some(-20),
                 payload: vec![7; 60],
             };
-            out.client.say(Instant::now(), &mid, None, &say);
-            out.talk();
-            into.talk();
-            if into.client.heard.len() >= 20 {
+            publish.client.send(Instant::now(), &mid, None, &packet);
+            publish.drive();
+            receive.drive();
+            if receive.client.received.len() >= 20 {
                 break;
             }
         }
         assert!(
-            into.client
-                .heard
+            receive
+                .client
+                .received
                 .iter()
-                .all(|heard| *heard.payload == [7; 60])
+                .all(|packet| *packet.payload == [7; 60])
         );
         let report = wait(media.report(ben)).unwrap().receive.unwrap();
         assert_eq!(report.protocol, "udp");
@@ -254,47 +261,47 @@ fn audio_comes_through_whichever_thread_a_meeting_lives_on() {
 }
 
 #[test]
-fn a_client_connects_through_an_address_that_was_found() {
+fn a_client_connects_through_a_discovered_address() {
     let bind = vec!["0.0.0.0:0".parse().unwrap()];
     let (media, thread) = Media::start(&Config { bind, ..config() }).unwrap();
-    let (mut guest, _) = Guest::open(&media, member(1, 1), Direction::Publish);
-    guest.connect(&media, 1);
+    let (mut client, _) = UdpClient::open(&media, member(1, 1), Direction::Publish);
+    client.connect(&media, 1);
     media.stop();
     thread.join().unwrap();
 }
 
 #[test]
-fn a_transport_is_freed_without_anybody_asking() {
+fn a_transport_that_never_connects_is_freed() {
     let connect_timeout = Duration::from_millis(50);
     let (media, _thread) = Media::start(&Config {
         connect_timeout,
         ..config()
     })
     .unwrap();
-    Guest::open(&media, member(1, 1), Direction::Publish);
+    UdpClient::open(&media, member(1, 1), Direction::Publish);
     until("freed", &media, |stats| stats.open_transports == 0);
 }
 
 #[test]
-fn orders_are_carried_out_in_the_order_of_the_calls() {
+fn requests_take_effect_in_call_order() {
     let (media, _thread) = Media::start(&config()).unwrap();
-    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
-    let somebody = member(1, 1);
-    let open_one = || open(&media, somebody, Direction::Publish, offer.clone());
+    let offer = UdpClient::new(Direction::Publish).client.offer().to_owned();
+    let ada = member(1, 1);
+    let open_one = || open(&media, ada, Direction::Publish, offer.clone());
     for _ in 0..20 {
         let opening = open_one();
-        media.close(somebody, false);
+        media.close(ada, false);
         assert_eq!(wait(opening), Err(Error::Stopped));
         let (older, newer) = (open_one(), open_one());
         assert_eq!(wait(older), Err(Error::Stopped));
         assert!(wait(newer).is_ok());
-        media.close(somebody, false);
+        media.close(ada, false);
         until("closed", &media, |stats| stats.open_transports == 0);
     }
 }
 
 #[test]
-fn what_cannot_be_opened_is_said() {
+fn bad_offers_and_a_full_media_plane_are_errors() {
     let (media, thread) = Media::start(&config()).unwrap();
     let open_one = |meeting, peer, offer: String| {
         wait(open(
@@ -307,8 +314,8 @@ fn what_cannot_be_opened_is_said() {
     for offer in [String::new(), "x".repeat(600 * 1024)] {
         assert!(matches!(open_one(1, 1, offer), Err(Error::BadOffer(_))));
     }
-    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
-    // The limit is one for all threads.
+    let offer = UdpClient::new(Direction::Publish).client.offer().to_owned();
+    // The limit applies to all threads together.
     for peer in 0..10 {
         assert!(open_one(peer, peer, offer.clone()).is_ok());
     }
@@ -321,11 +328,11 @@ fn what_cannot_be_opened_is_said() {
 }
 
 #[test]
-fn an_offer_that_nobody_waits_for_opens_nothing() {
+fn a_dropped_request_opens_no_transport() {
     let (media, thread) = Media::start(&config()).unwrap();
-    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
+    let offer = UdpClient::new(Direction::Publish).client.offer().to_owned();
     let open_one = |peer| open(&media, member(1, peer), Direction::Publish, offer.clone());
-    // Whether it is dropped in time is up to the threads, but not every time.
+    // Whether the drop wins the race depends on timing, so try repeatedly.
     let skipped = (0..50).any(|_| {
         let ahead = open_one(2);
         drop(open_one(1));

@@ -1,8 +1,9 @@
-//! RTCP: reports (RFC 3550 section 6) and feedback (RFC 4585, RFC 5104), read and written.
+//! Parsing and serialization of RTCP: reports (RFC 3550 section 6) and feedback (RFC 4585, RFC
+//! 5104).
 //!
-//! Reading is tolerant. A packet that is known but malformed inside, or not known, is
-//! [`Rtcp::Other`]; reading ends where the framing is broken. Reduced-size packets (RFC 5506) are
-//! taken, so nothing has to begin with a report.
+//! The parser is lenient. Unknown packets and those with malformed content are [`Rtcp::Other`];
+//! parsing stops only where the framing is invalid. Reduced-size packets (RFC 5506) are accepted,
+//! so a compound need not start with a report.
 
 use super::{be16, be32};
 
@@ -28,7 +29,7 @@ mod packet_type {
     pub(super) const PAYLOAD_FEEDBACK: u8 = 206;
 }
 
-/// The formats of feedback, which stand where reports have their count.
+/// The feedback message types, which occupy the count field of reports.
 mod format {
     pub(super) const NACK: u8 = 1;
     pub(super) const TRANSPORT_CC: u8 = 15;
@@ -37,121 +38,122 @@ mod format {
     pub(super) const REMB: u8 = 15;
 }
 
-/// How many packet statuses of transport-wide feedback one datagram may have. A few bytes can stand
-/// for 65535 of them, so that without a limit a datagram could cost milliseconds. It is over ten
-/// seconds of a fast stream.
-const STATUSES: usize = 16_384;
+/// Maximum number of packet statuses of transport-wide feedback in one datagram. A few bytes can
+/// encode 65535 of them, so without a limit one datagram could take milliseconds to process. The
+/// limit covers more than ten seconds of a fast stream.
+const MAX_STATUSES: usize = 16_384;
 
-/// One packet of a compound.
+/// A packet of a compound.
 #[derive(Debug, Clone)]
 pub enum Rtcp<'a> {
-    /// What somebody sends, and how it receives others (RFC 3550 section 6.4.1).
+    /// A sender report (RFC 3550 section 6.4.1).
     SenderReport {
-        /// What is sent.
+        /// The sender information.
         sender: SenderInfo,
-        /// How others are received.
+        /// The reception reports.
         blocks: ReportBlocks<'a>,
     },
-    /// How somebody who does not send receives others (RFC 3550 section 6.4.2).
+    /// A receiver report (RFC 3550 section 6.4.2).
     ReceiverReport {
-        /// Who reports.
+        /// The SSRC of the sender of this report.
         ssrc: u32,
-        /// How others are received.
+        /// The reception reports.
         blocks: ReportBlocks<'a>,
     },
-    /// Packets that are missing (RFC 4585 section 6.2.1).
+    /// A generic NACK, which requests retransmissions (RFC 4585 section 6.2.1).
     Nack {
-        /// Who misses them.
+        /// The SSRC of the sender of this packet.
         sender: u32,
-        /// Of which stream.
+        /// The SSRC of the media stream.
         media: u32,
-        /// Their sequence numbers.
+        /// The sequence numbers of the lost packets.
         lost: Lost<'a>,
     },
-    /// A key frame is needed because a picture was lost (RFC 4585 section 6.3.1).
+    /// A picture loss indication, which requests a key frame (RFC 4585 section 6.3.1).
     Pli {
-        /// Who needs it.
+        /// The SSRC of the sender of this packet.
         sender: u32,
-        /// From which stream.
+        /// The SSRC of the media stream.
         media: u32,
     },
-    /// Key frames are needed (RFC 5104 section 4.3.1).
+    /// A full intra request, which requests key frames (RFC 5104 section 4.3.1).
     Fir {
-        /// Who needs them.
+        /// The SSRC of the sender of this packet.
         sender: u32,
-        /// From which streams, each with a number that is the same when a request is repeated.
+        /// The media streams, each with a command sequence number that a repeated request does not
+        /// change.
         entries: FirEntries<'a>,
     },
-    /// When packets of all streams of a transport arrived.
+    /// Transport-wide congestion control feedback.
     TransportCc(Feedback<'a>),
-    /// How many bits per second the receiver thinks it can take
+    /// The receiver's estimated maximum bit rate
     /// (draft-alvestrand-rmcat-remb-03 section 2.2).
     Remb {
-        /// Who receives.
+        /// The SSRC of the sender of this packet.
         sender: u32,
-        /// Bits per second, over all the streams.
+        /// The bit rate of all streams together, in bits per second.
         bitrate: u64,
-        /// The streams.
+        /// The SSRCs of the streams.
         ssrcs: Ssrcs<'a>,
     },
-    /// Who is behind a stream (RFC 3550 section 6.5). Nothing here needs to know.
+    /// A source description (RFC 3550 section 6.5). Its content is not parsed.
     Sdes,
-    /// Streams that end (RFC 3550 section 6.6).
+    /// A goodbye, which ends streams (RFC 3550 section 6.6).
     Bye {
-        /// The streams.
+        /// The SSRCs of the streams.
         ssrcs: Ssrcs<'a>,
     },
-    /// Something else, or something malformed.
+    /// An unknown or malformed packet.
     Other,
 }
 
-/// What a sender report says about its sender (RFC 3550 section 6.4.1).
+/// The sender information of a sender report (RFC 3550 section 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// The stream.
+    /// The SSRC of the stream.
     pub ssrc: u32,
-    /// When the report was sent: seconds since 1900, times 2^32.
+    /// The NTP timestamp of the report: seconds since 1900, times 2^32.
     pub ntp: u64,
-    /// The same time in ticks of the stream's RTP clock.
+    /// The RTP timestamp that corresponds to [`ntp`](Self::ntp).
     pub rtp: u32,
-    /// Packets sent so far. It wraps.
+    /// Total number of packets sent. Wraps around.
     pub packets: u32,
-    /// Bytes of payload sent so far. It wraps.
+    /// Total number of payload bytes sent. Wraps around.
     pub octets: u32,
 }
 
-/// How one stream is received (RFC 3550 section 6.4.1).
+/// A reception report on one stream (RFC 3550 section 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportBlock {
-    /// The stream.
+    /// The SSRC of the stream.
     pub ssrc: u32,
-    /// Which part of the packets since the last report was lost, in 256ths.
+    /// The fraction of packets lost since the last report, in 256ths.
     pub fraction_lost: u8,
-    /// Packets lost so far. Negative when duplicates were counted. The wire has 24 bits; what does
-    /// not fit is written as the nearest that does.
+    /// Total number of packets lost. Negative if duplicates were received. Written with 24 bits;
+    /// values out of range are clamped.
     pub lost: i32,
-    /// The highest sequence number received, with the number of wraps above its 16 bits.
+    /// The extended highest sequence number received.
     pub highest: u32,
-    /// How irregularly packets arrive, in ticks of the stream's RTP clock.
+    /// The interarrival jitter, in ticks of the RTP clock.
     pub jitter: u32,
     /// The middle 32 bits of [`SenderInfo::ntp`] in the last sender report; 0 without one.
     pub lsr: u32,
-    /// How long ago the last sender report came, in 65536ths of a second.
+    /// The delay since the last sender report was received, in 65536ths of a second.
     pub dlsr: u32,
 }
 
-/// Reads the packets of a decrypted datagram, one after the other.
+/// Parses the packets of a decrypted datagram.
 pub fn parse(compound: &[u8]) -> impl Iterator<Item = Rtcp<'_>> {
     Packets {
         rest: compound,
-        statuses: STATUSES,
+        statuses: MAX_STATUSES,
     }
 }
 
-/// What is left of a compound.
+/// An iterator over the packets of a compound.
 struct Packets<'a> {
     rest: &'a [u8],
-    /// How many statuses of transport-wide feedback it may still have.
+    /// The remaining number of statuses of transport-wide feedback.
     statuses: usize,
 }
 
@@ -187,7 +189,8 @@ impl<'a> Iterator for Packets<'a> {
     }
 }
 
-/// Reads what follows the first four bytes. `count` is the five bits that are a count or a format.
+/// Parses the body of a packet, which follows the first four bytes. `count` is the five-bit field
+/// that contains a count or a feedback message type.
 fn read(packet_type: u8, count: u8, body: &[u8]) -> Option<Rtcp<'_>> {
     let ssrc = || be32(body, 0);
     let media = || be32(body, 4);
@@ -233,7 +236,7 @@ fn read(packet_type: u8, count: u8, body: &[u8]) -> Option<Rtcp<'_>> {
         (packet_type::PAYLOAD_FEEDBACK, format::REMB) if body.get(8..12)? == b"REMB" => {
             let [streams, high, middle, low] = be32(body, 12)?.to_be_bytes();
             let mantissa = u32::from_be_bytes([0, high & 0x03, middle, low]);
-            // At most 18 bits moved by 63, which 128 bits hold.
+            // At most 18 bits shifted by 63, which fits into 128 bits.
             let bitrate = u128::from(mantissa) << (high >> 2);
             Rtcp::Remb {
                 sender: ssrc()?,
@@ -245,13 +248,13 @@ fn read(packet_type: u8, count: u8, body: &[u8]) -> Option<Rtcp<'_>> {
     })
 }
 
-/// The first `count` records from `at` on, when there are as many.
+/// Returns `count` records, starting at an offset. Returns `None` if there are fewer.
 fn records<const SIZE: usize>(body: &[u8], at: usize, count: u8) -> Option<&[[u8; SIZE]]> {
     let (records, _) = body.get(at..)?.as_chunks();
     records.get(..usize::from(count))
 }
 
-/// The blocks of a report.
+/// An iterator over the blocks of a report.
 #[derive(Debug, Clone, Default)]
 pub struct ReportBlocks<'a>(&'a [[u8; 24]]);
 
@@ -265,7 +268,7 @@ impl Iterator for ReportBlocks<'_> {
         Some(ReportBlock {
             ssrc: be32(block, 0)?,
             fraction_lost: block[4],
-            // Moved to the top and back, so that its sign is kept.
+            // Sign-extend the 24-bit number.
             lost: (loss << 8).cast_signed() >> 8,
             highest: be32(block, 8)?,
             jitter: be32(block, 12)?,
@@ -275,11 +278,12 @@ impl Iterator for ReportBlocks<'_> {
     }
 }
 
-/// The sequence numbers of a [`Rtcp::Nack`], as they stand in it: up to 17 for every four bytes.
+/// An iterator over the sequence numbers of a [`Rtcp::Nack`], in the order of the packet. Every
+/// four bytes encode up to 17 of them.
 #[derive(Debug, Clone, Default)]
 pub struct Lost<'a> {
     pairs: &'a [[u8; 4]],
-    /// The number that the lowest bit of `following` stands for.
+    /// The sequence number of the lowest bit in `following`.
     next: u16,
     following: u16,
 }
@@ -297,7 +301,7 @@ impl Iterator for Lost<'_> {
             return Some(first);
         }
         let zeros = self.following.trailing_zeros();
-        // In two steps, since all 16 bits at once would be an overflow.
+        // In two steps, since shifting by all 16 bits at once would overflow.
         self.following = (self.following >> zeros) >> 1;
         let skipped = u16::try_from(zeros).expect("16 bits have at most 16 zeros");
         let found = self.next.wrapping_add(skipped);
@@ -306,7 +310,7 @@ impl Iterator for Lost<'_> {
     }
 }
 
-/// The entries of a [`Rtcp::Fir`]: stream and request number.
+/// An iterator over the entries of a [`Rtcp::Fir`]: SSRC and command sequence number.
 #[derive(Debug, Clone, Default)]
 pub struct FirEntries<'a>(&'a [[u8; 8]]);
 
@@ -320,7 +324,7 @@ impl Iterator for FirEntries<'_> {
     }
 }
 
-/// A list of streams.
+/// An iterator over SSRCs.
 #[derive(Debug, Clone, Default)]
 pub struct Ssrcs<'a>(&'a [[u8; 4]]);
 

@@ -7,7 +7,7 @@ use super::{be16, be32};
 #[cfg(test)]
 mod tests;
 
-/// The part of a header that every packet has, in bytes.
+/// Length of the fixed part of the header, in bytes.
 const FIXED: usize = 12;
 /// The profile of a block with one-byte element headers (RFC 8285 section 4.2).
 const ONE_BYTE: u16 = 0xBEDE;
@@ -15,34 +15,34 @@ const ONE_BYTE: u16 = 0xBEDE;
 /// (RFC 8285 section 4.3).
 const TWO_BYTE: u16 = 0x1000;
 
-/// The header of a packet. It holds offsets and not the packet, so that the packet can be changed
-/// while the header is at hand.
+/// The header of a packet. It contains offsets instead of borrowing from the packet, so that the
+/// packet can be modified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The marker bit: the last packet of a video frame, the first of a talkspurt.
+    /// The marker bit, set on the last packet of a video frame and on the first of a talkspurt.
     pub marker: bool,
-    /// Which codec, 0 to 127.
+    /// The payload type, 0 to 127.
     pub payload_type: u8,
-    /// The sequence number, which wraps.
+    /// The sequence number. Wraps around.
     pub sequence: u16,
-    /// The time of the first sample, in ticks of the codec's clock. It wraps.
+    /// The timestamp of the first sample, in ticks of the RTP clock. Wraps around.
     pub timestamp: u32,
-    /// The stream.
+    /// The SSRC of the stream.
     pub ssrc: u32,
-    /// Where in the packet the extension elements are; empty when there are none.
+    /// The range of the extension elements in the packet; empty without extensions.
     pub extensions: Range<usize>,
-    /// The profile of the extension block, which says how elements are framed; 0 without a block.
+    /// The profile of the extension block, which determines its format; 0 without a block.
     pub profile: u16,
-    /// Where the payload begins, in bytes. It is the length of the header.
+    /// The offset of the payload, which is the length of the header, in bytes.
     pub payload: usize,
-    /// Whether the payload ends with padding. Its length is in the last byte, which is encrypted
-    /// in SRTP: see [`unpadded`](Self::unpadded).
+    /// Whether the payload ends with padding. The length of the padding is in the last byte, which
+    /// is encrypted in SRTP: see [`unpadded`](Self::unpadded).
     pub padded: bool,
 }
 
 impl Header {
-    /// Reads the header of a packet, encrypted or not. `None` when it is not RTP version 2, or when
-    /// the header does not fit into the packet.
+    /// Parses the header of an RTP or SRTP packet. Returns `None` if the version is not 2 or the
+    /// packet is shorter than the header.
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let (fixed, rest) = packet.split_first_chunk::<FIXED>()?;
         let [first, second, ..] = *fixed;
@@ -64,15 +64,15 @@ impl Header {
         if first & 0x10 != 0 {
             header.profile = be16(rest, contributors)?;
             let length = usize::from(be16(rest, contributors + 2)?) * 4;
-            let begin = header.payload + 4;
-            header.extensions = begin..begin + length;
-            header.payload = begin + length;
+            let start = header.payload + 4;
+            header.extensions = start..start + length;
+            header.payload = start + length;
         }
         (header.payload <= packet.len()).then_some(header)
     }
 
-    /// The extension elements of the packet that this header was read from, as ids and values.
-    /// Elements after a malformed one are left out.
+    /// Returns the ids and values of the extension elements in the packet of this header. Stops at
+    /// the first malformed element.
     pub fn extensions<'a>(&self, packet: &'a [u8]) -> impl Iterator<Item = (u8, &'a [u8])> {
         Extensions {
             profile: self.profile,
@@ -80,8 +80,8 @@ impl Header {
         }
     }
 
-    /// Where in a decrypted packet the payload is without its padding. `None` when the padding says
-    /// it is longer than the payload, or nothing at all (RFC 3550 section 5.1).
+    /// Returns the range of the payload without padding in the decrypted packet. Returns `None` if
+    /// the length of the padding is zero or exceeds the payload (RFC 3550 section 5.1).
     pub fn unpadded(&self, packet: &[u8]) -> Option<Range<usize>> {
         let payload = packet.get(self.payload..)?;
         if !self.padded {
@@ -94,7 +94,7 @@ impl Header {
     }
 }
 
-/// What is left of a block of extension elements.
+/// An iterator over extension elements.
 struct Extensions<'a> {
     profile: u16,
     rest: &'a [u8],
@@ -117,13 +117,13 @@ impl<'a> Iterator for Extensions<'a> {
     }
 }
 
-/// An id, its value, and what follows.
+/// An id, its value, and the rest of the block.
 type Element<'a> = Option<(u8, &'a [u8], &'a [u8])>;
 
 fn one_byte_element(mut block: &[u8]) -> Element<'_> {
     loop {
         let (head, rest) = block.split_first()?;
-        // Id 0 with a length and id 15 both end the block, by RFC 8285 section 4.2.
+        // Id 0 with a non-zero length and id 15 both end the block (RFC 8285 section 4.2).
         match (head >> 4, usize::from(head & 0x0F)) {
             (0, 0) => block = rest,
             (0 | 15, _) => return None,
@@ -148,28 +148,28 @@ fn two_byte_element(mut block: &[u8]) -> Element<'_> {
     }
 }
 
-/// What [`write_header`] writes besides extensions. No contributing sources, no padding.
+/// The header fields for [`write_header`]. There are no contributing sources and no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outgoing {
     /// The marker bit.
     pub marker: bool,
-    /// Which codec. Only the lower seven bits are written.
+    /// The payload type. Only the lower seven bits are written.
     pub payload_type: u8,
     /// The sequence number.
     pub sequence: u16,
-    /// The time of the first sample, in ticks of the codec's clock.
+    /// The timestamp of the first sample, in ticks of the RTP clock.
     pub timestamp: u32,
-    /// The stream.
+    /// The SSRC of the stream.
     pub ssrc: u32,
 }
 
-/// Appends a header, with the extensions in the one-byte form, and tells how long it is in bytes.
-/// Without extensions there is no block.
+/// Appends a header with extensions in one-byte form. Returns the length of the header in bytes.
+/// Without extensions, the extension block is omitted.
 ///
-/// Ids are 1 to 14 and values have 1 to 16 bytes; whatever else is given is left out, and so is
-/// everything after the fourteenth, since each id stands once.
+/// Ids must be 1 to 14 and unique, and values must have 1 to 16 bytes. Invalid extensions are
+/// skipped, as are those after the fourteenth.
 pub fn write_header(out: &mut Vec<u8>, header: &Outgoing, extensions: &[(u8, &[u8])]) -> usize {
-    let begin = out.len();
+    let start = out.len();
     let mut fixed = [0; FIXED];
     fixed[0] = 0x80;
     fixed[1] = u8::from(header.marker) << 7 | header.payload_type & 0x7F;
@@ -182,7 +182,7 @@ pub fn write_header(out: &mut Vec<u8>, header: &Outgoing, extensions: &[(u8, &[u
     out.extend_from_slice(&[profile_high, profile_low, 0, 0]);
     let block = out.len();
     for (id, value) in extensions.iter().take(14) {
-        // Longer than 16 gives no length of four bits, and empty gives none either.
+        // Empty values and values of more than 16 bytes have no valid four-bit length.
         let length = u8::try_from(value.len().wrapping_sub(1)).unwrap_or(u8::MAX);
         if (1..=14).contains(id) && length < 16 {
             out.push(id << 4 | length);
@@ -190,34 +190,34 @@ pub fn write_header(out: &mut Vec<u8>, header: &Outgoing, extensions: &[(u8, &[u
         }
     }
     if out.len() == block {
-        out.truncate(begin + FIXED);
+        out.truncate(start + FIXED);
         return FIXED;
     }
     let words = (out.len() - block).div_ceil(4);
     out.resize(block + words * 4, 0);
-    // At most 14 elements of 17 bytes, so a byte holds the number of words.
+    // With at most 14 elements of 17 bytes, the number of words fits into one byte.
     out[block - 1] = u8::try_from(words).unwrap_or(u8::MAX);
-    out[begin] |= 0x10;
-    out.len() - begin
+    out[start] |= 0x10;
+    out.len() - start
 }
 
-/// How loud a packet of audio is, and whether it holds voice, from the value of its
-/// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` extension (RFC 6464). The level is in -dBov: 0 is
-/// the loudest, 127 is silence. A value that is missing is silence.
+/// Parses the value of the `urn:ietf:params:rtp-hdrext:ssrc-audio-level` extension (RFC 6464).
+/// Returns the audio level in -dBov, where 0 is the loudest and 127 is silence, and the voice
+/// activity flag. An empty value is silence.
 pub fn audio_level(value: &[u8]) -> (u8, bool) {
     let byte = value.first().copied().unwrap_or(0x7F);
     (byte & 0x7F, byte & 0x80 != 0)
 }
 
-/// The transport-wide sequence number, from the value of its extension
+/// Parses the value of the transport-wide sequence number extension
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 2).
 pub fn transport_sequence(value: &[u8]) -> Option<u16> {
     be16(value, 0)
 }
 
-/// Extends a sequence number to the one that is nearest to `near`, so that it no longer wraps. Of
-/// two equally near ones it takes the earlier. It takes the later where the earlier would be
-/// negative, so begin with `1 << 16 | first` to have room for what comes before the first.
+/// Extends a sequence number to the 64-bit number nearest to `near`. Of two equally near numbers,
+/// returns the lower one, unless it would be negative. Start with `1 << 16 | first`, so that
+/// numbers before the first one are not negative.
 pub fn unwrap_sequence(near: u64, sequence: u16) -> u64 {
     let ahead = sequence.wrapping_sub((near & 0xFFFF) as u16);
     near.checked_add_signed(i64::from(ahead.cast_signed()))

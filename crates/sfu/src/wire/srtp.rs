@@ -1,8 +1,9 @@
-//! SRTP and SRTCP: encryption and authentication of RTP and RTCP (RFC 3711), with AES-GCM
-//! (RFC 7714) and the profile that everybody has, with keys from DTLS (RFC 5764).
+//! SRTP and SRTCP (RFC 3711) with keys from DTLS (RFC 5764). Supports AES-GCM (RFC 7714) and the
+//! mandatory profile, AES in counter mode with HMAC-SHA1.
 //!
-//! Keys are derived once; the key derivation rate is 0, as DTLS-SRTP requires. There are no master
-//! key identifiers. SRTCP has to be encrypted (RFC 8827 section 6.5 leaves no choice in browsers).
+//! Keys are derived once, since DTLS-SRTP requires a key derivation rate of 0. Master key
+//! identifiers are not supported. SRTCP must be encrypted, as RFC 8827 section 6.5 requires of
+//! browsers.
 
 use std::fmt;
 
@@ -20,31 +21,32 @@ mod tests;
 use cipher::{Cipher, TAG_MAX};
 use replay::Streams;
 
-/// Where the payload of an RTCP packet begins: the first SSRC is not encrypted.
+/// Length of the unencrypted header of an RTCP compound, including the first SSRC, in bytes.
 const RTCP_HEADER: usize = 8;
-/// The bit of the SRTCP index field that says that the packet is encrypted.
+/// The E flag of the SRTCP index field, which marks the packet as encrypted.
 const ENCRYPTED: u32 = 1 << 31;
-/// The first index that does not fit: 48 bits for SRTP.
+/// The number of SRTP packet indices, which have 48 bits.
 const RTP_INDICES: u64 = 1 << 48;
 
-/// How packets are protected. DTLS agrees on it by `use_srtp` (RFC 5764 section 4.1.2).
+/// A protection profile. DTLS negotiates it with `use_srtp` (RFC 5764 section 4.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// `SRTP_AEAD_AES_128_GCM`, 0x0007: the fastest.
+    /// `SRTP_AEAD_AES_128_GCM`, 0x0007. The fastest profile.
     Aead128Gcm,
     /// `SRTP_AEAD_AES_256_GCM`, 0x0008.
     Aead256Gcm,
-    /// `SRTP_AES128_CM_HMAC_SHA1_80`, 0x0001: what everybody has, and several times slower.
+    /// `SRTP_AES128_CM_HMAC_SHA1_80`, 0x0001. Universally supported, but several times slower.
     AesCm128Sha1_80,
 }
 
 impl Profile {
-    /// How many bytes of keying material to export from DTLS: two keys and two salts.
+    /// Returns the length of the keying material to export from DTLS, in bytes: two keys and two
+    /// salts.
     pub const fn keying_material_len(self) -> usize {
         2 * (self.key_len() + self.salt_len())
     }
 
-    /// How many bytes longer an RTP packet gets.
+    /// Returns how many bytes longer an SRTP packet is than the RTP packet.
     pub const fn rtp_overhead(self) -> usize {
         match self {
             Self::Aead128Gcm | Self::Aead256Gcm => 16,
@@ -52,7 +54,8 @@ impl Profile {
         }
     }
 
-    /// How many bytes longer a compound of RTCP packets gets: the index takes four.
+    /// Returns how many bytes longer an SRTCP packet is than the RTCP compound. Includes four bytes
+    /// for the index.
     pub const fn rtcp_overhead(self) -> usize {
         self.rtp_overhead() + 4
     }
@@ -72,19 +75,19 @@ impl Profile {
     }
 }
 
-/// Keying material that is not as long as the profile needs it.
+/// The error for keying material of the wrong length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{got} bytes of keying material where the profile needs {needed}")]
 pub struct BadKey {
-    /// How many bytes there were.
+    /// The length of the keying material, in bytes.
     pub got: usize,
-    /// How many there have to be: [`Profile::keying_material_len`].
+    /// The expected length, in bytes: [`Profile::keying_material_len`].
     pub needed: usize,
 }
 
-/// Makes both ends of a transport from the keying material that DTLS exports, in the order of
-/// RFC 5764 section 4.2: client's key, server's key, client's salt, server's salt. We seal with the
-/// keys of our own role in DTLS and open with those of the other.
+/// Creates the SRTP contexts of a transport from the keying material exported from DTLS. Its order
+/// is that of RFC 5764 section 4.2: client key, server key, client salt, server salt. The sealer
+/// uses the keys of our DTLS role, and the opener those of the other role.
 pub fn pair(
     profile: Profile,
     keying_material: &[u8],
@@ -102,8 +105,8 @@ pub fn pair(
         .ok_or(bad)?;
     let (client_key, server_key) = keys.split_at_checked(profile.key_len()).ok_or(bad)?;
     let (client_salt, server_salt) = salts.split_at_checked(profile.salt_len()).ok_or(bad)?;
-    let client = || Master::new(profile, client_key, client_salt).ok_or(bad);
-    let server = || Master::new(profile, server_key, server_salt).ok_or(bad);
+    let client = || SessionKeys::new(profile, client_key, client_salt).ok_or(bad);
+    let server = || SessionKeys::new(profile, server_key, server_salt).ok_or(bad);
     let (ours, theirs) = if we_are_server {
         (server()?, client()?)
     } else {
@@ -112,16 +115,16 @@ pub fn pair(
     Ok((Sealer::new(ours), Opener::new(theirs)))
 }
 
-/// What is derived from one master key and its salt.
-struct Master {
+/// The session keys derived from a master key and its salt.
+struct SessionKeys {
     profile: Profile,
     rtp: Cipher,
     rtcp: Cipher,
 }
 
-impl Master {
+impl SessionKeys {
     fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Option<Self> {
-        // Labels by RFC 3711 section 4.3.1 and 4.3.2.
+        // The labels are those of RFC 3711 sections 4.3.1 and 4.3.2.
         Some(Self {
             profile,
             rtp: Cipher::derive(profile, key, salt, [0, 1, 2]).ok()?,
@@ -130,41 +133,43 @@ impl Master {
     }
 }
 
-/// Protects what we send.
+/// Encrypts and authenticates outgoing packets.
 pub struct Sealer {
     profile: Profile,
     rtp: Cipher,
     rtcp: Cipher,
-    /// The index of the next SRTCP packet. One for all streams: it only may not repeat for any.
+    /// The index of the next SRTCP packet. All streams share it: it must only not repeat within any
+    /// stream.
     rtcp_index: u32,
 }
 
 impl Sealer {
-    fn new(master: Master) -> Self {
+    fn new(keys: SessionKeys) -> Self {
         Self {
-            profile: master.profile,
-            rtp: master.rtp,
-            rtcp: master.rtcp,
+            profile: keys.profile,
+            rtp: keys.rtp,
+            rtcp: keys.rtcp,
             rtcp_index: 1,
         }
     }
 
-    /// How many bytes longer [`seal_rtp`](Self::seal_rtp) makes a packet. For
-    /// [`seal_rtcp`](Self::seal_rtcp) it is four more.
+    /// Returns how many bytes [`seal_rtp`](Self::seal_rtp) adds to a packet.
+    /// [`seal_rtcp`](Self::seal_rtcp) adds four more.
     pub const fn overhead(&self) -> usize {
         self.profile.rtp_overhead()
     }
 
-    /// Encrypts in place and appends the tag. From `start` on `packet` holds one RTP packet and
-    /// nothing after it: a header of `header_len` bytes, and the payload. What stands before `start`
-    /// is left alone, so that packets can be put one after the other.
+    /// Encrypts an RTP packet in place and appends the tag. The packet extends from `start` to the
+    /// end of `packet`: a header of `header_len` bytes, and the payload. Bytes before `start` are
+    /// not changed, so that several packets can share a buffer.
     ///
-    /// `index` is the sequence number with the number of its wraps above its 16 bits; 48 bits are
-    /// used. **It must not repeat** for the same SSRC with other content: in GCM that would give the
-    /// keys away. To send the same packet again, seal the very same bytes.
+    /// `index` is the 48-bit packet index: the rollover counter followed by the sequence number.
+    /// **An index must not be reused** for the same SSRC with different content: with GCM that
+    /// would reveal the authentication key. To retransmit a packet unchanged, seal exactly the same
+    /// bytes.
     ///
-    /// Should the packet be shorter than its header, or `index` be used up, nothing is left from
-    /// `start` on: there is nothing that could be sent.
+    /// If the packet is shorter than its header, or `index` exceeds 48 bits, `packet` is truncated
+    /// to `start`, since there is nothing to send.
     pub fn seal_rtp(&self, packet: &mut Vec<u8>, start: usize, header_len: usize, index: u64) {
         let room = packet.len() + self.profile.rtp_overhead();
         packet.resize(room, 0);
@@ -190,11 +195,11 @@ impl Sealer {
         self.rtp.seal_rtp(ssrc, index, header, rest)
     }
 
-    /// Encrypts in place and appends what belongs behind it. From `start` on `packet` holds one
-    /// compound of RTCP packets and nothing after it.
+    /// Encrypts an RTCP compound in place and appends the index and the tag. The compound extends
+    /// from `start` to the end of `packet`.
     ///
-    /// Should it be shorter than a header, or all 2^31 indices be used up, nothing is left from
-    /// `start` on.
+    /// If the compound is shorter than a header, or all 2^31 indices are used up, `packet` is
+    /// truncated to `start`.
     pub fn seal_rtcp(&mut self, packet: &mut Vec<u8>, start: usize) {
         let sealed = self.seal_rtcp_at(packet, start);
         if sealed.is_err() {
@@ -224,22 +229,24 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// An RTP packet that was opened.
+/// A decrypted RTP packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// Its header.
+    /// The header of the packet.
     pub header: Header,
-    /// Its sequence number, with the number of its wraps above the 16 bits.
+    /// The packet index: the rollover counter followed by the sequence number.
     pub index: u64,
-    /// Where its payload ends, without the tag. Padding is still in it: see [`Header::unpadded`].
+    /// The offset of the end of the payload, without the tag but with padding: see
+    /// [`Header::unpadded`].
     pub end: usize,
 }
 
-/// Opens what the other side sends, once each.
+/// Authenticates and decrypts incoming packets, with replay protection.
 ///
-/// It keeps for every stream how far it is, and which of the last 1024 packets came. There may be 64
-/// streams. A further one takes the place of the one that is unused for longest, if 4096 packets of
-/// others came since, and is refused otherwise. Nothing changes before a packet is authenticated.
+/// For each stream, it stores the highest index and which of the last 1024 packets were received.
+/// It tracks up to 64 streams. A new stream evicts the one that has been unused for longest,
+/// provided that 4096 packets of other streams have arrived since; otherwise, its packets are
+/// rejected. Packets that fail authentication do not change the state.
 pub struct Opener {
     profile: Profile,
     rtp: Cipher,
@@ -249,34 +256,35 @@ pub struct Opener {
 }
 
 impl Opener {
-    fn new(master: Master) -> Self {
+    fn new(keys: SessionKeys) -> Self {
         Self {
-            profile: master.profile,
-            rtp: master.rtp,
-            rtcp: master.rtcp,
+            profile: keys.profile,
+            rtp: keys.rtp,
+            rtcp: keys.rtcp,
             rtp_streams: Streams::default(),
             rtcp_streams: Streams::default(),
         }
     }
 
-    /// Decrypts an SRTP packet in place. `None` when it is not RTP, not authentic, was there before,
-    /// is older than the window, or is of one stream too many; its bytes are then worthless.
+    /// Decrypts an SRTP packet in place. Returns `None` if it is not RTP, not authentic, a replay,
+    /// older than the replay window, or of a stream over the limit. In this case, the content of
+    /// `packet` is unspecified.
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Option<Opened> {
         let header = Header::parse(packet)?;
-        let (known, index) = self.rtp_streams.place_rtp(header.ssrc, header.sequence)?;
+        let (slot, index) = self.rtp_streams.locate_rtp(header.ssrc, header.sequence)?;
         if index >= RTP_INDICES {
             return None;
         }
         let end = packet.len().checked_sub(self.profile.rtp_overhead())?;
         let (head, rest) = packet.split_at_mut_checked(header.payload)?;
         self.rtp.open_rtp(header.ssrc, index, head, rest).ok()?;
-        self.rtp_streams.came(known, header.ssrc, index);
+        self.rtp_streams.record(slot, header.ssrc, index);
         Some(Opened { header, index, end })
     }
 
-    /// Decrypts an SRTCP packet in place and gives the compound in it. `None` when it is not
-    /// authentic, not encrypted, was there before, is older than the window, or is of one stream too
-    /// many; its bytes are then worthless.
+    /// Decrypts an SRTCP packet in place and returns the compound. Returns `None` if the packet is
+    /// not authentic, not encrypted, a replay, older than the replay window, or of a stream over
+    /// the limit. In this case, the content of `packet` is unspecified.
     pub fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Option<&'a [u8]> {
         let end = packet.len().checked_sub(self.profile.rtcp_overhead())?;
         if end < RTCP_HEADER || packet.first()? >> 6 != 2 {
@@ -288,9 +296,9 @@ impl Opener {
             return None;
         }
         let index = u64::from(field & !ENCRYPTED);
-        let known = self.rtcp_streams.place(ssrc, index)?;
+        let slot = self.rtcp_streams.locate(ssrc, index)?;
         self.rtcp.open_rtcp(ssrc, field, packet).ok()?;
-        self.rtcp_streams.came(known, ssrc, index);
+        self.rtcp_streams.record(slot, ssrc, index);
         packet.get(..end)
     }
 }

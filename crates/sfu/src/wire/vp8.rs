@@ -1,5 +1,5 @@
-//! What VP8 puts before its frames: the payload descriptor (RFC 7741 section 4.2), and in a key
-//! frame the size of the picture (RFC 6386 section 9.1).
+//! The VP8 payload descriptor (RFC 7741 section 4.2), and the frame size in the header of a key
+//! frame (RFC 6386 section 9.1).
 
 use super::be16;
 
@@ -10,44 +10,44 @@ mod tests;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a bit on the wire, or two of them"
+    reason = "each one is a bit in the descriptor, or a combination of two"
 )]
 pub struct Descriptor {
-    /// S: the payload begins a partition.
+    /// S: the packet starts a partition.
     pub start_of_partition: bool,
-    /// PID: the partition, 0 to 7.
+    /// PID: the index of the partition, 0 to 7.
     pub partition: u8,
-    /// N: no other frame is decoded from this one, so it can be dropped.
+    /// N: the frame is not a reference frame, so it can be dropped.
     pub discardable: bool,
-    /// Whether this packet is the first of its frame.
+    /// Whether the packet is the first of its frame.
     pub frame_start: bool,
-    /// Whether this packet is the first of a key frame.
+    /// Whether the packet is the first of a key frame.
     pub keyframe_start: bool,
-    /// The picture's number, which wraps at [`picture_bits`](Self::picture_bits).
+    /// The picture id. Wraps around at [`picture_bits`](Self::picture_bits) bits.
     pub picture_id: Option<u16>,
-    /// How many bits the picture's number has: 7 or 15, and 0 when there is none.
+    /// The number of bits of the picture id: 7 or 15, or 0 without a picture id.
     pub picture_bits: u8,
-    /// TL0PICIDX: a running number of the frames of temporal layer 0.
+    /// TL0PICIDX: the running index of the frames of temporal layer 0.
     pub tl0_pic_idx: Option<u8>,
     /// TID: the temporal layer, 0 to 3.
     pub temporal: Option<u8>,
-    /// Y: the frame depends on temporal layer 0 only, so a receiver can begin this layer here.
+    /// Y: the frame depends only on temporal layer 0, so a receiver can switch up to this layer.
     pub sync: bool,
-    /// KEYIDX: 0 to 31.
+    /// KEYIDX: the key frame index, 0 to 31.
     pub key_index: Option<u8>,
-    /// How long the descriptor is, in bytes. VP8's own bytes follow.
+    /// The length of the descriptor, in bytes. The VP8 payload header follows.
     pub length: usize,
-    /// Where the picture's number is. Meaningless without one.
+    /// The offset of the picture id, if there is one.
     picture_at: usize,
-    /// Where TL0PICIDX is. Meaningless without one.
+    /// The offset of TL0PICIDX, if there is one.
     tl0_at: usize,
 }
 
 impl Descriptor {
-    /// Reads the descriptor at the begin of an RTP payload. `None` when it does not fit.
+    /// Parses the descriptor at the start of an RTP payload. Returns `None` if it is truncated.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let first = *payload.first()?;
-        let mut found = Self {
+        let mut descriptor = Self {
             start_of_partition: first & 0x10 != 0,
             partition: first & 0x07,
             discardable: first & 0x20 != 0,
@@ -64,18 +64,18 @@ impl Descriptor {
             tl0_at: 0,
         };
         if first & 0x80 != 0 {
-            found.extended(payload)?;
+            descriptor.parse_extension(payload)?;
         }
-        // The lowest bit of VP8's own first byte is 0 in a key frame.
-        found.keyframe_start = found.frame_start
+        // The lowest bit of the VP8 payload header is 0 in a key frame.
+        descriptor.keyframe_start = descriptor.frame_start
             && payload
-                .get(found.length)
+                .get(descriptor.length)
                 .is_some_and(|frame| frame & 1 == 0);
-        Some(found)
+        Some(descriptor)
     }
 
-    /// Reads what follows the first byte when its X bit is set.
-    fn extended(&mut self, payload: &[u8]) -> Option<()> {
+    /// Parses the extended part of the descriptor, which is present if the X bit is set.
+    fn parse_extension(&mut self, payload: &[u8]) -> Option<()> {
         let present = *payload.get(1)?;
         self.length = 2;
         if present & 0x80 != 0 {
@@ -110,8 +110,8 @@ impl Descriptor {
         Some(())
     }
 
-    /// Writes other numbers into the payload that this descriptor was read from, or a copy of it.
-    /// Each keeps its width; one that the descriptor does not have is not written.
+    /// Replaces picture id and TL0PICIDX in the payload of this descriptor, or in a copy of it.
+    /// Keeps the width of each, and does not add missing ones.
     pub fn patch(&self, payload: &mut [u8], picture_id: u16, tl0: u8) {
         let [high, low] = picture_id.to_be_bytes();
         match (self.picture_bits, payload.get_mut(self.picture_at..)) {
@@ -130,14 +130,14 @@ impl Descriptor {
     }
 }
 
-/// The width and height in pixels that an RTP payload gives, if it begins a key frame.
+/// Returns the width and height in pixels, if the RTP payload starts a key frame.
 pub fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {
     let descriptor = Descriptor::parse(payload)?;
     if !descriptor.keyframe_start {
         return None;
     }
-    // Three bytes of frame tag, the start code, then two sizes of 14 bits whose upper two bits ask
-    // for upscaling.
+    // A frame tag of three bytes, the start code, then width and height with 14 bits each. The
+    // upper two bits of each are for upscaling.
     let frame = payload.get(descriptor.length..)?;
     let [
         _,

@@ -1,4 +1,4 @@
-//! Runs prepared statements: one, or many in one round trip.
+//! Runs prepared statements: a single one, or several in one round trip.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,25 +14,25 @@ use tokio_postgres::{Client, Column, Statement as Prepared};
 
 use crate::{Error, Row, Statement, Value};
 
-use super::carry::{carries, fits};
+use super::types::{fits, is_supported};
 
-/// What a statement did.
+/// Result of a statement.
 pub(super) struct Executed {
-    /// The rows it returned.
+    /// The returned rows.
     pub(super) rows: Vec<Row>,
-    /// How many rows it returned, or when it returns none, how many it changed.
-    pub(super) touched: u64,
+    /// The number of returned rows, or for a statement that returns none, of changed rows.
+    pub(super) affected: u64,
 }
 
-/// A statement that is ready to be sent.
+/// A statement with its parameters, ready to be sent.
 pub(super) struct Command<'a> {
     pub(super) prepared: Prepared,
     values: &'a [Value],
 }
 
 impl<'a> Command<'a> {
-    /// [`Error::Broken`] when the parameters are not what the server expects: this is
-    /// found out before anything of a batch is sent.
+    /// Returns [`Error::Broken`] if the parameters do not match the statement. Checked before
+    /// anything of a batch is sent.
     pub(super) fn new(
         statement: &Statement,
         prepared: Prepared,
@@ -57,26 +57,26 @@ impl<'a> Command<'a> {
     }
 }
 
-/// [`Error::Broken`] when a parameter or a column has a type that no [`Value`] carries.
+/// Returns [`Error::Broken`] if a parameter or a column has a type that [`Value`] does not support.
 pub(super) fn check_types(statement: &Statement, prepared: &Prepared) -> Result<(), Error> {
     let columns = prepared.columns().iter().map(Column::type_);
     match prepared
         .params()
         .iter()
         .chain(columns)
-        .find(|ty| !carries(ty))
+        .find(|ty| !is_supported(ty))
     {
         None => Ok(()),
         Some(ty) => {
             let name = statement.name();
             Err(Error::Broken(format!(
-                "{name} uses the type {ty}, which no value carries"
+                "{name} uses the unsupported type {ty}"
             )))
         }
     }
 }
 
-/// Runs one statement to its end.
+/// Runs one statement to completion.
 pub(super) async fn execute(
     client: &Client,
     prepared: &Prepared,
@@ -88,21 +88,21 @@ pub(super) async fn execute(
         let columns = (0..row.len()).map(|index| row.try_get(index));
         rows.push(Row(columns.collect::<Result<_, _>>()?));
     }
-    let touched = if prepared.columns().is_empty() {
+    let affected = if prepared.columns().is_empty() {
         stream.rows_affected().unwrap_or_default()
     } else {
         rows.len() as u64
     };
-    Ok(Executed { rows, touched })
+    Ok(Executed { rows, affected })
 }
 
-/// Sends all commands at once, in order, and then waits for the answers. When one cannot
-/// even be sent, its failure is the last answer and those after it are not sent.
+/// Sends all commands in order, then waits for their results. If sending a command fails, its error
+/// is the last result and the commands after it are not sent.
 pub(super) async fn pipeline(
     client: &Client,
     commands: &[Command<'_>],
 ) -> Vec<Result<Executed, tokio_postgres::Error>> {
-    let mut asked: Vec<_> = commands
+    let mut requests: Vec<_> = commands
         .iter()
         .map(|command| {
             Box::pin(maybe_done(execute(
@@ -113,18 +113,18 @@ pub(super) async fn pipeline(
         })
         .collect();
     let sent = poll_fn(|context| {
-        let unsent = asked.iter_mut().position(|answer| {
+        let unsent = requests.iter_mut().position(|request| {
             // The first poll sends the request.
-            let _ = answer.as_mut().poll(context);
-            matches!(**answer, MaybeDone::Done(Err(_)))
+            let _ = request.as_mut().poll(context);
+            matches!(**request, MaybeDone::Done(Err(_)))
         });
         Poll::Ready(unsent.map_or(usize::MAX, |position| position + 1))
     })
     .await;
-    let mut answers = Vec::with_capacity(asked.len());
-    for mut answer in asked.into_iter().take(sent) {
-        answer.as_mut().await;
-        answers.extend(answer.as_mut().take_output());
+    let mut results = Vec::with_capacity(requests.len());
+    for mut request in requests.into_iter().take(sent) {
+        request.as_mut().await;
+        results.extend(request.as_mut().take_output());
     }
-    answers
+    results
 }

@@ -1,4 +1,4 @@
-//! The connections that read.
+//! The pool of read-only connections.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use tokio_postgres::error::SqlState;
 
 use crate::{
     Error, Row, Statement, Value,
-    deadline::{late, within},
+    deadline::{timed_out, with_deadline},
     queue::closed,
 };
 
 use super::{
     execute::{check_types, execute},
     explain::{explain, unreachable},
-    server::{READER, Server},
+    server::{READER_SETTINGS, Server},
 };
 
-/// How long a connection has to show that it works after its caller has gone.
-const CHECK: Duration = Duration::from_secs(1);
+/// How long a connection may take to finish the query of a caller that stopped waiting.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A pool of connections that cannot write; they are made when first needed.
+/// Creates a pool of read-only connections, which are established on demand.
 pub(super) fn open(server: &Server, size: usize) -> Result<Pool, Error> {
     let settings = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
@@ -39,7 +39,7 @@ pub(super) fn open(server: &Server, size: usize) -> Result<Pool, Error> {
         .post_create(Hook::async_fn(|client, _| {
             Box::pin(async {
                 client
-                    .batch_execute(READER)
+                    .batch_execute(READER_SETTINGS)
                     .await
                     .map_err(HookError::Backend)
             })
@@ -48,7 +48,7 @@ pub(super) fn open(server: &Server, size: usize) -> Result<Pool, Error> {
         .map_err(|error| Error::Broken(error.to_string()))
 }
 
-/// Runs a statement that only reads. `limit` is for all of it, waiting for a connection included.
+/// Runs a read-only statement. `limit` covers the whole call, including the wait for a connection.
 pub(super) async fn read(
     pool: &Pool,
     statement: &'static Statement,
@@ -56,10 +56,10 @@ pub(super) async fn read(
     limit: Duration,
 ) -> Result<Vec<Row>, Error> {
     let started = Instant::now();
-    let borrowed = within(limit, borrow(pool)).await?;
+    let pooled = with_deadline(limit, check_out(pool)).await?;
     let left = limit.saturating_sub(started.elapsed());
-    let answer = timeout(left, query(borrowed.client(), statement, values)).await;
-    borrowed.settle(answer)
+    let result = timeout(left, query(pooled.client(), statement, values)).await;
+    pooled.finish(result)
 }
 
 async fn query(
@@ -73,7 +73,7 @@ async fn query(
     if let Err(error) = &executed
         && error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
     {
-        // A migration changed what the statement returns: plan it anew next time.
+        // A migration changed the columns of the result; prepare the statement again next time.
         client.statement_cache.remove(sql, &[]);
     }
     Ok(executed.map_err(explain)?.rows)
@@ -85,54 +85,59 @@ pub(super) async fn prepare(
     statement: &'static Statement,
     limit: Duration,
 ) -> Result<(), Error> {
-    let borrowed = within(limit, borrow(pool)).await?;
+    let pooled = with_deadline(limit, check_out(pool)).await?;
     let prepare = async {
-        let prepared = borrowed.client().prepare(statement.postgres()).await;
+        let prepared = pooled.client().prepare(statement.postgres()).await;
         check_types(statement, &prepared.map_err(explain)?)
     };
-    let answer = timeout(limit, prepare).await;
-    borrowed.settle(answer)
+    let result = timeout(limit, prepare).await;
+    pooled.finish(result)
 }
 
-async fn borrow(pool: &Pool) -> Result<Borrowed, Error> {
+async fn check_out(pool: &Pool) -> Result<PooledClient, Error> {
     let client = pool.get().await.map_err(|error| match error {
         PoolError::Closed => closed(),
         PoolError::Backend(error) => unreachable(error),
-        PoolError::Timeout(_) => late(),
+        PoolError::Timeout(_) => timed_out(),
         error => Error::Unavailable(error.to_string()),
     })?;
-    Ok(Borrowed(Some(client)))
+    Ok(PooledClient(Some(client)))
 }
 
-/// A connection of the pool, which takes it back only when it has answered.
-struct Borrowed(Option<Object>);
+/// A checked-out connection. It returns to the pool only after its query has completed.
+struct PooledClient(Option<Object>);
 
-impl Borrowed {
+impl PooledClient {
     fn client(&self) -> &Object {
-        self.0.as_ref().expect("it leaves only at the end")
+        self.0
+            .as_ref()
+            .expect("the client is taken only by `finish` and `drop`")
     }
 
-    /// Gives the connection back, or closes it when its answer is late.
-    fn settle<T>(mut self, answer: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
-        let client = self.0.take().expect("it leaves only here");
-        answer.unwrap_or_else(|_| {
+    /// Returns the connection to the pool, or closes it if the query timed out.
+    fn finish<T>(mut self, result: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
+        let client = self
+            .0
+            .take()
+            .expect("the client is taken only by `finish` and `drop`");
+        result.unwrap_or_else(|_| {
             close(client);
-            tracing::warn!("PostgreSQL does not answer a reader; the connection was closed");
-            Err(late())
+            tracing::warn!("a PostgreSQL read timed out; the connection was closed");
+            Err(timed_out())
         })
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for PooledClient {
     fn drop(&mut self) {
-        // Its caller has gone in the middle. If the server is there, it is asked whether it has
-        // finished; closing would let callers that come and go wear the server out.
+        // The caller stopped waiting. Check in the background whether the server has finished the
+        // query; closing at once would let cancelled calls exhaust the server with reconnects.
         let Some(client) = self.0.take() else { return };
         let Ok(runtime) = Handle::try_current() else {
             return close(client);
         };
         runtime.spawn(async move {
-            let checked = timeout(CHECK, client.simple_query("")).await;
+            let checked = timeout(CHECK_TIMEOUT, client.simple_query("")).await;
             if !matches!(checked, Ok(Ok(_))) {
                 close(client);
             }
@@ -140,7 +145,7 @@ impl Drop for Borrowed {
     }
 }
 
-/// Takes a connection out of the pool and closes its socket.
+/// Removes a connection from the pool and closes its socket.
 fn close(client: Object) {
     drop(Object::take(client));
 }

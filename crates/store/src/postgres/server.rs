@@ -1,4 +1,4 @@
-//! Which server to talk to, and how a connection to it is set up.
+//! Connecting to the server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,44 +11,44 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Error, deadline::within};
+use crate::{Error, deadline::with_deadline};
 
 use super::explain::{explain, unreachable};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server that vanished without a word holds a connection up.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long transmitted data may stay unacknowledged before the connection is closed.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection that writes says first.
-const WRITER: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; \
-                      SET idle_in_transaction_session_timeout = '30s'; \
-                      SET client_min_messages = warning";
-/// What a connection that reads says first.
-pub(super) const READER: &str = "SET default_transaction_read_only = on; \
-                                 SET statement_timeout = '30s'";
+/// Settings of a writer's connection.
+const WRITER_SETTINGS: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; \
+                               SET idle_in_transaction_session_timeout = '30s'; \
+                               SET client_min_messages = warning";
+/// Settings of a reader's connection.
+pub(super) const READER_SETTINGS: &str = "SET default_transaction_read_only = on; \
+                                          SET statement_timeout = '30s'";
 
-/// A server and how to reach it.
+/// How to connect to the server.
 pub(super) struct Server {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
-    /// How long the server may take for an answer, and for a whole connection.
+    /// Timeout of a statement, and of connecting.
     pub(super) timeout: Duration,
 }
 
-/// Which process of the server serves a connection.
+/// Identifies the backend process of a connection.
 const BACKEND: &str = "SELECT pid, extract(epoch FROM backend_start) FROM pg_stat_activity \
                        WHERE pid = pg_backend_pid()";
-/// Ends such a process. It answers no row when there is none any more.
-const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                   WHERE CAST(pid AS TEXT) = $1 \
-                   AND CAST(extract(epoch FROM backend_start) AS TEXT) = $2";
-/// Between two looks whether it has ended.
-const ENDING: Duration = Duration::from_millis(10);
+/// Terminates a backend process. Returns no row once the process has exited.
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                         WHERE CAST(pid AS TEXT) = $1 \
+                         AND CAST(extract(epoch FROM backend_start) AS TEXT) = $2";
+/// Interval for checking whether a terminated process has exited.
+const TERMINATE_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A process of the server. Its number alone may belong to another one later.
+/// A backend process. The start time is included because process ids are reused.
 #[derive(Debug, Clone)]
 pub(super) struct Backend {
-    number: String,
+    pid: String,
     started: String,
 }
 
@@ -60,24 +60,29 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// Closes the socket without another word: the server may not be listening any more.
+    /// Closes the socket without a termination message, because the server may hang.
     pub(super) fn abort(self) {
         self.task.abort();
     }
 
-    /// Ends what the server still does for connections that are lost, and waits until it has ended.
-    /// What was sent on them may otherwise be carried out after what is sent on this one.
-    pub(super) async fn end(&self, lost: &[Backend]) -> Result<(), Error> {
+    /// Terminates the backend processes of lost connections and waits until they have exited.
+    /// Otherwise the server might execute their statements after those sent on this connection.
+    pub(super) async fn terminate(&self, lost: &[Backend]) -> Result<(), Error> {
         for backend in lost {
-            let named = [&backend.number as &(dyn ToSql + Sync), &backend.started];
+            let identity = [&backend.pid as &(dyn ToSql + Sync), &backend.started];
             loop {
-                match self.client.query(END, &named).await.map_err(explain) {
+                match self
+                    .client
+                    .query(TERMINATE, &identity)
+                    .await
+                    .map_err(explain)
+                {
                     Ok(rows) if rows.is_empty() => break,
-                    Ok(_) => sleep(ENDING).await,
+                    Ok(_) => sleep(TERMINATE_POLL_INTERVAL).await,
                     Err(error @ Error::Unavailable(_)) => return Err(error),
                     Err(error) => {
-                        // A role without this right must not be without writes for it.
-                        tracing::warn!(%error, "what a lost connection was doing may still be done");
+                        // Writes must still work for a role without this privilege.
+                        tracing::warn!(%error, "cannot terminate the backend of a lost connection; its statement may still be executed");
                         break;
                     }
                 }
@@ -93,11 +98,11 @@ impl Server {
             .parse()
             .map_err(|error| Error::Broken(format!("the database URL is not valid: {error}")))?;
         config.application_name("parlor");
-        config.tcp_user_timeout(SILENCE);
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT.min(timeout));
         }
-        // Many servers on loopback offer a self-signed certificate that nobody trusts.
+        // Many local servers offer an untrusted self-signed certificate.
         if config.get_ssl_mode() == SslMode::Prefer && is_local(&config) {
             config.ssl_mode(SslMode::Disable);
         }
@@ -108,20 +113,21 @@ impl Server {
         })
     }
 
-    /// A connection that may write.
+    /// Opens a connection for writes.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
-        // The driver's own limit ends with the handshake of TCP, which a frozen host still makes.
+        // The driver's own timeout covers only the TCP handshake, which a frozen host still
+        // completes.
         let connect = async {
             let connected = self.config.connect(self.tls.clone()).await;
             connected.map_err(unreachable)
         };
-        let (client, connection) = within(self.timeout, connect).await?;
+        let (client, connection) = with_deadline(self.timeout, connect).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::warn!(%error, "lost a connection to PostgreSQL");
             }
         });
-        match within(self.timeout, set_up(&client)).await {
+        match with_deadline(self.timeout, set_up(&client)).await {
             Ok(backend) => Ok(Connected {
                 client,
                 backend,
@@ -136,16 +142,20 @@ impl Server {
 }
 
 async fn set_up(client: &Client) -> Result<Backend, Error> {
-    client.batch_execute(WRITER).await.map_err(unreachable)?;
-    let answers = client.simple_query(BACKEND).await.map_err(unreachable)?;
-    let backend = answers.iter().find_map(|answer| match answer {
+    client
+        .batch_execute(WRITER_SETTINGS)
+        .await
+        .map_err(unreachable)?;
+    let messages = client.simple_query(BACKEND).await.map_err(unreachable)?;
+    let backend = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(Backend {
-            number: row.get(0)?.to_owned(),
+            pid: row.get(0)?.to_owned(),
             started: row.get(1)?.to_owned(),
         }),
         _ => None,
     });
-    backend.ok_or_else(|| Error::Broken("PostgreSQL does not say which process it is".to_owned()))
+    backend
+        .ok_or_else(|| Error::Broken("PostgreSQL does not report its backend process".to_owned()))
 }
 
 fn is_local(config: &Config) -> bool {

@@ -1,4 +1,4 @@
-//! A task that commits what its queue holds, a batch at a time.
+//! The task that commits queued units in batches.
 
 use std::{slice, sync::Arc, time::Duration};
 
@@ -6,41 +6,41 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Error, Observer, Unit,
-    deadline::{late, within},
-    queue::{Intake, Outcome, Pending},
+    deadline::{timed_out, with_deadline},
+    queue::{Outcome, Pending, QueueReceiver},
 };
 
 use super::{
-    connection::{Answers, Connection, Failed},
+    connection::{Connection, TransactionError, UnitRows},
     server::{Backend, Connected, Server},
 };
 
-/// Pauses before a unit that lost a race is run again. They differ enough that two
-/// writers do not meet again.
-const RACE_PAUSES: [Duration; 3] = [
+/// Delays before a unit is retried after a deadlock or a serialization failure. They differ enough
+/// that two writers do not collide again.
+const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(5),
     Duration::from_millis(30),
     Duration::from_millis(120),
 ];
-const FIRST_RECONNECT_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+const INITIAL_RECONNECT_DELAY: Duration = Duration::from_millis(50);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// Owns one connection, and makes a new one when it breaks.
+/// Owns one connection and reconnects when it breaks.
 pub(super) struct Writer {
     server: Arc<Server>,
     connection: Option<Connection>,
-    /// What may still be at work on connections that are lost.
+    /// Backend processes of lost connections, which may still execute statements.
     lost: Vec<Backend>,
     reconnect_at: Instant,
-    reconnect_pause: Duration,
-    intake: Intake,
+    reconnect_delay: Duration,
+    queue_receiver: QueueReceiver,
     observer: Arc<dyn Observer>,
 }
 
 impl Writer {
     pub(super) async fn open(
         server: Arc<Server>,
-        intake: Intake,
+        queue_receiver: QueueReceiver,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Error> {
         let connection = Connection::new(server.connect().await?);
@@ -49,15 +49,15 @@ impl Writer {
             connection: Some(connection),
             lost: Vec::new(),
             reconnect_at: Instant::now(),
-            reconnect_pause: FIRST_RECONNECT_PAUSE,
-            intake,
+            reconnect_delay: INITIAL_RECONNECT_DELAY,
+            queue_receiver,
             observer,
         })
     }
 
     /// Serves the queue until it is closed and empty.
     pub(super) async fn run(mut self) {
-        while let Some(mut batch) = self.intake.next().await {
+        while let Some(mut batch) = self.queue_receiver.next().await {
             batch.sort_by_key(|pending| pending.unit.key);
             self.commit(batch).await;
         }
@@ -71,61 +71,64 @@ impl Writer {
         let mut replies = replies.into_iter();
         let can_join = |unit: &Unit| unit.last.is_none();
         for group in units.chunk_by_mut(|one, next| can_join(one) && can_join(next)) {
-            let outcomes = self.together(group).await;
+            let outcomes = self.commit_group(group).await;
             for (outcome, reply) in outcomes.into_iter().zip(&mut replies) {
                 reply.send(outcome);
             }
         }
     }
 
-    /// Runs the units in one transaction, or if that fails each half of them.
-    async fn together(&mut self, units: &mut [Unit]) -> Vec<Outcome> {
+    /// Commits the units in one transaction. If that fails, retries each half separately.
+    async fn commit_group(&mut self, units: &mut [Unit]) -> Vec<Outcome> {
         if let [unit] = units {
-            return vec![self.alone(unit).await];
+            return vec![self.commit_one(unit).await];
         }
         match self.attempt(units).await {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(Failed::Unknown(error)) => vec![Err(error); units.len()],
-            Err(Failed::Undone(_) | Failed::LostRace(_)) => {
-                // Halves, so that one unit that is refused costs its neighbours little.
+            Ok(unit_rows) => unit_rows.into_iter().map(Ok).collect(),
+            Err(TransactionError::Unknown(error)) => vec![Err(error); units.len()],
+            Err(TransactionError::RolledBack(_) | TransactionError::Retryable(_)) => {
+                // Bisecting keeps the cost of one failing unit low for the others of its group.
                 let (left, right) = units.split_at_mut(units.len() / 2);
-                let mut outcomes = Box::pin(self.together(left)).await;
-                outcomes.extend(Box::pin(self.together(right)).await);
+                let mut outcomes = Box::pin(self.commit_group(left)).await;
+                outcomes.extend(Box::pin(self.commit_group(right)).await);
                 outcomes
             }
         }
     }
 
-    async fn alone(&mut self, unit: &mut Unit) -> Outcome {
+    async fn commit_one(&mut self, unit: &mut Unit) -> Outcome {
         let finishes = unit.last.is_some();
-        let mut pauses = RACE_PAUSES.into_iter();
+        let mut delays = RETRY_DELAYS.into_iter();
         loop {
             match self.attempt(slice::from_mut(unit)).await {
-                Ok(mut answers) => return Ok(answers.remove(0)),
-                Err(Failed::LostRace(error)) => match pauses.next() {
+                Ok(mut unit_rows) => return Ok(unit_rows.remove(0)),
+                Err(TransactionError::Retryable(error)) => match delays.next() {
                     // A finishing step can be computed only once.
-                    Some(pause) if finishes == unit.last.is_some() => sleep(pause).await,
+                    Some(delay) if finishes == unit.last.is_some() => sleep(delay).await,
                     _ => return Err(error),
                 },
-                Err(Failed::Undone(error) | Failed::Unknown(error)) => return Err(error),
+                Err(TransactionError::RolledBack(error) | TransactionError::Unknown(error)) => {
+                    return Err(error);
+                }
             }
         }
     }
 
-    async fn attempt(&mut self, units: &mut [Unit]) -> Result<Answers, Failed> {
+    async fn attempt(&mut self, units: &mut [Unit]) -> Result<UnitRows, TransactionError> {
         let started = Instant::now();
-        let mut connection = self.connection().await.map_err(Failed::Unknown)?;
-        // Taken out while it is in use: what has not finished in time is never used again.
-        let Ok(answers) = timeout(self.server.timeout, connection.transact(units)).await else {
+        let mut connection = self.connection().await.map_err(TransactionError::Unknown)?;
+        // The connection is taken out while in use: if the transaction times out, it is never
+        // reused.
+        let Ok(result) = timeout(self.server.timeout, connection.transact(units)).await else {
             self.lost.push(connection.abort());
-            tracing::warn!("PostgreSQL does not answer a writer; the connection was closed");
-            return Err(Failed::Unknown(late()));
+            tracing::warn!("a PostgreSQL transaction timed out; the connection was closed");
+            return Err(TransactionError::Unknown(timed_out()));
         };
         self.connection = Some(connection);
-        if answers.is_ok() {
+        if result.is_ok() {
             self.observer.committed(units.len(), started.elapsed());
         }
-        answers
+        result
     }
 
     async fn connection(&mut self) -> Result<Connection, Error> {
@@ -137,11 +140,11 @@ impl Writer {
         self.reconnect().await
     }
 
-    /// A new connection, once nothing is at work on the old ones: units with one key must run in
-    /// order, also when some of them were given up.
+    /// Opens a new connection after terminating the backends of the old ones: units with the same
+    /// key must run in order, even if some of them timed out.
     async fn connect(&mut self) -> Result<Connected, Error> {
         let connected = self.server.connect().await?;
-        match within(self.server.timeout, connected.end(&self.lost)).await {
+        match with_deadline(self.server.timeout, connected.terminate(&self.lost)).await {
             Ok(()) => {
                 self.lost.clear();
                 Ok(connected)
@@ -153,22 +156,22 @@ impl Writer {
         }
     }
 
-    /// Tries to connect, unless it was tried a moment ago: callers are answered at once
-    /// rather than queued up behind a server that is away.
+    /// Reconnects, unless an attempt failed a moment ago. Callers then get an error at once instead
+    /// of queueing behind an unreachable server.
     async fn reconnect(&mut self) -> Result<Connection, Error> {
         if Instant::now() < self.reconnect_at {
             return Err(Error::Unavailable(
-                "PostgreSQL was away just now".to_owned(),
+                "PostgreSQL was unreachable a moment ago".to_owned(),
             ));
         }
         match self.connect().await {
             Ok(connected) => {
-                self.reconnect_pause = FIRST_RECONNECT_PAUSE;
+                self.reconnect_delay = INITIAL_RECONNECT_DELAY;
                 Ok(Connection::new(connected))
             }
             Err(error) => {
-                self.reconnect_at = Instant::now() + self.reconnect_pause;
-                self.reconnect_pause = (self.reconnect_pause * 2).min(LONGEST_RECONNECT_PAUSE);
+                self.reconnect_at = Instant::now() + self.reconnect_delay;
+                self.reconnect_delay = (self.reconnect_delay * 2).min(MAX_RECONNECT_DELAY);
                 Err(error)
             }
         }

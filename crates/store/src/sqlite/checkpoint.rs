@@ -1,4 +1,4 @@
-//! Moves committed pages from the log into the file, away from the writer.
+//! Copies committed pages from the write-ahead log to the database file, off the writer thread.
 
 use std::{
     path::Path,
@@ -16,13 +16,13 @@ use crate::Error;
 
 use super::connection::open_writer;
 
-/// How long the log grows before its pages are moved.
+/// Delay between a write and its checkpoint.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// A thread that checkpoints a while after something was written and sleeps otherwise.
-/// It ends when this is dropped.
+/// A thread that checkpoints shortly after each write and sleeps otherwise. It ends when this
+/// handle is dropped.
 pub(super) struct Checkpointer {
-    // `None` only while it is dropped.
+    // `None` only while this is being dropped.
     thread: Option<JoinHandle<()>>,
     signals: Arc<Signals>,
 }
@@ -48,8 +48,8 @@ impl Checkpointer {
         })
     }
 
-    /// Something was written.
-    pub(super) fn wrote(&self) {
+    /// Schedules a checkpoint.
+    pub(super) fn schedule(&self) {
         if !self.signals.is_dirty.swap(true, Ordering::AcqRel) {
             self.wake();
         }
@@ -88,13 +88,13 @@ fn run(connection: &Connection, signals: &Signals) {
     }
 }
 
-/// Runs a checkpoint; `false` when another connection was in its way.
+/// Runs a checkpoint. Returns `false` when another connection blocked it.
 pub(super) fn checkpoint(connection: &Connection, pragma: &str) -> bool {
     let is_busy = connection.query_row(pragma, [], |row| row.get::<_, bool>(0));
     match is_busy {
         Ok(is_busy) => !is_busy,
         Err(error) => {
-            tracing::debug!(%error, "a checkpoint has to wait");
+            tracing::debug!(%error, "a checkpoint failed");
             false
         }
     }

@@ -1,4 +1,4 @@
-//! How a connection to the file is set up.
+//! Opening and configuring connections.
 
 use std::{
     path::Path,
@@ -12,19 +12,19 @@ use crate::Error;
 
 use super::explain::explain;
 
-/// How long to wait for another process that writes to the same file.
+/// How long to wait for a write lock that another process holds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// More statements than the product has.
+/// Larger than the number of statements in the program.
 const PREPARED_STATEMENTS: usize = 1024;
 
-/// A connection that may write and never checkpoints by itself.
+/// Opens a read-write connection without automatic checkpoints.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open(path).map_err(|error| cannot_open(path, &error))?;
     set_up_writer(&connection).map_err(|error| explain(&connection, error))?;
     Ok(connection)
 }
 
-/// A connection that cannot write.
+/// Opens a read-only connection.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
@@ -39,8 +39,8 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Without it a partial index makes SQLite prepare the statement again whenever a
-    // parameter changes, which costs ten times what the statement does.
+    // Without this setting, SQLite recompiles statements that use a partial index whenever a
+    // parameter changes, which costs ten times as much as the statement.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;")
@@ -48,14 +48,14 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 
 fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     set_up(connection)?;
-    write_ahead(connection)?;
-    // A checkpoint inside a commit would be the slowest commits of all; see `checkpoint`.
+    enable_wal(connection)?;
+    // A checkpoint inside a commit would cause the highest commit latencies; see `checkpoint`.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")
 }
 
-/// Turns the write-ahead log on. SQLite does not wait for another process that is doing
-/// the same, so this waits.
-fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+/// Enables the write-ahead log. Retries while another process does the same, because SQLite's busy
+/// timeout does not apply here.
+fn enable_wal(connection: &Connection) -> rusqlite::Result<()> {
     let started = Instant::now();
     loop {
         let mode = connection

@@ -1,4 +1,4 @@
-//! Runs one statement: parameters in, rows out.
+//! Runs statements.
 
 use rusqlite::{
     Connection,
@@ -9,15 +9,15 @@ use crate::{Error, FromRow, Row, Statement, Value};
 
 use super::explain::explain;
 
-/// What a statement did.
+/// Result of a statement.
 pub(super) struct Executed<R> {
-    /// The rows it returned.
+    /// The returned rows.
     pub(super) rows: Vec<R>,
-    /// How many rows it returned, or when it returns none, how many it changed.
-    pub(super) touched: usize,
+    /// The number of returned rows, or for a statement that returns none, of changed rows.
+    pub(super) affected: usize,
 }
 
-/// Runs a statement to its end.
+/// Runs a statement to completion.
 pub(super) fn execute<R: FromRow>(
     connection: &Connection,
     statement: &Statement,
@@ -40,17 +40,17 @@ pub(super) fn execute<R: FromRow>(
     }
     let columns = prepared.column_count();
     if columns == 0 {
-        let touched = prepared.raw_execute().map_err(failed)?;
+        let affected = prepared.raw_execute().map_err(failed)?;
         let rows = Vec::new();
-        return Ok(Executed { rows, touched });
+        return Ok(Executed { rows, affected });
     }
     let mut rows = Vec::new();
     let mut cursor = prepared.raw_query();
     while let Some(row) = cursor.next().map_err(failed)? {
         rows.push(R::from_row(owned(row, columns).map_err(failed)?)?);
     }
-    let touched = rows.len();
-    Ok(Executed { rows, touched })
+    let affected = rows.len();
+    Ok(Executed { rows, affected })
 }
 
 fn owned(row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<Row> {
@@ -70,7 +70,9 @@ fn value(column: ValueRef<'_>, index: usize) -> rusqlite::Result<Value> {
             Err(error) => Err(unreadable(error.into())),
         },
         ValueRef::Blob(bytes) => Ok(Value::from(bytes)),
-        ValueRef::Real(_) => Err(unreadable("no value carries a fraction".into())),
+        ValueRef::Real(_) => Err(unreadable(
+            "floating-point columns are not supported".into(),
+        )),
     }
 }
 

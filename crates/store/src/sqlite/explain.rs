@@ -1,4 +1,4 @@
-//! What a failure of SQLite means to the caller.
+//! Maps SQLite errors to the store's errors.
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
@@ -10,8 +10,8 @@ const UNIQUE_INDEX: &str = "
         SELECT group_concat(name, ',') FROM (
             SELECT name FROM pragma_index_info(list.name) ORDER BY seqno))";
 
-/// The error for the caller. The connection is asked for the name of the index that a
-/// key conflicts with, because SQLite tells only the columns.
+/// Converts an error for the caller. Queries the connection for the name of a violated unique
+/// index, because SQLite reports only its columns.
 pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error {
     let Some(code) = error.sqlite_error() else {
         return Error::Broken(error.to_string());
@@ -24,7 +24,7 @@ pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error 
         code.code,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
     ) {
-        tracing::error!(%error, "SQLite finds its file damaged, or cannot read it");
+        tracing::error!(%error, "the SQLite database file is damaged or unreadable");
     }
     match (code.code, error) {
         (_, rusqlite::Error::SqliteFailure(code, Some(text))) if is_key => {
@@ -32,8 +32,8 @@ pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error 
             let constraint = constraint(connection, is_primary, &text);
             Error::Conflict { constraint }
         }
-        // SQLite calls a page corrupt that the disk could not read (EIO), so that this alone does
-        // not say that the file is damaged.
+        // SQLite also reports a page that the disk could not read (EIO) as corrupt, so this error
+        // alone does not prove that the file is damaged.
         (
             ErrorCode::CannotOpen
             | ErrorCode::DatabaseCorrupt
@@ -50,7 +50,7 @@ pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error 
     }
 }
 
-/// The index's name from `UNIQUE constraint failed: apps.account_id, apps.id`.
+/// The name of the index in `UNIQUE constraint failed: apps.account_id, apps.id`.
 fn constraint(connection: &Connection, is_primary: bool, text: &str) -> String {
     let columns = text.rsplit(": ").next().unwrap_or(text);
     let Some((table, _)) = columns.split_once('.') else {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_disk_or_another_process_does_is_unavailable_and_a_mistake_is_broken() {
+    fn errors_of_disk_and_locks_are_unavailable_and_others_are_broken() {
         let connection = Connection::open_in_memory().unwrap();
         for (code, is_unavailable) in [
             (ffi::SQLITE_IOERR, true),

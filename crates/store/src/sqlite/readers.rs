@@ -1,4 +1,4 @@
-//! The threads that read.
+//! The reader threads.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +11,13 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::{Error, deadline::full, queue::closed};
+use crate::{Error, deadline::queue_full, queue::closed};
 
 use super::connection::open_reader;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// A few threads, each with a read-only connection. Scans never take the last one, so a point
+/// A few threads, each with a read-only connection. Scans never occupy the last one, so a point
 /// read waits only for other point reads, which take microseconds.
 pub(super) struct Readers {
     jobs: Arc<Jobs>,
@@ -25,48 +25,47 @@ pub(super) struct Readers {
     scans: Arc<Semaphore>,
 }
 
-/// What waits for a thread. A lock and a condition, because they wake one thread for a job and no
-/// other.
+/// Queued jobs. A mutex and a condition variable wake exactly one thread per job.
 struct Jobs {
-    waiting: Mutex<Waiting>,
+    state: Mutex<JobQueue>,
     arrived: Condvar,
-    most: usize,
+    limit: usize,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct JobQueue {
     jobs: VecDeque<Job>,
     is_closed: bool,
 }
 
 impl Jobs {
     fn push(&self, job: Job) -> Result<(), Error> {
-        let mut waiting = self.lock();
-        if waiting.is_closed {
+        let mut queue = self.lock();
+        if queue.is_closed {
             return Err(closed());
         }
-        if waiting.jobs.len() >= self.most {
-            return Err(full());
+        if queue.jobs.len() >= self.limit {
+            return Err(queue_full());
         }
-        waiting.jobs.push_back(job);
-        drop(waiting);
+        queue.jobs.push_back(job);
+        drop(queue);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// The next job, as soon as there is one. `None` when it was closed and is empty.
+    /// Waits for the next job. Returns `None` when the queue is closed and empty.
     fn pop(&self) -> Option<Job> {
-        let mut waiting = self.lock();
+        let mut queue = self.lock();
         loop {
-            if let Some(job) = waiting.jobs.pop_front() {
+            if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
-            if waiting.is_closed {
+            if queue.is_closed {
                 return None;
             }
-            waiting = self
+            queue = self
                 .arrived
-                .wait(waiting)
+                .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -76,19 +75,19 @@ impl Jobs {
         self.arrived.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, JobQueue> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Readers {
-    /// Starts the threads; at most `queue` reads wait for one.
+    /// Starts `count` threads. At most `queue` reads wait for a thread.
     pub(super) fn open(path: &Path, count: usize, queue: usize) -> Result<Self, Error> {
         let count = count.max(2);
         let jobs = Arc::new(Jobs {
-            waiting: Mutex::default(),
+            state: Mutex::default(),
             arrived: Condvar::new(),
-            most: queue.max(1),
+            limit: queue.max(1),
         });
         let (alive, ended) = watch::channel(());
         let readers = Self {
@@ -104,11 +103,12 @@ impl Readers {
                 .name("store-reader".to_owned())
                 .spawn(move || {
                     while let Some(job) = jobs.pop() {
-                        // Its caller hears that there is no answer; the thread goes on.
+                        // A panic drops the job's reply channel, which the caller sees as an error;
+                        // the thread continues.
                         let _ = catch_unwind(AssertUnwindSafe(|| job(&connection)));
                     }
                     drop(connection);
-                    // Whoever waits for the close must find the connection closed.
+                    // `close` must not return before the connection is closed.
                     drop(alive);
                 })
                 .map_err(|error| Error::Unavailable(error.to_string()))?;
@@ -122,35 +122,35 @@ impl Readers {
         permit.map_err(|_| closed())
     }
 
-    /// Runs something on one of the threads. It is left out when its caller has gone by then.
+    /// Runs `work` on one of the threads, or skips it if the caller stops waiting before it starts.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         self.jobs.push(Box::new(move |connection| {
             if !reply.is_closed() {
-                // Nobody may be waiting any more, which is no failure.
+                // The caller may have stopped waiting.
                 let _ = reply.send(work(connection));
             }
         }))?;
-        answer
+        result
             .await
-            .unwrap_or_else(|_| Err(Error::Unavailable("a reader ended".to_owned())))
+            .unwrap_or_else(|_| Err(Error::Unavailable("a reader thread panicked".to_owned())))
     }
 
-    /// Accepts nothing more and waits until the threads have ended.
+    /// Stops accepting jobs and waits until the threads have exited.
     pub(super) async fn close(&self) {
         self.jobs.close();
         self.scans.close();
-        // An error is what says that the last thread dropped its end.
+        // `changed` returns an error when the last thread drops its sender.
         let _ = self.ended.clone().changed().await;
     }
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        // The threads would wait for ever.
+        // The threads exit when the queue is closed.
         self.jobs.close();
     }
 }

@@ -1,4 +1,4 @@
-//! The one thread that writes: a batch of units, one transaction, one flush.
+//! The writer thread, which commits each batch of units in one transaction with one flush.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::{
     Error, Observer, Row, Unit,
-    queue::{Intake, Outcome, Pending},
+    queue::{Outcome, Pending, QueueReceiver},
     unit::{Step, Sums},
 };
 
@@ -22,56 +22,56 @@ use super::{
     explain::explain,
 };
 
-/// The log is emptied when it is longer than this: passive checkpoints never catch up
-/// with a busy writer, and reads get slower with its length.
-const LONG_LOG: u64 = 64 << 20;
-/// How much longer it may get after readers were in the way.
-const LONGER: u64 = 8 << 20;
-/// How long readers may hold up the writer for that.
-const READERS_PATIENCE: Duration = Duration::from_millis(50);
+/// The write-ahead log is truncated when it exceeds this size, in bytes: passive checkpoints never
+/// catch up with a busy writer, and reads slow down as the log grows.
+const WAL_LIMIT: u64 = 64 << 20;
+/// How far the limit rises, in bytes, after readers blocked a truncation.
+const WAL_LIMIT_STEP: u64 = 8 << 20;
+/// How long the writer waits for readers when truncating.
+const TRUNCATE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Owns the only connection that commits units.
 pub(super) struct Writer {
     connection: Connection,
-    intake: Intake,
+    queue_receiver: QueueReceiver,
     checkpointer: Checkpointer,
     observer: Arc<dyn Observer>,
     path: PathBuf,
-    log: PathBuf,
-    log_limit: u64,
+    wal: PathBuf,
+    wal_limit: u64,
 }
 
 impl Writer {
     pub(super) fn open(
         path: &Path,
-        intake: Intake,
+        queue_receiver: QueueReceiver,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, Error> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
         Ok(Self {
             connection: open_writer(path)?,
-            intake,
+            queue_receiver,
             checkpointer: Checkpointer::start(path)?,
             observer,
             path: path.to_owned(),
-            log: log.into(),
-            log_limit: LONG_LOG,
+            wal: wal.into(),
+            wal_limit: WAL_LIMIT,
         })
     }
 
     /// Serves the queue until it is closed and empty.
     pub(super) fn run(mut self) {
-        while let Some(batch) = self.intake.blocking_next() {
+        while let Some(batch) = self.queue_receiver.blocking_next() {
             self.commit(batch);
-            self.checkpointer.wrote();
-            self.bound_log();
+            self.checkpointer.schedule();
+            self.limit_wal();
         }
         drop(self.checkpointer);
         truncate(&self.connection);
         drop(self.connection);
-        // Whoever waits for the close must find the file at rest.
-        drop(self.intake);
+        // `close` must not return before the file is closed.
+        drop(self.queue_receiver);
     }
 
     fn commit(&mut self, batch: Vec<Pending>) {
@@ -104,54 +104,54 @@ impl Writer {
         }
     }
 
-    /// The outcome of each unit, or the failure of the whole transaction.
+    /// Returns the outcome of each unit, or the error that failed the whole transaction.
     fn transact(&mut self, units: Vec<Unit>) -> Result<Vec<Outcome>, Error> {
         if !self.connection.is_autocommit() {
-            // A disk that failed has kept the last transaction from being rolled back. No other may
-            // follow on this connection.
+            // The rollback of the last transaction failed, so this connection must not run another
+            // one.
             self.connection = open_writer(&self.path)?;
         }
-        self.control("BEGIN IMMEDIATE")?;
+        self.run_control("BEGIN IMMEDIATE")?;
         let mut sums = Sums::default();
         let outcomes = units
             .into_iter()
-            .map(|unit| self.undo_alone(unit, &mut sums))
+            .map(|unit| self.run_unit(unit, &mut sums))
             .collect::<Result<Vec<_>, _>>()
-            .and_then(|outcomes| self.add_up(sums).map(|()| outcomes))
-            .and_then(|outcomes| self.control("COMMIT").map(|()| outcomes));
+            .and_then(|outcomes| self.apply_sums(sums).map(|()| outcomes))
+            .and_then(|outcomes| self.run_control("COMMIT").map(|()| outcomes));
         if outcomes.is_err()
             && !self.connection.is_autocommit()
-            && let Err(error) = self.control("ROLLBACK")
+            && let Err(error) = self.run_control("ROLLBACK")
         {
-            tracing::warn!(%error, "a transaction could not be rolled back");
+            tracing::warn!(%error, "cannot roll back a transaction");
         }
         outcomes
     }
 
-    /// Runs a unit so that its failure undoes no other. The outer error means that the
-    /// transaction cannot go on.
-    fn undo_alone(&self, unit: Unit, sums: &mut Sums) -> Result<Outcome, Error> {
-        // SQLite itself undoes a single statement that fails.
-        let needs_savepoint = unit.steps.len() > 1 || unit.expects();
+    /// Runs a unit in a savepoint, so that its failure does not affect the others. The outer error
+    /// means that the whole transaction failed.
+    fn run_unit(&self, unit: Unit, sums: &mut Sums) -> Result<Outcome, Error> {
+        // SQLite itself rolls back a single statement that fails.
+        let needs_savepoint = unit.steps.len() > 1 || unit.is_conditional();
         if needs_savepoint {
-            self.control("SAVEPOINT unit")?;
+            self.run_control("SAVEPOINT unit")?;
         }
         let outcome = self.steps(unit, sums);
         if self.connection.is_autocommit() {
-            // A full disk, for one, ends the whole transaction.
-            let lost = || Error::Unavailable("the transaction was lost".to_owned());
+            // Some errors, such as a full disk, end the whole transaction.
+            let lost = || Error::Unavailable("the transaction was rolled back".to_owned());
             return Err(outcome.err().unwrap_or_else(lost));
         }
         if needs_savepoint {
             if outcome.is_err() {
-                self.control("ROLLBACK TO unit")?;
+                self.run_control("ROLLBACK TO unit")?;
             }
-            self.control("RELEASE unit")?;
+            self.run_control("RELEASE unit")?;
         }
         Ok(outcome)
     }
 
-    fn add_up(&self, sums: Sums) -> Result<(), Error> {
+    fn apply_sums(&self, sums: Sums) -> Result<(), Error> {
         for step in sums.steps() {
             self.step(&step, 0)?;
         }
@@ -159,28 +159,28 @@ impl Writer {
     }
 
     fn steps(&self, mut unit: Unit, sums: &mut Sums) -> Outcome {
-        let mut answers = Vec::with_capacity(unit.steps.len() + 1);
+        let mut step_rows = Vec::with_capacity(unit.steps.len() + 1);
         for step in &unit.steps {
-            answers.push(self.step(step, answers.len())?);
+            step_rows.push(self.step(step, step_rows.len())?);
         }
         if let Some(last) = unit.last.take() {
-            let step = last.step(&answers)?;
-            answers.push(self.step(&step, answers.len())?);
+            let step = last.step(&step_rows)?;
+            step_rows.push(self.step(&step, step_rows.len())?);
         }
-        // Last, so that nothing is added for a unit that fails.
-        sums.add(&unit, &answers)?;
-        Ok(answers)
+        // The sums are added last, so that a failed unit contributes nothing.
+        sums.add(&unit, &step_rows)?;
+        Ok(step_rows)
     }
 
     fn step(&self, step: &Step, position: usize) -> Result<Vec<Row>, Error> {
         let executed = execute(&self.connection, step.statement, &step.values)?;
-        if step.exactly_one && executed.touched != 1 {
+        if step.exactly_one && executed.affected != 1 {
             return Err(Error::WrongCount { step: position });
         }
         Ok(executed.rows)
     }
 
-    fn control(&self, sql: &str) -> Result<(), Error> {
+    fn run_control(&self, sql: &str) -> Result<(), Error> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute([]))
@@ -188,26 +188,26 @@ impl Writer {
             .map_err(|error| explain(&self.connection, error))
     }
 
-    fn bound_log(&mut self) {
-        let length = fs::metadata(&self.log).map_or(0, |log| log.len());
-        if length > self.log_limit {
-            self.log_limit = if truncate(&self.connection) {
-                LONG_LOG
+    fn limit_wal(&mut self) {
+        let length = fs::metadata(&self.wal).map_or(0, |log| log.len());
+        if length > self.wal_limit {
+            self.wal_limit = if truncate(&self.connection) {
+                WAL_LIMIT
             } else {
-                length + LONGER
+                length + WAL_LIMIT_STEP
             };
         }
     }
 }
 
-/// Moves everything out of the log and empties it, if readers let it.
+/// Checkpoints and truncates the write-ahead log. Returns `false` when readers prevented it.
 fn truncate(connection: &Connection) -> bool {
-    let wait = |patience| {
-        let set = connection.busy_timeout(patience);
+    let set_timeout = |timeout| {
+        let set = connection.busy_timeout(timeout);
         set.expect("setting a timeout only stores a number");
     };
-    wait(READERS_PATIENCE);
+    set_timeout(TRUNCATE_TIMEOUT);
     let is_done = checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
-    wait(BUSY_TIMEOUT);
+    set_timeout(BUSY_TIMEOUT);
     is_done
 }

@@ -1,30 +1,30 @@
-//! Closing and opening again.
+//! Closing and reopening a database.
 
 use std::{fs, sync::Arc};
 
 use futures_util::future::join_all;
-use parlor_store::{Db, Error, Options, Place, Row, Unit, values};
+use parlor_store::{DatabaseLocation, Db, Error, Options, Row, Unit, values};
 use uuid::Uuid;
 
-use crate::{home::Home, rooms};
+use crate::{database::TestDatabase, rooms};
 
 crate::on_both_engines!(
-    what_was_committed_is_there_after_opening_again,
-    a_close_finishes_what_was_accepted,
-    nothing_is_accepted_after_a_close,
+    committed_units_survive_a_reopen,
+    a_close_commits_accepted_units,
+    operations_after_a_close_are_rejected,
 );
 
-async fn what_was_committed_is_there_after_opening_again(home: Home) {
+async fn committed_units_survive_a_reopen(database: TestDatabase) {
     let id = Uuid::from_u128(1);
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     db.commit(rooms::add(id, "a")).await.unwrap();
     db.close().await;
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     assert_eq!(rooms::seats(&db, id).await, 0);
 }
 
-async fn a_close_finishes_what_was_accepted(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_close_commits_accepted_units(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let units: Vec<_> = (0..300_u128)
         .map(|number| {
             let db = db.clone();
@@ -41,11 +41,11 @@ async fn a_close_finishes_what_was_accepted(home: Home) {
             Err(error) => assert!(matches!(error, Error::Unavailable(_)), "{error}"),
         }
     }
-    assert_eq!(rooms::count(&home.open().await).await, expected);
+    assert_eq!(rooms::count(&database.open().await).await, expected);
 }
 
-async fn nothing_is_accepted_after_a_close(home: Home) {
-    let db = home.with_rooms().await;
+async fn operations_after_a_close_are_rejected(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let clone = db.clone();
     tokio::join!(db.close(), clone.close());
     let add = || rooms::add(Uuid::nil(), "late");
@@ -60,25 +60,25 @@ async fn nothing_is_accepted_after_a_close(home: Home) {
 
 #[tokio::test]
 async fn a_closed_sqlite_database_is_one_file() {
-    let home = Home::sqlite();
-    let Place::Sqlite(path) = &home.place else {
-        unreachable!("a file was asked for")
+    let database = TestDatabase::sqlite();
+    let DatabaseLocation::Sqlite(path) = &database.location else {
+        unreachable!("the database is a file")
     };
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     db.commit(rooms::add(Uuid::nil(), "a")).await.unwrap();
     assert!(path.with_extension("db-wal").exists());
     db.close().await;
     let files = fs::read_dir(path.parent().unwrap()).unwrap();
-    assert_eq!(files.count(), 1, "no log is left");
+    assert_eq!(files.count(), 1, "the log was not removed");
 }
 
 #[tokio::test]
-async fn a_long_sqlite_log_is_emptied_while_writing() {
-    let home = Home::sqlite();
-    let Place::Sqlite(path) = &home.place else {
-        unreachable!("a file was asked for")
+async fn a_long_sqlite_log_is_truncated_while_writing() {
+    let database = TestDatabase::sqlite();
+    let DatabaseLocation::Sqlite(path) = &database.location else {
+        unreachable!("the database is a file")
     };
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     let mut longest = 0;
     for number in 0..60_u128 {
         let (id, badge) = (Uuid::from_u128(number), vec![7_u8; 2 << 20]);
@@ -95,10 +95,10 @@ async fn a_long_sqlite_log_is_emptied_while_writing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_sqlite_file_can_be_opened_many_times_at_once() {
     for _ in 0..20 {
-        let home = Home::sqlite();
+        let database = TestDatabase::sqlite();
         let opened = join_all((0..12).map(|_| {
-            let place = home.place.clone();
-            tokio::spawn(async move { Db::open(&place, Options::default(), Arc::new(())).await })
+            let location = database.location.clone();
+            tokio::spawn(async move { Db::open(&location, Options::default(), Arc::new(())).await })
         }));
         for db in opened.await {
             db.unwrap().unwrap().close().await;
@@ -107,14 +107,14 @@ async fn a_new_sqlite_file_can_be_opened_many_times_at_once() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_missing_makes_the_database_unavailable() {
-    let place = Place::Sqlite("/nowhere/at/all/parlor.db".into());
-    let opened = Db::open(&place, Options::default(), Arc::new(())).await;
+async fn a_missing_directory_makes_the_database_unavailable() {
+    let location = DatabaseLocation::Sqlite("/nowhere/at/all/parlor.db".into());
+    let opened = Db::open(&location, Options::default(), Arc::new(())).await;
     assert!(matches!(opened.err(), Some(Error::Unavailable(_))));
 }
 
 #[test]
 fn a_password_does_not_show_in_a_log() {
-    let place = Place::Postgres("postgres://parlor:secret@db/parlor".to_owned());
-    assert!(!format!("{place:?}").contains("secret"));
+    let location = DatabaseLocation::Postgres("postgres://parlor:secret@db/parlor".to_owned());
+    assert!(!format!("{location:?}").contains("secret"));
 }

@@ -1,27 +1,27 @@
-//! One unit at a time: all of it or nothing.
+//! Atomicity of a single unit.
 
 use parlor_store::{Error, Row, Statement, Unit, Value, values};
 use uuid::Uuid;
 
-use crate::{home::Home, rooms};
+use crate::{database::TestDatabase, rooms};
 
 crate::on_both_engines!(
-    every_value_comes_back_as_it_went_in,
-    steps_answer_with_their_rows,
+    every_value_round_trips,
+    steps_return_their_rows,
     a_conflict_names_its_index,
-    a_conflict_undoes_the_whole_unit,
-    a_step_that_touches_nothing_undoes_the_unit,
-    a_step_that_touches_two_rows_undoes_the_unit,
-    a_step_that_returns_two_rows_undoes_the_unit,
+    a_conflict_rolls_back_the_whole_unit,
+    a_step_that_affects_no_row_rolls_back_the_unit,
+    a_step_that_affects_two_rows_rolls_back_the_unit,
+    a_step_that_returns_two_rows_rolls_back_the_unit,
     the_last_step_is_computed_from_the_earlier_rows,
-    a_last_step_that_touches_nothing_undoes_the_unit,
-    a_panic_while_computing_the_last_step_harms_nobody,
-    wrong_parameters_harm_nobody,
+    a_last_step_that_affects_no_row_rolls_back_the_unit,
+    a_panic_while_computing_the_last_step_fails_only_its_unit,
+    wrong_parameters_fail_only_their_unit,
     a_unit_without_steps_commits,
 );
 
-async fn every_value_comes_back_as_it_went_in(home: Home) {
-    let db = home.with_rooms().await;
+async fn every_value_round_trips(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let full = (
         Uuid::from_u128(7),
         "Bärensaal ☃",
@@ -62,8 +62,8 @@ async fn every_value_comes_back_as_it_went_in(home: Home) {
     assert!(matches!(row.take::<i64>(5), Err(Error::Broken(_))));
 }
 
-async fn steps_answer_with_their_rows(home: Home) {
-    let db = home.with_rooms().await;
+async fn steps_return_their_rows(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     let unit = rooms::add(id, "a")
         .then(&rooms::SEATS, values![id])
@@ -72,8 +72,8 @@ async fn steps_answer_with_their_rows(home: Home) {
     assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0]);
 }
 
-async fn a_conflict_names_its_index(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_conflict_names_its_index(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
     db.commit(rooms::add(one, "a")).await.unwrap();
     let conflict = |constraint: &str| {
@@ -91,8 +91,8 @@ async fn a_conflict_names_its_index(home: Home) {
     );
 }
 
-async fn a_conflict_undoes_the_whole_unit(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_conflict_rolls_back_the_whole_unit(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     let twice = Unit::default()
         .then(&rooms::ADD, values![id, "a", 1])
@@ -104,18 +104,18 @@ async fn a_conflict_undoes_the_whole_unit(home: Home) {
     assert_eq!(rooms::count(&db).await, 0);
 }
 
-async fn a_step_that_touches_nothing_undoes_the_unit(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_step_that_affects_no_row_rolls_back_the_unit(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     let unit = rooms::add(id, "a").exactly_one(&rooms::ADD_SEAT, values![Uuid::nil()]);
     assert_eq!(db.commit(unit).await, Err(Error::WrongCount { step: 1 }));
     assert_eq!(rooms::count(&db).await, 0);
 }
 
-async fn a_step_that_touches_two_rows_undoes_the_unit(home: Home) {
+async fn a_step_that_affects_two_rows_rolls_back_the_unit(database: TestDatabase) {
     static SEAT_ALL: Statement =
         Statement::new("rooms.seat_all", "UPDATE rooms SET seats = seats + $1");
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     for number in 1..=2 {
         let add = rooms::add(Uuid::from_u128(number), &number.to_string());
         db.commit(add).await.unwrap();
@@ -125,9 +125,9 @@ async fn a_step_that_touches_two_rows_undoes_the_unit(home: Home) {
     assert_eq!(rooms::seats(&db, Uuid::from_u128(1)).await, 0);
 }
 
-async fn a_step_that_returns_two_rows_undoes_the_unit(home: Home) {
+async fn a_step_that_returns_two_rows_rolls_back_the_unit(database: TestDatabase) {
     static CLEAR: Statement = Statement::new("rooms.clear", "DELETE FROM rooms RETURNING id");
-    let db = home.with_rooms().await;
+    let db = database.with_rooms().await;
     for number in 1..=2 {
         let add = rooms::add(Uuid::from_u128(number), &number.to_string());
         db.commit(add).await.unwrap();
@@ -141,14 +141,14 @@ async fn a_step_that_returns_two_rows_undoes_the_unit(home: Home) {
     assert_eq!(all[0].len(), 2);
 }
 
-/// Gives the room as many seats as its last answer says, plus one.
+/// Parameters that increment the room's seats.
 fn one_more(rows: &[Vec<Row>], id: Uuid) -> Vec<Value> {
     let seats: i64 = rows[0][0].clone().take(0).unwrap();
     values![id, seats + 1]
 }
 
-async fn the_last_step_is_computed_from_the_earlier_rows(home: Home) {
-    let db = home.with_rooms().await;
+async fn the_last_step_is_computed_from_the_earlier_rows(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     db.commit(rooms::add(id, "a")).await.unwrap();
     let unit = Unit::default()
@@ -159,16 +159,16 @@ async fn the_last_step_is_computed_from_the_earlier_rows(home: Home) {
     assert_eq!(rooms::seats(&db, id).await, 1);
 }
 
-async fn a_last_step_that_touches_nothing_undoes_the_unit(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_last_step_that_affects_no_row_rolls_back_the_unit(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let unit = rooms::add(Uuid::from_u128(1), "a")
         .finish(|_| (&rooms::SET_SEATS, values![Uuid::nil(), 1]));
     assert_eq!(db.commit(unit).await, Err(Error::WrongCount { step: 1 }));
     assert_eq!(rooms::count(&db).await, 0);
 }
 
-async fn a_panic_while_computing_the_last_step_harms_nobody(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_panic_while_computing_the_last_step_fails_only_its_unit(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     let unit = rooms::add(id, "a").finish(|rows| (&rooms::SET_SEATS, one_more(rows, id_of(rows))));
     assert!(matches!(db.commit(unit).await, Err(Error::Broken(_))));
@@ -177,13 +177,13 @@ async fn a_panic_while_computing_the_last_step_harms_nobody(home: Home) {
     assert_eq!(rooms::count(&db).await, 1);
 }
 
-/// Panics when the first step returned no row.
+/// Panics if the first step returned no row.
 fn id_of(rows: &[Vec<Row>]) -> Uuid {
     rows[0][0].clone().take(0).unwrap()
 }
 
-async fn wrong_parameters_harm_nobody(home: Home) {
-    let db = home.with_rooms().await;
+async fn wrong_parameters_fail_only_their_unit(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     for wrong in [
         values![id, "a"],
@@ -196,7 +196,7 @@ async fn wrong_parameters_harm_nobody(home: Home) {
     }
 }
 
-async fn a_unit_without_steps_commits(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_unit_without_steps_commits(database: TestDatabase) {
+    let db = database.with_rooms().await;
     assert_eq!(db.commit(Unit::default()).await, Ok(Vec::new()));
 }

@@ -1,16 +1,16 @@
-//! A PostgreSQL that hangs, is cut off, or is slow, in the middle of reads, writes and commits.
+//! A PostgreSQL server that hangs, disconnects or is slow during reads, writes and commits.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use parlor_store::{Db, Error, Options, Place, Row, Statement, Unit, values};
-use parlor_testkit::{Proxy, proxy::Way};
+use parlor_store::{DatabaseLocation, Db, Error, Options, Row, Statement, Unit, values};
+use parlor_testkit::{Proxy, proxy::Direction};
 use uuid::Uuid;
 
-use crate::{home::Home, rooms};
+use crate::{database::TestDatabase, rooms};
 
-/// Far longer than any deadline of these tests: what takes this long never ends.
-const NEVER: Duration = Duration::from_secs(30);
+/// Far longer than any timeout of these tests.
+const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn options() -> Options {
     Options {
@@ -20,38 +20,38 @@ fn options() -> Options {
     }
 }
 
-async fn behind_a_proxy() -> (Proxy, Db) {
-    let home = Home::postgres().await;
-    home.with_rooms().await.close().await;
-    let Place::Postgres(url) = &home.place else {
-        unreachable!("a server was asked for")
+async fn open_behind_proxy() -> (Proxy, Db) {
+    let database = TestDatabase::postgres().await;
+    database.with_rooms().await.close().await;
+    let DatabaseLocation::Postgres(url) = &database.location else {
+        unreachable!("the database is a server")
     };
     let (proxy, url) = Proxy::to_postgres(url).await.unwrap();
-    let place = Place::Postgres(url);
-    let db = Db::open(&place, options(), Arc::new(())).await;
+    let location = DatabaseLocation::Postgres(url);
+    let db = Db::open(&location, options(), Arc::new(())).await;
     (proxy, db.unwrap())
 }
 
 async fn add(db: &Db, number: u128) -> Result<(), Error> {
     let unit = rooms::add(Uuid::from_u128(number), &number.to_string());
-    let added = tokio::time::timeout(NEVER, db.commit(unit)).await;
+    let added = tokio::time::timeout(HANG_TIMEOUT, db.commit(unit)).await;
     added.expect("a commit hangs").map(drop)
 }
 
 async fn read(db: &Db) -> Result<i64, Error> {
     let read = db.read::<Row>(&rooms::COUNT, values![]);
-    let rows = tokio::time::timeout(NEVER, read).await;
+    let rows = tokio::time::timeout(HANG_TIMEOUT, read).await;
     rows.expect("a read hangs").map(rooms::first)
 }
 
-/// Waits until reads and writes succeed again, every connection of the pools among them.
-async fn until_well(db: &Db, number: u128) {
+/// Waits until reads and writes succeed again, on every pooled connection.
+async fn wait_until_recovered(db: &Db, number: u128) {
     let mut attempts = 0;
     while add(db, number).await.is_err() || read(db).await.is_err() {
         attempts += 1;
-        assert!(attempts < 200, "it never recovers");
+        assert!(attempts < 200, "the database never recovers");
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // A commit that was unknown may have happened: then the key is taken.
+        // A commit with an unknown outcome may have succeeded; then the key exists.
         if matches!(add(db, number).await, Err(Error::Conflict { .. })) {
             break;
         }
@@ -69,16 +69,16 @@ async fn until_well(db: &Db, number: u128) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_makes_everything_unavailable_and_recovers() {
-    let (proxy, db) = behind_a_proxy().await;
+    let (proxy, db) = open_behind_proxy().await;
     add(&db, 1).await.unwrap();
     read(&db).await.unwrap();
     proxy.freeze();
-    // The second time connections have to be made, which are accepted and hang.
+    // The second round has to reconnect; the proxy accepts the connections and hangs.
     for _ in 0..2 {
         let commits = join_all((100..120).map(|number| add(&db, number)));
         let reads = join_all((0..40).map(|_| read(&db)));
         let scan = db.scan::<Row>(&rooms::COUNT, values![]);
-        let scan = tokio::time::timeout(NEVER, scan);
+        let scan = tokio::time::timeout(HANG_TIMEOUT, scan);
         let (commits, reads, scan) = tokio::join!(commits, reads, scan);
         for outcome in &commits {
             assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
@@ -90,21 +90,21 @@ async fn a_server_that_hangs_makes_everything_unavailable_and_recovers() {
         assert!(matches!(scan, Err(Error::Unavailable(_))), "{scan:?}");
     }
     proxy.thaw();
-    until_well(&db, 2).await;
+    wait_until_recovered(&db, 2).await;
     assert!(read(&db).await.unwrap() >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_froze_leaves_a_unit_whole_or_absent_and_the_next_one_is_well() {
-    let (proxy, db) = behind_a_proxy().await;
+async fn a_lost_response_leaves_a_unit_whole_or_absent_and_the_next_one_succeeds() {
+    let (proxy, db) = open_behind_proxy().await;
     add(&db, 1).await.unwrap();
-    for (number, way) in [(10, Way::Replies), (11, Way::Requests)] {
-        proxy.freeze_only(way);
+    for (number, direction) in [(10, Direction::Replies), (11, Direction::Requests)] {
+        proxy.freeze_only(direction);
         let (outcome, ()) = tokio::join!(add(&db, number), proxy.holding());
         assert!(matches!(outcome, Err(Error::Unavailable(_))), "{outcome:?}");
         proxy.thaw();
-        until_well(&db, number + 100).await;
-        // Whoever sends it again finds it there or adds it.
+        wait_until_recovered(&db, number + 100).await;
+        // A retry either conflicts with the committed unit or commits it.
         match add(&db, number).await {
             Ok(()) | Err(Error::Conflict { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -113,8 +113,8 @@ async fn an_answer_that_froze_leaves_a_unit_whole_or_absent_and_the_next_one_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_who_leave_in_the_middle_leave_no_hung_connection_behind() {
-    let (proxy, db) = behind_a_proxy().await;
+async fn cancelled_calls_leave_no_hung_connection_behind() {
+    let (proxy, db) = open_behind_proxy().await;
     assert!(
         join_all((0..40).map(|_| read(&db)))
             .await
@@ -134,12 +134,12 @@ async fn callers_who_leave_in_the_middle_leave_no_hung_connection_behind() {
     }
     proxy.cut();
     proxy.thaw();
-    until_well(&db, 1).await;
+    wait_until_recovered(&db, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_freezing_cutting_and_delays_under_load() {
-    let (proxy, db) = behind_a_proxy().await;
+async fn acknowledged_units_survive_freezes_disconnects_and_delays_under_load() {
+    let (proxy, db) = open_behind_proxy().await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let writers: Vec<_> = (1..9_u128)
         .map(|writer| {
@@ -167,7 +167,7 @@ async fn what_was_acknowledged_survives_freezing_cutting_and_delays_under_load()
     for round in 0..6 {
         match round % 3 {
             0 => proxy.freeze(),
-            1 => proxy.freeze_only(Way::Replies),
+            1 => proxy.freeze_only(Direction::Replies),
             _ => proxy.delay(Duration::from_millis(5)),
         }
         if round % 3 < 2 {
@@ -175,7 +175,7 @@ async fn what_was_acknowledged_survives_freezing_cutting_and_delays_under_load()
         }
         proxy.cut();
         proxy.thaw();
-        until_well(&db, 1000 + round).await;
+        wait_until_recovered(&db, 1000 + round).await;
     }
     stop.send_replace(true);
     let mut acknowledged = 0;
@@ -184,17 +184,14 @@ async fn what_was_acknowledged_survives_freezing_cutting_and_delays_under_load()
             acknowledged += 1;
             let id = Uuid::from_u128(id);
             let found = db.read::<Row>(&rooms::FIND, values![id]).await.unwrap();
-            assert_eq!(found.len(), 1, "{id} was acknowledged and is lost");
+            assert_eq!(found.len(), 1, "{id} was acknowledged but is lost");
         }
     }
-    assert!(
-        acknowledged > 0,
-        "nothing was written, so nothing is proved"
-    );
+    assert!(acknowledged > 0, "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unit_that_was_given_up_does_not_run_after_the_next_one() {
+async fn a_unit_that_timed_out_does_not_run_after_the_next_one() {
     static HOLD: Statement = Statement::new("hold", "SELECT CAST(1 AS BIGINT) FROM pg_sleep(4)");
     static WAITING: Statement = Statement::new(
         "waiting",
@@ -206,9 +203,9 @@ async fn a_unit_that_was_given_up_does_not_run_after_the_next_one() {
         "SELECT CAST(count(*) AS BIGINT) FROM pg_stat_activity
          WHERE datname = current_database() AND wait_event = 'PgSleep'",
     );
-    let home = Home::postgres().await;
-    let patient = home.with_rooms().await;
-    let db = Db::open(&home.place, options(), Arc::new(()))
+    let database = TestDatabase::postgres().await;
+    let holder = database.with_rooms().await;
+    let db = Db::open(&database.location, options(), Arc::new(()))
         .await
         .unwrap();
     let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
@@ -216,22 +213,22 @@ async fn a_unit_that_was_given_up_does_not_run_after_the_next_one() {
     let hold = Unit::default()
         .then(&rooms::ADD_SEAT, values![one])
         .then(&HOLD, values![]);
-    let holding = tokio::spawn(async move { patient.commit(hold).await });
+    let holding = tokio::spawn(async move { holder.commit(hold).await });
     let number =
         async |statement| rooms::first(db.read::<Row>(statement, values![]).await.unwrap());
     while number(&SLEEPING).await == 0 {}
-    // It waits for the row that the other holds, and is given up.
-    let given_up = Unit::default().then(&rooms::SET_SEATS, values![one, 77]);
-    let given_up = db.commit(given_up.keyed(0)).await;
+    // Waits for the row lock of the other transaction and times out.
+    let timed_out = Unit::default().then(&rooms::SET_SEATS, values![one, 77]);
+    let timed_out = db.commit(timed_out.keyed(0)).await;
     assert!(
-        matches!(given_up, Err(Error::Unavailable(_))),
-        "{given_up:?}"
+        matches!(timed_out, Err(Error::Unavailable(_))),
+        "{timed_out:?}"
     );
     db.commit(rooms::add(two, "two").keyed(0)).await.unwrap();
     assert_eq!(
         number(&WAITING).await,
         0,
-        "what was given up is still to come"
+        "the unit that timed out is still running"
     );
     holding.await.unwrap().unwrap();
     assert_eq!(rooms::seats(&db, one).await, 1);

@@ -1,4 +1,4 @@
-//! Many units at once: grouped in transactions, without sharing a fate.
+//! Group commit: units share transactions but fail independently.
 
 use std::{
     collections::HashMap,
@@ -10,50 +10,50 @@ use futures_util::future::join_all;
 use parlor_store::{Error, Observer, Unit, values};
 use uuid::Uuid;
 
-use crate::{home::Home, rooms};
+use crate::{database::TestDatabase, rooms};
 
 crate::on_both_engines!(
-    poison_undoes_only_its_own_unit,
+    a_failing_unit_rolls_back_only_itself,
     a_sum_counts_the_units_that_succeed,
-    every_unit_of_many_callers_is_there,
+    every_unit_of_many_callers_is_committed,
     units_with_one_key_run_in_order,
     units_that_read_and_write_lose_no_update,
     two_handles_write_at_the_same_time,
     a_lane_is_a_small_number,
 );
 
-async fn poison_undoes_only_its_own_unit(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_failing_unit_rolls_back_only_itself(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let (taken, tally) = (Uuid::max(), Uuid::from_u128(1000));
     db.commit(rooms::add(taken, "taken")).await.unwrap();
     db.commit(rooms::add(tally, "tally")).await.unwrap();
-    let nowhere = values![Uuid::from_u128(1001)];
+    let missing = values![Uuid::from_u128(1001)];
     let count = || Unit::default().then(&rooms::ADD_SEAT, values![tally]);
-    let poisons = [
+    let failing = [
         count().then(&rooms::ADD, values![taken, "new", 0]),
         count().then(&rooms::ADD, values![Uuid::nil(), "new", "no number"]),
-        count().exactly_one(&rooms::ADD_SEAT, nowhere),
+        count().exactly_one(&rooms::ADD_SEAT, missing),
     ];
-    let mut refusals = Vec::new();
-    for (wave, poison) in (0_u64..).zip(poisons) {
+    let mut errors = Vec::new();
+    for (wave, failing_unit) in (0_u64..).zip(failing) {
         let healthy = join_all((1..64_u64).map(|number| {
             let id = Uuid::from_u64_pair(wave, number);
             db.commit(count().then(&rooms::ADD, values![id, id.to_string(), 0]))
         }));
-        let (healthy, refused) = tokio::join!(healthy, db.commit(poison));
+        let (healthy, failed) = tokio::join!(healthy, db.commit(failing_unit));
         assert!(healthy.iter().all(Result::is_ok), "{healthy:?}");
-        refusals.push(refused.unwrap_err());
+        errors.push(failed.unwrap_err());
     }
-    assert!(matches!(refusals[0], Error::Conflict { .. }));
-    assert!(matches!(refusals[1], Error::Broken(_)));
-    assert_eq!(refusals[2], Error::WrongCount { step: 1 });
+    assert!(matches!(errors[0], Error::Conflict { .. }));
+    assert!(matches!(errors[1], Error::Broken(_)));
+    assert_eq!(errors[2], Error::WrongCount { step: 1 });
     assert_eq!(rooms::seats(&db, tally).await, 3 * 63);
     assert_eq!(rooms::count(&db).await, 2 + 3 * 63);
 }
 
-/// Each unit adds one room and counts it if it is new; the tenth of them fail.
-async fn a_sum_counts_the_units_that_succeed(home: Home) {
-    let db = home.with_rooms().await;
+/// Each unit adds one room and counts it; one in ten fails.
+async fn a_sum_counts_the_units_that_succeed(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
     db.commit(rooms::add(one, "one")).await.unwrap();
     db.commit(rooms::add(two, "two")).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_sum_counts_the_units_that_succeed(home: Home) {
     assert_eq!(rooms::seats(&db, two).await, 100);
 }
 
-/// Remembers what was committed and what was read.
+/// Records the committed batches and the reads.
 #[derive(Default)]
 struct Log {
     batches: Mutex<Vec<usize>>,
@@ -99,9 +99,9 @@ impl Observer for Log {
     }
 }
 
-async fn every_unit_of_many_callers_is_there(home: Home) {
+async fn every_unit_of_many_callers_is_committed(database: TestDatabase) {
     let log = Arc::new(Log::default());
-    let db = home.open_watched(log.clone()).await;
+    let db = database.open_with_observer(log.clone()).await;
     db.migrate(&rooms::MIGRATIONS).await.unwrap();
     let callers: Vec<_> = (0..64_u64)
         .map(|caller| {
@@ -111,7 +111,11 @@ async fn every_unit_of_many_callers_is_there(home: Home) {
                     let id = Uuid::from_u64_pair(caller, number);
                     let add = Unit::default().then(&rooms::ADD, values![id, id.to_string(), 0]);
                     db.commit(add.keyed(caller)).await.unwrap();
-                    assert_eq!(rooms::seats(&db, id).await, 0, "a commit is seen at once");
+                    assert_eq!(
+                        rooms::seats(&db, id).await,
+                        0,
+                        "a commit is not visible at once"
+                    );
                 }
             })
         })
@@ -124,11 +128,11 @@ async fn every_unit_of_many_callers_is_there(home: Home) {
     assert_eq!(batches.iter().sum::<usize>(), 64 * 25);
     assert!(batches.len() < 64 * 25 / 2, "{} batches", batches.len());
     assert_eq!(log.reads.lock().unwrap()["rooms.seats"], 64 * 25);
-    assert_eq!(rooms::count(&home.open().await).await, 64 * 25);
+    assert_eq!(rooms::count(&database.open().await).await, 64 * 25);
 }
 
-async fn units_with_one_key_run_in_order(home: Home) {
-    let db = home.with_rooms().await;
+async fn units_with_one_key_run_in_order(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let room = Uuid::from_u128(1);
     let visits = join_all((0..100_i64).map(|_| {
         db.commit(
@@ -145,8 +149,8 @@ async fn units_with_one_key_run_in_order(home: Home) {
     }
 }
 
-async fn units_that_read_and_write_lose_no_update(home: Home) {
-    let db = home.with_rooms().await;
+async fn units_that_read_and_write_lose_no_update(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let id = Uuid::from_u128(1);
     db.commit(rooms::add(id, "a")).await.unwrap();
     let outcomes = join_all((0..64).map(|_| {
@@ -160,8 +164,8 @@ async fn units_that_read_and_write_lose_no_update(home: Home) {
     assert_eq!(rooms::seats(&db, id).await, 64);
 }
 
-async fn two_handles_write_at_the_same_time(home: Home) {
-    let handles = [home.with_rooms().await, home.open().await];
+async fn two_handles_write_at_the_same_time(database: TestDatabase) {
+    let handles = [database.with_rooms().await, database.open().await];
     let outcomes = join_all((0..200_u128).map(|number| {
         let add = rooms::add(Uuid::from_u128(number), &number.to_string());
         handles[usize::from(number % 2 == 0)].commit(add)
@@ -170,8 +174,8 @@ async fn two_handles_write_at_the_same_time(home: Home) {
     assert_eq!(rooms::count(&handles[0]).await, 200);
 }
 
-async fn a_lane_is_a_small_number(home: Home) {
-    let db = home.with_rooms().await;
+async fn a_lane_is_a_small_number(database: TestDatabase) {
+    let db = database.with_rooms().await;
     let unit = Unit::default().exactly_one(&rooms::VISIT, values![Uuid::nil()]);
     let lane: i64 = db.commit(unit).await.unwrap()[0][0].take(1).unwrap();
     match db.engine().as_str() {

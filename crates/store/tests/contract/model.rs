@@ -1,4 +1,4 @@
-//! Random units, committed in random groups, against a map that does the same.
+//! Compares random units, committed in random groups, with a model.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use parlor_store::{Db, Row, Statement, Unit, values};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::{home::Home, rooms};
+use crate::{database::TestDatabase, rooms};
 
 static ALL: Statement = Statement::new("rooms.all", "SELECT name, seats FROM rooms");
 static REMOVE: Statement = Statement::new("rooms.remove", "DELETE FROM rooms WHERE id = $1");
 
-/// One step about one of a few rooms.
+/// A step on one of a few rooms.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Add(u8),
@@ -34,7 +34,7 @@ impl Step {
         }
     }
 
-    /// Whether the step succeeds.
+    /// Applies the step to the model. Returns whether it succeeds.
     fn apply(self, model: &mut Model) -> bool {
         let (Self::Add(room) | Self::AddSeat(room) | Self::MustAddSeat(room) | Self::Remove(room)) =
             self;
@@ -60,13 +60,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Groups of units that are committed at the same time.
+/// Groups of units that are committed concurrently.
 fn groups() -> impl Strategy<Value = Vec<Vec<Vec<Step>>>> {
     let unit = prop::collection::vec(step(), 1..4);
     prop::collection::vec(prop::collection::vec(unit, 1..12), 1..8)
 }
 
-async fn agrees(db: &Db, groups: Vec<Vec<Vec<Step>>>) {
+async fn matches_model(db: &Db, groups: Vec<Vec<Vec<Step>>>) {
     let mut model = Model::new();
     for group in groups {
         let commits = group.iter().map(|steps| {
@@ -98,24 +98,24 @@ async fn stored(db: &Db) -> Model {
     rows.into_iter().map(pair).collect()
 }
 
-fn check(cases: u32, home: impl AsyncFn() -> Home) {
+fn check(cases: u32, database: impl AsyncFn() -> TestDatabase) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     proptest!(ProptestConfig::with_cases(cases), |(groups in groups())| {
         runtime.block_on(async {
-            let home = home().await;
-            let db = home.with_rooms().await;
-            agrees(&db, groups).await;
+            let database = database().await;
+            let db = database.with_rooms().await;
+            matches_model(&db, groups).await;
             db.close().await;
         });
     });
 }
 
 #[test]
-fn random_units_do_on_sqlite_what_they_do_to_a_map() {
-    check(64, async || Home::sqlite());
+fn random_units_on_sqlite_match_the_model() {
+    check(64, async || TestDatabase::sqlite());
 }
 
 #[test]
-fn random_units_do_on_postgres_what_they_do_to_a_map() {
-    check(12, Home::postgres);
+fn random_units_on_postgres_match_the_model() {
+    check(12, TestDatabase::postgres);
 }

@@ -1,4 +1,4 @@
-//! The tables and statements the tests work with.
+//! Tables and statements of the tests.
 
 use parlor_store::{Db, Migration, Row, Statement, Unit, values};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 pub(crate) static MIGRATIONS: [Migration; 2] = [
     Migration {
         name: "0001_rooms",
-        sql: "-- A room; closed ones give their name free.
+        sql: "-- A room; the name of a closed one can be reused.
               CREATE TABLE rooms (
                   id UUID NOT NULL,
                   name TEXT COLLATE \"C\" NOT NULL,
@@ -66,17 +66,17 @@ pub(crate) static VISIT: Statement = Statement::new(
      RETURNING position, lane",
 );
 
-/// A unit that adds a room with this name.
+/// Adds a room with this name.
 pub(crate) fn add(id: Uuid, name: &str) -> Unit {
     Unit::default().exactly_one(&ADD, values![id, name, 0])
 }
 
-/// How many rooms there are.
+/// The number of rooms.
 pub(crate) async fn count(db: &Db) -> i64 {
     first(db.read(&COUNT, values![]).await.unwrap())
 }
 
-/// A room's seats.
+/// The seats of a room.
 pub(crate) async fn seats(db: &Db, id: Uuid) -> i64 {
     first(db.read(&SEATS, values![id]).await.unwrap())
 }

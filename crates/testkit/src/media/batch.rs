@@ -1,4 +1,4 @@
-//! Many datagrams of one socket in one system call, with the time at which the kernel had them.
+//! Receives many datagrams from one socket with one system call, with their kernel timestamps.
 
 use std::array;
 use std::io::IoSliceMut;
@@ -10,13 +10,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use nix::sys::time::TimeSpec;
 
-/// Datagrams of one call.
+/// Maximum number of datagrams per call.
 pub(super) const BATCH: usize = 32;
 
-/// Larger than any datagram that a server sends here.
+/// Buffer size per datagram, in bytes. Servers send none that are larger.
 const DATAGRAM_BYTES: usize = 2048;
 
-/// Where datagrams are read into, over and over.
+/// Reusable buffers for received datagrams.
 pub(super) struct Batch {
     headers: MultiHeaders<SockaddrIn>,
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ impl Batch {
         }
     }
 
-    /// Reads what is there; how many there were.
+    /// Receives the available datagrams and returns their number.
     pub(super) fn read(&mut self, socket: &UdpSocket) -> usize {
         let mut places = self.bytes.chunks_exact_mut(DATAGRAM_BYTES);
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
@@ -53,7 +53,8 @@ impl Batch {
         );
         let received = match received {
             Ok(received) => received,
-            // A server that is gone says so on the next call; then there is nothing to read.
+            // `ECONNREFUSED` reports that the server's port is closed; there is nothing to read
+            // then.
             Err(Errno::EAGAIN | Errno::ECONNREFUSED | Errno::EINTR) => return 0,
             Err(error) => {
                 debug_assert!(false, "recvmmsg: {error}");
@@ -75,7 +76,7 @@ impl Batch {
         count
     }
 
-    /// A datagram of the last call, and when the kernel had it, in nanoseconds since 1970.
+    /// Returns a datagram of the last call and its kernel timestamp, in nanoseconds since 1970.
     pub(super) fn get(&mut self, index: usize) -> Option<(&mut [u8], u64)> {
         let filled = self.filled.get(index)?;
         let place = self.bytes.chunks_exact_mut(DATAGRAM_BYTES).nth(index)?;

@@ -1,7 +1,7 @@
-//! The least that forwarding costs on this machine: packets in clear, one system call each.
+//! The minimum cost of forwarding on this machine: unencrypted packets, one system call each.
 //!
-//! What a server takes beyond this is its own. A server that sends many packets with one system
-//! call may well be cheaper.
+//! A server's cost above this minimum is its own overhead. A server that sends many packets with
+//! one system call can stay below it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,36 +17,38 @@ use parlor_sfu::wire::rtp::Header;
 use super::batch::{BATCH, Batch};
 use super::stream::{Extensions, Source, Stream, stamp_of};
 
-/// Room for some frames.
+/// Size of each receive buffer, in bytes: several video frames.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// How often the receivers' sockets are read.
-const GAP: Duration = Duration::from_millis(2);
+/// Interval at which the receivers' sockets are read.
+const READ_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long the forwarder waits before it looks whether it is to end.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the forwarder waits for a packet before it checks whether to stop.
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What a run of [`measure`] came to.
+/// The measured minimum cost.
 #[derive(Clone, Debug, Default)]
 pub struct Floor {
-    /// Packets that came in.
+    /// Number of packets received by the forwarder.
     pub packets_in: u64,
-    /// Packets that arrived at receivers.
+    /// Number of packets received by the receivers.
     pub packets_out: u64,
-    /// The CPU time of the forwarding thread.
+    /// CPU time of the forwarding thread.
     pub cpu: Duration,
-    /// Nanoseconds from sending to the arrival at the receiver's socket, of a sample.
+    /// Latencies of a sample of the packets, from sending to arrival at the receiver's socket, in
+    /// nanoseconds.
     pub latencies_ns: Vec<u32>,
 }
 
-/// Forwards these sources to so many receivers for so long.
+/// Forwards the packets of `sources` to each of `receivers` sockets for `time`, and measures the
+/// cost and the latency of one in `sample` packets.
 ///
 /// # Errors
-/// When there are no more sockets or threads.
+/// When sockets or threads cannot be created.
 pub fn measure(sources: &[Source], receivers: usize, time: Duration, sample: u64) -> Result<Floor> {
-    let center = socket()?;
-    center.set_read_timeout(Some(PATIENCE))?;
-    let to = center.local_addr()?;
+    let forwarding = socket()?;
+    forwarding.set_read_timeout(Some(READ_TIMEOUT))?;
+    let to = forwarding.local_addr()?;
     let sockets = (0..receivers)
         .map(|_| socket())
         .collect::<Result<Vec<_>>>()?;
@@ -54,16 +56,16 @@ pub fn measure(sources: &[Source], receivers: usize, time: Duration, sample: u64
     let addresses = addresses.collect::<std::io::Result<Vec<_>>>()?;
     let is_over = Arc::new(AtomicBool::new(false));
 
-    let is_read = Arc::new(AtomicBool::new(false));
-    let (ends, reads) = (Arc::clone(&is_over), Arc::clone(&is_read));
-    let forwarder = thread::spawn(move || forward(&center, &addresses, &ends));
-    let reader = thread::spawn(move || receive(&sockets, &reads, sample.max(1)));
+    let is_forwarded = Arc::new(AtomicBool::new(false));
+    let (sent_all, forwarded_all) = (Arc::clone(&is_over), Arc::clone(&is_forwarded));
+    let forwarder = thread::spawn(move || forward(&forwarding, &addresses, &sent_all));
+    let reader = thread::spawn(move || receive(&sockets, &forwarded_all, sample.max(1)));
     let sent = send(sources, to, time);
     is_over.store(true, Ordering::Relaxed);
     let (packets_in, cpu) = forwarder
         .join()
         .map_err(|_| anyhow!("the forwarder panicked"))??;
-    is_read.store(true, Ordering::Relaxed);
+    is_forwarded.store(true, Ordering::Relaxed);
     let (packets_out, latencies_ns) = reader.join().map_err(|_| anyhow!("the reader panicked"))?;
     sent?;
     Ok(Floor {
@@ -75,7 +77,8 @@ pub fn measure(sources: &[Source], receivers: usize, time: Duration, sample: u64
 }
 
 fn socket() -> Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no UDP socket")?;
+    let socket =
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("the UDP socket could not be opened")?;
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
     }
@@ -108,15 +111,15 @@ fn send(sources: &[Source], to: SocketAddr, time: Duration) -> Result<()> {
 }
 
 fn forward(
-    center: &UdpSocket,
+    forwarding: &UdpSocket,
     addresses: &[SocketAddr],
     is_over: &AtomicBool,
 ) -> Result<(u64, Duration)> {
     let before = own_cpu()?;
     let (mut buffer, mut count) = ([0; 2048], 0);
     loop {
-        // With nothing left to forward, it may be over.
-        let Ok(length) = center.recv(&mut buffer) else {
+        // The read timed out, so no packets are left to forward.
+        let Ok(length) = forwarding.recv(&mut buffer) else {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
@@ -125,7 +128,7 @@ fn forward(
         count += 1;
         let packet = buffer.get(..length).unwrap_or_default();
         for address in addresses {
-            center.send_to(packet, address)?;
+            forwarding.send_to(packet, address)?;
         }
     }
     Ok((count, own_cpu()?.saturating_sub(before)))
@@ -134,7 +137,7 @@ fn forward(
 fn receive(sockets: &[UdpSocket], is_over: &AtomicBool, sample: u64) -> (u64, Vec<u32>) {
     let (mut batch, mut count, mut latencies) = (Batch::new(), 0_u64, Vec::new());
     loop {
-        // Asked before, so that what is there at the end is read.
+        // Loaded before reading, so that the last packets are still read.
         let is_last = is_over.load(Ordering::Relaxed);
         for socket in sockets {
             loop {
@@ -155,7 +158,7 @@ fn receive(sockets: &[UdpSocket], is_over: &AtomicBool, sample: u64) -> (u64, Ve
         if is_last {
             return (count, latencies);
         }
-        thread::sleep(GAP);
+        thread::sleep(READ_INTERVAL);
     }
 }
 
@@ -166,10 +169,10 @@ fn latency(batch: &mut Batch, index: usize) -> Option<u32> {
     u32::try_from(at_ns.saturating_sub(sent_ns)).ok()
 }
 
-/// The CPU time of the calling thread.
+/// Returns the CPU time of the calling thread.
 fn own_cpu() -> Result<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let first = text.split(' ').next().context("no schedstat")?;
+    let first = text.split(' ').next().context("schedstat is empty")?;
     Ok(Duration::from_nanos(first.parse()?))
 }
 
@@ -178,9 +181,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_packet_comes_to_every_receiver() {
+    fn every_packet_reaches_every_receiver() {
         let sources = [Source::video(500), Source::Voice { bytes: 90 }];
-        let floor = measure(&sources, 3, Duration::from_millis(300), 1).expect("a run");
+        let floor =
+            measure(&sources, 3, Duration::from_millis(300), 1).expect("the measurement failed");
         assert!(floor.packets_in > 15, "{floor:?}");
         assert_eq!(floor.packets_out, floor.packets_in * 3);
         assert_eq!(floor.latencies_ns.len() as u64, floor.packets_out);

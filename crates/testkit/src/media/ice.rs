@@ -1,4 +1,4 @@
-//! ICE with one pair: the socket's own address and the one candidate of the server (RFC 8445).
+//! ICE with one candidate pair: the socket's address and the server's only candidate (RFC 8445).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use is::stun::{StunMessage, TransId};
 
 use crate::signal::new_peer_id;
 
-/// How often an unanswered check is sent again.
+/// Interval at which an unanswered check is retransmitted.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How often consent is asked for once connected (RFC 7675 5.1).
+/// Interval of consent checks once connected (RFC 7675 5.1).
 const CONSENT: Duration = Duration::from_secs(5);
 
-/// Longer than any check or reply made here.
+/// Size of the message buffer, in bytes. All messages are smaller.
 const MESSAGE_BYTES: usize = 256;
 
-/// What one side writes into its SDP.
+/// The ICE credentials in one side's SDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) ufrag: String,
@@ -25,7 +25,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    pub(super) fn draw() -> Self {
+    pub(super) fn random() -> Self {
         let random = new_peer_id().replace('-', "");
         let (ufrag, password) = random.split_at(8);
         Self {
@@ -35,13 +35,13 @@ impl Credentials {
     }
 }
 
-/// The controlling side.
+/// The controlling ICE agent.
 #[derive(Debug)]
 pub(super) struct Agent {
     local: Credentials,
     remote: Credentials,
     username: String,
-    asked: Option<TransId>,
+    pending: Option<TransId>,
     next_check: Instant,
     pub(super) is_connected: bool,
 }
@@ -52,7 +52,7 @@ impl Agent {
             username: format!("{}:{}", remote.ufrag, local.ufrag),
             local,
             remote,
-            asked: None,
+            pending: None,
             next_check: now,
             is_connected: false,
         }
@@ -62,34 +62,34 @@ impl Agent {
         self.next_check
     }
 
-    /// The check that is due, if one is.
+    /// Returns the check to send, if one is due.
     pub(super) fn timeout(&mut self, now: Instant) -> Option<Vec<u8>> {
         if now < self.next_check {
             return None;
         }
         self.next_check = now + if self.is_connected { CONSENT } else { RETRY };
-        let id = *self.asked.insert(TransId::new());
+        let id = *self.pending.insert(TransId::new());
         let priority = 0x7eff_ffff;
         let check = StunMessage::binding_request(&self.username, id, true, 1, priority, true);
         write(&check, &self.remote.password)
     }
 
-    /// Takes a message of the server; the reply to it, if it is a check.
+    /// Handles a message from the server. Returns the response, if the message is a check.
     pub(super) fn receive(&mut self, datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         let message = StunMessage::parse(datagram).ok()?;
         if message.is_binding_request() {
             let reply = StunMessage::binding_reply(message.trans_id(), from);
             return write(&reply, &self.local.password);
         }
-        // A late reply to an earlier check says the same as one to the last.
-        if message.is_successful_binding_response() && self.asked.is_some() {
+        // A late response to an earlier check proves the same as one to the latest.
+        if message.is_successful_binding_response() && self.pending.is_some() {
             self.is_connected = true;
         }
         None
     }
 
-    /// Puts the next check off, so that it asks for consent only.
-    pub(super) fn rest(&mut self, now: Instant) {
+    /// Schedules the next check as a consent check.
+    pub(super) fn schedule_consent(&mut self, now: Instant) {
         self.next_check = now + CONSENT;
     }
 }

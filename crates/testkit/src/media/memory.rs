@@ -1,7 +1,8 @@
-//! Clients of Parlor's engine without sockets: what a packet costs, apart from the system.
+//! Clients of Parlor's engine without sockets, to measure the cost of a packet without the
+//! system's.
 //!
-//! Time is virtual and traffic the same in every run. What is measured is in one function that is
-//! never inlined, so that a counter of instructions can be switched on for it alone.
+//! Time is virtual, and the traffic is the same in every run. The measured code is in one function
+//! that is never inlined, so that instruction counting can be limited to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,101 +11,101 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use parlor_protocol::{MeetingId, PeerId, ProducerId};
 use parlor_sfu::bench::{Bench, Sent};
-use parlor_sfu::{Direction, Member, Produce, Source as From, Want};
+use parlor_sfu::{ConsumeRequest, Direction, Member, Produce, Source as From};
 use uuid::Uuid;
 
-use super::reception::Reception;
+use super::reception::ReceiveStats;
 use super::sdp::{self, Kind, Line, Session};
-use super::stream::keys_asked_for;
+use super::stream::key_frame_requests;
 use super::transport::Incoming;
 use super::{Identity, Source, Stream, Transport};
 
-/// How far time goes on in one turn.
-const TURN: Duration = Duration::from_millis(1);
+/// Virtual time of one step.
+const STEP: Duration = Duration::from_millis(1);
 
-/// Turns until the paths are believed to bear the stream.
+/// Number of steps until the bandwidth estimate allows the stream.
 const SETTLE: u32 = 3000;
 
-/// Turns that a handshake may take.
-const PATIENCE: u32 = 2000;
+/// Maximum number of steps of a handshake.
+const HANDSHAKE_STEPS: u32 = 2000;
 
-/// What a run of [`measure`] came to.
+/// Result of [`measure`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measured {
-    /// Packets of media that came in.
+    /// Number of media packets received by the engine.
     pub packets_in: u64,
-    /// Datagrams that were to be sent.
+    /// Number of datagrams sent by the engine.
     pub packets_out: u64,
-    /// How long the engine took for all of it.
+    /// Time spent in the engine.
     pub took: Duration,
 }
 
-/// One connection of somebody.
+/// One client with its transport.
 struct Client {
     transport: Transport,
-    reception: Reception,
+    reception: ReceiveStats,
     member: Member,
     name: String,
     is_connected: bool,
 }
 
-struct World {
+struct Simulation {
     bench: Bench,
     sent: Sent,
     now: Instant,
     start: Instant,
-    /// In the order of their ports, so that every run is the same.
+    /// Clients by port; sorted, so that every run is the same.
     clients: BTreeMap<u16, Client>,
     identity: Arc<Identity>,
     measured: Measured,
     is_measuring: bool,
-    /// The engine has asked for a keyframe.
+    /// Whether the engine has requested a key frame.
     wants_key: bool,
 }
 
-/// Forwards one source to so many receivers for so much virtual time.
+/// Forwards one source to `receivers` clients for `time` of virtual time.
 ///
 /// # Errors
-/// When the engine does not take what the official SDK would say.
+/// When the engine rejects a request or an offer.
 pub fn measure(source: Source, receivers: u16, time: Duration) -> Result<Measured> {
-    let mut world = World::new(usize::from(receivers) + 1)?;
+    let mut simulation = Simulation::new(usize::from(receivers) + 1)?;
     let meeting = MeetingId::from_uuid(Uuid::from_u128(1));
     let member = |number: u16| Member {
         meeting,
         peer: PeerId::from_uuid(Uuid::from_u128(u128::from(number) + 1)),
     };
     let publisher = 1;
-    world.open(publisher, member(0), Direction::Publish)?;
+    simulation.open(publisher, member(0), Direction::Publish)?;
     for port in 2..=receivers + 1 {
-        world.open(port, member(port), Direction::Receive)?;
+        simulation.open(port, member(port), Direction::Receive)?;
     }
-    world.connect()?;
-    let (mut stream, producer) = world.produce(publisher, source)?;
+    simulation.connect()?;
+    let (mut stream, producer) = simulation.produce(publisher, source)?;
     for port in 2..=receivers + 1 {
-        world.consume(port, producer, member(0).peer)?;
+        simulation.consume(port, producer, member(0).peer)?;
     }
-    stream.start(world.now);
+    stream.start(simulation.now);
     for _ in 0..SETTLE {
-        world.turn(publisher, &mut stream)?;
+        simulation.step(publisher, &mut stream)?;
     }
-    world.measured = Measured::default();
-    world.is_measuring = true;
-    let turns = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    for _ in 0..turns {
-        world.turn(publisher, &mut stream)?;
+    simulation.measured = Measured::default();
+    simulation.is_measuring = true;
+    let steps = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    for _ in 0..steps {
+        simulation.step(publisher, &mut stream)?;
     }
-    Ok(world.measured)
+    Ok(simulation.measured)
 }
 
-/// What the engine does while it is measured. Not inlined, so that it has a name.
+/// The measured work of the engine. Not inlined, so that its symbol can be selected by name.
 #[inline(never)]
-fn measured(world: &mut World, datagrams: &mut [(u16, Vec<u8>)]) {
+fn measured(simulation: &mut Simulation, datagrams: &mut [(u16, Vec<u8>)]) {
     let clock = Instant::now();
-    world.work(datagrams);
-    world.measured.took += clock.elapsed();
+    simulation.work(datagrams);
+    simulation.measured.took += clock.elapsed();
 }
 
-impl World {
+impl Simulation {
     fn new(transports: usize) -> Result<Self> {
         let now = Instant::now();
         Ok(Self {
@@ -122,13 +123,13 @@ impl World {
 
     fn open(&mut self, port: u16, member: Member, direction: Direction) -> Result<()> {
         let mut transport = Transport::in_memory(&self.identity, port);
-        let offer = sdp::offer(&transport.says(), &first_lines());
+        let offer = sdp::offer(&transport.local_description(), &first_lines());
         let opened = self.bench.open(self.now, member, direction, &offer)?;
         let theirs = Session::read(&opened.answer)?;
         transport.connect(theirs.remote()?, self.now)?;
         let client = Client {
             transport,
-            reception: Reception::new(self.now),
+            reception: ReceiveStats::new(self.now),
             member,
             name: opened.transport_id,
             is_connected: false,
@@ -138,13 +139,13 @@ impl World {
     }
 
     fn connect(&mut self) -> Result<()> {
-        for _ in 0..PATIENCE {
+        for _ in 0..HANDSHAKE_STEPS {
             self.exchange(Vec::new())?;
             if self.clients.values().all(|client| client.is_connected) {
                 return Ok(());
             }
         }
-        Err(anyhow!("not everybody connected"))
+        Err(anyhow!("not all clients connected"))
     }
 
     fn produce(&mut self, port: u16, source: Source) -> Result<(Stream, ProducerId)> {
@@ -165,7 +166,7 @@ impl World {
             mid: "2".to_owned(),
             source: from,
             paused: false,
-            offer: sdp::offer(&client.transport.says(), &lines),
+            offer: sdp::offer(&client.transport.local_description(), &lines),
         };
         let answer = self.bench.produce(self.now, client.member, &produce)?;
         let agreed = Session::read(&answer)?.line("2")?.agreed(None);
@@ -177,7 +178,7 @@ impl World {
 
     fn consume(&mut self, port: u16, producer: ProducerId, publisher: PeerId) -> Result<()> {
         let client = self.clients.get_mut(&port).context("no receiver")?;
-        let want = Want {
+        let want = ConsumeRequest {
             producer,
             publisher,
             preferred_rid: None,
@@ -189,14 +190,14 @@ impl World {
         client
             .reception
             .expect(line.agreed(None).transport_cc, Some(sdp::RTX));
-        let answer = sdp::answer(&client.transport.says(), &theirs);
+        let answer = sdp::answer(&client.transport.local_description(), &theirs);
         self.bench
-            .answered(self.now, client.member, &client.name, &answer)?;
+            .apply_answer(self.now, client.member, &client.name, &answer)?;
         Ok(())
     }
 
-    /// One step of time with what the publisher sends in it.
-    fn turn(&mut self, publisher: u16, stream: &mut Stream) -> Result<()> {
+    /// Advances time by one step and sends the publisher's packets that are due.
+    fn step(&mut self, publisher: u16, stream: &mut Stream) -> Result<()> {
         let mut datagrams = Vec::new();
         if std::mem::take(&mut self.wants_key) {
             stream.request_key();
@@ -222,7 +223,7 @@ impl World {
     }
 
     fn exchange(&mut self, mut datagrams: Vec<(u16, Vec<u8>)>) -> Result<()> {
-        self.now += TURN;
+        self.now += STEP;
         for (port, client) in &mut self.clients {
             client.tick(self.now)?;
             let sent = client.transport.take_sent();
@@ -238,7 +239,7 @@ impl World {
         let at_ns = self.now.duration_since(self.start).as_nanos();
         let at_ns = u64::try_from(at_ns).unwrap_or(u64::MAX);
         for (port, datagram) in self.sent.datagrams() {
-            let client = self.clients.get_mut(&port).context("to nobody")?;
+            let client = self.clients.get_mut(&port).context("no such client")?;
             self.wants_key |= client.take(datagram, self.now, at_ns)?;
         }
         Ok(())
@@ -260,7 +261,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes a datagram; whether it asks for a keyframe.
+    /// Handles a datagram. Returns whether it requests a key frame.
     fn take(&mut self, datagram: &[u8], now: Instant, at_ns: u64) -> Result<bool> {
         match self.transport.receive(datagram, now)? {
             Incoming::Connected => self.is_connected = true,
@@ -272,7 +273,7 @@ impl Client {
                 let mut datagram = datagram.to_vec();
                 let opener = self.transport.opener();
                 let compound = opener.and_then(|opener| opener.open_rtcp(&mut datagram));
-                return Ok(keys_asked_for(compound.unwrap_or_default())
+                return Ok(key_frame_requests(compound.unwrap_or_default())
                     .next()
                     .is_some());
             }

@@ -1,8 +1,8 @@
-//! Whether a server still has a transport, asked from outside.
+//! Checks from outside whether a server still has a transport.
 //!
-//! A server answers the connectivity checks of a client for as long as it has the client's transport,
-//! whatever else it says of itself. A check proves nothing but that its sender knows what the two
-//! have agreed on, so it may come from another socket and long after the client has gone.
+//! A server responds to a client's connectivity checks as long as it has the client's transport,
+//! whatever its metrics report. A check only proves that its sender knows the credentials, so it
+//! may come from another socket, and long after the client is gone.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,22 +14,22 @@ use tokio::net::UdpSocket;
 use super::Remote;
 use super::ice::{Agent, Credentials};
 
-/// Checks that are sent at once: few enough for any socket's buffer.
+/// Number of checks sent at once. Small enough for any socket buffer.
 const AT_ONCE: usize = 64;
 
-/// When nothing came for so long, nothing more will.
+/// Time without a response after which no more are expected.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How often each is asked: a datagram may be lost, though hardly twice.
-const TIMES: usize = 2;
+/// Number of checks for each transport, because a datagram may be lost.
+const ATTEMPTS: usize = 2;
 
-/// Where the name of a transaction is in a message (RFC 8489 5).
-const NAME: std::ops::Range<usize> = 8..20;
+/// Position of the transaction ID in a message (RFC 8489 5).
+const TRANSACTION_ID: std::ops::Range<usize> = 8..20;
 
-/// What the answer to a check begins with (RFC 8489 5).
+/// First bytes of a success response to a check (RFC 8489 5).
 const SUCCESS: [u8; 2] = [0x01, 0x01];
 
-/// A check for one transport.
+/// A connectivity check for one transport.
 #[derive(Clone, Debug)]
 pub struct Probe {
     check: Vec<u8>,
@@ -51,24 +51,24 @@ impl Probe {
     }
 }
 
-/// How many of these transports the server still has. A check keeps alive what it finds, as the
-/// client's own would.
+/// Returns how many of these transports the server still has. Like the client's own checks, the
+/// probes keep the transports alive.
 ///
 /// # Errors
-/// When there are no more ports.
-pub async fn found(probes: &[Probe]) -> Result<usize> {
+/// When no port is free.
+pub async fn count_alive(probes: &[Probe]) -> Result<usize> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let (mut found, mut buffer) = (HashSet::new(), [0; 1024]);
-    for _ in 0..TIMES {
+    for _ in 0..ATTEMPTS {
         for some in probes.chunks(AT_ONCE) {
             for probe in some {
                 socket.send_to(&probe.check, probe.to).await?;
             }
             while let Ok(length) = tokio::time::timeout(QUIET, socket.recv(&mut buffer)).await {
                 let message = buffer.get(..length?).unwrap_or_default();
-                // Of one that is gone, a server may say so.
+                // A server may respond with an error for a transport that is gone.
                 if message.starts_with(&SUCCESS) {
-                    found.extend(message.get(NAME).map(<[u8]>::to_vec));
+                    found.extend(message.get(TRANSACTION_ID).map(<[u8]>::to_vec));
                 }
             }
         }

@@ -1,37 +1,38 @@
-//! What arrives on one transport: counted by the header in clear, decrypted now and then only.
+//! Receive statistics of one transport. Packets are counted by their unencrypted header; only a
+//! sample is decrypted.
 
 use std::time::{Duration, Instant};
 
 use parlor_sfu::wire::rtcp::{self, ReportBlock};
 use parlor_sfu::wire::rtp::{self, Header};
 
-/// How often the server is told what arrived, as browsers do.
-const FEEDBACK_EVERY: Duration = Duration::from_millis(100);
+/// Interval of transport-wide feedback, as in browsers.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a receiver report is sent.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Interval of receiver reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Transport-wide numbers that wait for one feedback at most.
+/// Maximum number of packets in one feedback.
 const WAITING: usize = 4096;
 
-/// Streams of one receiver report at most.
+/// Maximum number of report blocks in one receiver report.
 const BLOCKS: usize = 31;
 
-/// What arrived of the streams of one transport.
+/// What one transport has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrived {
-    /// Packets of media.
+pub struct ReceiveTotals {
+    /// Number of media packets.
     pub packets: u64,
-    /// Packets that were missing among them, by their numbers.
+    /// Number of lost media packets, by gaps in their sequence numbers.
     pub lost: u64,
-    /// Retransmissions and probes.
+    /// Number of retransmissions and probes.
     pub others: u64,
-    /// Bytes of all of them, with RTP's header.
+    /// Size of all packets including the RTP header, in bytes.
     pub bytes: u64,
 }
 
-impl Arrived {
-    /// Counts these too.
+impl ReceiveTotals {
+    /// Adds other totals.
     pub(super) fn add(&mut self, more: Self) {
         self.packets += more.packets;
         self.lost += more.lost;
@@ -41,17 +42,17 @@ impl Arrived {
 }
 
 #[derive(Debug)]
-struct Heard {
+struct StreamStats {
     ssrc: u32,
     first: u64,
     highest: u64,
     count: u64,
 }
 
-/// The numbers of one transport.
+/// The receive statistics of one transport.
 #[derive(Debug)]
-pub(super) struct Reception {
-    heard: Vec<Heard>,
+pub(super) struct ReceiveStats {
+    streams: Vec<StreamStats>,
     last: usize,
     others: u64,
     bytes: u64,
@@ -64,10 +65,10 @@ pub(super) struct Reception {
     next_report: Instant,
 }
 
-impl Reception {
+impl ReceiveStats {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            heard: Vec::new(),
+            streams: Vec::new(),
             last: 0,
             others: 0,
             bytes: 0,
@@ -77,17 +78,19 @@ impl Reception {
             arrivals: Vec::new(),
             feedback_count: 0,
             next_feedback: now,
-            next_report: now + REPORT_EVERY,
+            next_report: now + REPORT_INTERVAL,
         }
     }
 
-    /// The header extension of transport-wide numbers, and the payload type of retransmissions.
+    /// Sets the ID of the transport-wide sequence number extension and the payload type of
+    /// retransmissions.
     pub(super) fn expect(&mut self, transport_cc: Option<u8>, retransmissions: Option<u8>) {
         self.transport_cc = transport_cc;
         self.retransmissions = retransmissions;
     }
 
-    /// Takes a packet; how many of media there were before it on its stream, or `None` for others.
+    /// Counts a packet. Returns the number of earlier media packets on its stream, or `None` if it
+    /// is not a media packet.
     pub(super) fn take(&mut self, packet: &[u8], at_ns: u64) -> Option<u64> {
         let header = Header::parse(packet)?;
         self.bytes += packet.len() as u64;
@@ -102,21 +105,21 @@ impl Reception {
             self.others += 1;
             return None;
         }
-        let heard = self.stream(header.ssrc, header.sequence);
-        let index = rtp::unwrap_sequence(heard.highest, header.sequence);
-        heard.highest = heard.highest.max(index);
-        heard.count += 1;
-        Some(heard.count - 1)
+        let streams = self.stream(header.ssrc, header.sequence);
+        let index = rtp::unwrap_sequence(streams.highest, header.sequence);
+        streams.highest = streams.highest.max(index);
+        streams.count += 1;
+        Some(streams.count - 1)
     }
 
-    fn stream(&mut self, ssrc: u32, sequence: u16) -> &mut Heard {
-        let is_last = |heard: &Heard| heard.ssrc == ssrc;
-        if !self.heard.get(self.last).is_some_and(is_last) {
-            let found = self.heard.iter().position(is_last);
-            self.last = found.unwrap_or(self.heard.len());
+    fn stream(&mut self, ssrc: u32, sequence: u16) -> &mut StreamStats {
+        let is_last = |streams: &StreamStats| streams.ssrc == ssrc;
+        if !self.streams.get(self.last).is_some_and(is_last) {
+            let found = self.streams.iter().position(is_last);
+            self.last = found.unwrap_or(self.streams.len());
             if found.is_none() {
                 let first = (1 << 16) | u64::from(sequence);
-                self.heard.push(Heard {
+                self.streams.push(StreamStats {
                     ssrc,
                     first,
                     highest: first,
@@ -124,7 +127,7 @@ impl Reception {
                 });
             }
         }
-        &mut self.heard[self.last]
+        &mut self.streams[self.last]
     }
 
     fn note(&mut self, number: u16, at_ns: u64) {
@@ -141,11 +144,11 @@ impl Reception {
         self.arrivals[place] = i64::try_from(at_ns / 1000).ok();
     }
 
-    /// Writes the reports that are due, if any: one compound packet each, not encrypted.
+    /// Writes the reports that are due, each as one unencrypted compound packet.
     pub(super) fn reports(&mut self, now: Instant, own: u32, mut send: impl FnMut(&mut Vec<u8>)) {
-        let media = self.heard.first().map_or(0, |heard| heard.ssrc);
+        let media = self.streams.first().map_or(0, |streams| streams.ssrc);
         if now >= self.next_feedback {
-            self.next_feedback = now + FEEDBACK_EVERY;
+            self.next_feedback = now + FEEDBACK_INTERVAL;
             let mut start = 0;
             while let Some(rest) = self.arrivals.get(start..).filter(|rest| !rest.is_empty()) {
                 let mut packet = Vec::with_capacity(256);
@@ -163,21 +166,25 @@ impl Reception {
             }
             self.arrivals.clear();
         }
-        if now >= self.next_report && !self.heard.is_empty() {
-            self.next_report = now + REPORT_EVERY;
-            let blocks: Vec<ReportBlock> =
-                self.heard.iter().take(BLOCKS).map(Heard::block).collect();
+        if now >= self.next_report && !self.streams.is_empty() {
+            self.next_report = now + REPORT_INTERVAL;
+            let blocks: Vec<ReportBlock> = self
+                .streams
+                .iter()
+                .take(BLOCKS)
+                .map(StreamStats::block)
+                .collect();
             let mut packet = Vec::with_capacity(8 + 24 * blocks.len());
             rtcp::write_receiver_report(&mut packet, own, &blocks);
             send(&mut packet);
         }
     }
 
-    /// What arrived so far.
-    pub(super) fn arrived(&self) -> Arrived {
-        let packets: u64 = self.heard.iter().map(|heard| heard.count).sum();
-        let expected: u64 = self.heard.iter().map(Heard::expected).sum();
-        Arrived {
+    /// Returns the totals so far.
+    pub(super) fn arrived(&self) -> ReceiveTotals {
+        let packets: u64 = self.streams.iter().map(|streams| streams.count).sum();
+        let expected: u64 = self.streams.iter().map(StreamStats::expected).sum();
+        ReceiveTotals {
             packets,
             lost: expected.saturating_sub(packets),
             others: self.others,
@@ -185,13 +192,13 @@ impl Reception {
         }
     }
 
-    /// Streams that were heard.
+    /// Returns the number of streams received.
     pub(super) fn streams(&self) -> usize {
-        self.heard.len()
+        self.streams.len()
     }
 }
 
-impl Heard {
+impl StreamStats {
     fn expected(&self) -> u64 {
         self.highest - self.first + 1
     }
@@ -229,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_among_the_numbers_is_lost() {
-        let mut reception = Reception::new(Instant::now());
+    fn gaps_in_the_sequence_numbers_are_losses() {
+        let mut reception = ReceiveStats::new(Instant::now());
         for sequence in [65_533, 65_534, 0, 1, 3, 2] {
             assert!(reception.take(&packet(7, sequence, 0), 0).is_some());
         }
@@ -240,18 +247,18 @@ mod tests {
     }
 
     #[test]
-    fn feedback_names_what_arrived() {
+    fn feedback_lists_the_received_packets() {
         let now = Instant::now();
-        let mut reception = Reception::new(now);
+        let mut reception = ReceiveStats::new(now);
         reception.expect(Some(3), None);
         for (number, at_ns) in [(65_534_u16, 1_000_000), (65_535, 2_000_000), (1, 3_000_000)] {
             reception.take(&packet(7, number, number), at_ns);
         }
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         reception.reports(now, 1, |packet| {
             for message in rtcp::parse(packet) {
                 if let rtcp::Rtcp::TransportCc(feedback) = message {
-                    told.extend(
+                    reported.extend(
                         feedback
                             .arrivals()
                             .map(|(number, at)| (number, at.is_some())),
@@ -260,9 +267,9 @@ mod tests {
             }
         });
         assert_eq!(
-            told,
+            reported,
             [(65_534, true), (65_535, true), (0, false), (1, true)]
         );
-        reception.reports(now, 1, |_| panic!("nothing new"));
+        reception.reports(now, 1, |_| panic!("a report without new packets"));
     }
 }

@@ -1,23 +1,23 @@
-//! Offers and answers, as small as servers take them, and the few facts that the other side's hold.
+//! Minimal offers and answers, and a parser for the parts of the remote SDP that clients need.
 //!
-//! The payload types are the same everywhere, so that nothing has to be mapped: those that the
-//! official SDK's browsers use (docs/spec/media.md 1.4).
+//! Payload types are fixed, so that none need to be mapped. They are those of browsers with the
+//! official SDK (docs/spec/media.md 1.4).
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Extensions, Remote, Says};
+use super::{Extensions, LocalDescription, Remote};
 
-/// Opus.
+/// Payload type of Opus.
 pub const OPUS: u8 = 111;
-/// VP8.
+/// Payload type of VP8.
 pub const VP8: u8 = 96;
-/// Retransmissions of VP8.
+/// Payload type of VP8 retransmissions.
 pub const RTX: u8 = 97;
 
-/// The layers of simulcast, the largest first.
+/// The rids of the simulcast layers, highest first.
 pub const LAYERS: [&str; 3] = ["f", "h", "q"];
 
 const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -26,7 +26,7 @@ const TRANSPORT_CC: &str =
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 
-/// What an m-line carries.
+/// Kind of an m-line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Opus.
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As SDP and the signalling write it.
+    /// The name in SDP and in the signalling.
     pub fn name(self) -> &'static str {
         match self {
             Self::Audio => "audio",
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// The codec, as a mime type.
+    /// The MIME type of the codec.
     pub fn mime_type(self) -> &'static str {
         match self {
             Self::Audio => "audio/opus",
@@ -61,23 +61,24 @@ impl Kind {
     }
 }
 
-/// An m-line of an own offer.
+/// An m-line of a local offer.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Its name.
+    /// The mid.
     pub mid: String,
-    /// What it carries.
+    /// Kind of media.
     pub kind: Kind,
-    /// The stream that is sent on it; with simulcast there is none to name.
+    /// SSRC of the stream sent on it; `None` with simulcast.
     pub ssrc: Option<u32>,
-    /// Three layers.
+    /// Whether three simulcast layers are sent.
     pub is_simulcast: bool,
-    /// Nothing is sent on it any more.
+    /// Whether sending on it has ended.
     pub is_over: bool,
 }
 
 impl Line {
-    /// An m-line that will never carry anything, as the SDK offers two of at first (docs/spec/media.md 1.4).
+    /// Returns an m-line without a stream, like the two that the SDK offers first
+    /// (docs/spec/media.md 1.4).
     pub fn warm_up(mid: &str, kind: Kind) -> Self {
         Self {
             mid: mid.to_owned(),
@@ -89,8 +90,8 @@ impl Line {
     }
 }
 
-/// Offers to send these.
-pub fn offer(own: &Says, lines: &[Line]) -> String {
+/// Writes an offer to send on these m-lines.
+pub fn offer(own: &LocalDescription, lines: &[Line]) -> String {
     let mids: Vec<&str> = lines.iter().map(|line| line.mid.as_str()).collect();
     let mut sdp = session(&mids);
     for line in lines {
@@ -122,17 +123,18 @@ pub fn offer(own: &Says, lines: &[Line]) -> String {
     sdp
 }
 
-/// Answers to receive everything that is offered.
-pub fn answer(own: &Says, offer: &Session) -> String {
+/// Writes an answer that accepts everything offered.
+pub fn answer(own: &LocalDescription, offer: &Session) -> String {
     receive(own, offer, "active")
 }
 
-/// Offers to go on with what was offered, but for the lines that are stopped by now (docs/spec/media.md 1.6).
-pub fn offer_to_receive(own: &Says, offered: &Session) -> String {
+/// Writes an offer to keep receiving on the offered m-lines, except those that are now stopped
+/// (docs/spec/media.md 1.6).
+pub fn offer_to_receive(own: &LocalDescription, offered: &Session) -> String {
     receive(own, offered, "actpass")
 }
 
-fn receive(own: &Says, offer: &Session, setup: &str) -> String {
+fn receive(own: &LocalDescription, offer: &Session, setup: &str) -> String {
     let lines = offer.media.iter().filter(|media| !media.is_stopped);
     let mids: Vec<&str> = lines.map(|media| media.mid.as_str()).collect();
     let mut sdp = session(&mids);
@@ -175,7 +177,7 @@ fn session(mids: &[&str]) -> String {
     sdp
 }
 
-fn m_line(sdp: &mut String, own: &Says, kind: Kind, mid: &str, setup: &str) {
+fn m_line(sdp: &mut String, own: &LocalDescription, kind: Kind, mid: &str, setup: &str) {
     let types = match kind {
         Kind::Audio => OPUS.to_string(),
         Kind::Video => format!("{VP8} {RTX}"),
@@ -191,7 +193,7 @@ fn m_line(sdp: &mut String, own: &Says, kind: Kind, mid: &str, setup: &str) {
         format!("a=mid:{mid}"),
         "a=rtcp-mux".to_owned(),
         "a=rtcp-rsize".to_owned(),
-        // Servers that learn the client by its checks do not need it; Janus does.
+        // Required by Janus. Other servers learn the client's address from its checks.
         format!(
             "a=candidate:1 1 udp 2113937151 {} {} typ host",
             own.address.ip(),
@@ -230,35 +232,35 @@ fn add(sdp: &mut String, line: &str) {
     let _ = write!(sdp, "{line}\r\n");
 }
 
-/// What the other side's SDP says.
+/// The remote SDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// How to connect; offers after the first may leave the candidates out.
+    /// Connection parameters; offers after the first may omit the candidates.
     pub remote: Option<Remote>,
-    /// Its m-lines, in order.
+    /// M-lines, in order.
     pub media: Vec<Media>,
 }
 
-/// An m-line of the other side.
+/// An m-line of the remote SDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
-    /// Its name.
+    /// The mid.
     pub mid: String,
-    /// What it carries.
+    /// Kind of media.
     pub kind: Kind,
-    /// The other side sends on it.
+    /// Whether the remote side sends on it.
     pub is_sending: bool,
-    /// It is out of use: port 0.
+    /// Whether it is disabled, with port 0.
     pub is_stopped: bool,
-    /// The header extensions: id and URI.
+    /// IDs and URIs of the header extensions.
     pub extensions: Vec<(u8, String)>,
 }
 
 impl Session {
-    /// Reads an SDP.
+    /// Parses an SDP.
     ///
     /// # Errors
-    /// When it lacks what every server writes.
+    /// When an m-line is malformed.
     pub fn read(sdp: &str) -> Result<Self> {
         let (mut ufrag, mut password, mut address) = (None, None, None);
         let mut is_dtls_client = false;
@@ -291,20 +293,20 @@ impl Session {
         Ok(Self { remote, media })
     }
 
-    /// How to connect.
+    /// Returns the connection parameters.
     ///
     /// # Errors
-    /// When the SDP does not say.
+    /// When the SDP has none.
     pub fn remote(&self) -> Result<&Remote> {
         self.remote
             .as_ref()
-            .context("an SDP without user name, password or UDP candidate")
+            .context("an SDP without ICE credentials or a UDP candidate")
     }
 
-    /// An m-line by its name.
+    /// Returns an m-line by its mid.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such m-line.
     pub fn line(&self, mid: &str) -> Result<&Media> {
         let found = self.media.iter().find(|media| media.mid == mid);
         found.with_context(|| format!("no m-line {mid}"))
@@ -335,7 +337,7 @@ impl Media {
             self.is_sending = false;
         } else if let Some(map) = line.strip_prefix("a=extmap:")
             && let Some((id, uri)) = map.split_once(' ')
-            // The id may have a direction behind it.
+            // The ID may be followed by a direction.
             && let Some(Ok(id)) = id.split('/').next().map(str::parse)
         {
             self.extensions.push((id, uri.to_owned()));
@@ -347,7 +349,7 @@ impl Media {
         fitting.find(|(_, found)| found == uri).map(|(id, _)| *id)
     }
 
-    /// The header extensions to send with, after this answer to an own offer.
+    /// Returns the header extensions to use for sending, after this answer to a local offer.
     pub fn agreed(&self, rid: Option<&str>) -> Extensions {
         Extensions {
             mid: self.extension(MID).map(|id| (id, self.mid.clone())),
@@ -358,7 +360,8 @@ impl Media {
     }
 }
 
-/// The address of a UDP candidate: `foundation component protocol priority address port typ …`.
+/// Parses the address of a UDP candidate: `foundation component protocol priority address port
+/// typ …`.
 fn udp_candidate(candidate: &str) -> Option<SocketAddr> {
     let words: Vec<&str> = candidate.split(' ').collect();
     let [_, _, protocol, _, ip, port, ..] = words.as_slice() else {
@@ -376,9 +379,11 @@ mod tests {
     use crate::media::{Identity, Transport};
 
     #[test]
-    fn an_offer_is_read_as_it_was_meant() {
+    fn a_written_offer_is_parsed_again() {
         let identity = Identity::new().expect("a certificate");
-        let own = Transport::open(&identity).expect("a socket").says();
+        let own = Transport::open(&identity)
+            .expect("a socket")
+            .local_description();
         let lines = [
             Line::warm_up("0", Kind::Audio),
             Line {
@@ -387,14 +392,14 @@ mod tests {
                 ..Line::warm_up("1", Kind::Video)
             },
         ];
-        let session = Session::read(&offer(&own, &lines)).expect("an SDP");
+        let session = Session::read(&offer(&own, &lines)).expect("the SDP is valid");
         assert_eq!(session.remote().expect("all of it").address, own.address);
-        let video = session.line("1").expect("a video");
+        let video = session.line("1").expect("the SDP has a video section");
         assert_eq!((video.kind, video.is_sending), (Kind::Video, true));
         let agreed = video.agreed(Some("h"));
         assert_eq!(agreed.rid, Some((10, "h".to_owned())));
         assert_eq!(agreed.transport_cc, Some(3));
-        let answered = Session::read(&answer(&own, &session)).expect("an SDP");
+        let answered = Session::read(&answer(&own, &session)).expect("the SDP is valid");
         assert!(answered.media.iter().all(|media| !media.is_sending));
         let mut ended = session.clone();
         ended.media[1].is_stopped = true;

@@ -1,48 +1,48 @@
-//! What one source sends, and when.
+//! The packets of one source, and when to send them.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use parlor_sfu::wire::rtcp::{self, Rtcp};
 use parlor_sfu::wire::rtp::{self, Outgoing};
 
-/// What a stamp starts with, so that nothing else is taken for one.
+/// Start of a timestamp in a payload, so that other data is not mistaken for one.
 const MAGIC: [u8; 8] = *b"parlor-t";
 
-/// The magic and a time.
+/// Size of a timestamp in a payload: the magic and the time, in bytes.
 const STAMP_BYTES: usize = 16;
 
-/// Between two packets of a frame. A frame is one burst: of those that Chromium 156 sent at 2.5
-/// Mbit/s, eleven packets each, half had less than this from one to the next.
-const GAP: Duration = Duration::from_micros(50);
+/// Interval between two packets of a frame. A frame is sent as one burst: with Chromium 156 at 2.5
+/// Mbit/s and eleven packets per frame, half of the intervals were shorter than this.
+const PACKET_INTERVAL: Duration = Duration::from_micros(50);
 
-/// How often a silent microphone with DTX sends.
-const SILENT_EVERY: Duration = Duration::from_millis(400);
+/// Packet interval of a silent microphone with DTX.
+const DTX_INTERVAL: Duration = Duration::from_millis(400);
 
-/// What is sent.
+/// A media source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Source {
-    /// VP8 frames of equal packets.
+    /// VP8 frames with packets of equal size.
     Video {
-        /// Frames a second.
+        /// Frames per second.
         fps: u32,
-        /// Packets of one frame.
+        /// Packets per frame.
         packets: u32,
-        /// Bytes of one packet's payload.
+        /// Payload size of one packet, in bytes.
         bytes: usize,
-        /// What a keyframe says it measures.
+        /// Width and height in the header of a key frame, in pixels.
         size: (u16, u16),
     },
-    /// Opus, a packet every 20 ms.
+    /// Opus with one packet every 20 ms.
     Voice {
-        /// Bytes of one packet's payload.
+        /// Payload size of one packet, in bytes.
         bytes: usize,
     },
-    /// Opus with DTX and nobody who speaks.
+    /// Silent Opus with DTX.
     Silence,
 }
 
 impl Source {
-    /// Video of about so many kilobits a second, in packets of 1,100 bytes.
+    /// Returns video with about this bit rate in kbit/s, in packets of 1,100 bytes.
     pub fn video(kbps: u32) -> Self {
         let (fps, bytes) = (30, 1100_u32);
         let packets = (kbps * 125 + fps * bytes / 2) / (fps * bytes);
@@ -54,38 +54,38 @@ impl Source {
         }
     }
 
-    /// Packets a second.
+    /// Packets per second.
     pub fn rate(self) -> f64 {
         match self {
             Self::Video { fps, packets, .. } => f64::from(fps * packets),
             Self::Voice { .. } => 50.0,
-            Self::Silence => 1.0 / SILENT_EVERY.as_secs_f64(),
+            Self::Silence => 1.0 / DTX_INTERVAL.as_secs_f64(),
         }
     }
 }
 
-/// The header extensions that were agreed on: their ids.
+/// The negotiated header extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// The id and the m-line's name.
+    /// ID of the extension, and the mid.
     pub mid: Option<(u8, String)>,
-    /// The id and the layer's name.
+    /// ID of the extension, and the rid.
     pub rid: Option<(u8, String)>,
-    /// Transport-wide sequence numbers.
+    /// ID of the extension for transport-wide sequence numbers.
     pub transport_cc: Option<u8>,
-    /// The level of a microphone (RFC 6464).
+    /// ID of the audio level extension (RFC 6464).
     pub audio_level: Option<u8>,
 }
 
-/// One source on one transport.
+/// The RTP stream of one source on one transport.
 #[derive(Debug)]
 pub struct Stream {
     source: Source,
     payload_type: u8,
-    /// Names it on the wire.
+    /// SSRC of the stream.
     pub ssrc: u32,
     extensions: Extensions,
-    /// Of the next packet, extended (RFC 3711 3.3.1).
+    /// Extended sequence number of the next packet (RFC 3711 3.3.1).
     index: u64,
     frame: u32,
     packet: u32,
@@ -93,7 +93,7 @@ pub struct Stream {
     wants_key: bool,
 }
 
-/// The packet that [`Stream::write`] made.
+/// The packet that [`Stream::write`] wrote.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     pub(super) header_bytes: usize,
@@ -101,7 +101,7 @@ pub(super) struct Written {
 }
 
 impl Stream {
-    /// A stream that has sent nothing yet.
+    /// Creates a stream that has not started.
     pub fn new(source: Source, payload_type: u8, ssrc: u32, extensions: Extensions) -> Self {
         Self {
             source,
@@ -116,35 +116,35 @@ impl Stream {
         }
     }
 
-    /// Starts at this time.
+    /// Starts the stream at this time.
     pub(super) fn start(&mut self, at: Instant) {
         self.frame_at = Some(at);
     }
 
-    /// Sends nothing more.
+    /// Stops the stream.
     pub(super) fn end(&mut self) {
         self.frame_at = None;
     }
 
-    /// The next frame is a keyframe.
+    /// Makes the next frame a key frame.
     pub(super) fn request_key(&mut self) {
         self.wants_key = true;
     }
 
-    /// When the next packet is due; `None` before the start.
+    /// Returns when the next packet is due; `None` when the stream has not started or has ended.
     pub(super) fn due(&self) -> Option<Instant> {
-        Some(self.frame_at? + GAP * self.packet)
+        Some(self.frame_at? + PACKET_INTERVAL * self.packet)
     }
 
     fn interval(&self) -> Duration {
         match self.source {
             Source::Video { fps, .. } => Duration::from_secs(1) / fps,
             Source::Voice { .. } => Duration::from_millis(20),
-            Source::Silence => SILENT_EVERY,
+            Source::Silence => DTX_INTERVAL,
         }
     }
 
-    /// Writes the packet that is due, not encrypted, and goes on to the next.
+    /// Writes the packet that is due, unencrypted, and advances to the next one.
     pub(super) fn write(&mut self, packet: &mut Vec<u8>, transport_sequence: u16) -> Written {
         packet.clear();
         let is_last = self.is_last();
@@ -210,7 +210,7 @@ impl Stream {
     fn write_header(&self, packet: &mut Vec<u8>, header: &Outgoing, transport_sequence: u16) {
         let sequence = transport_sequence.to_be_bytes();
         let level = [match self.source {
-            // The first bit says that this is a voice; the rest is how far below the loudest.
+            // The first bit is the voice activity flag; the rest is the level in -dBov.
             Source::Voice { .. } => 0x80 | 0x1e,
             _ => 127,
         }];
@@ -237,7 +237,8 @@ impl Stream {
         );
     }
 
-    /// The descriptor of RFC 7741 with a picture id of 15 bits, and the start of a frame.
+    /// Writes the payload descriptor of RFC 7741 with a 15-bit picture ID, and the start of a
+    /// frame.
     fn write_video(&mut self, packet: &mut Vec<u8>, size: (u16, u16)) {
         let is_first = self.packet == 0;
         let [high, low] = low_16(u64::from(self.frame)).to_be_bytes();
@@ -257,7 +258,7 @@ impl Stream {
     }
 }
 
-/// Fills the payload up to this length of the packet; the time of sending stands at its end.
+/// Fills the packet up to this length, ending with a timestamp of the send time.
 fn stamp(packet: &mut Vec<u8>, length: usize) {
     let body = length.saturating_sub(STAMP_BYTES).max(packet.len());
     packet.resize(body, 0xab);
@@ -265,15 +266,15 @@ fn stamp(packet: &mut Vec<u8>, length: usize) {
     packet.extend(now_ns().to_be_bytes());
 }
 
-/// When a payload was sent, in nanoseconds since 1970; `None` when it has no stamp.
+/// Returns when a payload was sent, in nanoseconds since 1970; `None` when it has no timestamp.
 pub fn stamp_of(payload: &[u8]) -> Option<u64> {
     let (rest, time) = payload.split_last_chunk::<8>()?;
     let (_, magic) = rest.split_last_chunk::<8>()?;
     (*magic == MAGIC).then(|| u64::from_be_bytes(*time))
 }
 
-/// The streams that a compound packet of RTCP wants a keyframe of.
-pub(super) fn keys_asked_for(compound: &[u8]) -> impl Iterator<Item = u32> {
+/// Returns the SSRCs of the streams for which a compound RTCP packet requests a key frame.
+pub(super) fn key_frame_requests(compound: &[u8]) -> impl Iterator<Item = u32> {
     rtcp::parse(compound).filter_map(|message| match message {
         Rtcp::Pli { media, .. } => Some(media),
         Rtcp::Fir { mut entries, .. } => entries.next().map(|(ssrc, _)| ssrc),
@@ -281,10 +282,11 @@ pub(super) fn keys_asked_for(compound: &[u8]) -> impl Iterator<Item = u32> {
     })
 }
 
-/// The clock of stamps: the kernel's own of arriving datagrams has no other.
+/// Returns the time of timestamps in payloads. It is the same clock as the kernel's receive
+/// timestamps.
 #[expect(
     clippy::disallowed_methods,
-    reason = "measures a server from outside of it"
+    reason = "the server is measured from outside"
 )]
 pub fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -295,7 +297,7 @@ pub fn now_ns() -> u64 {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "what the wire has room for"
+    reason = "the wire format has 16 bits"
 )]
 fn low_16(number: u64) -> u16 {
     number as u16
@@ -306,12 +308,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_read_again_and_nothing_else_is() {
+    fn only_a_timestamp_is_read_as_one() {
         let mut packet = vec![1, 2, 3];
         let before = now_ns();
         stamp(&mut packet, 100);
         assert_eq!(packet.len(), 100);
-        let read = stamp_of(&packet).expect("a stamp");
+        let read = stamp_of(&packet).expect("the packet has a timestamp");
         assert!((before..=now_ns()).contains(&read));
         packet.push(0);
         assert_eq!(stamp_of(&packet), None);
@@ -344,6 +346,6 @@ mod tests {
                 "{source:?}: {sent}"
             );
         }
-        assert_eq!(keys, 1, "the first frame of the video");
+        assert_eq!(keys, 1, "only the first frame of the video is a key frame");
     }
 }

@@ -1,4 +1,4 @@
-//! One connection of a client: ICE, then DTLS, then SRTP, on a socket of its own.
+//! One connection of a client: ICE, then DTLS, then SRTP, on its own socket.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -15,14 +15,15 @@ use parlor_sfu::wire::{
 use super::Probe;
 use super::ice::{Agent, Credentials};
 
-/// Room for some frames of many publishers, so that what is lost was not lost here.
+/// Size of the receive buffer, in bytes: several frames of many publishers, so that the client does
+/// not lose packets.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Longer than any record of the handshake.
+/// Initial size of the buffer for DTLS records, in bytes.
 const RECORD_BYTES: usize = 4096;
 
-/// The certificate of all clients of this process. Making one each would cost more than the
-/// handshake.
+/// The certificate shared by all clients of this process. Generating one for each would cost more
+/// than the handshake.
 pub struct Identity {
     certificate: DtlsCertificate,
     config: Arc<dimpl::Config>,
@@ -30,7 +31,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes a certificate.
+    /// Generates a certificate.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -52,69 +53,70 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// The other side, as its SDP says.
+/// The remote side's connection parameters, from its SDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// Its ICE user name.
+    /// ICE user name fragment.
     pub ufrag: String,
-    /// Its ICE password.
+    /// ICE password.
     pub password: String,
-    /// Its first UDP candidate.
+    /// Address of the first UDP candidate.
     pub address: SocketAddr,
-    /// It begins the DTLS handshake, as Janus does when it answers.
+    /// Whether the remote side starts the DTLS handshake, as Janus does when it answers.
     pub is_dtls_client: bool,
 }
 
-/// What the SDP of a client says of one of its connections.
+/// The local side's connection parameters, for its SDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Says {
-    /// Its ICE user name.
+pub struct LocalDescription {
+    /// ICE user name fragment.
     pub ufrag: String,
-    /// Its ICE password.
+    /// ICE password.
     pub password: String,
-    /// The SHA-256 fingerprint of its certificate, in hexadecimal pairs.
+    /// SHA-256 fingerprint of the certificate, in hexadecimal pairs.
     pub fingerprint: String,
-    /// Where it is bound.
+    /// Address of the socket.
     pub address: SocketAddr,
 }
 
 /// One connection of one client.
 #[derive(Debug)]
 pub struct Transport {
-    way: Way,
+    link: Link,
     local: SocketAddr,
     credentials: Credentials,
     identity: Arc<Identity>,
     agent: Option<Agent>,
     is_dtls_client: bool,
-    /// Gone when a client's handshake is done: with DTLS 1.2 the server speaks last.
+    /// Dropped once the handshake is done as the DTLS client: in DTLS 1.2 the server sends the last
+    /// flight.
     dtls: Option<Box<Dtls>>,
     dtls_timeout: Option<Instant>,
     keys: Option<(Profile, Sealer, Opener)>,
 }
 
-/// How datagrams leave.
+/// Where datagrams are sent.
 #[derive(Debug)]
-enum Way {
+enum Link {
     Socket(UdpSocket),
-    /// They wait until somebody takes them.
+    /// Datagrams queued until [`Transport::take_sent`].
     Memory(Vec<Vec<u8>>),
 }
 
-/// What a datagram was for.
+/// What a received datagram was.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// The connection itself; done.
+    /// Part of ICE or DTLS, already handled.
     Handled,
-    /// The connection is up: media may be sent.
+    /// The end of the handshake: media may be sent now.
     Connected,
-    /// Still encrypted, with a header in clear.
+    /// An encrypted RTP packet with an unencrypted header.
     Rtp,
-    /// Still encrypted.
+    /// An encrypted RTCP packet.
     Rtcp,
 }
 
-impl Way {
+impl Link {
     fn send(&mut self, datagram: &[u8]) -> bool {
         match self {
             Self::Socket(socket) => socket.send(datagram).is_ok(),
@@ -130,30 +132,30 @@ impl Transport {
     /// Opens a socket.
     ///
     /// # Errors
-    /// When there are no more ports or descriptors.
+    /// When no port or descriptor is free.
     pub fn open(identity: &Arc<Identity>) -> Result<Self> {
-        // Janus does not listen on the loopback interface, only on others of this machine.
+        // Janus listens on the other interfaces of this machine, but not on the loopback interface.
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("no UDP socket")?;
         socket.set_nonblocking(true)?;
-        // Beyond the limit of the system only root may go; else the limit has to do.
+        // Only root may exceed the system's limit.
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
             setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
         }
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         let port = socket.local_addr()?.port();
-        Ok(Self::over(identity, Way::Socket(socket), port))
+        Ok(Self::over(identity, Link::Socket(socket), port))
     }
 
-    /// One without a socket; [`Transport::take_sent`] has what it sends.
+    /// Creates a transport without a socket. [`Transport::take_sent`] returns what it sends.
     pub(super) fn in_memory(identity: &Arc<Identity>, port: u16) -> Self {
-        Self::over(identity, Way::Memory(Vec::new()), port)
+        Self::over(identity, Link::Memory(Vec::new()), port)
     }
 
-    fn over(identity: &Arc<Identity>, way: Way, port: u16) -> Self {
+    fn over(identity: &Arc<Identity>, link: Link, port: u16) -> Self {
         Self {
-            way,
+            link,
             local: (Ipv4Addr::LOCALHOST, port).into(),
-            credentials: Credentials::draw(),
+            credentials: Credentials::random(),
             identity: Arc::clone(identity),
             agent: None,
             is_dtls_client: true,
@@ -163,9 +165,9 @@ impl Transport {
         }
     }
 
-    /// What its SDP says of it.
-    pub fn says(&self) -> Says {
-        Says {
+    /// Returns the connection parameters for the SDP.
+    pub fn local_description(&self) -> LocalDescription {
+        LocalDescription {
             ufrag: self.credentials.ufrag.clone(),
             password: self.credentials.password.clone(),
             fingerprint: self.identity.fingerprint.clone(),
@@ -173,15 +175,15 @@ impl Transport {
         }
     }
 
-    /// Starts to connect.
+    /// Starts connecting.
     ///
     /// # Errors
-    /// When the address cannot be reached at all.
+    /// When there is no route to the address.
     pub fn connect(&mut self, remote: &Remote, now: Instant) -> Result<()> {
-        if let Way::Socket(socket) = &self.way {
+        if let Link::Socket(socket) = &self.link {
             socket
                 .connect(remote.address)
-                .with_context(|| format!("no way to {}", remote.address))?;
+                .with_context(|| format!("no route to {}", remote.address))?;
             self.local = socket.local_addr()?;
         }
         let theirs = Credentials {
@@ -193,7 +195,7 @@ impl Transport {
         Ok(())
     }
 
-    /// What asks a server later whether it still has this.
+    /// Returns a probe that checks whether the server still has this transport.
     pub fn probe(&self, remote: &Remote) -> Option<Probe> {
         Probe::new(&self.credentials, remote)
     }
@@ -204,17 +206,17 @@ impl Transport {
     }
 
     pub(super) fn socket(&self) -> Option<&UdpSocket> {
-        match &self.way {
-            Way::Socket(socket) => Some(socket),
-            Way::Memory(_) => None,
+        match &self.link {
+            Link::Socket(socket) => Some(socket),
+            Link::Memory(_) => None,
         }
     }
 
-    /// What was sent without a socket since the last call.
+    /// Returns the datagrams sent without a socket since the last call.
     pub(super) fn take_sent(&mut self) -> Vec<Vec<u8>> {
-        match &mut self.way {
-            Way::Socket(_) => Vec::new(),
-            Way::Memory(sent) => std::mem::take(sent),
+        match &mut self.link {
+            Link::Socket(_) => Vec::new(),
+            Link::Memory(sent) => std::mem::take(sent),
         }
     }
 
@@ -226,15 +228,16 @@ impl Transport {
         self.keys.as_mut().map(|(.., opener)| opener)
     }
 
-    /// Sends. What the system has no room for is lost, as on any network.
+    /// Sends a datagram. Returns `false` when the system did not accept it, in which case it is
+    /// lost.
     pub(super) fn send(&mut self, datagram: &[u8]) -> bool {
-        self.way.send(datagram)
+        self.link.send(datagram)
     }
 
-    /// Takes a datagram.
+    /// Handles a received datagram.
     ///
     /// # Errors
-    /// When the handshake failed.
+    /// When the handshake fails.
     pub(super) fn receive(&mut self, datagram: &[u8], now: Instant) -> Result<Incoming> {
         match wire::kind(datagram) {
             Kind::Rtp => return Ok(Incoming::Rtp),
@@ -247,8 +250,8 @@ impl Transport {
                 if let Some(reply) = agent.receive(datagram, self.local) {
                     self.send(&reply);
                 } else if agent.is_connected && !was_connected {
-                    agent.rest(now);
-                    self.shake_hands(now)?;
+                    agent.schedule_consent(now);
+                    self.start_handshake(now)?;
                 }
             }
             Kind::Dtls => {
@@ -266,17 +269,17 @@ impl Transport {
         Ok(Incoming::Handled)
     }
 
-    /// When [`Transport::timeout`] wants to be called.
+    /// Returns when to call [`Transport::timeout`].
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let check = self.agent.as_ref().map(Agent::next_timeout);
         let record = self.dtls_timeout.filter(|_| self.dtls.is_some());
         check.into_iter().chain(record).min()
     }
 
-    /// Does what is due.
+    /// Handles the timers that are due.
     ///
     /// # Errors
-    /// When the handshake failed.
+    /// When the handshake fails.
     pub(super) fn timeout(&mut self, now: Instant) -> Result<()> {
         if let Some(check) = self.agent.as_mut().and_then(|agent| agent.timeout(now)) {
             self.send(&check);
@@ -290,7 +293,7 @@ impl Transport {
         Ok(())
     }
 
-    fn shake_hands(&mut self, now: Instant) -> Result<()> {
+    fn start_handshake(&mut self, now: Instant) -> Result<()> {
         let config = Arc::clone(&self.identity.config);
         let mut dtls = Dtls::new_12(config, self.identity.certificate.clone(), now);
         dtls.set_active(self.is_dtls_client);
@@ -300,7 +303,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Sends what DTLS has to say; whether the handshake is done.
+    /// Sends the pending DTLS records. Returns whether the handshake is done.
     fn drive(&mut self, now: Instant) -> Result<bool> {
         let is_client = self.is_dtls_client;
         let Some(dtls) = &mut self.dtls else {
@@ -310,8 +313,8 @@ impl Transport {
         loop {
             match dtls.poll_output(&mut buffer) {
                 Output::Packet(record) => {
-                    // Lost records are sent again.
-                    self.way.send(record);
+                    // Lost records are retransmitted.
+                    self.link.send(record);
                 }
                 Output::Timeout(due) => {
                     self.dtls_timeout = Some(due.max(now));
@@ -325,7 +328,7 @@ impl Transport {
                     self.keys = Some((profile, sealer, opener));
                 }
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
-                // The fingerprint is not compared: a load test has nobody to fear.
+                // The fingerprint is not verified: a load test has no attacker.
                 _ => {}
             }
         }

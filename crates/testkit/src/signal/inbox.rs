@@ -1,4 +1,4 @@
-//! What arrived on a socket, and those who wait for some of it.
+//! The frames received on a socket, and waiting for them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,42 +10,42 @@ use parlor_protocol::signal::{Envelope, event};
 use prost::Message;
 use tokio::sync::Notify;
 
-/// One frame from the server.
+/// A frame from the server.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When it arrived.
+    /// Arrival time.
     pub at: Instant,
-    /// The event number.
+    /// Event number.
     pub event: u32,
-    /// The id of the request that it answers, if any.
+    /// ID of the request to which this is the reply, if any.
     pub id: Option<String>,
-    /// The message, encoded. The server must always set it.
+    /// Encoded message. The server must always set it.
     pub payload: Option<Bytes>,
-    /// Its bytes on the wire.
+    /// Size on the wire, in bytes.
     pub size: usize,
-    /// Some request has taken it as its reply.
+    /// Whether a request has consumed the frame as its reply.
     pub(super) is_reply: bool,
-    /// Some [`super::Peer::push`] has taken it.
+    /// Whether [`super::Peer::push`] has consumed the frame.
     pub(super) is_taken: bool,
 }
 
-/// The end of a socket.
+/// The close of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// The close code; absent when the connection just ended.
+    /// Close code; `None` when the connection ended without a close frame.
     pub code: Option<u16>,
-    /// The server's words.
+    /// Close reason.
     pub reason: String,
-    /// When.
+    /// Time of the close.
     pub at: Instant,
 }
 
 /// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
-    /// Like an HTTP status; 0 when the server named none.
+    /// Error code, like an HTTP status; 0 when the reply has none.
     pub code: i32,
-    /// For people.
+    /// Error message.
     pub message: String,
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Received {
-    /// Reads a frame.
+    /// Decodes a frame.
     pub(super) fn read(bytes: Bytes, at: Instant) -> Result<Self, prost::DecodeError> {
         let size = bytes.len();
         let envelope = Envelope::decode(bytes)?;
@@ -73,10 +73,10 @@ impl Received {
         })
     }
 
-    /// The message.
+    /// Decodes the message.
     ///
     /// # Errors
-    /// When the payload is absent, which breaks the official client, or no such message.
+    /// When the payload is absent, which breaks the official client, or is not such a message.
     pub fn message<M: Message + Default>(&self) -> anyhow::Result<M> {
         let name = event::name(self.event).unwrap_or("unknown");
         let Some(payload) = self.payload.clone() else {
@@ -85,7 +85,8 @@ impl Received {
         M::decode(payload).map_err(|error| anyhow::anyhow!("event {name}: {error}"))
     }
 
-    /// What an error reply says, in the order in which the SDK tries (docs/spec/signalling.md 4).
+    /// Decodes an error reply, in the order in which the SDK tries the formats
+    /// (docs/spec/signalling.md 4). Returns `None` for any other frame.
     pub fn refusal(&self) -> Option<Refused> {
         if self.event != event::ERROR && self.event != event::MEDIA_ERROR {
             return None;
@@ -105,7 +106,7 @@ impl Received {
     }
 }
 
-/// Everything that arrived, in order.
+/// Everything received on a socket, in order.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -126,13 +127,13 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes whoever waits.
-    pub(super) fn note(&self, change: impl FnOnce(&mut State)) {
+    /// Changes the state and wakes all waiters.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_waiters();
     }
 
-    /// Waits until `find` finds something; `None` when the socket is closed and it has not.
+    /// Waits until `find` returns a value. Returns `None` when the socket closes before that.
     pub(super) async fn wait_for<T>(
         &self,
         mut find: impl FnMut(&mut State) -> Option<T>,
@@ -140,7 +141,7 @@ impl Inbox {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Registered before looking, so that nothing is missed in between.
+            // Registered before the check, so that no change in between is missed.
             changed.as_mut().enable();
             {
                 let mut state = self.lock();
@@ -156,7 +157,7 @@ impl Inbox {
     }
 }
 
-/// The text of a media error: JSON in some of them (docs/spec/media.md 0.3).
+/// Decodes the text of a media error, which is sometimes JSON (docs/spec/media.md 0.3).
 fn media_error(payload: Bytes) -> String {
     let text = match ErrorResponse::decode(payload) {
         Ok(error) => error.error_message,

@@ -1,4 +1,4 @@
-//! A client that keeps everything it is told.
+//! A client that keeps everything it receives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,13 +18,13 @@ use super::inbox::{Closed, Inbox, Received, Refused};
 use super::wire::{self, CloseFrame, Message, PING, PONG};
 use super::{Identity, Joined, PLUGINS};
 
-/// How long anything may take before it counts as lost. Shorter than the SDK's 20 seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a reply or a push. Shorter than the SDK's 20 seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Frames that may wait to be sent.
+/// Maximum number of frames queued for sending.
 const QUEUE: usize = 4096;
 
-/// One socket of one client. Its task ends with it; the server then sees a connection that broke.
+/// One socket of one client. Dropping it aborts its task, and the server sees a broken connection.
 #[derive(Debug)]
 pub struct Peer {
     identity: Identity,
@@ -36,34 +36,34 @@ pub struct Peer {
     task: JoinHandle<()>,
 }
 
-/// What a client waits for that never came.
-fn lost(what: &str, closed: Option<&Closed>) -> anyhow::Error {
+/// The error when an expected frame does not arrive.
+fn missing(what: &str, closed: Option<&Closed>) -> anyhow::Error {
     match closed {
         Some(closed) => anyhow!(
             "{what}: the socket closed with {:?} {:?}",
             closed.code,
             closed.reason
         ),
-        None => anyhow!("{what}: nothing came in {PATIENCE:?}"),
+        None => anyhow!("{what}: not received within {TIMEOUT:?}"),
     }
 }
 
 impl Peer {
-    /// Opens the socket.
+    /// Opens a socket.
     ///
     /// # Errors
-    /// When the server refuses the upgrade.
+    /// When the server rejects the upgrade.
     pub async fn open(identity: &Identity) -> Result<Self> {
-        let socket = tokio::time::timeout(PATIENCE, wire::open(identity))
+        let socket = tokio::time::timeout(TIMEOUT, wire::open(identity))
             .await
-            .context("no answer to the upgrade")??;
+            .context("no response to the upgrade")??;
         Ok(Self::over(identity.clone(), socket))
     }
 
-    /// Opens the socket and joins.
+    /// Opens a socket and joins.
     ///
     /// # Errors
-    /// As [`Peer::open`] and [`Peer::join`].
+    /// See [`Peer::open`] and [`Peer::join`].
     pub async fn enter(identity: &Identity) -> Result<Self> {
         let peer = Self::open(identity).await?;
         peer.join().await?;
@@ -81,21 +81,21 @@ impl Peer {
                 tokio::select! {
                     frame = socket.next() => match frame {
                         Some(Ok(Message::Text(text))) if text.as_str() == PING => {
-                            kept.note(|state| state.pings += 1);
+                            kept.update(|state| state.pings += 1);
                             if !deaf.load(Ordering::Relaxed) && socket.send(Message::text(PONG)).await.is_err() {
                                 break;
                             }
                         }
-                        Some(Ok(Message::Text(text))) if text.as_str() == PONG => kept.note(|state| state.pongs += 1),
+                        Some(Ok(Message::Text(text))) if text.as_str() == PONG => kept.update(|state| state.pongs += 1),
                         Some(Ok(Message::Binary(bytes))) => keep(&kept, bytes),
                         Some(Ok(Message::Close(frame))) => end = Some(frame),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Ok(other)) => kept.note(|state| state.malformed.push(format!("{other:?}"))),
+                        Some(Ok(other)) => kept.update(|state| state.malformed.push(format!("{other:?}"))),
                         Some(Err(_)) | None => break,
                     },
                     frame = to_send.recv(), if is_writable => {
                         let Some(frame) = frame else { break };
-                        // Whatever the server had sent before is still to be read.
+                        // Frames that the server sent before must still be read.
                         is_writable = socket.send(frame).await.is_ok();
                     }
                 }
@@ -108,7 +108,7 @@ impl Peer {
                     .unwrap_or_default(),
                 at: Instant::now(),
             };
-            kept.note(|state| state.closed = Some(closed));
+            kept.update(|state| state.closed = Some(closed));
         });
         Self {
             identity,
@@ -121,32 +121,32 @@ impl Peer {
         }
     }
 
-    /// Who this is.
+    /// The identity of this client.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The client's id.
+    /// The ID of this client.
     pub fn id(&self) -> &str {
         &self.identity.peer
     }
 
-    /// The person's id.
+    /// The ID of the participant.
     pub fn user(&self) -> &str {
         &self.identity.participant
     }
 
-    /// Does not answer pings any more.
-    pub fn fall_silent(&self) {
+    /// Stops answering pings.
+    pub fn stop_answering_pings(&self) {
         self.is_deaf.store(true, Ordering::Relaxed);
     }
 
-    fn draw_id(&self) -> String {
+    fn next_request_id(&self) -> String {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number:x}", self.identity.peer)
     }
 
-    /// Sends a frame as it is.
+    /// Sends a frame unchanged.
     ///
     /// # Errors
     /// When the socket is closed.
@@ -157,20 +157,21 @@ impl Peer {
             .context("the socket is closed")
     }
 
-    /// Sends a request whose reply nobody waits for, and answers its id.
+    /// Sends a request without waiting for the reply, and returns its ID.
     ///
     /// # Errors
     /// When the socket is closed.
     pub async fn tell(&self, event: u32, message: &impl prost::Message) -> Result<String> {
-        let id = self.draw_id();
+        let id = self.next_request_id();
         self.send(wire::frame(event, &id, message)).await?;
         Ok(id)
     }
 
-    /// Sends a request and waits for its reply, or for the error with its id.
+    /// Sends a request and waits for its reply.
     ///
     /// # Errors
-    /// [`Refused`] inside, when the server refuses. Otherwise when nothing comes, or no such message.
+    /// [`Refused`] when the server sends an error reply. Otherwise when no reply arrives, or it is
+    /// not such a message.
     pub async fn ask<R: prost::Message + Default>(
         &self,
         event: u32,
@@ -179,10 +180,10 @@ impl Peer {
         self.ask_on(event, event, message).await?.message()
     }
 
-    /// As [`Peer::ask`], with the reply on another event (docs/spec/signalling.md 4).
+    /// Like [`Peer::ask`], but the reply has a different event (docs/spec/signalling.md 4).
     ///
     /// # Errors
-    /// As [`Peer::ask`].
+    /// See [`Peer::ask`].
     pub async fn ask_on(
         &self,
         event: u32,
@@ -196,17 +197,17 @@ impl Peer {
     /// Sends a request without a payload, and waits for its reply.
     ///
     /// # Errors
-    /// As [`Peer::ask`].
+    /// See [`Peer::ask`].
     pub async fn ask_bare<R: prost::Message + Default>(&self, event: u32) -> Result<R> {
-        let id = self.draw_id();
+        let id = self.next_request_id();
         self.send(wire::bare_frame(event, &id)).await?;
         self.reply(&id, event).await?.message()
     }
 
-    /// Waits for the reply to a request that was sent before.
+    /// Waits for the reply to a request that was already sent.
     ///
     /// # Errors
-    /// As [`Peer::ask`].
+    /// See [`Peer::ask`].
     pub async fn reply(&self, id: &str, reply_on: u32) -> Result<Received> {
         let what = || {
             format!(
@@ -225,35 +226,35 @@ impl Peer {
             frame.is_reply = true;
             Some(frame.clone())
         });
-        match tokio::time::timeout(PATIENCE, found).await {
+        match tokio::time::timeout(TIMEOUT, found).await {
             Ok(Some(frame)) => match frame.refusal() {
                 Some(refused) => Err(anyhow::Error::new(refused).context(what())),
                 None => Ok(frame),
             },
-            _ => Err(lost(&what(), self.inbox.lock().closed.as_ref())),
+            _ => Err(missing(&what(), self.inbox.lock().closed.as_ref())),
         }
     }
 
-    /// The error that a request must be refused with.
+    /// Sends a request that must be rejected, and returns the error reply.
     ///
     /// # Errors
-    /// When it is answered, or not at all.
+    /// When the request succeeds, or no reply arrives.
     pub async fn refused(&self, event: u32, message: &impl prost::Message) -> Result<Refused> {
         let id = self.tell(event, message).await?;
-        self.refusal_of(&id, event).await
+        self.error_reply(&id, event).await
     }
 
-    /// The error reply to a request that was sent before.
+    /// Waits for the error reply to a request that was already sent.
     ///
     /// # Errors
-    /// As [`Peer::refused`].
-    pub async fn refusal_of(&self, id: &str, event: u32) -> Result<Refused> {
+    /// See [`Peer::refused`].
+    pub async fn error_reply(&self, id: &str, event: u32) -> Result<Refused> {
         let reply_on = match event {
             event::JOIN_STAGE | event::LEAVE_STAGE => event::PEER_STAGE_STATUS_UPDATE,
             other => other,
         };
         match self.reply(id, reply_on).await {
-            Ok(frame) => bail!("event {event} was answered instead of refused: {frame:?}"),
+            Ok(frame) => bail!("event {event} succeeded instead of being rejected: {frame:?}"),
             Err(error) => match error.downcast::<Refused>() {
                 Ok(refused) => Ok(refused),
                 Err(error) => Err(error),
@@ -261,18 +262,18 @@ impl Peer {
         }
     }
 
-    /// The next push of an event that no earlier call has taken.
+    /// Waits for the next push of an event that no earlier call has consumed.
     ///
     /// # Errors
-    /// When none comes, or it is no such message.
+    /// When none arrives, or it is not such a message.
     pub async fn push<M: prost::Message + Default>(&self, event: u32) -> Result<M> {
         self.push_frame(event).await?.message()
     }
 
-    /// As [`Peer::push`], whole.
+    /// As [`Peer::push`], but returns the whole frame.
     ///
     /// # Errors
-    /// When none comes.
+    /// When none arrives.
     pub async fn push_frame(&self, event: u32) -> Result<Received> {
         let found = self.inbox.wait_for(|state| {
             let mut fitting = state.received.iter_mut();
@@ -281,15 +282,15 @@ impl Peer {
             frame.is_taken = true;
             Some(frame.clone())
         });
-        if let Ok(Some(frame)) = tokio::time::timeout(PATIENCE, found).await {
+        if let Ok(Some(frame)) = tokio::time::timeout(TIMEOUT, found).await {
             return Ok(frame);
         }
         let what = format!("push {event} ({})", event::name(event).unwrap_or("?"));
-        Err(lost(&what, self.inbox.lock().closed.as_ref()))
+        Err(missing(&what, self.inbox.lock().closed.as_ref()))
     }
 
-    /// The frames of these events that no call has taken, in the order they came. Takes them.
-    pub fn untaken(&self, events: &[u32]) -> Vec<Received> {
+    /// Consumes and returns the pushes of these events that no earlier call has consumed, in order.
+    pub fn take_pushes(&self, events: &[u32]) -> Vec<Received> {
         let mut state = self.inbox.lock();
         let fitting = state
             .received
@@ -303,38 +304,39 @@ impl Peer {
             .collect()
     }
 
-    /// Everything that arrived, in order.
+    /// Returns everything received so far, in order.
     pub fn received(&self) -> Vec<Received> {
         self.inbox.lock().received.clone()
     }
 
-    /// Pings that arrived.
+    /// Number of pings received.
     pub fn pings(&self) -> usize {
         self.inbox.lock().pings
     }
 
-    /// Answers to own pings that arrived.
+    /// Number of replies to the client's own pings.
     pub fn pongs(&self) -> usize {
         self.inbox.lock().pongs
     }
 
-    /// Frames from the server that break the official client.
+    /// Descriptions of the frames received that break the official client.
     pub fn malformed(&self) -> Vec<String> {
         self.inbox.lock().malformed.clone()
     }
 
-    /// Forgets what arrived so far.
+    /// Discards everything received so far.
     pub fn forget(&self) {
         self.inbox.lock().received.clear();
     }
 
-    /// Waits until the server has dealt with everything sent before. A room takes its inputs one
-    /// by one, so what another peer was answered before this call has also arrived here.
+    /// Waits until the server has processed everything sent before. A room processes its inputs one
+    /// by one, so the pushes of a request that another peer got a reply to before this call have
+    /// also arrived here.
     ///
     /// # Errors
-    /// When the socket closes, nothing comes, or anything came that breaks the official client.
+    /// When the socket closes, no reply arrives, or a received frame breaks the official client.
     pub async fn settle(&self) -> Result<()> {
-        let id = self.draw_id();
+        let id = self.next_request_id();
         let frame = wire::bare_frame(event::GET_ROOM_INFO, &id);
         self.send(frame).await?;
         match self.reply(&id, event::GET_ROOM_INFO).await {
@@ -344,15 +346,16 @@ impl Peer {
         let malformed = self.malformed();
         ensure!(
             malformed.is_empty(),
-            "the server sent what breaks clients: {malformed:?}"
+            "the server sent frames that break the official client: {malformed:?}"
         );
         Ok(())
     }
 
-    /// Joins as the SDK does (docs/spec/signalling.md 6.1, 6.2 and 7).
+    /// Joins the meeting as the SDK does (docs/spec/signalling.md 6.1, 6.2 and 7).
     ///
     /// # Errors
-    /// When anything of it fails that makes the SDK fail, or that the SDK waits for in vain.
+    /// When a request fails whose failure makes the SDK fail, or a reply is missing that the SDK
+    /// waits for.
     pub async fn join(&self) -> Result<Joined> {
         let store = self.identity.store_request(PLUGINS);
         self.ask::<plugin::PluginStoreResponse>(event::STORE_GET_KEYS, &store)
@@ -362,19 +365,19 @@ impl Peer {
         self.rejoin().await
     }
 
-    /// The part of the join that is done again after a reconnect.
+    /// Performs the part of the join that is repeated after a reconnect.
     ///
     /// # Errors
-    /// As [`Peer::join`].
+    /// See [`Peer::join`].
     pub async fn rejoin(&self) -> Result<Joined> {
         let request = self.identity.join_request();
         let reply: room::PeerInfoResponse = self.ask(event::JOIN_ROOM, &request).await?;
-        let me = reply.peer.context("the reply to joinRoom names no peer")?;
+        let me = reply.peer.context("the reply to joinRoom has no peer")?;
         self.is_inside.store(!me.waitlisted, Ordering::Relaxed);
-        if self.identity.asks_who_waits {
+        if self.identity.requests_waiting_room {
             self.send(wire::bare_frame(
                 event::GET_WAITING_ROOM_REQUESTS,
-                &self.draw_id(),
+                &self.next_request_id(),
             ))
             .await?;
         }
@@ -402,7 +405,8 @@ impl Peer {
         })
     }
 
-    /// The polls; none for those who may not see them, whose clients do not ask.
+    /// Requests the polls. Returns none if the participant may not see them; the SDK does not
+    /// request them then.
     async fn polls(&self) -> Result<polls::GetPollsResponse> {
         match self.ask_bare(event::GET_POLLS).await {
             Err(error) if is_forbidden(&error) => Ok(polls::GetPollsResponse::default()),
@@ -410,11 +414,11 @@ impl Peer {
         }
     }
 
-    /// The ids of everybody inside, sorted: oneself too, whether the server lists one or not. Whoever
-    /// is listed twice is here twice.
+    /// Requests the IDs of all peers in the meeting, sorted. They include this client's, whether
+    /// the server lists it or not. Duplicates in the server's list are kept.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the request is rejected.
     pub async fn roster(&self) -> Result<Vec<String>> {
         let reply: room::RoomPeersInfoResponse = self.ask_bare(event::GET_ROOM_PEERS_INFO).await?;
         let mut ids: Vec<String> = reply.peers.into_iter().map(|peer| peer.peer_id).collect();
@@ -428,29 +432,30 @@ impl Peer {
     /// Waits until the server has closed the socket.
     ///
     /// # Errors
-    /// When it does not in ten seconds.
+    /// When the server does not within ten seconds.
     pub async fn closed(&self) -> Result<Closed> {
-        self.closed_within(PATIENCE).await
+        self.closed_within(TIMEOUT).await
     }
 
-    /// As [`Peer::closed`], for closings that take their time.
+    /// As [`Peer::closed`], with a different timeout.
     ///
     /// # Errors
-    /// When it does not in that time.
-    pub async fn closed_within(&self, patience: Duration) -> Result<Closed> {
+    /// When the server does not within that time.
+    pub async fn closed_within(&self, timeout: Duration) -> Result<Closed> {
         let closed = self.inbox.wait_for(|state| state.closed.clone());
-        tokio::time::timeout(patience, closed)
+        tokio::time::timeout(timeout, closed)
             .await
-            .with_context(|| format!("the socket is still open after {patience:?}"))?
+            .with_context(|| format!("the socket is still open after {timeout:?}"))?
             .context("closed")
     }
 
-    /// Whether the socket is open as far as this end knows.
+    /// Whether the socket is open, as far as the client knows.
     pub fn is_open(&self) -> bool {
         self.inbox.lock().closed.is_none()
     }
 
-    /// Leaves as the SDK does (docs/spec/signalling.md 6.4), and waits for the end of the socket.
+    /// Leaves the meeting as the SDK does (docs/spec/signalling.md 6.4), and waits for the close of
+    /// the socket.
     ///
     /// # Errors
     /// When the socket is closed already.
@@ -460,7 +465,7 @@ impl Peer {
         self.close(1000).await
     }
 
-    /// Closes with a code, and waits for the end of the socket.
+    /// Closes the socket with a code, and waits for the server's close.
     ///
     /// # Errors
     /// When the socket is closed already.
@@ -474,13 +479,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Breaks the connection without a word, as a network does.
+    /// Aborts the connection without a close frame, as a network failure does.
     pub async fn cut(self) -> Identity {
         self.break_off().await;
         self.identity.clone()
     }
 
-    /// As [`Peer::cut`], for those who want what has arrived.
+    /// As [`Peer::cut`], but keeps the received frames.
     pub async fn break_off(&self) {
         self.task.abort();
         while !self.task.is_finished() {
@@ -488,10 +493,10 @@ impl Peer {
         }
     }
 
-    /// Breaks the connection without a word, and opens another for the same client.
+    /// Aborts the connection without a close frame, and opens another one for the same client.
     ///
     /// # Errors
-    /// As [`Peer::open`].
+    /// See [`Peer::open`].
     pub async fn reopen(&mut self) -> Result<()> {
         self.break_off().await;
         *self = Self::open(&self.identity).await?;
@@ -508,7 +513,7 @@ impl Drop for Peer {
 fn keep(inbox: &Inbox, bytes: Bytes) {
     let at = Instant::now();
     match Received::read(bytes, at) {
-        Ok(frame) => inbox.note(|state| {
+        Ok(frame) => inbox.update(|state| {
             if frame.payload.is_none() {
                 state
                     .malformed
@@ -516,12 +521,12 @@ fn keep(inbox: &Inbox, bytes: Bytes) {
             }
             state.received.push(frame);
         }),
-        Err(error) => inbox.note(|state| state.malformed.push(error.to_string())),
+        Err(error) => inbox.update(|state| state.malformed.push(error.to_string())),
     }
 }
 
-/// An envelope of anything, for requests that the SDK would not send.
-pub fn odd_frame(event: u32, id: Option<&str>, payload: Option<Bytes>) -> Message {
+/// Returns a frame with arbitrary fields, for requests that the SDK would not send.
+pub fn raw_frame(event: u32, id: Option<&str>, payload: Option<Bytes>) -> Message {
     let envelope = Envelope {
         event,
         id: id.map(str::to_owned),

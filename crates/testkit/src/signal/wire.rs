@@ -1,4 +1,4 @@
-//! The bare socket: small buffers, frames in and out.
+//! WebSocket connections with small buffers, and the encoding of request frames.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,25 +19,25 @@ use super::Identity;
 /// A socket to the server.
 pub type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
 
-/// The text frame by which the server asks whether the client is there.
+/// The text frame with which the server pings the client.
 pub const PING: &str = "2";
 
-/// The client's answer to it.
+/// The client's reply to [`PING`].
 pub const PONG: &str = "3";
 
-/// Opens the socket of an identity.
+/// Opens the socket of a client.
 ///
 /// # Errors
-/// When the server does not take it; the text has the HTTP status.
-pub async fn open(who: &Identity) -> Result<Socket> {
-    open_path(who.server, &who.path(), None).await
+/// When the server rejects the upgrade. The message includes the HTTP status.
+pub async fn open(identity: &Identity) -> Result<Socket> {
+    open_path(identity.server, &identity.path(), None).await
 }
 
-/// Opens a socket at any path, from a local address: one address has ports for about 28,000
-/// sockets to one server.
+/// Opens a socket at any path, optionally from a given local address. One local address has enough
+/// ports for about 28,000 sockets to the same server.
 ///
 /// # Errors
-/// As [`open`].
+/// See [`open`].
 pub async fn open_path(server: SocketAddr, path: &str, from: Option<IpAddr>) -> Result<Socket> {
     let socket = match server {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -46,26 +46,31 @@ pub async fn open_path(server: SocketAddr, path: &str, from: Option<IpAddr>) -> 
     if let Some(from) = from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
-    let stream = socket.connect(server).await.context("no TCP connection")?;
+    let stream = socket
+        .connect(server)
+        .await
+        .context("the TCP connection failed")?;
     stream.set_nodelay(true)?;
     let url = format!("ws://{server}{path}");
     let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config())).await;
     match opened {
         Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::Error::Http(answer)) => bail!("refused with HTTP {}", answer.status()),
-        Err(error) => Err(error).context("no WebSocket"),
+        Err(tungstenite::Error::Http(response)) => {
+            bail!("rejected with HTTP {}", response.status())
+        }
+        Err(error) => Err(error).context("the WebSocket handshake failed"),
     }
 }
 
-/// Buffers of a few kilobytes, so that ten thousand sockets fit into one process.
+/// Returns a configuration with small buffers, so that ten thousand sockets fit into one process.
 pub fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(2048)
         .write_buffer_size(0)
 }
 
-/// A frame as the SDK sends it: with an id and the trace that the server may ignore
-/// (docs/spec/signalling.md 4).
+/// Returns a request as the SDK sends it: with an ID, and with a trace context that the server may
+/// ignore (docs/spec/signalling.md 4).
 pub fn frame(event: u32, id: &str, message: &impl prost::Message) -> Message {
     let envelope = Envelope {
         event,
@@ -78,7 +83,7 @@ pub fn frame(event: u32, id: &str, message: &impl prost::Message) -> Message {
     Message::Binary(envelope.encode_to_vec().into())
 }
 
-/// A frame of a request that has no message.
+/// Returns a request without a payload.
 pub fn bare_frame(event: u32, id: &str) -> Message {
     let envelope = Envelope {
         event,

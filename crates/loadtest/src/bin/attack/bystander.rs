@@ -1,31 +1,31 @@
-//! Somebody who uses the server while it is attacked.
+//! An honest client that uses the server while it is attacked.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use parlor_testkit::Stage;
+use parlor_testkit::LoadTarget;
 use parlor_testkit::signal::Peer;
 use tokio::sync::watch;
 
 use crate::checks::Report;
 
-/// Between two requests.
+/// Pause between two requests.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Requests before the attack, to compare with.
+/// Number of requests before the attack, for comparison.
 const BEFORE: usize = 100;
 
-/// One way to use the server.
+/// A kind of request that the bystander repeats.
 pub(crate) enum Use<'a> {
     /// Reads a meeting over REST.
-    Rest(&'a Stage, String),
-    /// Asks the room of a meeting something small.
+    Rest(&'a LoadTarget, String),
+    /// Sends a small request to the room of a meeting.
     Socket(&'a Peer),
 }
 
 impl Use<'_> {
-    /// Reads this meeting.
-    pub(crate) fn rest<'a>(stage: &'a Stage, meeting: &str) -> Use<'a> {
-        Use::Rest(stage, format!("{}/meetings/{meeting}", stage.app))
+    /// Reads this meeting over REST.
+    pub(crate) fn rest<'a>(target: &'a LoadTarget, meeting: &str) -> Use<'a> {
+        Use::Rest(target, format!("{}/meetings/{meeting}", target.app))
     }
 
     fn name(&self) -> &'static str {
@@ -38,8 +38,8 @@ impl Use<'_> {
     async fn once(&self) -> Result<Duration> {
         let began = Instant::now();
         match self {
-            Self::Rest(stage, path) => {
-                stage.client.get(path).await?.expect(200)?;
+            Self::Rest(target, path) => {
+                target.client.get(path).await?.expect(200)?;
             }
             Self::Socket(peer) => {
                 peer.settle().await?;
@@ -59,9 +59,9 @@ impl Use<'_> {
     }
 }
 
-/// Uses the server in these ways while something is done to it, and notes how much longer that took
-/// than before. Every request must be answered.
-pub(crate) async fn beside<T>(
+/// Runs the bystander's requests during an attack, and reports their latency relative to the time
+/// before it. Every request must succeed.
+pub(crate) async fn run_alongside<T>(
     report: &mut Report,
     uses: &[Use<'_>],
     attack: impl Future<Output = Result<T>>,
@@ -89,7 +89,7 @@ pub(crate) async fn beside<T>(
             Ok(during) if !during.is_empty() => report.figure(compared(one.name(), before, during)),
             Ok(_) => report
                 .faults
-                .push(format!("a bystander had no answer: {}", one.name())),
+                .push(format!("a bystander got no response: {}", one.name())),
             Err(error) => report.faults.push(format!("a bystander: {error:#}")),
         }
     }

@@ -1,165 +1,165 @@
-//! The list of checks, and what they have in common.
+//! The list of checks, and their common parts.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlor_testkit::server::Builder;
-use parlor_testkit::{Process, Stage};
+use parlor_testkit::{LoadTarget, Process};
 use serde_json::{Value, json};
 
 use crate::{frames, identity, pools, unread};
 
-/// Memory that a server may hold after an attack, beyond what it held before.
+/// How much a server's memory may grow because of an attack, in bytes.
 pub(crate) const GROWTH: u64 = 50 << 20;
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Report>> + 'a>>;
 
-/// One class of attack.
+/// A check of one class of attack.
 pub(crate) struct Check {
-    /// What it is called on the command line.
+    /// Name on the command line.
     pub(crate) name: &'static str,
-    /// What is tried.
+    /// Description of the attack.
     pub(crate) about: &'static str,
-    /// The databases that may make a difference.
+    /// Databases to run the check on.
     pub(crate) databases: &'static [&'static str],
-    pub(crate) run: fn(&Ground) -> Running<'_>,
+    pub(crate) run: fn(&Setup) -> Running<'_>,
 }
 
 const SQLITE: &[&str] = &["sqlite"];
 const POSTGRES: &[&str] = &["postgres"];
 const BOTH: &[&str] = &["sqlite", "postgres"];
 
-/// Every check, the most dangerous first.
+/// All checks, the most dangerous attack first.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "unread-pipeline",
-        about: "requests pipelined on connections whose answers nobody reads",
+        about: "requests pipelined on connections whose responses are not read",
         databases: SQLITE,
-        run: |ground| Box::pin(unread::pipeline(ground)),
+        run: |setup| Box::pin(unread::pipeline(setup)),
     },
     Check {
         name: "unread-files",
         about: "many slow readers of one file",
         databases: SQLITE,
-        run: |ground| Box::pin(unread::files(ground)),
+        run: |setup| Box::pin(unread::files(setup)),
     },
     Check {
         name: "request-head",
-        about: "a head of a request that is longer than it may be",
+        about: "request headers that exceed the maximum size",
         databases: SQLITE,
-        run: |ground| Box::pin(unread::long_head(ground)),
+        run: |setup| Box::pin(unread::long_head(setup)),
     },
     Check {
         name: "public-metrics",
-        about: "metrics on the addresses that clients reach",
+        about: "metrics on the listeners for clients",
         databases: SQLITE,
-        run: |ground| Box::pin(unread::metrics(ground)),
+        run: |setup| Box::pin(unread::metrics(setup)),
     },
     Check {
         name: "empty-fields",
-        about: "frames of a megabyte that consist of empty repeated fields",
+        about: "frames of one megabyte with empty repeated fields",
         databases: SQLITE,
-        run: |ground| Box::pin(frames::empty_fields(ground)),
+        run: |setup| Box::pin(frames::empty_fields(setup)),
     },
     Check {
         name: "move-flood",
-        about: "one person moved thousands of times between breakout rooms",
+        about: "one participant moved thousands of times between breakout rooms",
         databases: BOTH,
-        run: |ground| Box::pin(frames::moves(ground)),
+        run: |setup| Box::pin(frames::moves(setup)),
     },
     Check {
         name: "kick-flood",
-        about: "kicks, and breakout rooms made and deleted, without end",
+        about: "endless kicks, and endless creation and deletion of breakout rooms",
         databases: SQLITE,
-        run: |ground| Box::pin(frames::kicks(ground)),
+        run: |setup| Box::pin(frames::kicks(setup)),
     },
     Check {
         name: "text-flood",
-        about: "text frames and pings without end",
+        about: "endless text frames and pings",
         databases: SQLITE,
-        run: |ground| Box::pin(frames::texts(ground)),
+        run: |setup| Box::pin(frames::texts(setup)),
     },
     Check {
         name: "search-flood",
-        about: "searches in a chat whose text is expensive to fold",
+        about: "searches in a chat with text that is expensive to case-fold",
         databases: SQLITE,
-        run: |ground| Box::pin(frames::searches(ground)),
+        run: |setup| Box::pin(frames::searches(setup)),
     },
     Check {
         name: "repeated-ids",
-        about: "the same receiver named a thousand times in a broadcast",
+        about: "the same receiver listed a thousand times in a broadcast",
         databases: SQLITE,
-        run: |ground| Box::pin(frames::repeated_ids(ground)),
+        run: |setup| Box::pin(frames::repeated_ids(setup)),
     },
     Check {
         name: "secret-polls",
-        about: "who voted for what in anonymous polls and polls with hidden votes",
+        about: "identities of voters in anonymous polls and in polls with hidden votes",
         databases: SQLITE,
-        run: |ground| Box::pin(identity::polls(ground)),
+        run: |setup| Box::pin(identity::polls(setup)),
     },
     Check {
         name: "moved-tokens",
-        about: "a short-lived token moved to a breakout room and back",
+        about: "a participant with a short-lived token moved to a breakout room and back",
         databases: BOTH,
-        run: |ground| Box::pin(identity::moved_tokens(ground)),
+        run: |setup| Box::pin(identity::moved_tokens(setup)),
     },
     Check {
         name: "deleted-people",
-        about: "somebody who is deleted from the meeting while in a breakout room",
+        about: "a participant deleted from the meeting while in a breakout room",
         databases: BOTH,
-        run: |ground| Box::pin(identity::deleted(ground)),
+        run: |setup| Box::pin(identity::deleted(setup)),
     },
     Check {
         name: "orphaned-links",
-        about: "links to files whose owner was deleted",
+        about: "links to files of a deleted participant",
         databases: BOTH,
-        run: |ground| Box::pin(identity::orphaned_links(ground)),
+        run: |setup| Box::pin(identity::orphaned_links(setup)),
     },
     Check {
         name: "address-share",
-        about: "connections of one address, more than its share",
+        about: "more connections from one address than its share",
         databases: SQLITE,
-        run: |ground| Box::pin(pools::connections(ground)),
+        run: |setup| Box::pin(pools::connections(setup)),
     },
     Check {
         name: "quotas",
-        about: "files and messages, more than a meeting may have",
+        about: "more files and messages than the quotas of a meeting allow",
         databases: BOTH,
-        run: |ground| Box::pin(pools::quotas(ground)),
+        run: |setup| Box::pin(pools::quotas(setup)),
     },
     Check {
         name: "frozen-database",
-        about: "a database whose host hangs and is still connected",
+        about: "a database whose host hangs while its connections stay open",
         databases: POSTGRES,
-        run: |ground| Box::pin(pools::frozen_database(ground)),
+        run: |setup| Box::pin(pools::frozen_database(setup)),
     },
     Check {
         name: "upload-slots",
-        about: "slow uploads that hold all places",
+        about: "slow uploads that occupy all slots",
         databases: SQLITE,
-        run: |ground| Box::pin(pools::uploads(ground)),
+        run: |setup| Box::pin(pools::uploads(setup)),
     },
     Check {
         name: "waiting-transports",
-        about: "people in the waiting room who take all media transports",
+        about: "participants in the waiting room who take all media transports",
         databases: SQLITE,
-        run: |ground| Box::pin(pools::waiting_transports(ground)),
+        run: |setup| Box::pin(pools::waiting_transports(setup)),
     },
 ];
 
-/// Where a check happens: how to start the server, and on what.
-pub(crate) struct Ground {
+/// The environment of a check: how to start the server, and on which database.
+pub(crate) struct Setup {
     pub(crate) builder: Builder,
-    /// The URL of an empty database; SQLite without it.
+    /// URL of an empty PostgreSQL database; `None` for SQLite.
     pub(crate) postgres: Option<String>,
-    /// More of everything.
+    /// Whether to run the larger version of the attack.
     pub(crate) is_long: bool,
 }
 
-impl Ground {
-    /// A server with one app, with these arguments beside the usual ones.
-    pub(crate) async fn start(&self, arguments: &[&str]) -> Result<Stage> {
+impl Setup {
+    /// Starts a server with one app, with these additional arguments.
+    pub(crate) async fn start(&self, arguments: &[&str]) -> Result<LoadTarget> {
         let mut builder = self.builder.clone();
         for argument in arguments {
             builder = builder.argument(argument);
@@ -167,46 +167,46 @@ impl Ground {
         if let Some(url) = &self.postgres {
             builder = builder.database(url);
         }
-        Stage::start(builder, false).await
+        LoadTarget::start(builder, false).await
     }
 
-    /// One number for the short form, another for the long one.
+    /// Returns one of two values, depending on `--long`.
     pub(crate) fn amount<T>(&self, short: T, long: T) -> T {
         if self.is_long { long } else { short }
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// What must not happen.
+    /// Failures.
     pub(crate) faults: Vec<String>,
-    /// What was measured, for people.
+    /// Measurements to print.
     pub(crate) figures: Vec<String>,
 }
 
 impl Report {
-    /// Notes a fault unless something is as it must be.
-    pub(crate) fn must(&mut self, is_so: bool, fault: impl Into<String>) {
-        if !is_so {
+    /// Adds a failure unless the condition holds.
+    pub(crate) fn require(&mut self, condition: bool, fault: impl Into<String>) {
+        if !condition {
             self.faults.push(fault.into());
         }
     }
 
-    /// Notes a figure.
+    /// Adds a measurement.
     pub(crate) fn figure(&mut self, figure: impl Into<String>) {
         self.figures.push(figure.into());
     }
 
-    /// Notes how far memory has grown at its highest, and that it may not grow more than [`GROWTH`].
-    pub(crate) fn growth(&mut self, before: u64, most: u64) {
-        let grown = most.saturating_sub(before);
+    /// Adds the growth of memory to its peak, and requires that it is less than [`GROWTH`].
+    pub(crate) fn growth(&mut self, before: u64, peak: u64) {
+        let grown = peak.saturating_sub(before);
         self.figure(format!("memory +{} MB of {}", grown >> 20, before >> 20));
-        self.must(grown < GROWTH, format!("memory grew by {} MB", grown >> 20));
+        self.require(grown < GROWTH, format!("memory grew by {} MB", grown >> 20));
     }
 
-    /// Waits for up to ten seconds until memory is back, and notes a fault when it is not.
-    pub(crate) async fn back(&mut self, process: Process, before: u64) -> Result<()> {
+    /// Waits up to ten seconds until the memory is released, and requires that it is.
+    pub(crate) async fn released(&mut self, process: Process, before: u64) -> Result<()> {
         let mut now = process.resident()?;
         for _ in 0..100 {
             if now < before + GROWTH {
@@ -216,26 +216,26 @@ impl Report {
             now = process.resident()?;
         }
         let left = now.saturating_sub(before);
-        self.must(
+        self.require(
             left < GROWTH,
-            format!("{} MB are held 10 s after the end", left >> 20),
+            format!("{} MB are still held after 10 s", left >> 20),
         );
         Ok(())
     }
 }
 
-/// The server's process.
-pub(crate) fn process(stage: &Stage) -> Result<Process> {
-    stage.process.context("the server was started here")
+/// Returns the server's process.
+pub(crate) fn process(target: &LoadTarget) -> Result<Process> {
+    target.process.context("the process ID is unknown")
 }
 
-/// Adds a person, and answers the `data` of the answer.
-pub(crate) async fn add(stage: &Stage, meeting: &str, body: &Value) -> Result<Value> {
-    let path = format!("{}/meetings/{meeting}/participants", stage.app);
-    stage.client.post(&path, body).await?.expect(201)
+/// Adds a participant and returns the `data` of the response.
+pub(crate) async fn add(target: &LoadTarget, meeting: &str, body: &Value) -> Result<Value> {
+    let path = format!("{}/meetings/{meeting}/participants", target.app);
+    target.client.post(&path, body).await?.expect(201)
 }
 
-/// What a token says, unchecked.
+/// Returns the claims of a token, unverified.
 pub(crate) fn claims(token: &str) -> Result<Value> {
     use base64::Engine;
     let part = token.split('.').nth(1).context("a token has three parts")?;
@@ -243,9 +243,9 @@ pub(crate) fn claims(token: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
-/// Paths to put and to get a file of a chat, for the owner of a token.
-pub(crate) async fn links(stage: &Stage, meeting: &str, token: &str) -> Result<[String; 2]> {
-    let origin = format!("http://{}", stage.address);
+/// Returns the paths to upload and to download a chat file, for the owner of a token.
+pub(crate) async fn links(target: &LoadTarget, meeting: &str, token: &str) -> Result<[String; 2]> {
+    let origin = format!("http://{}", target.address);
     let client = parlor_testkit::Client::new(&origin).with_token(token);
     let body = json!({"roomUUID": meeting, "filename": "a.bin"});
     let answer = client.post("/v2/meetings/chat-upload", &body).await?;

@@ -1,71 +1,86 @@
 //! Clients that flood the socket of a meeting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::{chat, room};
-use parlor_testkit::Stage;
+use parlor_testkit::LoadTarget;
 use parlor_testkit::signal::wire::Message;
 use parlor_testkit::signal::{Encodable, Peer, Received};
 
-use crate::bystander::{Use, beside};
-use crate::checks::{Ground, Report, process};
+use crate::bystander::{Use, run_alongside};
+use crate::checks::{Report, Setup, process};
 
 const HOST: &str = "group_call_host";
 const GUEST: &str = "group_call_participant";
-/// Requests of one person to move people that are carried out in a run, at most: 200 a minute.
-const MOVES: usize = 210;
-/// The same of kicks: 200 in ten seconds.
-const KICKS: usize = 300;
+/// Interval between two frames of a client that stays below the limit of 100 frames per second.
+const FRAME_INTERVAL: Duration = Duration::from_millis(11);
+/// Rate limit of move requests of one participant.
+const MOVES: (f64, Duration) = (200.0, Duration::from_secs(60));
+/// Rate limit of kicks by one participant.
+const KICKS: (f64, Duration) = (200.0, Duration::from_secs(10));
 
-/// A meeting with an attacker, who is a host, and a bystander.
-async fn meet(stage: &Stage) -> Result<(String, Peer, Peer)> {
-    let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, HOST, 2).await?;
-    let (attacker, bystander) = (&people[0], &people[1]);
+/// Returns the maximum number of requests that a rate limit admits in a flood that began at
+/// `start`: the burst, and what has been refilled since. A second is added for requests that were
+/// sent before the measurement.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a small positive number"
+)]
+fn admitted((burst, period): (f64, Duration), start: Instant) -> usize {
+    let elapsed = start.elapsed() + Duration::from_secs(1);
+    (burst + burst * elapsed.as_secs_f64() / period.as_secs_f64()).ceil() as usize
+}
+
+/// Creates a meeting with an attacker, who is a host, and a bystander.
+async fn meet(target: &LoadTarget) -> Result<(String, Peer, Peer)> {
+    let meeting = target.meeting().await?;
+    let identities = target.add_participants(&meeting, HOST, 2).await?;
+    let (attacker, bystander) = (&identities[0], &identities[1]);
     let attacker = Peer::enter(attacker).await?;
     let bystander = Peer::enter(bystander).await?;
     Ok((meeting, attacker, bystander))
 }
 
-/// What came of requests that were sent without waiting.
+/// Replies to requests that were sent without waiting for them.
 #[derive(Debug, Default)]
-struct Fate {
+struct Outcome {
     answered: usize,
     refused: usize,
 }
 
-/// Waits until everything that was sent is dealt with, and counts the answers. What is not answered
-/// when it is carried out is only ever refused.
-async fn fate(attacker: &Peer, ids: &[String], is_answered: bool) -> Result<Fate> {
+/// Waits until everything sent was processed, and counts the replies. Without `is_answered`, a
+/// successful request gets no reply, so only rejections can be counted.
+async fn outcome(attacker: &Peer, ids: &[String], is_answered: bool) -> Result<Outcome> {
     attacker.settle().await?;
-    let mut fate = Fate::default();
+    let mut outcome = Outcome::default();
     for _ in 0..100 {
-        fate = Fate::default();
+        outcome = Outcome::default();
         for frame in attacker.received() {
             if frame.id.as_ref().is_some_and(|id| ids.contains(id)) {
                 match frame.refusal() {
-                    Some(_) => fate.refused += 1,
-                    None => fate.answered += 1,
+                    Some(_) => outcome.refused += 1,
+                    None => outcome.answered += 1,
                 }
             }
         }
-        if !is_answered || fate.answered + fate.refused == ids.len() {
+        if !is_answered || outcome.answered + outcome.refused == ids.len() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(fate)
+    Ok(outcome)
 }
 
-/// Floods an attacker's socket at a pace that the limit of frames allows.
+/// Sends many requests on the attacker's socket, at a rate that the frame limit allows.
 async fn flood<M: Encodable>(
     attacker: &Peer,
     number: u32,
     count: usize,
     message: impl Fn(usize) -> M,
-) -> Result<Fate> {
+) -> Result<Outcome> {
     let mut ids = Vec::with_capacity(count);
     for index in 0..count {
         ids.push(attacker.tell(number, &message(index)).await?);
@@ -73,23 +88,23 @@ async fn flood<M: Encodable>(
             tokio::time::sleep(Duration::from_millis(90)).await;
         }
     }
-    fate(attacker, &ids, number != event::KICK).await
+    outcome(attacker, &ids, number != event::KICK).await
 }
 
-/// Frames of a megabyte that hold half a million empty elements.
-pub(crate) async fn empty_fields(ground: &Ground) -> Result<Report> {
+/// Frames of one megabyte with half a million empty elements.
+pub(crate) async fn empty_fields(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let (_, attacker, bystander) = meet(&stage).await?;
-    let process = process(&stage)?;
+    let target = setup.start(&[]).await?;
+    let (_, attacker, bystander) = meet(&target).await?;
+    let process = process(&target)?;
     let uses = [Use::Socket(&bystander)];
-    // Field 3 of the message, length 0, again and again.
+    // Field 3 of the message with length 0, repeated.
     let payload: Vec<u8> = [0x1a, 0x00].repeat(515_000);
-    let count = ground.amount(100, 1000);
+    let count = setup.amount(100, 1000);
     let mut before = 0;
     let attack = async {
         before = process.resident()?;
-        let mut most = before;
+        let mut peak = before;
         for index in 0..count {
             let envelope = parlor_protocol::signal::Envelope {
                 event: event::MOVE_PEERS,
@@ -101,15 +116,15 @@ pub(crate) async fn empty_fields(ground: &Ground) -> Result<Report> {
             if attacker.send(frame).await.is_err() {
                 break;
             }
-            most = most.max(process.resident()?);
+            peak = peak.max(process.resident()?);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(most)
+        Ok(peak)
     };
-    let most = beside(&mut report, &uses, attack).await?;
-    report.growth(before, most);
+    let peak = run_alongside(&mut report, &uses, attack).await?;
+    report.growth(before, peak);
     let replies: Vec<Received> = attacker.received();
-    let taken = replies
+    let accepted = replies
         .iter()
         .filter(|frame| {
             frame
@@ -119,15 +134,23 @@ pub(crate) async fn empty_fields(ground: &Ground) -> Result<Report> {
         })
         .filter(|frame| frame.refusal().is_none())
         .count();
-    report.must(taken == 0, format!("{taken} such frames were not refused"));
+    report.require(
+        accepted == 0,
+        format!("{accepted} such frames were not rejected"),
+    );
     let refused = replies.iter().filter(|frame| frame.refusal().is_some());
-    report.must(refused.count() > 0, "no such frame was looked at");
+    report.require(refused.count() > 0, "no such frame was processed");
     Ok(report)
 }
 
-fn movement(from: &str, to: &str, who: &str, times: usize) -> room::MovePeersBetweenRoomsRequest {
+fn movement(
+    from: &str,
+    to: &str,
+    participant: &str,
+    times: usize,
+) -> room::MovePeersBetweenRoomsRequest {
     let one = room::MovePeerPayload {
-        id: Some(who.to_owned()),
+        id: Some(participant.to_owned()),
         preset_id: None,
     };
     room::MovePeersBetweenRoomsRequest {
@@ -137,7 +160,7 @@ fn movement(from: &str, to: &str, who: &str, times: usize) -> room::MovePeersBet
     }
 }
 
-/// Makes breakout rooms and answers their ids.
+/// Creates breakout rooms and returns their IDs.
 pub(crate) async fn breakouts(host: &Peer, count: usize) -> Result<Vec<String>> {
     let payloads = (0..count).map(|number| room::CreateRoomRequestPayload {
         title: Some(format!("Room {number}")),
@@ -149,38 +172,40 @@ pub(crate) async fn breakouts(host: &Peer, count: usize) -> Result<Vec<String>> 
         host.ask(event::CREATE_CONNECTED_ROOMS, &request).await?;
     let ids = made.payloads.into_iter().map(|room| room.id);
     ids.collect::<Option<Vec<_>>>()
-        .context("an id of each room")
+        .context("a room without an ID")
 }
 
-/// One person who is moved again and again, a thousand times in each frame.
-pub(crate) async fn moves(ground: &Ground) -> Result<Report> {
+/// One participant who is moved repeatedly, a thousand times in each frame.
+pub(crate) async fn moves(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let (meeting, attacker, bystander) = meet(&stage).await?;
+    let target = setup.start(&[]).await?;
+    let (meeting, attacker, bystander) = meet(&target).await?;
     let rooms = breakouts(&attacker, 1).await?;
-    let uses = [Use::rest(&stage, &meeting), Use::Socket(&bystander)];
-    let count = ground.amount(300, 3000);
-    // The attacker moves somebody else, so as to stay.
-    let victim = stage.people(&meeting, GUEST, 1).await?;
+    let uses = [Use::rest(&target, &meeting), Use::Socket(&bystander)];
+    let count = setup.amount(300, 3000);
+    // The attacker moves another participant, in order to stay in the meeting.
+    let victim = target.add_participants(&meeting, GUEST, 1).await?;
     let attack = flood(&attacker, event::MOVE_PEERS, count, |_| {
         movement(&meeting, &rooms[0], &victim[0].participant, 1000)
     });
-    let fate = beside(&mut report, &uses, attack).await?;
-    report.figure(format!("{} of {count} carried out", fate.answered));
-    report.must(
-        (1..=MOVES).contains(&fate.answered) && fate.refused + fate.answered == count,
-        format!("of {count} requests came: {fate:?}"),
+    let start = Instant::now();
+    let outcome = run_alongside(&mut report, &uses, attack).await?;
+    report.figure(format!("{} of {count} succeeded", outcome.answered));
+    report.require(
+        (1..=admitted(MOVES, start)).contains(&outcome.answered)
+            && outcome.refused + outcome.answered == count,
+        format!("unexpected replies to {count} requests: {outcome:?}"),
     );
     Ok(report)
 }
 
-/// Kicks of nobody, and breakout rooms that are made and deleted.
-pub(crate) async fn kicks(ground: &Ground) -> Result<Report> {
+/// Kicks of unknown peers, and endless creation of breakout rooms.
+pub(crate) async fn kicks(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let (meeting, attacker, bystander) = meet(&stage).await?;
-    let uses = [Use::rest(&stage, &meeting), Use::Socket(&bystander)];
-    let count = ground.amount(400, 3000);
+    let target = setup.start(&[]).await?;
+    let (meeting, attacker, bystander) = meet(&target).await?;
+    let uses = [Use::rest(&target, &meeting), Use::Socket(&bystander)];
+    let count = setup.amount(400, 3000);
     let attack = async {
         let kicked = flood(&attacker, event::KICK, count, |_| {
             room::RemoveParticipantsRequest {
@@ -196,26 +221,27 @@ pub(crate) async fn kicks(ground: &Ground) -> Result<Report> {
         .await?;
         Ok((kicked, made))
     };
-    let (kicked, made) = beside(&mut report, &uses, attack).await?;
-    report.figure(format!("{} of {count} rooms made", made.answered));
-    report.must(
+    let start = Instant::now();
+    let (kicked, made) = run_alongside(&mut report, &uses, attack).await?;
+    report.figure(format!("{} of {count} rooms created", made.answered));
+    report.require(
         made.answered * 4 <= count,
-        format!("{} of {count} rooms were made", made.answered),
+        format!("{} of {count} rooms were created", made.answered),
     );
-    report.must(
-        kicked.refused + KICKS >= count,
-        format!("of {count} kicks were refused: {}", kicked.refused),
+    report.require(
+        kicked.refused + admitted(KICKS, start) >= count,
+        format!("only {} of {count} kicks were rejected", kicked.refused),
     );
     Ok(report)
 }
 
-/// Text frames that the server answers.
-pub(crate) async fn texts(ground: &Ground) -> Result<Report> {
+/// Text pings, to which the server replies.
+pub(crate) async fn texts(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let (_, attacker, bystander) = meet(&stage).await?;
+    let target = setup.start(&[]).await?;
+    let (_, attacker, bystander) = meet(&target).await?;
     let uses = [Use::Socket(&bystander)];
-    let count = ground.amount(20_000, 500_000);
+    let count = setup.amount(20_000, 500_000);
     let attack = async {
         for _ in 0..count {
             if attacker.send(Message::text("2")).await.is_err() {
@@ -225,29 +251,30 @@ pub(crate) async fn texts(ground: &Ground) -> Result<Report> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(attacker.pongs())
     };
-    let answered = beside(&mut report, &uses, attack).await?;
+    let answered = run_alongside(&mut report, &uses, attack).await?;
     report.figure(format!("{answered} of {count} answered"));
-    report.must(answered > 0, "nobody answers a ping");
-    report.must(
+    report.require(answered > 0, "the server does not reply to pings");
+    report.require(
         answered * 10 <= count,
         format!("{answered} of {count} were answered"),
     );
     Ok(report)
 }
 
-/// Searches in a chat that is full of a letter whose lower case is two letters.
-pub(crate) async fn searches(ground: &Ground) -> Result<Report> {
+/// Searches in a chat full of a letter whose lower case has two code points.
+pub(crate) async fn searches(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&["--chat-per-minute", "0"]).await?;
-    let (_, attacker, bystander) = meet(&stage).await?;
+    let target = setup.start(&["--chat-per-minute", "0"]).await?;
+    let (_, attacker, bystander) = meet(&target).await?;
     let uses = [Use::Socket(&bystander)];
     let said = chat::SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: "İ".repeat(2000),
     };
-    for _ in 0..ground.amount(200, 4000) {
+    for _ in 0..setup.amount(200, 4000) {
         let _: chat::SendChatMessageToRoomResponse =
             attacker.ask(event::SEND_MESSAGE_TO_ROOM, &said).await?;
+        tokio::time::sleep(FRAME_INTERVAL).await;
     }
     attacker.forget();
     bystander.forget();
@@ -256,24 +283,24 @@ pub(crate) async fn searches(ground: &Ground) -> Result<Report> {
         size: 50,
         ..chat::SearchChatMessagesRequest::default()
     };
-    let count = ground.amount(200, 1000);
+    let count = setup.amount(200, 1000);
     let attack = flood(&attacker, event::SEARCH_CHANNEL_MESSAGES, count, |_| {
         search.clone()
     });
-    let fate = beside(&mut report, &uses, attack).await?;
-    report.must(fate.answered > 0, "no search was answered");
-    report.must(fate.refused > 0, "no search was refused");
+    let outcome = run_alongside(&mut report, &uses, attack).await?;
+    report.require(outcome.answered > 0, "no search succeeded");
+    report.require(outcome.refused > 0, "no search was rejected");
     Ok(report)
 }
 
-/// The same breakout room, named a thousand times.
-pub(crate) async fn repeated_ids(ground: &Ground) -> Result<Report> {
+/// A broadcast that lists the same breakout room a thousand times.
+pub(crate) async fn repeated_ids(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let (_, attacker, _) = meet(&stage).await?;
+    let target = setup.start(&[]).await?;
+    let (_, attacker, _) = meet(&target).await?;
     let rooms = breakouts(&attacker, 1).await?;
-    let people = stage.people(&rooms[0], GUEST, 1).await?;
-    let bystander = Peer::enter(&people[0]).await?;
+    let identities = target.add_participants(&rooms[0], GUEST, 1).await?;
+    let bystander = Peer::enter(&identities[0]).await?;
     let message = room::BroadcastMessage {
         r#type: "attack".to_owned(),
         payload: "{}".into(),
@@ -284,9 +311,9 @@ pub(crate) async fn repeated_ids(ground: &Ground) -> Result<Report> {
     attacker.tell(event::BROADCAST_TO_ENTITY, &message).await?;
     bystander.push_frame(event::BROADCAST_TO_ENTITY).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let copies = 1 + bystander.untaken(&[event::BROADCAST_TO_ENTITY]).len();
+    let copies = 1 + bystander.take_pushes(&[event::BROADCAST_TO_ENTITY]).len();
     report.figure(format!("{copies} copies arrived"));
-    report.must(
+    report.require(
         copies == 1,
         format!("{copies} copies of one message arrived"),
     );

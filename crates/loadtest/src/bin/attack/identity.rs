@@ -1,4 +1,4 @@
-//! Clients that try to become, or to learn, what they may not.
+//! Clients that try to gain access or information that they must not have.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::{polls, room};
 use parlor_testkit::signal::{Identity, Peer, new_peer_id};
-use parlor_testkit::{Stage, plain_http};
+use parlor_testkit::{LoadTarget, plain_http};
 use serde_json::{Value, json};
 
-use crate::checks::{Ground, Report, add, claims, links};
+use crate::checks::{Report, Setup, add, claims, links};
 use crate::frames::breakouts;
 
 const HOST: &str = "group_call_host";
 const GUEST: &str = "group_call_participant";
 
-/// Adds somebody with a token that lives so long.
-async fn person(
-    stage: &Stage,
+/// Adds a participant whose token has this lifetime, in seconds.
+async fn add_participant(
+    target: &LoadTarget,
     meeting: &str,
     name: &str,
     preset: &str,
@@ -31,30 +31,30 @@ async fn person(
     if let Some(seconds) = expires_in {
         body["expires_in"] = seconds.into();
     }
-    let added = add(stage, meeting, &body).await?;
+    let added = add(target, meeting, &body).await?;
     let text = |name: &str| {
         let text = added[name].as_str();
         anyhow::Ok(text.with_context(|| format!("no {name}"))?.to_owned())
     };
     Ok(Identity {
-        server: stage.address,
+        server: target.address,
         meeting: meeting.to_owned(),
         peer: new_peer_id(),
         participant: text("id")?,
         custom_id: name.to_owned(),
         name: name.to_owned(),
         token: text("token")?,
-        asks_who_waits: false,
+        requests_waiting_room: false,
     })
 }
 
-/// Whoever watches the pushes of a poll learns no more than the poll says.
-pub(crate) async fn polls(ground: &Ground) -> Result<Report> {
+/// Checks that the pushes of a poll do not reveal hidden or anonymous votes.
+pub(crate) async fn polls(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let host = Peer::enter(&person(&stage, &meeting, "host", HOST, None).await?).await?;
-    let spy = Peer::enter(&person(&stage, &meeting, "spy", GUEST, None).await?).await?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let host = Peer::enter(&add_participant(&target, &meeting, "host", HOST, None).await?).await?;
+    let spy = Peer::enter(&add_participant(&target, &meeting, "spy", GUEST, None).await?).await?;
     for (anonymous, hide_votes) in [(true, false), (false, true), (true, true)] {
         let request = polls::NewPollRequest {
             question: "Who?".to_owned(),
@@ -64,10 +64,10 @@ pub(crate) async fn polls(ground: &Ground) -> Result<Report> {
             ..polls::NewPollRequest::default()
         };
         let made: polls::UpdatePollResponse = host.ask(event::CREATE_POLL, &request).await?;
-        let poll_id = made.poll.context("the poll that was made")?.poll_id;
+        let poll_id = made.poll.context("no poll in the reply")?.poll_id;
         for number in 0..3 {
             let name = format!("voter-{anonymous}-{hide_votes}-{number}");
-            let voter = person(&stage, &meeting, &name, GUEST, None).await?;
+            let voter = add_participant(&target, &meeting, &name, GUEST, None).await?;
             let voter = Peer::enter(&voter).await?;
             let vote = polls::VotePollRequest {
                 poll_id: poll_id.clone(),
@@ -75,18 +75,18 @@ pub(crate) async fn polls(ground: &Ground) -> Result<Report> {
             };
             voter.tell(event::VOTE_POLL, &vote).await?;
             voter.settle().await?;
-            // Votes are told a moment later.
+            // Votes are pushed with a delay.
             tokio::time::sleep(Duration::from_millis(600)).await;
             spy.settle().await?;
-            for frame in spy.untaken(&[event::UPDATE_POLL, event::VOTE_POLL]) {
+            for frame in spy.take_pushes(&[event::UPDATE_POLL, event::VOTE_POLL]) {
                 let payload = frame.payload.unwrap_or_default();
                 for secret in [voter.user(), &name] {
-                    let told = payload
+                    let is_revealed = payload
                         .windows(secret.len())
                         .any(|window| window == secret.as_bytes());
-                    report.must(
-                        !told,
-                        format!("a push of the poll ({anonymous}, {hide_votes}) names {secret}"),
+                    report.require(
+                        !is_revealed,
+                        format!("a push of the poll ({anonymous}, {hide_votes}) contains {secret}"),
                     );
                 }
             }
@@ -95,14 +95,14 @@ pub(crate) async fn polls(ground: &Ground) -> Result<Report> {
     Ok(report)
 }
 
-/// How long a token lives, from when it was signed.
-fn seconds_left(token: &str) -> Result<i64> {
+/// Returns the lifetime of a token, in seconds.
+fn lifetime(token: &str) -> Result<i64> {
     let claims = claims(token)?;
     let at = |name: &str| claims[name].as_i64().with_context(|| format!("no {name}"));
     Ok(at("exp")? - at("iat")?)
 }
 
-/// Moves somebody, and answers who they become.
+/// Moves a participant to another room, and returns their identity there.
 async fn moved(host: &Peer, guest: &Peer, from: &str, to: &str) -> Result<Identity> {
     let request = room::MovePeersBetweenRoomsRequest {
         source_meeting_id: Some(from.to_owned()),
@@ -114,7 +114,7 @@ async fn moved(host: &Peer, guest: &Peer, from: &str, to: &str) -> Result<Identi
     };
     let _: room::MovePeersBetweenRoomsResponse = host.ask(event::MOVE_PEERS, &request).await?;
     let transfer: room::TransferPeer = guest.push(event::TRANSFER_PEER).await?;
-    let token = transfer.auth_token.context("a token for the other room")?;
+    let token = transfer.auth_token.context("no token for the other room")?;
     let participant = claims(&token)?;
     let participant = participant["participantId"]
         .as_str()
@@ -129,36 +129,42 @@ async fn moved(host: &Peer, guest: &Peer, from: &str, to: &str) -> Result<Identi
     })
 }
 
-/// A token for half a minute does not become one for longer than two.
-pub(crate) async fn moved_tokens(ground: &Ground) -> Result<Report> {
+/// Checks that moving between rooms does not extend a token of 30 s beyond about two minutes.
+pub(crate) async fn moved_tokens(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let host = person(&stage, &meeting, "host", HOST, None).await?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let host = add_participant(&target, &meeting, "host", HOST, None).await?;
     let host = Peer::enter(&host).await?;
-    let guest = person(&stage, &meeting, "guest", GUEST, Some(30)).await?;
+    let guest = add_participant(&target, &meeting, "guest", GUEST, Some(30)).await?;
     let guest = Peer::enter(&guest).await?;
     let rooms = breakouts(&host, 1).await?;
     let there = moved(&host, &guest, &meeting, &rooms[0]).await?;
-    let left = seconds_left(&there.token)?;
-    report.figure(format!("a token for 30 s became one for {left} s"));
-    report.must(left <= 125, format!("the moved token lives {left} s"));
+    let seconds = lifetime(&there.token)?;
+    report.figure(format!("a token for 30 s became one for {seconds} s"));
+    report.require(
+        seconds <= 125,
+        format!("the token after the move is valid for {seconds} s"),
+    );
     drop(guest);
     let guest = Peer::enter(&there).await?;
     let back = moved(&host, &guest, &rooms[0], &meeting).await?;
-    let left = seconds_left(&back.token)?;
-    report.must(left <= 130, format!("moved back, it lives {left} s"));
+    let seconds = lifetime(&back.token)?;
+    report.require(
+        seconds <= 130,
+        format!("the token after the move back is valid for {seconds} s"),
+    );
     Ok(report)
 }
 
-/// Whoever is deleted from a meeting is out of its breakout rooms too.
-pub(crate) async fn deleted(ground: &Ground) -> Result<Report> {
+/// Checks that deleting a participant also removes them from the breakout rooms.
+pub(crate) async fn deleted(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let host = person(&stage, &meeting, "host", HOST, None).await?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let host = add_participant(&target, &meeting, "host", HOST, None).await?;
     let host = Peer::enter(&host).await?;
-    let guest = person(&stage, &meeting, "guest", GUEST, None).await?;
+    let guest = add_participant(&target, &meeting, "guest", GUEST, None).await?;
     let in_parent = Peer::enter(&guest).await?;
     let rooms = breakouts(&host, 1).await?;
     let there = moved(&host, &in_parent, &meeting, &rooms[0]).await?;
@@ -166,55 +172,64 @@ pub(crate) async fn deleted(ground: &Ground) -> Result<Report> {
     let inside = Peer::enter(&there).await?;
     let path = format!(
         "{}/meetings/{meeting}/participants/{}?drop=true",
-        stage.app, guest.participant
+        target.app, guest.participant
     );
-    let answer = stage.client.delete(&path).await?;
-    report.must(answer.status == 200, format!("deleting: {}", answer.body));
+    let answer = target.client.delete(&path).await?;
+    report.require(answer.status == 200, format!("deleting: {}", answer.body));
     let kicked = inside.push_frame(event::KICK).await.is_ok() || !inside.is_open();
-    report.must(kicked, "the deleted person is still in the breakout room");
+    report.require(
+        kicked,
+        "the deleted participant is still in the breakout room",
+    );
     drop(inside);
     let again = Peer::enter(&there.in_another_tab()).await;
-    report.must(
+    report.require(
         again.is_err(),
-        "the token for the breakout room still admits",
+        "the token for the breakout room is still accepted",
     );
-    let people: Value = stage
+    let participants: Value = target
         .client
-        .get(&format!("{}/meetings/{}/participants", stage.app, rooms[0]))
+        .get(&format!(
+            "{}/meetings/{}/participants",
+            target.app, rooms[0]
+        ))
         .await?
         .body;
-    let left = people["data"].as_array().map_or(0, Vec::len);
-    report.must(left == 0, format!("{left} records are left in the room"));
+    let left = participants["data"].as_array().map_or(0, Vec::len);
+    report.require(left == 0, format!("the room still has {left} participants"));
     Ok(report)
 }
 
-/// Links to files are good for nothing once the person they were made for is deleted.
-pub(crate) async fn orphaned_links(ground: &Ground) -> Result<Report> {
+/// Checks that links to files become invalid when their owner is deleted.
+pub(crate) async fn orphaned_links(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let owner = person(&stage, &meeting, "owner", HOST, None).await?;
-    let [put, get] = links(&stage, &meeting, &owner.token).await?;
-    let [unused, _] = links(&stage, &meeting, &owner.token).await?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let owner = add_participant(&target, &meeting, "owner", HOST, None).await?;
+    let [put, get] = links(&target, &meeting, &owner.token).await?;
+    let [unused, _] = links(&target, &meeting, &owner.token).await?;
     let http = plain_http();
-    let url = |path: &str| format!("http://{}{path}", stage.address);
+    let url = |path: &str| format!("http://{}{path}", target.address);
     let stored = http.put(url(&put)).body("a file").send().await?;
-    report.must(stored.status().is_success(), "the file was not taken");
+    report.require(stored.status().is_success(), "the upload failed");
     let before = http.get(url(&get)).send().await?.status();
-    report.must(before.is_success(), "the file cannot be read");
+    report.require(before.is_success(), "the file cannot be read");
     let path = format!(
         "{}/meetings/{meeting}/participants/{}",
-        stage.app, owner.participant
+        target.app, owner.participant
     );
-    stage.client.delete(&path).await?;
+    target.client.delete(&path).await?;
     let read = http.get(url(&get)).send().await?.status();
-    report.must(read == 403, format!("the file is still read: {read}"));
+    report.require(read == 403, format!("the file can still be read: {read}"));
     let written = http
         .put(url(&unused))
         .body("another")
         .send()
         .await?
         .status();
-    report.must(written == 403, format!("another is still taken: {written}"));
+    report.require(
+        written == 403,
+        format!("a file can still be uploaded: {written}"),
+    );
     Ok(report)
 }

@@ -1,17 +1,18 @@
-//! Attacks on a real server, as a client of it could make them. Each check shows that one class of
-//! attack does not harm anybody else.
+//! Attacks a real server as a malicious client could. Each check shows that one class of attack
+//! does not harm other clients.
 //!
-//! | where | what |
+//! | module | purpose |
 //! |---|---|
-//! | `checks` | The list of checks, and what each of them reports. |
-//! | `unread` | Clients that ask and do not read the answers. |
+//! | `checks` | The list of checks, and their reports. |
+//! | `unread` | Clients that send requests and do not read the responses. |
 //! | `frames` | Clients that flood the socket of a meeting. |
-//! | `identity` | Clients that try to become, or to learn, what they may not. |
-//! | `pools` | Clients that take everything there is of something. |
-//! | `bystander` | Somebody who uses the server meanwhile. |
+//! | `identity` | Clients that try to gain access or information that they must not have. |
+//! | `pools` | Clients that try to exhaust a limited resource. |
+//! | `bystander` | An honest client that uses the server during an attack. |
 //!
-//! A check fails on counts: bytes, statuses, elements. The latency of bystanders is printed as a
-//! ratio to the same server without the attack, and fails nothing: machines are noisy.
+//! A check fails only because of counts, such as bytes, statuses or elements. The latency of the
+//! bystanders is printed as a ratio to that of the same server without the attack, but does not
+//! fail a check, because machines are noisy.
 
 mod bystander;
 mod checks;
@@ -26,45 +27,45 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use parlor_testkit::Postgres;
-use parlor_testkit::arguments::{Arguments, Task};
+use parlor_testkit::arguments::{Arguments, CommonOptions};
 
-use crate::checks::{CHECKS, Check, Ground};
+use crate::checks::{CHECKS, Check, Setup};
 
 /// What `--help` prints.
 const HELP: &str = "\
-Attacks a real server, and fails when anybody else is harmed.
+Attacks a real server, and fails when other clients are harmed.
 
-  attack [NAME…] [OPTION…]   all checks when none is named
+  attack [NAME…] [OPTION…]   without names, runs all checks
 
-  --server-binary PATH  a built server (the one beside this program)
-  --server-argument ARG one more argument of the server; may be repeated
-  --database NAME       `sqlite` or `postgres` alone (both, where a check depends on it)
-  --long                more of everything: minutes instead of seconds
+  --server-binary PATH  server binary (parlor in the directory of this program)
+  --server-argument ARG additional argument for the server; may be repeated
+  --database NAME       only `sqlite` or only `postgres` (both, for checks that depend on it)
+  --long                larger attacks, for minutes instead of seconds
   --list                print the names of all checks
 ";
 
-/// No check may take longer than this.
-const LONGEST: Duration = Duration::from_secs(60);
-/// As [`LONGEST`], with `--long`.
-const LONGEST_LONG: Duration = Duration::from_secs(20 * 60);
+/// Timeout of a check.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of a check with `--long`.
+const LONG_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
-/// What is asked for.
+/// Command line options.
 #[derive(Debug, Default)]
 struct Options {
-    task: Task,
+    common: CommonOptions,
     database: Option<String>,
     is_long: bool,
     is_list: bool,
 }
 
 impl Options {
-    /// Reads the arguments; `None` asks for the help text.
+    /// Parses the arguments. Returns `None` to print the help text.
     fn read(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self::default();
         let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
         let mut rest = Arguments::new(words);
         while let Some(word) = rest.word() {
-            if options.task.takes(&word, &names, &mut rest)? {
+            if options.common.parse_option(&word, &names, &mut rest)? {
                 continue;
             }
             match word.as_str() {
@@ -75,16 +76,16 @@ impl Options {
                     known if ["sqlite", "postgres"].contains(&known.as_str()) => {
                         options.database = Some(known);
                     }
-                    other => bail!("no database {other}"),
+                    other => bail!("unknown database {other}"),
                 },
-                other => bail!("no check or option {other}\n\n{HELP}"),
+                other => bail!("unknown check or option {other}\n\n{HELP}"),
             }
         }
         Ok(Some(options))
     }
 
     fn wants(&self, check: &Check) -> bool {
-        let modes = &self.task.modes;
+        let modes = &self.common.modes;
         modes.is_empty() || modes.iter().any(|mode| mode == check.name)
     }
 
@@ -107,8 +108,8 @@ async fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let most = rlimit::Resource::NOFILE.get_hard()?.min(1 << 20);
-    rlimit::increase_nofile_limit(most)?;
+    let limit = rlimit::Resource::NOFILE.get_hard()?.min(1 << 20);
+    rlimit::increase_nofile_limit(limit)?;
     let (mut passed, mut failed) = (0, 0);
     for check in CHECKS.iter().filter(|check| options.wants(check)) {
         for database in options.databases(check) {
@@ -123,26 +124,26 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed > 0 || passed == 0)))
 }
 
-/// Runs a check and prints what came of it. Whether nobody was harmed.
+/// Runs a check and prints the result. Returns whether it passed.
 async fn run(check: &Check, database: &'static str, options: &Options) -> Result<bool> {
     let postgres = match database {
         "postgres" => Some(Postgres::shared().await?.database().await?),
         _ => None,
     };
-    let ground = Ground {
-        builder: options.task.server()?,
+    let setup = Setup {
+        builder: options.common.server()?,
         postgres,
         is_long: options.is_long,
     };
-    let longest = if options.is_long {
-        LONGEST_LONG
+    let timeout = if options.is_long {
+        LONG_TIMEOUT
     } else {
-        LONGEST
+        TIMEOUT
     };
     let began = Instant::now();
-    let outcome = tokio::time::timeout(longest, (check.run)(&ground))
+    let outcome = tokio::time::timeout(timeout, (check.run)(&setup))
         .await
-        .context("it took too long")
+        .context("the check timed out")
         .flatten();
     let (faults, figures) = match outcome {
         Ok(report) => (report.faults, report.figures),

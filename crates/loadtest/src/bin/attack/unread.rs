@@ -1,4 +1,4 @@
-//! Clients that ask for much over HTTP and do not read the answers.
+//! Clients that request much data over HTTP and do not read the responses.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,93 +8,95 @@ use parlor_testkit::{Process, plain_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::bystander::{Use, beside};
-use crate::checks::{Ground, Report, links, process};
+use crate::bystander::{Use, run_alongside};
+use crate::checks::{Report, Setup, links, process};
 
-/// Bytes of requests on each connection of [`pipeline`].
+/// Size of the requests on each connection of [`pipeline`], in bytes.
 const PIPELINED: usize = 64 << 10;
-/// Bytes of the file of [`files`].
+/// Size of the file of [`files`], in bytes.
 const FILE: usize = 20 << 20;
-/// Bytes that the head of a request may have.
+/// Maximum size of a request's headers, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// A connection that takes little before it must be read.
+/// Opens a connection with a small receive buffer.
 async fn connect(address: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
     Ok(socket.connect(address).await?)
 }
 
-/// Watches memory until it has not grown for a second; the most there was.
-async fn settled(process: Process) -> Result<u64> {
-    let (mut most, mut still) = (process.resident()?, 0);
+/// Waits until the memory has not grown for a second, and returns its peak.
+async fn peak_memory(process: Process) -> Result<u64> {
+    let (mut peak, mut still) = (process.resident()?, 0);
     while still < 10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = process.resident()?;
-        still = if now > most + (1 << 20) { 0 } else { still + 1 };
-        most = most.max(now);
+        still = if now > peak + (1 << 20) { 0 } else { still + 1 };
+        peak = peak.max(now);
     }
-    Ok(most)
+    Ok(peak)
 }
 
-/// Requests whose answers are much longer than they are, on connections that nobody reads.
-pub(crate) async fn pipeline(ground: &Ground) -> Result<Report> {
+/// Requests with large responses, pipelined on connections that are not read.
+pub(crate) async fn pipeline(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let uses = [Use::rest(&stage, &meeting)];
-    let process = process(&stage)?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let uses = [Use::rest(&target, &meeting)];
+    let process = process(&target)?;
     let one = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let many = one.repeat(PIPELINED / one.len());
-    // The first answers grow caches and pools that stay.
-    stage.client.get("/openapi.json").await?;
+    // The first responses grow caches and pools permanently.
+    target.client.get("/openapi.json").await?;
     let mut before = 0;
     let attack = async {
         before = process.resident()?;
         let mut open = Vec::new();
-        for _ in 0..ground.amount(5, 600) {
-            let mut stream = connect(stage.address).await?;
-            // The server need not take all of it.
+        for _ in 0..setup.amount(5, 600) {
+            let mut stream = connect(target.address).await?;
+            // The server need not read all of it.
             let writing = stream.write_all(&many);
             let _ = tokio::time::timeout(Duration::from_millis(200), writing).await;
             open.push(stream);
         }
-        let most = settled(process).await?;
+        let peak = peak_memory(process).await?;
         drop(open);
-        Ok(most)
+        Ok(peak)
     };
-    let most = beside(&mut report, &uses, attack).await?;
-    report.growth(before, most);
-    report.back(process, before).await?;
+    let peak = run_alongside(&mut report, &uses, attack).await?;
+    report.growth(before, peak);
+    report.released(process, before).await?;
     Ok(report)
 }
 
-/// Readers of one file who take nothing of it.
-pub(crate) async fn files(ground: &Ground) -> Result<Report> {
+/// Clients that request one file and do not read it.
+pub(crate) async fn files(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, "group_call_host", 1).await?;
-    let [put, get] = links(&stage, &meeting, &people[0].token).await?;
+    let target = setup.start(&[]).await?;
+    let meeting = target.meeting().await?;
+    let identities = target
+        .add_participants(&meeting, "group_call_host", 1)
+        .await?;
+    let [put, get] = links(&target, &meeting, &identities[0].token).await?;
     let stored = plain_http()
-        .put(format!("http://{}{put}", stage.address))
+        .put(format!("http://{}{put}", target.address))
         .body(vec![1_u8; FILE])
         .send()
         .await?;
     ensure!(stored.status().is_success(), "{}", stored.status());
-    let uses = [Use::rest(&stage, &meeting)];
-    let process = process(&stage)?;
+    let uses = [Use::rest(&target, &meeting)];
+    let process = process(&target)?;
     let mut before = 0;
     let attack = async {
         before = process.resident()?;
         let mut open = Vec::new();
-        for _ in 0..ground.amount(30, 300) {
-            let mut stream = connect(stage.address).await?;
+        for _ in 0..setup.amount(30, 300) {
+            let mut stream = connect(target.address).await?;
             let request = format!("GET {get} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             stream.write_all(request.as_bytes()).await?;
             open.push(stream);
         }
-        let most = settled(process).await?;
+        let peak = peak_memory(process).await?;
         let mut served = 0;
         for stream in &mut open {
             let mut status = [0; 12];
@@ -102,20 +104,21 @@ pub(crate) async fn files(ground: &Ground) -> Result<Report> {
             let read = tokio::time::timeout(Duration::from_secs(5), read).await;
             served += usize::from(matches!(read, Ok(Ok(_))) && &status == b"HTTP/1.1 200");
         }
-        Ok((most, served, open.len()))
+        Ok((peak, served, open.len()))
     };
-    let (most, served, readers) = beside(&mut report, &uses, attack).await?;
-    report.must(
+    let (peak, served, readers) = run_alongside(&mut report, &uses, attack).await?;
+    report.require(
         served == readers,
         format!("{served} of {readers} readers were served"),
     );
-    report.growth(before, most);
-    report.back(process, before).await?;
+    report.growth(before, peak);
+    report.released(process, before).await?;
     Ok(report)
 }
 
-/// Sends a request with a head of so many bytes; the status, or none when the server just closed.
-async fn head_of(address: SocketAddr, bytes: usize) -> Result<Option<u16>> {
+/// Sends a request whose headers have this size. Returns the status, or `None` when the server
+/// closed the connection without a response.
+async fn send_head(address: SocketAddr, bytes: usize) -> Result<Option<u16>> {
     let mut stream = TcpStream::connect(address).await?;
     let begin = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Long: ";
     let end = "\r\n\r\n";
@@ -123,7 +126,7 @@ async fn head_of(address: SocketAddr, bytes: usize) -> Result<Option<u16>> {
         .checked_sub(begin.len() + end.len())
         .context("too short")?;
     let head = format!("{begin}{}{end}", "a".repeat(fill));
-    // The server may close before it has read all of it.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(head.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -132,25 +135,25 @@ async fn head_of(address: SocketAddr, bytes: usize) -> Result<Option<u16>> {
     Ok(status.and_then(|status| status.parse().ok()))
 }
 
-/// The longest head that is allowed, and a byte more.
-pub(crate) async fn long_head(ground: &Ground) -> Result<Report> {
+/// Request headers of the maximum size, and larger ones.
+pub(crate) async fn long_head(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
+    let target = setup.start(&[]).await?;
     for (bytes, is_taken) in [(HEAD, true), (HEAD + 1, false), (70_000, false)] {
-        let status = head_of(stage.address, bytes).await?;
-        report.must(
+        let status = send_head(target.address, bytes).await?;
+        report.require(
             (status == Some(200)) == is_taken,
-            format!("a head of {bytes} bytes was answered with {status:?}"),
+            format!("unexpected response to headers of {bytes} bytes: {status:?}"),
         );
     }
     Ok(report)
 }
 
-/// Metrics are for those who run the server.
-pub(crate) async fn metrics(ground: &Ground) -> Result<Report> {
+/// Checks that clients cannot read metrics.
+pub(crate) async fn metrics(setup: &Setup) -> Result<Report> {
     let mut report = Report::default();
-    let stage = ground.start(&[]).await?;
-    let status = stage.client.get("/metrics").await?.status;
-    report.must(status == 404, format!("/metrics answered {status}"));
+    let target = setup.start(&[]).await?;
+    let status = target.client.get("/metrics").await?.status;
+    report.require(status == 404, format!("/metrics responded with {status}"));
     Ok(report)
 }

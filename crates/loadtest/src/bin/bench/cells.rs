@@ -1,11 +1,11 @@
-//! The cells of the table: what is asked of the server in each.
+//! The cells of the table: the requests that each one measures.
 
 use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN, Builder};
-use parlor_testkit::{Client, Parlor};
+use parlor_testkit::{Client, ServerProcess};
 use serde_json::{Value, json};
 
 use crate::fsync;
@@ -13,13 +13,13 @@ use crate::load::{self, Load, Request};
 use crate::options::Options;
 use crate::table::Row;
 
-/// Connections of every cell that is not about one.
+/// Number of connections of every cell, except those that measure a single connection.
 const MANY: usize = 64;
 
-/// People that one bulk adds while a meeting is filled.
+/// Number of participants per bulk request when a meeting is filled.
 const BULK: usize = 1_000;
 
-/// Participants on one listed page.
+/// Page size of lists.
 const PAGE: usize = 100;
 
 /// Measures one server on one database.
@@ -30,7 +30,7 @@ pub(crate) async fn measure(
 ) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let server = builder.data_dir(folder.path()).start().await?;
-    let kit = Kit::open(&server).await?;
+    let app = App::open(&server).await?;
     let mut bench = Bench {
         database,
         server: &server,
@@ -38,24 +38,24 @@ pub(crate) async fn measure(
         rows: Vec::new(),
     };
     bench.echo().await?;
-    bench.adds(&kit, folder.path()).await?;
-    bench.single_participant(&kit).await?;
-    bench.lists(&kit).await?;
+    bench.adds(&app, folder.path()).await?;
+    bench.single_participant(&app).await?;
+    bench.lists(&app).await?;
     Ok(bench.rows)
 }
 
-/// The cells of one server, in the order they are measured.
+/// Measures the cells of one server.
 struct Bench<'a> {
     database: &'static str,
-    server: &'a Parlor,
+    server: &'a ServerProcess,
     options: &'a Options,
     rows: Vec<Row>,
 }
 
 impl Bench<'_> {
-    async fn adds(&mut self, kit: &Kit, data_dir: &Path) -> Result<()> {
-        let spread = kit.meetings(self.options.meetings).await?;
-        let one = kit.meetings(1).await?;
+    async fn adds(&mut self, app: &App, data_dir: &Path) -> Result<()> {
+        let spread = app.meetings(self.options.meetings).await?;
+        let one = app.meetings(1).await?;
         let title = format!("add, {} meetings", spread.len());
         self.cell(&title, MANY, 201, add("spread", &spread)).await?;
         self.cell("add, one meeting", MANY, 201, add("one", &one))
@@ -67,13 +67,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn single_participant(&mut self, kit: &Kit) -> Result<()> {
-        let meeting = kit.meetings(1).await?.remove(0);
-        let person = json!({ "custom_participant_id": "one", "preset_name": "group_call_host" });
-        let added = kit.client.post(&meeting, &person).await?.expect(201)?;
+    async fn single_participant(&mut self, app: &App) -> Result<()> {
+        let meeting = app.meetings(1).await?.remove(0);
+        let participant =
+            json!({ "custom_participant_id": "one", "preset_name": "group_call_host" });
+        let added = app.client.post(&meeting, &participant).await?.expect(201)?;
         let id = added["id"].as_str().context("a participant has an id")?;
         let path = format!("{meeting}/{id}");
-        // Not minting alone: HTTP, authentication and one read, and then the minting.
+        // Includes HTTP, authentication and one read in addition to signing the token.
         let refresh = fixed("POST", &format!("{path}/token"), "");
         self.cell("mint token (refresh)", MANY, 200, refresh)
             .await?;
@@ -81,13 +82,13 @@ impl Bench<'_> {
         self.cell("get participant", MANY, 200, get).await
     }
 
-    async fn lists(&mut self, kit: &Kit) -> Result<()> {
+    async fn lists(&mut self, app: &App) -> Result<()> {
         if self.options.rows == 0 {
             return Ok(());
         }
         for rows in [1_000, self.options.rows] {
-            let meeting = kit.meetings(1).await?.remove(0);
-            kit.fill(&meeting, rows).await?;
+            let meeting = app.meetings(1).await?.remove(0);
+            app.fill(&meeting, rows).await?;
             if rows == self.options.rows {
                 self.settle().await;
             }
@@ -95,9 +96,9 @@ impl Bench<'_> {
             for (name, page) in [("first", 1), ("middle", last / 2), ("last", last)] {
                 let path = format!("{meeting}?page_no={page}&per_page={PAGE}");
                 let title = format!("list {PAGE} of {rows}, {name} page");
-                // The first reader of a page walks to it, however long that takes; those after
-                // it start from the rank that it found, and they are what is measured.
-                kit.client.get(&path).await?.expect(200)?;
+                // The first request for a page scans to it, which may take long. Later requests
+                // start from the cached rank, and only those are measured.
+                app.client.get(&path).await?.expect(200)?;
                 self.cell(&title, MANY, 200, fixed("GET", &path, ""))
                     .await?;
             }
@@ -105,7 +106,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Waits until the rows of the large meeting are old enough for their ranks to be remembered.
+    /// Waits until the rows of the large meeting are old enough for their ranks to be cached.
     async fn settle(&self) {
         let settle = self.options.settle;
         if !settle.is_zero() {
@@ -115,7 +116,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Measures one cell, and the ceiling after it; the ceiling before it is there already.
+    /// Measures one cell and the ceiling after it. The ceiling before it has already been measured.
     async fn cell(
         &mut self,
         title: &str,
@@ -128,7 +129,7 @@ impl Bench<'_> {
     }
 
     async fn echo(&mut self) -> Result<()> {
-        let body = person("echo", 0);
+        let body = participant_json("echo", 0);
         let echo = fixed("POST", "/bench/echo", &body);
         self.row(Row::ECHO, MANY, 200, echo).await
     }
@@ -161,14 +162,14 @@ impl Bench<'_> {
     }
 }
 
-/// The app that is measured.
-struct Kit {
+/// The measured app.
+struct App {
     client: Client,
     path: String,
 }
 
-impl Kit {
-    async fn open(server: &Parlor) -> Result<Self> {
+impl App {
+    async fn open(server: &ServerProcess) -> Result<Self> {
         let app = server.first_app().await?;
         Ok(Self {
             client: server.client(),
@@ -176,7 +177,7 @@ impl Kit {
         })
     }
 
-    /// Makes meetings and answers the paths of their participants.
+    /// Creates meetings and returns the paths of their participants.
     async fn meetings(&self, count: usize) -> Result<Vec<String>> {
         let mut paths = Vec::with_capacity(count);
         for _ in 0..count {
@@ -192,40 +193,40 @@ impl Kit {
         eprintln!("filling a meeting with {rows} participants");
         let path = format!("{meeting}/bulk");
         for start in (0..rows).step_by(BULK) {
-            let people: Vec<Value> = (start..rows.min(start + BULK))
-                .map(|number| serde_json::from_str(&person("listed", number)))
+            let participants: Vec<Value> = (start..rows.min(start + BULK))
+                .map(|number| serde_json::from_str(&participant_json("listed", number)))
                 .collect::<Result<_, _>>()?;
-            let body = json!({ "participants": people });
+            let body = json!({ "participants": participants });
             self.client.post(&path, &body).await?.expect(201)?;
         }
         Ok(())
     }
 }
 
-/// Adds a new person each time, in every meeting in turn.
+/// Adds a new participant with each request, to the meetings in rotation.
 fn add(prefix: &'static str, meetings: &[String]) -> Request {
     let meetings = meetings.to_vec();
     Rc::new(move |number, bytes| {
         let meeting = &meetings[number % meetings.len()];
-        write(bytes, "POST", meeting, &person(prefix, number));
+        write(bytes, "POST", meeting, &participant_json(prefix, number));
     })
 }
 
-/// The same request every time.
+/// Sends the same request every time.
 fn fixed(method: &str, path: &str, body: &str) -> Request {
     let mut request = Vec::new();
     write(&mut request, method, path, body);
     Rc::new(move |_, bytes| bytes.extend_from_slice(&request))
 }
 
-fn person(prefix: &str, number: usize) -> String {
+fn participant_json(prefix: &str, number: usize) -> String {
     format!(
         r#"{{"custom_participant_id":"{prefix}-{number:012}","preset_name":"group_call_host","name":"Mary Sue {number}","picture":"https://example.com/pictures/{number}.png"}}"#
     )
 }
 
 fn write(bytes: &mut Vec<u8>, method: &str, path: &str, body: &str) {
-    // A request without a body says nothing about its type, as the SDKs do.
+    // Like the SDKs, a request without a body has no content type.
     let kind = if body.is_empty() {
         ""
     } else {

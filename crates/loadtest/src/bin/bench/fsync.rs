@@ -1,4 +1,4 @@
-//! The physical floor of a durable write: what one sync of the disk takes.
+//! The lower bound of a durable write: the duration of one disk sync.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// How many syncs are timed.
+/// Number of measured syncs.
 const SAMPLES: usize = 300;
 
-/// The median time to append 4 KiB to a file in `folder` and sync its content.
+/// Returns the median time to append 4 KiB to a file in `folder` and sync its content.
 pub(crate) fn median(folder: &Path) -> Result<Duration> {
     let path = folder.join("fsync.probe");
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;

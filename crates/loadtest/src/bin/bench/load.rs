@@ -1,6 +1,8 @@
-//! The load generator: keep-alive connections that send prepared bytes and read little back.
+//! The load generator: keep-alive connections that send prepared bytes and parse little of the
+//! responses.
 //!
-//! It is our own so that it costs the same few microseconds in every cell, on one thread.
+//! It is custom-built so that it costs the same few microseconds per request in every cell, on one
+//! thread.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -9,46 +11,46 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use parlor_testkit::Parlor;
+use parlor_testkit::ServerProcess;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-/// Writes the `n`-th request of a cell, whole, with its headers.
+/// Writes the `n`-th request of a cell, including its headers.
 pub(crate) type Request = Rc<dyn Fn(usize, &mut Vec<u8>)>;
 
-/// How one cell is loaded.
+/// The load of one cell.
 pub(crate) struct Load {
-    /// Open connections, each with one request at a time.
+    /// Number of connections, each with one request at a time.
     pub(crate) connections: usize,
-    /// The status of success.
+    /// Status of a successful response.
     pub(crate) status: u16,
-    /// What is sent.
+    /// Request to send.
     pub(crate) request: Request,
 }
 
-/// What one cell measured.
+/// The result of one cell.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Time of every request in microseconds, sorted. Requests begun and ended in the time.
+    /// Sorted latencies in microseconds of the requests that began and ended in the measured time.
     pub(crate) micros: Vec<u32>,
-    /// How long was measured.
+    /// Measured time.
     pub(crate) time: Duration,
-    /// CPU time of the server in that time.
+    /// CPU time of the server in the measured time.
     pub(crate) server_cpu: Duration,
-    /// Answers with another status, also outside the measured time.
+    /// Number of responses with another status, including those outside the measured time.
     pub(crate) failures: usize,
     /// Resident memory of the server at the end, in bytes.
     pub(crate) resident_bytes: u64,
 }
 
 impl Run {
-    /// Requests per second.
+    /// Returns the requests per second.
     pub(crate) fn rate(&self) -> f64 {
         as_f64(self.micros.len()) / self.time.as_secs_f64()
     }
 
-    /// The latency that `share` (0 to 1) of the requests did not exceed.
+    /// Returns a quantile of the latencies; `share` is between 0 and 1.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         #[expect(
             clippy::cast_possible_truncation,
@@ -61,7 +63,7 @@ impl Run {
         Duration::from_micros(micros.unwrap_or_default().into())
     }
 
-    /// CPU time of the server per request, in microseconds.
+    /// Returns the CPU time of the server per request, in microseconds.
     pub(crate) fn cpu_micros(&self) -> f64 {
         self.server_cpu.as_secs_f64() * 1e6 / as_f64(self.micros.len().max(1))
     }
@@ -86,7 +88,7 @@ struct Shared {
 
 /// Loads the server for `warm_up` and then `measured`, and measures the latter.
 pub(crate) async fn run(
-    server: &Parlor,
+    server: &ServerProcess,
     load: &Load,
     warm_up: Duration,
     measured: Duration,
@@ -122,10 +124,7 @@ pub(crate) async fn run(
         connection.await??;
     }
     let mut micros = shared.micros.take();
-    ensure!(
-        !micros.is_empty(),
-        "no request was answered in {measured:?}"
-    );
+    ensure!(!micros.is_empty(), "no request succeeded in {measured:?}");
     micros.sort_unstable();
     Ok(Run {
         micros,
@@ -143,8 +142,8 @@ struct Connection {
     received: Vec<u8>,
 }
 
-/// The largest answer: a page of participants is some 40 kB.
-const ANSWER_BYTES: usize = 1 << 20;
+/// Maximum size of a response, in bytes. A page of participants has about 40 kB.
+const RESPONSE_BYTES: usize = 1 << 20;
 
 impl Connection {
     async fn open(address: SocketAddr) -> Result<Self> {
@@ -153,7 +152,7 @@ impl Connection {
         Ok(Self {
             stream,
             sending: Vec::new(),
-            received: vec![0; ANSWER_BYTES],
+            received: vec![0; RESPONSE_BYTES],
         })
     }
 
@@ -197,19 +196,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads one whole answer and gives its status.
+    /// Reads one complete response and returns its status.
     async fn receive(&mut self) -> Result<u16> {
         let mut filled = 0;
         loop {
             let mut buffer = ReadBuf::new(&mut self.received[filled..]);
-            // Unlike `try_read`, this needs no second system call to learn that all is read.
+            // Unlike `try_read`, this needs no second system call to detect that all data was read.
             let stream = &mut self.stream;
             std::future::poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut buffer))
                 .await?;
             let read = buffer.filled().len();
             ensure!(
                 read > 0,
-                "the server closed the connection, or sent too much"
+                "the server closed the connection, or the response is too large"
             );
             filled += read;
             if let Some((status, length)) = head(&self.received[..filled])?
@@ -221,7 +220,7 @@ impl Connection {
     }
 }
 
-/// The status and the whole length of an answer, once its headers are there.
+/// Returns the status and the total length of a response, once its headers are complete.
 fn head(received: &[u8]) -> Result<Option<(u16, usize)>> {
     const NAME: &[u8] = b"content-length:";
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -234,7 +233,7 @@ fn head(received: &[u8]) -> Result<Option<(u16, usize)>> {
             let name = line.get(..NAME.len());
             name.is_some_and(|name| name.eq_ignore_ascii_case(NAME))
         })
-        .context("an answer without content-length")?;
+        .context("a response without content-length")?;
     let length: usize = str::from_utf8(&length[NAME.len()..])?.trim().parse()?;
     Ok(Some((status, end + 4 + length)))
 }
@@ -244,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_an_answer_counts_its_headers() -> Result<()> {
+    fn the_length_of_a_response_includes_its_headers() -> Result<()> {
         let whole = b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabc";
         assert_eq!(head(whole)?, Some((201, whole.len())));
         assert_eq!(head(&whole[..20])?, None);
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_unknown_length_is_refused() {
+    fn a_response_of_unknown_length_is_an_error() {
         assert!(head(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 

@@ -1,7 +1,8 @@
-//! Measures the control plane and prints one Markdown table.
+//! Measures the control plane and prints a Markdown table.
 //!
-//! Every figure stands beside the ceiling of the same run: a POST that the same server parses
-//! and answers, measured before and after each cell. Ratios compare; absolute figures do not.
+//! Every cell is compared with the ceiling of the same run: a POST that the same server only parses
+//! and responds to, measured before and after each cell. The ratios to the ceiling are comparable
+//! between machines; absolute figures are not.
 
 mod cells;
 mod fsync;
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use parlor_testkit::{Parlor, Postgres};
+use parlor_testkit::{Postgres, ServerProcess};
 
 use crate::options::Options;
 
@@ -24,7 +25,7 @@ fn main() -> Result<ExitCode> {
         print!("{}", options::HELP);
         return Ok(ExitCode::SUCCESS);
     };
-    // One thread: the generator takes one core at most and leaves the other to the server.
+    // Single-threaded: the generator uses at most one core and leaves the other to the server.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -48,7 +49,7 @@ async fn measure(options: &Options) -> Result<ExitCode> {
             let server = bench_server(&binary).database(&postgres.database().await?);
             rows.extend(cells::measure("PostgreSQL", server, options).await?);
         } else {
-            println!("PostgreSQL is skipped: its server programs are not installed.\n");
+            println!("PostgreSQL is skipped because its server programs are not installed.\n");
         }
     }
     println!("{}", table::markdown(&rows));
@@ -57,28 +58,28 @@ async fn measure(options: &Options) -> Result<ExitCode> {
     let size = fs::metadata(&binary)?.len();
     println!("Binary: {} MB", table::megabytes(size));
     if cfg!(debug_assertions) {
-        println!("This was a debug build: the figures say nothing.");
+        println!("This was a debug build: the figures are meaningless.");
     }
     let failures: usize = rows.iter().map(|row| row.run.failures).sum();
     if failures > 0 {
-        println!("{failures} requests were not answered with success: the run does not count.");
+        println!("{failures} requests failed: the run is not valid.");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn bench_server(binary: &PathBuf) -> parlor_testkit::server::Builder {
-    Parlor::builder(binary).environment("PARLOR_BENCH_ECHO", "1")
+    ServerProcess::builder(binary).environment("PARLOR_BENCH_ECHO", "1")
 }
 
-/// The memory of a server that has just started and was asked nothing.
+/// Returns the memory of a server that has just started and has received no requests.
 async fn idle_bytes(binary: &PathBuf) -> Result<u64> {
-    let server = Parlor::builder(binary).start().await?;
+    let server = ServerProcess::builder(binary).start().await?;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     server.process().resident()
 }
 
-/// Builds the server in the profile that this program was built in, and answers its path.
+/// Builds the server in the same profile as this program, and returns its path.
 fn build_server() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -88,8 +89,10 @@ fn build_server() -> Result<PathBuf> {
     }
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     build.args(["--manifest-path", manifest]);
-    ensure!(build.status()?.success(), "the server does not build");
+    ensure!(build.status()?.success(), "the server build failed");
     let own = env::current_exe()?;
-    let folder = own.parent().context("a program lies in a folder")?;
+    let folder = own
+        .parent()
+        .context("the program has no parent directory")?;
     Ok(folder.join("parlor"))
 }

@@ -1,4 +1,4 @@
-//! Minting a join token alone: the server's own loop, without HTTP and without a database.
+//! The rate of signing join tokens: the server's own loop, without HTTP and without a database.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// The line under the table: tokens per second on one thread, and the time of one.
+/// Returns the line under the table: tokens per second on one thread, and the time per token.
 pub(crate) fn line(binary: &Path, time: Duration) -> String {
     match rate(binary, time) {
         Ok(rate) => format!(
@@ -24,11 +24,11 @@ fn rate(binary: &Path, time: Duration) -> Result<f64> {
         .args(["mint-bench", &seconds])
         .output()
         .with_context(|| format!("{} does not start", binary.display()))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
         "`mint-bench` failed: {}",
-        complaint.trim()
+        errors.trim()
     );
     parse(&String::from_utf8_lossy(&output.stdout))
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_read_and_anything_else_is_refused() -> Result<()> {
+    fn a_rate_is_parsed_and_anything_else_is_an_error() -> Result<()> {
         assert!((parse("25000 tokens/s\n")? - 25_000.0).abs() < 1e-9);
         for wrong in ["", "0 tokens/s", "NaN tokens/s", "25000", "many tokens/s"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_the_command_is_said_to_lack_it() {
+    fn a_server_without_the_command_is_reported() {
         let line = line(Path::new("/bin/false"), Duration::ZERO);
         assert!(line.contains("missing"), "{line}");
     }

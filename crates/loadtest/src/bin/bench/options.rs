@@ -1,4 +1,4 @@
-//! The command line of the benchmark.
+//! Command line of the benchmark.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,33 +8,32 @@ use parlor_testkit::arguments::Arguments;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Measures Parlor's control plane and prints one Markdown table.
+Measures Parlor's control plane and prints a Markdown table.
 
   --seconds N      measured seconds of each cell (5)
-  --meetings N     meetings that the participants are spread over (100)
-  --rows N         participants of the large meeting that is listed (1000000); 0 lists nothing
-  --database NAME  `sqlite` or `postgres` alone (both)
-  --server PATH    a built server, instead of building this one
-  --quick          a smoke run of a few seconds: its figures say nothing
+  --meetings N     number of meetings to which participants are added (100)
+  --rows N         participants of the large meeting that is listed (1000000); 0 skips lists
+  --database NAME  only `sqlite` or only `postgres` (both)
+  --server PATH    server binary to use instead of building one
+  --quick          smoke run of a few seconds; its figures are meaningless
 ";
 
 /// What to measure, and for how long.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Runs before the measured time of each cell, unmeasured.
+    /// Warm-up before the measured time of each cell.
     pub(crate) warm_up: Duration,
-    /// The measured time of each cell.
+    /// Measured time of each cell.
     pub(crate) measured: Duration,
-    /// How many meetings share the participants.
+    /// Number of meetings to which participants are added.
     pub(crate) meetings: usize,
-    /// Participants of the large meeting.
+    /// Number of participants of the large meeting.
     pub(crate) rows: usize,
-    /// How old they are made before they are listed: the ranks of rows younger than a minute are
-    /// not remembered.
+    /// How long to wait before listing them: ranks of rows younger than a minute are not cached.
     pub(crate) settle: Duration,
-    /// Which databases.
+    /// Databases to measure.
     pub(crate) database: Databases,
-    /// A server binary to use as it is.
+    /// Server binary to use instead of building one.
     pub(crate) server: Option<PathBuf>,
 }
 
@@ -43,14 +42,14 @@ pub(crate) struct Options {
 pub(crate) struct Databases(Option<String>);
 
 impl Databases {
-    /// Whether this database is to be measured.
+    /// Whether to measure this database.
     pub(crate) fn includes(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|only| only == name)
     }
 }
 
 impl Options {
-    /// Reads the arguments; `None` asks for the help text.
+    /// Parses the arguments. Returns `None` to print the help text.
     pub(crate) fn from_arguments(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             warm_up: Duration::from_secs(1),
@@ -82,9 +81,9 @@ impl Options {
                     known if ["sqlite", "postgres"].contains(&known.as_str()) => {
                         options.database = Databases(Some(known));
                     }
-                    other => bail!("no database {other}"),
+                    other => bail!("unknown database {other}"),
                 },
-                other => bail!("no option {other}\n\n{HELP}"),
+                other => bail!("unknown option {other}\n\n{HELP}"),
             }
         }
         Ok(Some(options))

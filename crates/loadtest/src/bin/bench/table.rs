@@ -1,4 +1,4 @@
-//! The table that is printed.
+//! The printed table.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,24 +8,25 @@ use crate::load::Run;
 /// One measured cell.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// The database of the server.
+    /// Database of the server.
     pub(crate) database: &'static str,
-    /// What was asked.
+    /// What was measured.
     pub(crate) title: String,
-    /// Open connections.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// What came of it.
+    /// Result.
     pub(crate) run: Run,
-    /// The median sync of the disk, where the latency is to be compared with it.
+    /// Median duration of a disk sync, if the latency is compared with it.
     pub(crate) fsync: Option<Duration>,
 }
 
 impl Row {
-    /// The title of the ceiling.
+    /// Title of the ceiling.
     pub(crate) const ECHO: &str = "echo";
 }
 
-/// All rows as Markdown. The ceiling is measured around every cell and shown once, as its mean.
+/// Formats all rows as Markdown. The ceiling is measured around every cell and shown once, as the
+/// mean.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::from(
         "| database | cell | connections | req/s | of echo | p50 ms | p99 ms | p99.9 ms \
@@ -67,7 +68,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// Bytes in millions, with one decimal.
+/// Formats bytes in megabytes, with one decimal.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
@@ -76,7 +77,7 @@ fn millis(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64() * 1e3)
 }
 
-/// The mean of the ceiling measured just before and just after this cell.
+/// Returns the mean of the ceilings measured just before and just after this cell.
 fn ceiling(rows: &[Row], index: usize) -> f64 {
     let is_echo = |row: &&Row| row.title == Row::ECHO && row.database == rows[index].database;
     let before = rows[..index].iter().rfind(is_echo);

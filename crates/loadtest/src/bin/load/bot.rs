@@ -1,4 +1,4 @@
-//! A client that keeps little: one socket, one task, and what it saw as numbers.
+//! A lightweight client: one socket, one task, and counters.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -17,87 +17,89 @@ use parlor_protocol::signal::{Envelope, event};
 use parlor_testkit::signal::wire::{self, Message, PING, PONG, Socket};
 use parlor_testkit::signal::{Encodable, Identity, PLUGINS};
 
-/// How long anything may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of the upgrade and of replies.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sockets from one address to one server: below the 28,000 ports that Linux hands out.
+/// Maximum number of sockets from one address to one server: below the 28,000 ephemeral ports of
+/// Linux.
 const PER_ADDRESS: usize = 20_000;
 
-/// What all bots of a run saw.
+/// What all bots of a run observed.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Frames that arrived.
+pub(crate) struct Observed {
+    /// Number of frames received.
     pub(crate) frames: usize,
-    /// Chat messages that arrived at any bot, and when: by the number in their text.
+    /// Chat messages received by any bot: the number in their text, and the time of arrival.
     pub(crate) messages: Vec<(usize, Instant)>,
-    /// Pushes of joins and leaves.
+    /// Number of join pushes.
     pub(crate) joins: usize,
+    /// Number of leave pushes.
     pub(crate) leaves: usize,
-    /// Sockets that the server ended.
+    /// Number of sockets closed by the server.
     pub(crate) closed: usize,
-    /// Error replies.
+    /// Number of error replies.
     pub(crate) errors: usize,
 }
 
-/// What a run saw, shared by its bots. They all run on one thread.
-pub(crate) type Shared = Rc<RefCell<Seen>>;
+/// The observations of a run, shared by its bots, which all run on one thread.
+pub(crate) type Shared = Rc<RefCell<Observed>>;
 
-/// What came back from a join.
+/// The result of a join.
 #[derive(Debug, Default)]
 pub(crate) struct Entered {
     pub(crate) peers: usize,
     pub(crate) history: HashSet<String>,
 }
 
-/// A client.
+/// A lightweight client.
 pub(crate) struct Bot {
-    pub(crate) who: Identity,
+    pub(crate) identity: Identity,
     socket: Socket,
     next_id: u64,
     seen: Shared,
-    /// Texts of the messages that arrived.
-    pub(crate) heard: HashSet<String>,
-    keeps: bool,
+    /// Texts of the messages received, if they are kept.
+    pub(crate) received: HashSet<String>,
+    keeps_messages: bool,
 }
 
 impl Bot {
     /// Opens the socket.
-    pub(crate) async fn open(who: Identity, number: usize, seen: &Shared) -> Result<Self> {
+    pub(crate) async fn open(identity: Identity, number: usize, seen: &Shared) -> Result<Self> {
         let host = u8::try_from(number / PER_ADDRESS).unwrap_or(0);
         let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + host));
         let from = (host > 0).then_some(from);
-        let path = who.path();
-        let opened = wire::open_path(who.server, &path, from);
-        let socket = tokio::time::timeout(PATIENCE, opened)
+        let path = identity.path();
+        let opened = wire::open_path(identity.server, &path, from);
+        let socket = tokio::time::timeout(TIMEOUT, opened)
             .await
-            .context("no answer to the upgrade")??;
+            .context("no response to the upgrade")??;
         Ok(Self {
-            who,
+            identity,
             socket,
             next_id: 0,
             seen: Rc::clone(seen),
-            heard: HashSet::new(),
-            keeps: false,
+            received: HashSet::new(),
+            keeps_messages: false,
         })
     }
 
     /// Keeps the text of every message from now on.
-    pub(crate) fn keeps_messages(mut self) -> Self {
-        self.keeps = true;
+    pub(crate) fn keep_messages(mut self) -> Self {
+        self.keeps_messages = true;
         self
     }
 
-    /// Sends a request and answers its id.
+    /// Sends a request and returns its ID.
     pub(crate) async fn tell(&mut self, number: u32, message: &impl Encodable) -> Result<String> {
         self.next_id += 1;
-        let id = format!("{}-{:x}", self.who.peer, self.next_id);
+        let id = format!("{}-{:x}", self.identity.peer, self.next_id);
         wire::send(&mut self.socket, wire::frame(number, &id, message)).await?;
         Ok(id)
     }
 
     /// Joins as the official client does, without media (docs/spec/signalling.md 6.1 and 6.2).
     pub(crate) async fn join(&mut self) -> Result<Entered> {
-        let store = self.who.store_request(PLUGINS);
+        let store = self.identity.store_request(PLUGINS);
         let before = [
             self.tell(event::STORE_GET_KEYS, &store).await?,
             self.tell(event::MEDIA_JOIN, &edge::PeerJoinRequest::default())
@@ -107,10 +109,10 @@ impl Bot {
         self.enter().await
     }
 
-    /// Joins, or joins again after a reconnect.
+    /// Joins the room, for the first time or after a reconnect.
     pub(crate) async fn enter(&mut self) -> Result<Entered> {
-        let store = self.who.store_request(PLUGINS);
-        let request = self.who.join_request();
+        let store = self.identity.store_request(PLUGINS);
+        let request = self.identity.join_request();
         let join = self.tell(event::JOIN_ROOM, &request).await?;
         self.replies(&[join]).await?;
         let nothing = edge::PeerJoinCompleteRequest {};
@@ -129,34 +131,34 @@ impl Bot {
                 event::GET_ROOM_PEERS_INFO => {
                     entered.peers = RoomPeersInfoResponse::decode(payload)?.peers.len();
                 }
-                event::GET_MESSAGES if self.keeps => {
+                event::GET_MESSAGES if self.keeps_messages => {
                     let history = GetChatMessagesResponse::decode(payload)?.messages;
                     entered.history = history.into_iter().map(|message| message.payload).collect();
                 }
                 _ => {}
             }
         }
-        // Asked once after each first join; nobody waits for it here.
+        // The SDK sends this once after the first join; the reply is ignored here.
         self.tell(event::GET_CONNECTED_ROOMS_DUMP, &nothing).await?;
         Ok(entered)
     }
 
     async fn replies(&mut self, ids: &[String]) -> Result<Vec<Envelope>> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         let mut replies = Vec::with_capacity(ids.len());
         while replies.len() < ids.len() {
             let frame = tokio::time::timeout_at(deadline, self.next())
                 .await
                 .context("no reply")??;
             if frame.id.as_ref().is_some_and(|id| ids.contains(id)) {
-                ensure!(frame.event != event::ERROR, "refused: {:?}", frame.payload);
+                ensure!(frame.event != event::ERROR, "rejected: {:?}", frame.payload);
                 replies.push(frame);
             }
         }
         Ok(replies)
     }
 
-    /// The next message from the server. Pings are answered on the way.
+    /// Returns the next message from the server, and answers pings in between.
     async fn next(&mut self) -> Result<Envelope> {
         loop {
             match self.socket.next().await {
@@ -177,7 +179,7 @@ impl Bot {
                     self.seen.borrow_mut().closed += 1;
                     return Err(error.into());
                 }
-                None => bail!("the connection is gone"),
+                None => bail!("the connection was closed"),
             }
         }
     }
@@ -199,8 +201,8 @@ impl Bot {
                 {
                     seen.messages.push((number, Instant::now()));
                 }
-                if self.keeps {
-                    self.heard.insert(text);
+                if self.keeps_messages {
+                    self.received.insert(text);
                 }
             }
             event::JOIN_ROOM if frame.id.is_none() => seen.joins += 1,
@@ -210,7 +212,7 @@ impl Bot {
         }
     }
 
-    /// Says something to everybody.
+    /// Sends a chat message to the room.
     pub(crate) async fn say(&mut self, text: String) -> Result<()> {
         let message = SendChatMessageToRoomRequest {
             payload_type: 0,
@@ -220,7 +222,7 @@ impl Bot {
         Ok(())
     }
 
-    /// Reads until the time has come.
+    /// Receives frames until the deadline.
     pub(crate) async fn listen_until(&mut self, end: Instant) -> Result<()> {
         loop {
             match tokio::time::timeout_at(end.into(), self.next()).await {
@@ -230,8 +232,8 @@ impl Bot {
         }
     }
 
-    /// Reads, and says what it is given to say, until the other end of `texts` is dropped.
-    pub(crate) async fn live(
+    /// Receives frames and sends the given texts, until the sender of `texts` is dropped.
+    pub(crate) async fn run(
         mut self,
         mut texts: tokio::sync::mpsc::Receiver<String>,
     ) -> Result<Self> {
@@ -246,8 +248,8 @@ impl Bot {
         }
     }
 
-    /// Breaks the connection without a word.
-    pub(crate) fn pull(self) -> (Identity, HashSet<String>) {
-        (self.who, self.heard)
+    /// Drops the connection without a close frame.
+    pub(crate) fn disconnect(self) -> (Identity, HashSet<String>) {
+        (self.identity, self.received)
     }
 }

@@ -1,8 +1,8 @@
-//! The ceiling: a server that checks nothing, keeps nothing, and passes frames on.
+//! The ceiling: a server that validates nothing, stores nothing, and forwards frames.
 //!
-//! It answers a join with frames as large as a real server's: the roster, the room, and a push to
-//! everybody. A chat message goes to every socket of its meeting. It runs as a process of its own, as
-//! the server does, with as many threads.
+//! It replies to a join with frames as large as a real server's: the roster, the room, and a push
+//! to every peer. It forwards a chat message to every socket of the meeting. Like the server, it
+//! runs as a separate process, with as many threads.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -30,25 +30,25 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-/// The first argument of the process that is the ceiling.
+/// First argument with which this program runs as the ceiling.
 pub(crate) const COMMAND: &str = "ceiling";
 
-/// Frames that may wait for one socket.
+/// Maximum number of frames queued for one socket.
 const QUEUE: usize = 65_536;
 
-/// The ceiling, running.
+/// The running ceiling process.
 pub(crate) struct Ceiling {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Ceiling {
-    /// Starts it.
+    /// Starts the process.
     pub(crate) fn start() -> Result<Self> {
         use std::io::BufRead as _;
         let mut child = std::process::Command::new(std::env::current_exe()?)
             .arg(COMMAND)
-            // It ends with this process: its standard input does.
+            // The child exits when its standard input closes, which happens when this process ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -61,7 +61,7 @@ impl Ceiling {
         })
     }
 
-    /// Its process.
+    /// The process, for its resource usage.
     pub(crate) fn process(&self) -> Process {
         Process(self.child.id())
     }
@@ -69,17 +69,17 @@ impl Ceiling {
 
 impl Drop for Ceiling {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The process.
+/// Runs the ceiling in this process.
 pub(crate) fn main() -> Result<ExitCode> {
     std::thread::spawn(|| {
         let mut nothing = String::new();
-        // Ends when whoever started this ends, however that was.
+        // Returns when the parent process ends, however it ends.
         let _ = std::io::stdin().read_line(&mut nothing);
         std::process::exit(0);
     });
@@ -100,13 +100,13 @@ async fn serve() -> Result<ExitCode> {
         let (stream, _) = listener.accept().await?;
         let rooms = Arc::clone(&rooms);
         tokio::spawn(async move {
-            // A client that went away is no error.
+            // A client that disconnects is not an error.
             let _ = socket(stream, &rooms).await;
         });
     }
 }
 
-/// Who is in a meeting, and the roster as it is sent.
+/// The sockets of a meeting, and its encoded roster.
 #[derive(Default)]
 struct Meeting {
     sockets: Vec<mpsc::Sender<Message>>,
@@ -157,7 +157,7 @@ async fn write(
     mut frames: mpsc::Receiver<Message>,
 ) {
     while let Some(frame) = frames.recv().await {
-        // As many as there are go out in one flush, or it would be a poor ceiling.
+        // All queued frames go out in one flush, or the ceiling would be too low.
         if sink.feed(frame).await.is_err() {
             return;
         }
@@ -176,9 +176,9 @@ fn answer(request: Envelope, room: &Mutex<Meeting>, sender: &mpsc::Sender<Messag
     let payload = request.payload.unwrap_or_default();
     match request.event {
         event::JOIN_ROOM => {
-            let asked = JoinRoomRequest::decode(payload)?.peer.unwrap_or_default();
+            let requested = JoinRoomRequest::decode(payload)?.peer.unwrap_or_default();
             let info = PeerInfoResponse {
-                peer: Some(as_told(asked)),
+                peer: Some(roster_peer(requested)),
             };
             let push = frame(event::JOIN_ROOM, None, info.encode_to_vec().into());
             let entry = RoomPeersInfoResponse {
@@ -190,7 +190,7 @@ fn answer(request: Envelope, room: &Mutex<Meeting>, sender: &mpsc::Sender<Messag
                 let _ = other.try_send(push.clone());
             }
             room.sockets.push(sender.clone());
-            // A list in protobuf is its entries one after the other.
+            // A repeated field in protobuf is the concatenation of its entries.
             room.roster.extend_from_slice(&entry);
             drop(room);
             let _ = sender.try_send(frame(
@@ -209,7 +209,7 @@ fn answer(request: Envelope, room: &Mutex<Meeting>, sender: &mpsc::Sender<Messag
             let push = frame(
                 event::SEND_MESSAGE_TO_ROOM,
                 None,
-                said_by_somebody(said.payload).encode_to_vec().into(),
+                chat_push(said.payload).encode_to_vec().into(),
             );
             let room = room.lock().unwrap_or_else(PoisonError::into_inner);
             for socket in &room.sockets {
@@ -239,10 +239,10 @@ fn answer(request: Envelope, room: &Mutex<Meeting>, sender: &mpsc::Sender<Messag
     Ok(())
 }
 
-/// As long as every id.
+/// A placeholder with the length of an ID.
 const ID: &str = "0190f3c0-a0b1-7c1d-8e2f-0123456789ab";
 
-fn as_told(asked: Peer) -> Peer {
+fn roster_peer(requested: Peer) -> Peer {
     Peer {
         stage_type: Some(1),
         preset_id: Some(ID.to_owned()),
@@ -251,11 +251,11 @@ fn as_told(asked: Peer) -> Peer {
             recorder_type: "NONE".to_owned(),
             hidden_participant: false,
         }),
-        ..asked
+        ..requested
     }
 }
 
-fn said_by_somebody(payload: String) -> SendChatMessageToRoomResponse {
+fn chat_push(payload: String) -> SendChatMessageToRoomResponse {
     let message = ChatMessage {
         chat_id: ID.to_owned(),
         peer_id: ID.to_owned(),

@@ -1,8 +1,8 @@
-//! Loads the signalling of a real server and prints one Markdown table.
+//! Puts load on the signalling of a real server and prints a Markdown table.
 //!
-//! Joins and chat stand beside the ceiling of the same run: a server that does nothing but answer
-//! and pass on frames of the same sizes to the same number of sockets. Ratios compare; absolute
-//! figures do not.
+//! Each run measures joins and chat a second time on a ceiling: a minimal server that only replies
+//! and forwards frames of the same sizes to the same number of sockets. The ratios to the ceiling
+//! are comparable between machines; absolute figures are not.
 
 mod bot;
 mod ceiling;
@@ -19,7 +19,7 @@ use anyhow::Result;
 use crate::options::Options;
 
 fn main() -> Result<ExitCode> {
-    // Both ends of every socket are on this machine; each process needs a descriptor for its own.
+    // Each process needs one descriptor per socket.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
     if env::args()
         .nth(1)
@@ -31,7 +31,7 @@ fn main() -> Result<ExitCode> {
         print!("{}", options::HELP);
         return Ok(ExitCode::SUCCESS);
     };
-    // One thread: the generator takes one core at most and leaves the other to the server.
+    // Single-threaded: the generator uses at most one core and leaves the other to the server.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -41,7 +41,7 @@ fn main() -> Result<ExitCode> {
 async fn run(options: &Options, descriptors: u64) -> Result<ExitCode> {
     let mut rows = Vec::new();
     let mut faults = Vec::new();
-    for mode in &options.task.modes {
+    for mode in &options.common.modes {
         eprintln!("{mode} …");
         let report = modes::run(mode, options, descriptors).await?;
         rows.extend(report.rows);
@@ -49,7 +49,7 @@ async fn run(options: &Options, descriptors: u64) -> Result<ExitCode> {
     }
     println!("{}", table::markdown(&rows));
     if cfg!(debug_assertions) {
-        println!("This was a debug build: the figures say nothing.");
+        println!("This was a debug build: the figures are meaningless.");
     }
     for fault in &faults {
         println!("FAULT: {fault}");

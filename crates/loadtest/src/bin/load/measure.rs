@@ -1,8 +1,8 @@
-//! Measured times.
+//! Measured durations.
 
 use std::time::Duration;
 
-/// How long each of several took.
+/// The durations of several operations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times(Vec<Duration>);
 
@@ -15,17 +15,17 @@ impl Times {
         self.0.len()
     }
 
-    /// The time that this part of all do not exceed.
-    pub(crate) fn quantile(&self, part: f64) -> Option<Duration> {
+    /// Returns the `q`-quantile of the durations; `q` is between 0 and 1.
+    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
-            reason = "an index of a short list"
+            reason = "the list is short"
         )]
-        let index = ((sorted.len() as f64 * part).ceil() as usize).saturating_sub(1);
+        let index = ((sorted.len() as f64 * q).ceil() as usize).saturating_sub(1);
         sorted.get(index).copied()
     }
 }

@@ -1,4 +1,4 @@
-//! The modes: what is done to the server, and what is noted.
+//! The modes of the load generator.
 
 mod reconnect;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use parlor_testkit::signal::Identity;
-use parlor_testkit::{Process, Stage};
+use parlor_testkit::{LoadTarget, Process};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -18,17 +18,17 @@ use crate::measure::Times;
 use crate::options::{Options, PRESET};
 use crate::table::Row;
 
-/// Sockets that are opened at once where the rate does not matter.
+/// Number of sockets opened concurrently where the rate does not matter.
 const AT_ONCE: usize = 64;
 
-/// How long stragglers may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout for the last messages to arrive.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a mode found.
+/// The result of a mode.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
-    /// What must not happen at any load.
+    /// Failures, which must not happen at any load.
     pub(crate) faults: Vec<String>,
 }
 
@@ -48,26 +48,28 @@ pub(crate) async fn run(mode: &str, options: &Options, descriptors: u64) -> Resu
         .await
 }
 
-/// The same people, pointed at another server.
-fn pointed_at(people: &[Identity], ceiling: &Ceiling) -> Vec<Identity> {
-    let pointed = people.iter().map(|person| Identity {
+/// Returns the same participants as clients of the ceiling.
+fn for_ceiling(identities: &[Identity], ceiling: &Ceiling) -> Vec<Identity> {
+    let identities = identities.iter().map(|identity| Identity {
         server: ceiling.address,
-        ..person.clone()
+        ..identity.clone()
     });
-    pointed.collect()
+    identities.collect()
 }
 
 async fn join(options: &Options) -> Result<Report> {
-    let stage = options.stage().await?;
-    let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, PRESET, options.join_peers()).await?;
+    let target = options.target().await?;
+    let meeting = target.meeting().await?;
+    let identities = target
+        .add_participants(&meeting, PRESET, options.join_peers())
+        .await?;
     let ceiling = Ceiling::start()?;
     let mut report = Report::default();
-    let likened = pointed_at(&people, &ceiling);
+    let ceiling_identities = for_ceiling(&identities, &ceiling);
     report.rows.push(
-        storm(
+        measure_joins(
             "ceiling: join",
-            likened,
+            ceiling_identities,
             Some(ceiling.process()),
             options.join_rate(),
             &mut report.faults,
@@ -75,10 +77,10 @@ async fn join(options: &Options) -> Result<Report> {
         .await?,
     );
     drop(ceiling);
-    let mut row = storm(
+    let mut row = measure_joins(
         "join one meeting",
-        people,
-        stage.process,
+        identities,
+        target.process,
         options.join_rate(),
         &mut report.faults,
     )
@@ -88,22 +90,22 @@ async fn join(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Joins at a rate that does not wait for answers; a join counts from when its socket
-/// begins to open: the timer that starts it is up to a millisecond late.
-async fn storm(
+/// Starts joins at a fixed rate, without waiting for earlier ones. A join is measured from when its
+/// socket starts to open, because the timer that starts it may be a millisecond late.
+async fn measure_joins(
     title: &str,
-    people: Vec<Identity>,
+    identities: Vec<Identity>,
     process: Option<Process>,
     rate: f64,
     faults: &mut Vec<String>,
 ) -> Result<Row> {
     let seen = Shared::default();
-    let count = people.len();
+    let count = identities.len();
     let cpu = process.map(Process::cpu).transpose()?;
     let began = Instant::now();
     let (results, mut joined) = mpsc::channel(count);
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    for (number, person) in people.into_iter().enumerate() {
+    for (number, identity) in identities.into_iter().enumerate() {
         #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
         let due = began + Duration::from_secs_f64(number as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
@@ -111,7 +113,7 @@ async fn storm(
         let (seen, results, mut stopped) = (Rc::clone(&seen), results.clone(), stopped.clone());
         tokio::task::spawn_local(async move {
             let entering = async {
-                let mut bot = Bot::open(person, number, &seen).await?;
+                let mut bot = Bot::open(identity, number, &seen).await?;
                 let entered = bot.join().await?;
                 anyhow::Ok((bot, entered))
             };
@@ -121,8 +123,8 @@ async fn storm(
                 Ok((mut bot, entered)) => {
                     let _ = results.try_send(Ok((took, entered.peers)));
                     tokio::select! {
-                        // Whatever ends it is counted by the bot.
-                        _ = bot.listen_until(Instant::now() + PATIENCE) => {}
+                        // The bot counts errors itself.
+                        _ = bot.listen_until(Instant::now() + TIMEOUT) => {}
                         _ = stopped.changed() => {}
                     }
                 }
@@ -143,21 +145,21 @@ async fn storm(
         }
     }
     let took = last - began;
-    quiet(&seen).await;
+    wait_until_quiet(&seen).await;
     let cpu = cpu_since(process, cpu)?;
     if let Some(error) = failed.first() {
         faults.push(format!(
-            "{title}: {} of {count} did not join, the first: {error:#}",
+            "{title}: {} of {count} joins failed, the first with: {error:#}",
             failed.len()
         ));
     }
     let _ = stop.send(true);
     let seen = seen.borrow();
-    // Everybody learns of everybody who comes later.
+    // Every peer receives a push for every later join.
     let expected = count * count.saturating_sub(1) / 2;
     if failed.is_empty() && seen.joins != expected {
         faults.push(format!(
-            "{title}: {} pushes of joins instead of {expected}",
+            "{title}: {} join pushes instead of {expected}",
             seen.joins
         ));
     }
@@ -174,8 +176,8 @@ async fn storm(
     })
 }
 
-/// Waits until no frame has come for a while.
-async fn quiet(seen: &Shared) {
+/// Waits until no frames arrive any more.
+async fn wait_until_quiet(seen: &Shared) {
     let mut before = usize::MAX;
     while before != seen.borrow().frames {
         before = seen.borrow().frames;
@@ -190,47 +192,49 @@ fn cpu_since(process: Option<Process>, before: Option<Duration>) -> Result<Optio
         .map(|(now, before)| now.saturating_sub(before)))
 }
 
-/// Bots that live until their ends are dropped.
-struct Crowd {
-    speakers: Vec<mpsc::Sender<String>>,
+/// Running bots, which stop when their senders are dropped.
+struct BotSet {
+    senders: Vec<mpsc::Sender<String>>,
 }
 
-/// Lets people in, many at once.
-async fn gather(people: Vec<Identity>, seen: &Shared) -> Result<(Crowd, Times)> {
-    let entering = people
+/// Joins all participants, many at once.
+async fn join_all(identities: Vec<Identity>, seen: &Shared) -> Result<(BotSet, Times)> {
+    let entering = identities
         .into_iter()
         .enumerate()
-        .map(|(number, person)| async move {
+        .map(|(number, identity)| async move {
             let began = Instant::now();
-            let mut bot = Bot::open(person, number, seen).await?;
+            let mut bot = Bot::open(identity, number, seen).await?;
             bot.join().await?;
             anyhow::Ok((bot, began.elapsed()))
         });
     let mut entering = futures_util::stream::iter(entering).buffer_unordered(AT_ONCE);
-    let (mut speakers, mut times) = (Vec::new(), Times::default());
+    let (mut senders, mut times) = (Vec::new(), Times::default());
     while let Some(entered) = entering.next().await {
         let (bot, took) = entered?;
         times.add(took);
-        let (speaker, texts) = mpsc::channel(64);
-        speakers.push(speaker);
+        let (sender, texts) = mpsc::channel(64);
+        senders.push(sender);
         tokio::task::spawn_local(async move {
-            // Whatever ends it is counted by the bot.
-            let _ = bot.live(texts).await;
+            // The bot counts errors itself.
+            let _ = bot.run(texts).await;
         });
     }
-    Ok((Crowd { speakers }, times))
+    Ok((BotSet { senders }, times))
 }
 
 async fn chat(options: &Options) -> Result<Report> {
-    let stage = options.stage().await?;
-    let meeting = stage.meeting().await?;
-    let people = stage.people(&meeting, PRESET, options.chat_peers()).await?;
+    let target = options.target().await?;
+    let meeting = target.meeting().await?;
+    let identities = target
+        .add_participants(&meeting, PRESET, options.chat_peers())
+        .await?;
     let ceiling = Ceiling::start()?;
     let mut report = Report::default();
-    let likened = pointed_at(&people, &ceiling);
-    let [mut steady, mut burst] = talk(
+    let ceiling_identities = for_ceiling(&identities, &ceiling);
+    let [mut steady, mut burst] = measure_chat(
         "ceiling: chat",
-        likened,
+        ceiling_identities,
         Some(ceiling.process()),
         options,
         &mut report,
@@ -238,7 +242,7 @@ async fn chat(options: &Options) -> Result<Report> {
     .await?;
     drop(ceiling);
     let [mut own_steady, mut own_burst] =
-        talk("chat", people, stage.process, options, &mut report).await?;
+        measure_chat("chat", identities, target.process, options, &mut report).await?;
     own_steady.has_ceiling = true;
     own_burst.has_ceiling = true;
     steady.title += ", one by one";
@@ -249,18 +253,19 @@ async fn chat(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Messages one by one, then one of everybody at once; each counts until it has reached the last.
-async fn talk(
+/// Sends messages one by one, then one from every peer at once. A message is measured until it has
+/// reached the last peer.
+async fn measure_chat(
     title: &str,
-    people: Vec<Identity>,
+    identities: Vec<Identity>,
     process: Option<Process>,
     options: &Options,
     report: &mut Report,
 ) -> Result<[Row; 2]> {
     let seen = Shared::default();
-    let peers = people.len();
-    let (crowd, _) = gather(people, &seen).await?;
-    quiet(&seen).await;
+    let peers = identities.len();
+    let (bots, _) = join_all(identities, &seen).await?;
+    wait_until_quiet(&seen).await;
     let mut rows = Vec::new();
     for at_once in [1, peers] {
         seen.borrow_mut().messages.clear();
@@ -277,16 +282,16 @@ async fn talk(
         );
         for number in 0..count {
             sent.push(Instant::now());
-            // About as long as a sentence.
+            // The length of an average sentence.
             let text = format!("{number} {}", "and so we talk about the weather ".repeat(2));
-            crowd.speakers[number % peers]
+            bots.senders[number % peers]
                 .try_send(text)
-                .context("a bot has ended")?;
+                .context("a bot has stopped")?;
             if (number + 1) % at_once == 0 {
-                arrived(&seen, (number + 1) * peers).await;
+                wait_for_messages(&seen, (number + 1) * peers).await;
             }
         }
-        arrived(&seen, count * peers).await;
+        wait_for_messages(&seen, count * peers).await;
         let took = began.elapsed();
         let seen = seen.borrow();
         let mut last = vec![None; count];
@@ -297,7 +302,7 @@ async fn talk(
         }
         let mut times = Times::default();
         for (sent, last) in sent.iter().zip(last) {
-            times.add(last.map_or(PATIENCE, |last| last - *sent));
+            times.add(last.map_or(TIMEOUT, |last| last - *sent));
         }
         let arrived = seen.messages.len();
         if arrived != count * peers {
@@ -320,92 +325,92 @@ async fn talk(
             ..Row::default()
         });
     }
-    drop(crowd);
+    drop(bots);
     let [steady, burst] = <[Row; 2]>::try_from(rows).ok().context("two rows")?;
     Ok([steady, burst])
 }
 
-/// Waits until so many messages have arrived, or nothing comes any more.
-async fn arrived(seen: &Shared, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits until `count` messages have arrived, or until the timeout.
+async fn wait_for_messages(seen: &Shared, count: usize) {
+    let deadline = Instant::now() + TIMEOUT;
     while seen.borrow().messages.len() < count && Instant::now() < deadline {
-        // Gives the one thread to the bots.
+        // Yields the only thread to the bots.
         tokio::time::sleep(Duration::from_micros(100)).await;
     }
 }
 
 async fn idle(options: &Options, descriptors: u64) -> Result<Report> {
     let (peers, meetings) = (
-        within(options.idle_peers(), descriptors),
+        limit_to_descriptors(options.idle_peers(), descriptors),
         options.idle_meetings(),
     );
-    let stage = options.stage().await?;
-    let mut people = Vec::new();
+    let target = options.target().await?;
+    let mut identities = Vec::new();
     let each = peers.div_ceil(meetings);
     for number in 0..meetings {
-        let meeting = stage.meeting().await?;
+        let meeting = target.meeting().await?;
         let left = peers.saturating_sub(number * each).min(each);
-        people.extend(stage.people(&meeting, PRESET, left).await?);
-        if people.len() >= peers {
+        identities.extend(target.add_participants(&meeting, PRESET, left).await?);
+        if identities.len() >= peers {
             break;
         }
     }
-    hold("idle", people, meetings, &stage).await
+    measure_idle("idle", identities, meetings, &target).await
 }
 
 async fn sessions(options: &Options, descriptors: u64) -> Result<Report> {
-    let meetings = within(options.session_meetings(), descriptors);
-    let stage = options.stage().await?;
-    let stage = &stage;
+    let meetings = limit_to_descriptors(options.session_meetings(), descriptors);
+    let target = options.target().await?;
+    let target = &target;
     let made = futures_util::stream::iter(0..meetings).map(|_| async move {
-        let meeting = stage.meeting().await?;
-        anyhow::Ok(stage.people(&meeting, PRESET, 1).await?)
+        let meeting = target.meeting().await?;
+        anyhow::Ok(target.add_participants(&meeting, PRESET, 1).await?)
     });
     let made: Vec<Result<Vec<Identity>>> = made.buffer_unordered(AT_ONCE).collect().await;
-    let mut people = Vec::new();
-    for person in made {
-        people.extend(person?);
+    let mut identities = Vec::new();
+    for identity in made {
+        identities.extend(identity?);
     }
-    hold("sessions of one peer", people, meetings, stage).await
+    measure_idle("sessions of one peer", identities, meetings, target).await
 }
 
-/// As many sockets as this process may open, with some left for everything else.
-fn within(peers: usize, descriptors: u64) -> usize {
-    let most = usize::try_from(descriptors)
+/// Limits the number of peers to the descriptors of this process, and keeps some for other uses.
+fn limit_to_descriptors(peers: usize, descriptors: u64) -> usize {
+    let max = usize::try_from(descriptors)
         .unwrap_or(usize::MAX)
         .saturating_sub(200);
-    if peers > most {
-        eprintln!("only {most} peers: this process may open {descriptors} files");
+    if peers > max {
+        eprintln!("only {max} peers: this process may open {descriptors} files");
     }
-    peers.min(most)
+    peers.min(max)
 }
 
-/// Lets everybody in and looks at what the server needs to keep them.
-async fn hold(
+/// Joins all participants and measures the server's memory and CPU while they are idle.
+async fn measure_idle(
     title: &str,
-    people: Vec<Identity>,
+    identities: Vec<Identity>,
     meetings: usize,
-    stage: &Stage,
+    target: &LoadTarget,
 ) -> Result<Report> {
     let seen = Shared::default();
-    let count = people.len();
-    let before = stage.process.map(Process::resident).transpose()?;
-    let cpu = stage.process.map(Process::cpu).transpose()?;
+    let count = identities.len();
+    let before = target.process.map(Process::resident).transpose()?;
+    let cpu = target.process.map(Process::cpu).transpose()?;
     let began = Instant::now();
-    let (crowd, times) = gather(people, &seen).await?;
+    let (bots, times) = join_all(identities, &seen).await?;
     let took = began.elapsed();
-    let entering = cpu_since(stage.process, cpu)?;
-    quiet(&seen).await;
+    let entering = cpu_since(target.process, cpu)?;
+    wait_until_quiet(&seen).await;
     let frames = seen.borrow().frames;
-    // Long enough for every peer to be pinged.
-    let cpu = stage.process.map(Process::cpu).transpose()?;
+    // Long enough for every peer to receive a ping.
+    let cpu = target.process.map(Process::cpu).transpose()?;
     tokio::time::sleep(Duration::from_secs(25)).await;
-    let resting = cpu_since(stage.process, cpu)?.map(|cpu| cpu.as_secs_f64() / 25.0);
-    let after = stage.process.map(Process::resident).transpose()?;
+    let idle_cpu = cpu_since(target.process, cpu)?.map(|cpu| cpu.as_secs_f64() / 25.0);
+    let after = target.process.map(Process::resident).transpose()?;
     let grown = after
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before));
-    let descriptors = stage.process.map(Process::descriptors).transpose()?;
+    let descriptors = target.process.map(Process::descriptors).transpose()?;
     let closed = seen.borrow().closed;
     let mut report = Report::default();
     if closed > 0 {
@@ -424,12 +429,12 @@ async fn hold(
         bytes_each: grown.map(|bytes| bytes / count.max(1) as u64),
         descriptors: descriptors.map(|open| open.len()),
         remark: format!(
-            "{meetings} meetings; {} MB in all; at rest {:.1} % of a core",
+            "{meetings} meetings; {} MB in total; {:.1} % of a core when idle",
             after.unwrap_or_default() / 1_000_000,
-            resting.unwrap_or_default() * 100.0
+            idle_cpu.unwrap_or_default() * 100.0
         ),
         ..Row::default()
     });
-    drop(crowd);
+    drop(bots);
     Ok(report)
 }

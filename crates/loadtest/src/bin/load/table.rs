@@ -1,38 +1,38 @@
-//! The table that is printed.
+//! The printed table.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use crate::measure::Times;
 
-/// One measured line.
+/// One row.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
-    /// What was done.
+    /// What was measured.
     pub(crate) title: String,
-    /// Open sockets.
+    /// Number of open sockets.
     pub(crate) peers: usize,
-    /// How many times it was done.
+    /// Number of operations.
     pub(crate) done: usize,
-    /// How long all of it took.
+    /// Total duration.
     pub(crate) took: Duration,
-    /// How long each took.
+    /// Duration of each operation.
     pub(crate) times: Times,
-    /// Frames that reached clients.
+    /// Number of frames received by clients.
     pub(crate) frames: usize,
-    /// The CPU time of the server.
+    /// CPU time of the server.
     pub(crate) cpu: Option<Duration>,
-    /// Bytes of the server's memory for each peer or session.
+    /// Memory of the server per peer or session, in bytes.
     pub(crate) bytes_each: Option<u64>,
-    /// Open descriptors of the server.
+    /// Number of open descriptors of the server.
     pub(crate) descriptors: Option<usize>,
-    /// The line before is its ceiling.
+    /// Whether the previous row is the ceiling of this one.
     pub(crate) has_ceiling: bool,
-    /// Anything else.
+    /// Remark.
     pub(crate) remark: String,
 }
 
-/// All rows as Markdown.
+/// Formats all rows as Markdown.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::from(
         "| what | peers | done | per s | p50 ms | p99 ms | frames/s | CPU µs/frame | KB each | fds | of ceiling: rate, p50, CPU | |\n\

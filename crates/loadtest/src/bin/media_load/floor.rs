@@ -1,4 +1,4 @@
-//! The least that forwarding costs on this machine, as a row beside the servers'.
+//! The minimum cost of forwarding on this machine, as a row of the table.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::modes::Load;
 use crate::options::Options;
 use crate::table::{Row, quantiles};
 
-/// Forwards the same load in clear.
+/// Forwards the same load without encryption.
 pub(crate) fn measure(options: &Options, load: &Load) -> Result<Vec<Row>> {
     let time = Duration::from_secs(options.seconds());
     let floor = floor::measure(&load.sources(), load.subscribers, time, options.sample)?;
@@ -25,7 +25,7 @@ pub(crate) fn measure(options: &Options, load: &Load) -> Result<Vec<Row>> {
         cpu: Some(floor.cpu),
         busiest: Some(floor.cpu),
         latency: quantiles(floor.latencies_ns),
-        remark: "in clear, a system call for each".to_owned(),
+        remark: "unencrypted, one system call per packet".to_owned(),
         ..Row::default()
     }])
 }

@@ -1,4 +1,4 @@
-//! Debian's Janus and its video room, for comparison.
+//! Debian's Janus with its video room plugin, for comparison.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use parlor_testkit::Process;
 use parlor_testkit::media::sdp::{RTX, Session, answer, offer};
-use parlor_testkit::media::{Phases, Plan, Wires};
+use parlor_testkit::media::{Phases, Plan, SharedMedia};
 use parlor_testkit::signal::wire::{self, Message, Socket};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -18,23 +18,23 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::options::Options;
-use crate::server::{Client, Stay};
+use crate::server::{Client, ClientGuard};
 
-/// How long a start or an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of the start and of responses.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Janus, ended with this.
-pub(crate) struct Stage {
+/// A running Janus process, which is killed when this is dropped.
+pub(crate) struct Server {
     child: Child,
     port: u16,
     next_room: AtomicU64,
     _folder: tempfile::TempDir,
 }
 
-impl Stage {
-    pub(crate) async fn set(options: &Options) -> Result<Self> {
+impl Server {
+    pub(crate) async fn start(options: &Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        // Free now; whoever takes it before Janus does makes this fail.
+        // If another process takes the port before Janus does, the start fails.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
@@ -47,27 +47,27 @@ impl Stage {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot run {}", options.janus_script.display()))?;
-        let mut stage = Self {
+        let mut server = Self {
             child,
             port,
             next_room: AtomicU64::new(1),
             _folder: folder,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
             .await
             .is_err()
         {
-            if let Some(status) = stage.child.try_wait()? {
+            if let Some(status) = server.child.try_wait()? {
                 bail!(
-                    "{} ended with {status}: run it by hand to see why",
+                    "{} exited with {status}: run it manually to see why",
                     options.janus_script.display()
                 );
             }
             ensure!(Instant::now() < deadline, "Janus does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(stage)
+        Ok(server)
     }
 
     pub(crate) fn process(&self) -> Process {
@@ -93,9 +93,9 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Server {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
+        // Errors mean that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -105,13 +105,13 @@ impl Drop for Stage {
 pub(crate) struct Room {
     port: u16,
     number: u64,
-    /// Who publishes.
+    /// Feed IDs of the publishers.
     feeds: Mutex<Vec<u64>>,
     _keeper: Api,
 }
 
 impl Room {
-    pub(crate) async fn enter(&self, wires: &Wires, plan: &Plan) -> Result<Client> {
+    pub(crate) async fn enter(&self, shared: &SharedMedia, plan: &Plan) -> Result<Client> {
         let mut phases = Phases::default();
         let mut clock = Instant::now();
         let mut lap = |phase: &mut Duration| {
@@ -124,29 +124,30 @@ impl Room {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut api = Api::open(self.port).await?;
-        let mut seats = Vec::new();
+        let mut connections = Vec::new();
         if !plan.publishes.is_empty() {
             let handle = api.attach().await?;
             let join = json!({ "request": "join", "ptype": "publisher", "room": self.number });
             let (joined, _) = api.message(handle, &join, None).await?;
             lap(&mut phases.signalling);
-            let transport = wires.transport()?;
+            let transport = shared.transport()?;
             let lines: Vec<_> = (0..)
                 .zip(&plan.publishes)
-                .map(|(mid, published)| wires.line(&format!("{mid}"), published))
+                .map(|(mid, published)| shared.line(&format!("{mid}"), published))
                 .collect();
-            let jsep = json!({ "type": "offer", "sdp": offer(&transport.says(), &lines) });
+            let jsep =
+                json!({ "type": "offer", "sdp": offer(&transport.local_description(), &lines) });
             let publish = json!({ "request": "publish" });
             let (_, answered) = api.message(handle, &publish, Some(jsep)).await?;
             let answered = answered.context("no answer")?;
             let theirs = Session::read(&answered)?;
             lap(&mut phases.offers);
-            let seated = wires.connect(transport, &theirs).await?;
+            let connection = shared.connect(transport, &theirs).await?;
             lap(&mut phases.connecting);
             for (line, published) in lines.iter().zip(&plan.publishes) {
-                wires.publish(&seated, line, theirs.line(&line.mid)?, published);
+                shared.publish(&connection, line, theirs.line(&line.mid)?, published);
             }
-            seats.push(seated);
+            connections.push(connection);
             let feed = joined["id"].as_u64().context("a publisher without id")?;
             let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
             feeds.push(feed);
@@ -160,24 +161,25 @@ impl Room {
             lap(&mut phases.signalling);
             let (_, offered) = api.message(handle, &join, None).await?;
             let theirs = Session::read(&offered.context("no offer")?)?;
-            let transport = wires.transport()?;
-            let jsep = json!({ "type": "answer", "sdp": answer(&transport.says(), &theirs) });
+            let transport = shared.transport()?;
+            let jsep =
+                json!({ "type": "answer", "sdp": answer(&transport.local_description(), &theirs) });
             api.message(handle, &json!({ "request": "start" }), Some(jsep))
                 .await?;
             lap(&mut phases.offers);
-            let seated = wires.connect(transport, &theirs).await?;
-            wires.rig.expect(seated.id, None, Some(RTX));
-            seats.push(seated);
+            let connection = shared.connect(transport, &theirs).await?;
+            shared.thread.expect(connection.id, None, Some(RTX));
+            connections.push(connection);
             lap(&mut phases.connecting);
         }
         Ok(Client {
             phases,
-            _stay: Stay::Janus(api.drain(), seats),
+            _guard: ClientGuard::Janus(api.drain(), connections),
         })
     }
 }
 
-/// One session of its API.
+/// A session of the Janus API.
 struct Api {
     socket: Socket,
     session: u64,
@@ -212,7 +214,7 @@ impl Api {
         attached["data"]["id"].as_u64().context("no handle")
     }
 
-    /// Asks the plugin; what it says, and its SDP if it has one.
+    /// Sends a message to the plugin. Returns its data, and its SDP if it has one.
     async fn message(
         &mut self,
         handle: u64,
@@ -225,7 +227,7 @@ impl Api {
         }
         let reply = self.ask(request).await?;
         let data = reply["plugindata"]["data"].clone();
-        ensure!(data["error"].is_null(), "Janus refuses {body}: {data}");
+        ensure!(data["error"].is_null(), "Janus rejects {body}: {data}");
         let sdp = reply["jsep"]["sdp"].as_str().map(str::to_owned);
         Ok((data, sdp))
     }
@@ -238,21 +240,25 @@ impl Api {
             request["session_id"] = json!(self.session);
         }
         self.socket.send(Message::text(request.to_string())).await?;
-        tokio::time::timeout(PATIENCE, self.reply(&transaction))
+        tokio::time::timeout(TIMEOUT, self.reply(&transaction))
             .await
-            .with_context(|| format!("no answer to {request}"))?
+            .with_context(|| format!("no response to {request}"))?
     }
 
     async fn reply(&mut self, transaction: &str) -> Result<Value> {
         loop {
-            let frame = self.socket.next().await.context("Janus hung up")??;
+            let frame = self
+                .socket
+                .next()
+                .await
+                .context("Janus closed the socket")??;
             let Message::Text(text) = frame else { continue };
             let reply: Value = serde_json::from_str(&text)?;
             if reply["transaction"] != transaction {
                 continue;
             }
             match reply["janus"].as_str() {
-                // The real answer comes later.
+                // The actual response follows.
                 Some("ack") => {}
                 Some("error") => bail!("Janus: {}", reply["error"]),
                 _ => return Ok(reply),
@@ -260,7 +266,7 @@ impl Api {
         }
     }
 
-    /// Reads on and forgets, so that nothing fills up.
+    /// Reads and discards all further messages, so that no buffer fills up.
     fn drain(mut self) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move { while let Some(Ok(_)) = self.socket.next().await {} })
     }

@@ -1,13 +1,13 @@
-//! Load on the media plane of a real server, and of Janus beside it.
+//! Puts load on the media plane of a real server, and of Janus for comparison.
 //!
-//! | where | what |
+//! | module | purpose |
 //! |---|---|
-//! | `modes` | What is done, and what is measured of it. |
-//! | `server` | A server that is started, and a client that comes in; one of the two below. |
-//! | `parlor`, `janus` | How each is spoken to. |
-//! | `floor` | The least that forwarding costs on this machine. |
-//! | `soak` | People who come and go for long, and what is left of them. |
-//! | `table` | What is printed. |
+//! | `modes` | The measurements. |
+//! | `server` | Starts one of the two servers and joins its rooms. |
+//! | `parlor`, `janus` | The clients of each server. |
+//! | `floor` | The minimum cost of forwarding on this machine. |
+//! | `soak` | Clients that join and leave for a long time, and a check for leaks. |
+//! | `table` | The printed table. |
 
 mod floor;
 mod janus;
@@ -34,20 +34,20 @@ async fn main() -> Result<ExitCode> {
         print!("{HELP}");
         return Ok(ExitCode::from(2));
     };
-    // A socket of each transport, and one for the signalling.
+    // Each client needs a socket for each transport and one for the signalling.
     let wanted = 1 << 20;
-    let most = rlimit::Resource::NOFILE.get_hard()?.min(wanted);
-    rlimit::increase_nofile_limit(most)?;
+    let limit = rlimit::Resource::NOFILE.get_hard()?.min(wanted);
+    rlimit::increase_nofile_limit(limit)?;
 
     let (mut rows, mut faults) = (Vec::new(), Vec::new());
     let mut result = Ok(());
-    for mode in &options.task.modes {
+    for mode in &options.common.modes {
         result = run(mode, &options, &mut rows, &mut faults).await;
         if result.is_err() {
             break;
         }
     }
-    // What was measured before something failed is worth as much.
+    // Measurements made before a failure are still valid.
     if !rows.is_empty() {
         print!("{}", table::markdown(&rows));
     }

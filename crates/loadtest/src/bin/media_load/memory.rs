@@ -1,7 +1,7 @@
-//! An engine without sockets: nanoseconds and instructions for each packet.
+//! Measures an engine without sockets: nanoseconds and instructions per packet.
 //!
-//! Times depend on the machine. Instructions hardly do: valgrind counts them, and shows programs the
-//! same processor wherever it runs, so that CI can compare them with those of an earlier commit.
+//! Times depend on the machine. Instruction counts hardly do: valgrind counts them, and emulates
+//! the same processor everywhere, so that CI can compare them with those of an earlier commit.
 
 use std::env;
 use std::process::Command;
@@ -13,19 +13,20 @@ use parlor_testkit::media::memory::{self, Measured};
 
 use crate::options::Options;
 
-/// Says to the same program under valgrind what to do, and that it is there.
+/// Environment variable that tells the copy of this program under valgrind which source to measure.
 const INSIDE: &str = "PARLOR_MEDIA_LOAD_COUNTED";
 
-/// Virtual time under valgrind, which takes fifty times as long.
+/// Virtual time to run under valgrind, which is fifty times slower.
 const COUNTED: Duration = Duration::from_secs(1);
 
-/// Receivers there: handshakes take long, and the packets of few cost what those of many do.
+/// Number of receivers under valgrind: handshakes are slow there, and the cost per packet does not
+/// depend on the number.
 const RECEIVERS: u16 = 20;
 
-/// The function whose instructions are counted.
+/// Pattern of the function whose instructions are counted.
 const FUNCTION: &str = "*memory*measured*";
 
-/// Prints a table.
+/// Measures and prints a table.
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let sources = [
         ("video", Source::video(options.kbps)),
@@ -35,7 +36,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         let (_, source) = sources
             .into_iter()
             .find(|(name, _)| *name == wanted)
-            .context("no such source")?;
+            .context("unknown source")?;
         let found = memory::measure(source, RECEIVERS, COUNTED)?;
         println!("{}", found.packets_out);
         return Ok(());
@@ -61,7 +62,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
             let counted = counted?;
             ensure!(
                 counted <= most,
-                "{name}: {counted:.0} instructions for a packet, more than {most}"
+                "{name}: {counted:.0} instructions per packet, more than {most}"
             );
         }
     }
@@ -73,7 +74,7 @@ fn nanoseconds(found: &Measured) -> f64 {
     found.took.as_secs_f64() * 1e9 / found.packets_out.max(1) as f64
 }
 
-/// Counts in this program under valgrind.
+/// Runs this program under valgrind and returns the instructions per packet.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn instructions(name: &str) -> Result<f64> {
     let output = Command::new("valgrind")
@@ -83,16 +84,16 @@ fn instructions(name: &str) -> Result<f64> {
         .arg("memory")
         .env(INSIDE, name)
         .output()
-        .context("no valgrind")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "valgrind: {said}");
-    let collected = said
+        .context("cannot run valgrind")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "valgrind: {errors}");
+    let collected = errors
         .lines()
         .find_map(|line| Some(line.split_once("Collected :")?.1.trim()));
-    let collected: u64 = collected.context("no count")?.parse()?;
+    let collected: u64 = collected.context("no instruction count")?.parse()?;
     ensure!(
         collected > 0,
-        "no such function: build with CARGO_PROFILE_RELEASE_STRIP=none"
+        "the measured function was not found: build with CARGO_PROFILE_RELEASE_STRIP=none"
     );
     let packets = String::from_utf8_lossy(&output.stdout);
     let packets: u64 = packets.trim().parse()?;

@@ -1,33 +1,33 @@
-//! What is done, and what is measured of it.
+//! The measurements.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parlor_testkit::Process;
-use parlor_testkit::media::{Pace, Phases, Plan, Published, Source, Wires};
-use parlor_testkit::process::overflows;
+use parlor_testkit::media::{Phases, Plan, Published, ReadMode, SharedMedia, Source};
+use parlor_testkit::process::receive_buffer_errors;
 
 use crate::options::{Kind, Options};
 use crate::server::{Client, Room, Server};
 use crate::table::{Row, quantiles};
 
-/// Clients that come at the same time.
+/// Number of clients that join concurrently.
 const AT_ONCE: usize = 4;
 
-/// How long everything flows before it is measured: a server may try what a path bears first.
+/// How long media flows before the measurement, while the server may still probe the bandwidth.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// How often sockets are read while it is measured.
-const GAP: Duration = Duration::from_millis(2);
+/// Interval at which sockets are read during the measurement.
+const READ_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long packets may be under way after the last was sent.
-const UNDER_WAY: Duration = Duration::from_millis(300);
+/// How long to wait for packets in flight after the last one was sent.
+const IN_FLIGHT: Duration = Duration::from_millis(300);
 
-/// Bytes of one packet of a voice.
+/// Payload size of a voice packet, in bytes.
 const VOICE_BYTES: usize = 90;
 
-/// Publishers, what each sends, and how many receive all of it.
+/// The publishers with their sources, and the number of subscribers that receive all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) title: String,
@@ -76,7 +76,7 @@ impl Load {
         }
     }
 
-    /// What each publisher sends.
+    /// Returns the source of each publisher.
     pub(crate) fn sources(&self) -> Vec<Source> {
         (0..self.publishers)
             .map(|publisher| self.source(publisher))
@@ -84,7 +84,7 @@ impl Load {
     }
 
     fn plan(&self, publisher: usize) -> Plan {
-        // Spread over a frame: real cameras are not in step.
+        // Spread over a frame interval, because real cameras are not synchronized.
         let after = Duration::from_micros(33_333 * publisher as u64 / self.publishers as u64);
         let smaller = if self.is_simulcast {
             vec![Source::video(500), Source::video(150)]
@@ -112,55 +112,59 @@ pub(crate) async fn forward(options: &Options, load: &Load, rows: &mut Vec<Row>)
     Ok(())
 }
 
-/// Says what Parlor's packets cost beside those of Janus.
+/// Adds a remark with the cost of Parlor's packets relative to Janus's.
 fn compare(rows: &mut [Row]) {
     let of = |kind: Kind| rows.iter().position(|row| row.server == kind.name());
     let (Some(parlor), Some(janus)) = (of(Kind::Parlor), of(Kind::Janus)) else {
         return;
     };
     if let (Some(ours), Some(theirs)) = (rows[parlor].cpu_micros(), rows[janus].cpu_micros()) {
-        let remark = format!("CPU per packet {:.2} of Janus'; ", ours / theirs);
+        let remark = format!("CPU per packet {:.2} of Janus's; ", ours / theirs);
         rows[parlor].remark.insert_str(0, &remark);
     }
 }
 
 async fn forward_on(kind: Kind, options: &Options, load: &Load) -> Result<Row> {
     let server = Server::start(kind, options).await?;
-    let wires = Wires::lay(options.sample)?;
+    let shared = SharedMedia::start(options.sample)?;
     let process = server.process()?;
     let room = server.room(load.publishers + load.subscribers).await?;
     let mut clients = Vec::new();
     for publisher in 0..load.publishers {
-        clients.push(room.enter(&wires, &load.plan(publisher)).await?);
+        clients.push(room.enter(&shared, &load.plan(publisher)).await?);
     }
     let before = process.resident()?;
     let plan = Plan {
         subscribes: true,
         ..Plan::default()
     };
-    clients.extend(enter(&room, &wires, &plan, load.subscribers).await?);
-    wires.rig.pace(Pace::Every(GAP));
+    clients.extend(enter(&room, &shared, &plan, load.subscribers).await?);
+    shared.thread.set_read_mode(ReadMode::Every(READ_INTERVAL));
     tokio::time::sleep(SETTLE).await;
 
-    let dropped = overflows()?;
-    let start = wires.rig.totals().await?;
-    let (cpu, own, threads) = (process.cpu()?, Process::own().cpu()?, process.threads()?);
+    let dropped = receive_buffer_errors()?;
+    let start = shared.thread.totals().await?;
+    let (cpu, own, threads) = (
+        process.cpu()?,
+        Process::current().cpu()?,
+        process.threads()?,
+    );
     let clock = Instant::now();
     tokio::time::sleep(Duration::from_secs(options.seconds())).await;
     let took = clock.elapsed();
     let cpu = process.cpu()?.saturating_sub(cpu);
-    let own = Process::own().cpu()?.saturating_sub(own);
-    let busiest = process.busiest(&threads)?;
-    wires.rig.silence();
-    tokio::time::sleep(UNDER_WAY).await;
-    let end = wires.rig.totals().await?;
-    let dropped = overflows()? - dropped;
+    let own = Process::current().cpu()?.saturating_sub(own);
+    let busiest = process.busiest_thread(&threads)?;
+    shared.thread.stop_sending();
+    tokio::time::sleep(IN_FLIGHT).await;
+    let end = shared.thread.totals().await?;
+    let dropped = receive_buffer_errors()? - dropped;
 
     let packets_in = end.sent - start.sent;
     let expected = packets_in * load.subscribers as u64;
     let grown = process.resident()?.saturating_sub(before);
     let mut remarks = Vec::new();
-    if let Some(profile) = wires.profile() {
+    if let Some(profile) = shared.profile() {
         remarks.push(format!("{profile:?}"));
     }
     let wanted = load.publishers * load.subscribers;
@@ -173,12 +177,18 @@ async fn forward_on(kind: Kind, options: &Options, load: &Load) -> Result<Row> {
             "retransmissions and probes",
         ),
         (end.unsent - start.unsent, "not sent"),
-        (dropped, "datagrams dropped at full sockets of either side"),
+        (
+            dropped,
+            "datagrams dropped at full receive buffers of either side",
+        ),
         (
             end.retransmission_requests - start.retransmission_requests,
-            "asked for again",
+            "retransmissions requested",
         ),
-        (end.key_requests - start.key_requests, "keyframes asked for"),
+        (
+            end.key_requests - start.key_requests,
+            "key frames requested",
+        ),
     ] {
         if count > 0 {
             remarks.push(format!("{count} {what}"));
@@ -205,15 +215,20 @@ async fn forward_on(kind: Kind, options: &Options, load: &Load) -> Result<Row> {
     Ok(row)
 }
 
-async fn enter(room: &Room, wires: &Wires, plan: &Plan, count: usize) -> Result<Vec<Client>> {
+async fn enter(
+    room: &Room,
+    shared: &SharedMedia,
+    plan: &Plan,
+    count: usize,
+) -> Result<Vec<Client>> {
     stream::iter(0..count)
-        .map(|_| room.enter(wires, plan))
+        .map(|_| room.enter(shared, plan))
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await
 }
 
-/// Measures those who only connect.
+/// Measures peers that only connect.
 pub(crate) async fn peers(options: &Options, rows: &mut Vec<Row>) -> Result<()> {
     for kind in &options.servers {
         rows.push(peers_on(*kind, options).await?);
@@ -223,18 +238,18 @@ pub(crate) async fn peers(options: &Options, rows: &mut Vec<Row>) -> Result<()> 
 
 async fn peers_on(kind: Kind, options: &Options) -> Result<Row> {
     let server = Server::start(kind, options).await?;
-    let wires = Wires::lay(options.sample)?;
+    let shared = SharedMedia::start(options.sample)?;
     let process = server.process()?;
-    // Both connections, and a microphone that is silent: what somebody has who listens.
+    // Each client has both transports and a silent microphone, as a client that only listens does.
     let plan = Plan {
         publishes: vec![Published::at_once(Source::Silence)],
         subscribes: true,
         connects_both: true,
     };
     let mut clients = Vec::new();
-    // The first ones pay for what is there once.
+    // The first clients also account for one-time allocations.
     let warm_up = server.room(options.room).await?;
-    clients.extend(enter(&warm_up, &wires, &plan, options.room.min(4)).await?);
+    clients.extend(enter(&warm_up, &shared, &plan, options.room.min(4)).await?);
     let counted = clients.len();
     tokio::time::sleep(SETTLE).await;
     let (resident, cpu) = (process.resident()?, process.cpu()?);
@@ -243,26 +258,26 @@ async fn peers_on(kind: Kind, options: &Options) -> Result<Row> {
     while clients.len() - counted < options.peers() {
         let missing = options.peers() - (clients.len() - counted);
         let room = server.room(options.room).await?;
-        clients.extend(enter(&room, &wires, &plan, missing.min(options.room)).await?);
+        clients.extend(enter(&room, &shared, &plan, missing.min(options.room)).await?);
         rooms.push(room);
     }
     let took = clock.elapsed();
     let cpu = process.cpu()?.saturating_sub(cpu);
     tokio::time::sleep(SETTLE).await;
     let grown = process.resident()?.saturating_sub(resident);
-    let came = clients.split_off(counted);
-    ensure!(!came.is_empty(), "nobody came");
-    let each = cpu / u32::try_from(came.len())?;
+    let joined = clients.split_off(counted);
+    ensure!(!joined.is_empty(), "no client joined");
+    let each = cpu / u32::try_from(joined.len())?;
     Ok(Row {
-        title: format!("{} peers in rooms of {}", came.len(), options.room),
+        title: format!("{} peers in rooms of {}", joined.len(), options.room),
         server: kind.name(),
-        publishers: came.len(),
-        subscribers: came.len(),
-        bytes_each: Some(grown / came.len() as u64),
+        publishers: joined.len(),
+        subscribers: joined.len(),
+        bytes_each: Some(grown / joined.len() as u64),
         remark: format!(
             "{}, {:.1} joins/s, {:.1} ms CPU each",
-            phases(&came),
-            len(&came) / took.as_secs_f64(),
+            phases(&joined),
+            len(&joined) / took.as_secs_f64(),
             each.as_secs_f64() * 1e3
         ),
         ..Row::default()
@@ -274,10 +289,10 @@ fn len(clients: &[Client]) -> f64 {
     clients.len() as f64
 }
 
-/// One of the phases.
+/// Selects one of the phases.
 type Pick = fn(&Phases) -> Duration;
 
-/// The phases of coming, p50 and p99 each.
+/// Formats the duration of each phase of joining, p50 and p99.
 fn phases(clients: &[Client]) -> String {
     let named: [(&str, Pick); 4] = [
         ("signalling", |phases| phases.signalling),

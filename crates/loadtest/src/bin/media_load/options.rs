@@ -1,54 +1,54 @@
-//! What is asked for.
+//! Command line of the media load generator.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use parlor_testkit::arguments::{Arguments, Task};
+use parlor_testkit::arguments::{Arguments, CommonOptions};
 
 pub(crate) const HELP: &str = "\
-Load on the media plane of a real server: synthetic publishers and subscribers.
+Puts load on the media plane of a real server with synthetic publishers and subscribers.
 
   media_load MODE… [OPTION…]
 
 Modes
-  video      publishers of VP8 in packets of 1,100 bytes; every subscriber receives all of them
-  audio      publishers of Opus; with --talking only some of them speak, the others have DTX
-  peers      people who only connect: memory of each, and how long each phase of coming takes
-  floor      the same packets forwarded in clear by a loop of 30 lines: what the kernel alone costs
+  video      VP8 publishers with packets of 1,100 bytes; every subscriber receives all of them
+  audio      Opus publishers; with --talking only some of them speak, the others use DTX
+  peers      peers that only connect: memory per peer, and duration of each phase of joining
+  floor      the same packets forwarded unencrypted by a small loop: the cost of the kernel alone
   memory     an engine without sockets: instructions and nanoseconds per packet
-  soak       people who come and go, properly and not, again and again: fails when anything of them
-             is left behind, nobody is heard, or memory grows
+  soak       clients that repeatedly join and leave, properly or not: fails when resources leak,
+             no media arrives, or memory grows
   compare    video, audio and peers on Parlor and on Janus, with the floor of the same run
 
 Options
-  --server NAME         parlor or janus; may be given twice (parlor)
-  --server-binary FILE  the parlor to start; the one beside this program otherwise
-  --server-argument ARG one more argument for it; may be repeated
-  --janus-script FILE   what starts Janus (scripts/janus)
-  --janus-loops N       event loops of Janus: 0 is its default, a thread for each connection (0)
+  --server NAME         parlor or janus; may be repeated (parlor)
+  --server-binary FILE  parlor binary (parlor in the directory of this program)
+  --server-argument ARG additional argument for parlor; may be repeated
+  --janus-script FILE   script that starts Janus (scripts/janus)
+  --janus-loops N       event loops of Janus; 0 is its default, one thread per connection (0)
   --publishers N        video (1), audio (10)
   --subscribers N       video (100), audio (100)
-  --talking N           audio: how many of the publishers speak (all)
-  --kbps N              video: of each publisher (2500); with --simulcast of the largest layer
-  --simulcast           video: three layers from each publisher, 500 and 150 kbit/s the smaller ones
-  --count N             peers (100)
-  --room N              peers of one meeting (10)
-  --seconds N           how long is measured (10)
-  --sample N            one packet of so many is decrypted for the times (16)
-  --most N              memory: fails when a packet takes more instructions, or they are not counted
-  --minutes N           soak: how long people come and go (2)
-  --meetings N          soak: at once (6)
-  --people N            soak: of each meeting (4)
-  --rate N              soak: joins a second (9)
-  --quick               a smoke run of a few seconds: its figures say nothing
+  --talking N           audio: number of publishers that speak (all)
+  --kbps N              video: bit rate of each publisher, or of its highest layer (2500)
+  --simulcast           video: three layers per publisher, the lower ones with 500 and 150 kbit/s
+  --count N             peers: number of peers (100)
+  --room N              peers: peers per meeting (10)
+  --seconds N           measured seconds (10)
+  --sample N            decrypts one in N packets to measure latency (16)
+  --most N              memory: fails if a packet takes more instructions, or they cannot be counted
+  --minutes N           soak: duration (2)
+  --meetings N          soak: number of concurrent meetings (6)
+  --people N            soak: participants per meeting (4)
+  --rate N              soak: joins per second (9)
+  --quick               smoke run of a few seconds; its figures are meaningless
 ";
 
-/// Every mode.
+/// All modes.
 pub(crate) const MODES: [&str; 7] = [
     "video", "audio", "peers", "floor", "memory", "soak", "compare",
 ];
 
-/// Which server.
+/// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Parlor,
@@ -64,10 +64,10 @@ impl Kind {
     }
 }
 
-/// What to load, and how much of it.
+/// What to run, and how much load to generate.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) task: Task,
+    pub(crate) common: CommonOptions,
     pub(crate) servers: Vec<Kind>,
     pub(crate) janus_script: PathBuf,
     pub(crate) janus_loops: usize,
@@ -88,10 +88,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the arguments; `None` asks for the help text.
+    /// Parses the arguments. Returns `None` to print the help text.
     pub(crate) fn from_arguments(words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
-            task: Task::default(),
+            common: CommonOptions::default(),
             servers: Vec::new(),
             janus_script: "scripts/janus".into(),
             janus_loops: 0,
@@ -112,7 +112,7 @@ impl Options {
         };
         let mut rest = Arguments::new(words);
         while let Some(word) = rest.word() {
-            if options.task.takes(&word, &MODES, &mut rest)? {
+            if options.common.parse_option(&word, &MODES, &mut rest)? {
                 continue;
             }
             match word.as_str() {
@@ -122,7 +122,7 @@ impl Options {
                     .push(match rest.value::<String>()?.as_str() {
                         "parlor" => Kind::Parlor,
                         "janus" => Kind::Janus,
-                        other => bail!("no server {other}"),
+                        other => bail!("unknown server {other}"),
                     }),
                 "--janus-script" => options.janus_script = rest.value()?,
                 "--janus-loops" => options.janus_loops = rest.value()?,
@@ -140,21 +140,24 @@ impl Options {
                 "--meetings" => options.meetings = Some(rest.value()?),
                 "--people" => options.people = Some(rest.value()?),
                 "--rate" => options.rate = rest.value()?,
-                other => bail!("no mode or option {other}\n\n{HELP}"),
+                other => bail!("unknown mode or option {other}\n\n{HELP}"),
             }
         }
-        if options.task.modes.is_empty() {
+        if options.common.modes.is_empty() {
             return Ok(None);
         }
         ensure!(
             (0.1..=1000.0).contains(&options.rate),
-            "--rate is 0.1 to 1000"
+            "--rate must be between 0.1 and 1000"
         );
         ensure!(
             (0.2..=10_000.0).contains(&options.minutes()),
-            "--minutes is 0.2 to 10000"
+            "--minutes must be between 0.2 and 10000"
         );
-        ensure!((1..=20_000).contains(&options.kbps), "--kbps is 1 to 20000");
+        ensure!(
+            (1..=20_000).contains(&options.kbps),
+            "--kbps must be between 1 and 20000"
+        );
         if options.servers.is_empty() {
             options.servers.push(Kind::Parlor);
         }
@@ -162,19 +165,19 @@ impl Options {
     }
 
     pub(crate) fn video_publishers(&self) -> usize {
-        self.task.number(self.publishers, 1, 1)
+        self.common.count(self.publishers, 1, 1)
     }
 
     pub(crate) fn video_subscribers(&self) -> usize {
-        self.task.number(self.subscribers, 100, 5)
+        self.common.count(self.subscribers, 100, 5)
     }
 
     pub(crate) fn audio_publishers(&self) -> usize {
-        self.task.number(self.publishers, 10, 3)
+        self.common.count(self.publishers, 10, 3)
     }
 
     pub(crate) fn audio_subscribers(&self) -> usize {
-        self.task.number(self.subscribers, 100, 5)
+        self.common.count(self.subscribers, 100, 5)
     }
 
     pub(crate) fn talking(&self) -> usize {
@@ -182,23 +185,23 @@ impl Options {
     }
 
     pub(crate) fn peers(&self) -> usize {
-        self.task.number(self.count, 100, 6)
+        self.common.count(self.count, 100, 6)
     }
 
     pub(crate) fn seconds(&self) -> u64 {
-        self.task.number(self.seconds, 10, 2) as u64
+        self.common.count(self.seconds, 10, 2) as u64
     }
 
     pub(crate) fn minutes(&self) -> f64 {
-        let usual = if self.task.is_quick { 0.5 } else { 2.0 };
-        self.minutes.unwrap_or(usual)
+        let default = if self.common.is_quick { 0.5 } else { 2.0 };
+        self.minutes.unwrap_or(default)
     }
 
     pub(crate) fn meetings(&self) -> usize {
-        self.task.number(self.meetings, 6, 3)
+        self.common.count(self.meetings, 6, 3)
     }
 
     pub(crate) fn people(&self) -> usize {
-        self.task.number(self.people, 4, 3)
+        self.common.count(self.people, 4, 3)
     }
 }

@@ -1,32 +1,32 @@
-//! A server that is started, and clients that come in.
+//! Starts a server and joins its rooms.
 
 use anyhow::{Context as _, Result};
-use parlor_testkit::media::{Guest, Phases, Plan, Seated, Wires};
-use parlor_testkit::{Process, Stage};
+use parlor_testkit::media::{ConnectionHandle, MediaClient, Phases, Plan, SharedMedia};
+use parlor_testkit::{LoadTarget, Process};
 
 use crate::options::{Kind, Options};
 use crate::{janus, parlor};
 
-/// A client that is in. It leaves when this is dropped.
+/// A client in a room. It leaves when this is dropped.
 pub(crate) struct Client {
     pub(crate) phases: Phases,
-    pub(crate) _stay: Stay,
+    pub(crate) _guard: ClientGuard,
 }
 
-/// What keeps a client in.
-#[expect(dead_code, reason = "kept for its end only")]
-pub(crate) enum Stay {
-    Parlor(Box<Guest>),
-    Janus(tokio::task::JoinHandle<()>, Vec<Seated>),
+/// Keeps a client in its room until it is dropped.
+#[expect(dead_code, reason = "only dropped")]
+pub(crate) enum ClientGuard {
+    Parlor(Box<MediaClient>),
+    Janus(tokio::task::JoinHandle<()>, Vec<ConnectionHandle>),
 }
 
 /// A server under load.
 pub(crate) enum Server {
-    Parlor(Box<Stage>),
-    Janus(janus::Stage),
+    Parlor(Box<LoadTarget>),
+    Janus(janus::Server),
 }
 
-/// One room of it.
+/// A room of a server.
 pub(crate) enum Room {
     Parlor(parlor::Room),
     Janus(Box<janus::Room>),
@@ -35,34 +35,34 @@ pub(crate) enum Room {
 impl Server {
     pub(crate) async fn start(kind: Kind, options: &Options) -> Result<Self> {
         Ok(match kind {
-            Kind::Parlor => {
-                Self::Parlor(Box::new(Stage::start(options.task.server()?, false).await?))
-            }
-            Kind::Janus => Self::Janus(janus::Stage::set(options).await?),
+            Kind::Parlor => Self::Parlor(Box::new(
+                LoadTarget::start(options.common.server()?, false).await?,
+            )),
+            Kind::Janus => Self::Janus(janus::Server::start(options).await?),
         })
     }
 
     pub(crate) fn process(&self) -> Result<Process> {
         match self {
-            Self::Parlor(stage) => stage.process.context("it was started here"),
-            Self::Janus(stage) => Ok(stage.process()),
+            Self::Parlor(target) => target.process.context("the process ID is unknown"),
+            Self::Janus(server) => Ok(server.process()),
         }
     }
 
-    /// Makes a room for so many.
-    pub(crate) async fn room(&self, people: usize) -> Result<Room> {
+    /// Creates a room with `participants` participants.
+    pub(crate) async fn room(&self, participants: usize) -> Result<Room> {
         Ok(match self {
-            Self::Parlor(stage) => Room::Parlor(parlor::Room::make(stage, people).await?),
-            Self::Janus(stage) => Room::Janus(Box::new(stage.room().await?)),
+            Self::Parlor(target) => Room::Parlor(parlor::Room::create(target, participants).await?),
+            Self::Janus(server) => Room::Janus(Box::new(server.room().await?)),
         })
     }
 }
 
 impl Room {
-    pub(crate) async fn enter(&self, wires: &Wires, plan: &Plan) -> Result<Client> {
+    pub(crate) async fn enter(&self, shared: &SharedMedia, plan: &Plan) -> Result<Client> {
         match self {
-            Self::Parlor(room) => room.enter(wires, plan).await,
-            Self::Janus(room) => room.enter(wires, plan).await,
+            Self::Parlor(room) => room.enter(shared, plan).await,
+            Self::Janus(room) => room.enter(shared, plan).await,
         }
     }
 }

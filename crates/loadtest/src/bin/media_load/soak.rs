@@ -1,127 +1,132 @@
-//! People who come and go for long, and what is left of them: nothing.
+//! Clients that join and leave for a long time, and a check that the server leaks nothing.
 //!
-//! | where | what |
+//! | module | purpose |
 //! |---|---|
-//! | `soak/person` | How somebody comes, what they do, and how they go. |
-//! | `soak/watch` | What is looked at while they do. |
-//! | `soak/verdict` | What must be true in the end. |
+//! | `soak/participant` | Joins, acts and leaves as one participant. |
+//! | `soak/sampler` | Samples the server's resource usage. |
+//! | `soak/verdict` | Checks the result. |
 
-mod person;
+mod participant;
+mod sampler;
 mod verdict;
-mod watch;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use parlor_testkit::media::{Guest, Probe, Wires, probe};
+use parlor_testkit::media::{MediaClient, Probe, SharedMedia, probe};
 use parlor_testkit::signal::Identity;
-use parlor_testkit::{Process, Stage};
+use parlor_testkit::{LoadTarget, Process};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::options::Options;
-use person::{Dice, plan};
-use verdict::Found;
-use watch::{Rest, Watch};
+use participant::{Rng, plan};
+use sampler::{Sampler, Usage};
+use verdict::SoakReport;
 
-/// The server waits so long for those whose sockets broke.
+/// Reconnect grace period of the server.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// It may take so long beyond that until everything is freed.
-const LATE: Duration = Duration::from_secs(10);
+/// How long the server may take beyond the grace period until everything is freed.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After so long at the latest the server has closed a connection that waits for a request.
-const IDLE: Duration = Duration::from_secs(40);
+/// Time after which the server has closed idle connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// How long people come and go before what is there once is there.
+/// Duration of the warm-up, in which one-time allocations are made.
 const WARM_UP: Duration = Duration::from_secs(8);
 
-/// One packet of so many is decrypted: nobody asks for the times.
+/// One in `SAMPLE` packets is decrypted. Few are enough, because latencies are not reported.
 const SAMPLE: u64 = 1000;
 
-/// Everything that people share.
-struct World {
-    wires: Wires,
-    turns: tokio::sync::Mutex<Interval>,
-    /// About how long somebody stays: so long that the seats suffice for the rate, with time to come
-    /// and go.
-    stay: Duration,
+/// State shared by all participants.
+struct Soak {
+    shared: SharedMedia,
+    join_pace: tokio::sync::Mutex<Interval>,
+    /// Average duration of a visit: such that the participants suffice for the join rate,
+    /// including the time to join and leave.
+    visit_time: Duration,
     tally: Mutex<Tally>,
 }
 
-/// What has happened so far.
+/// Events so far.
 #[derive(Debug, Default)]
 struct Tally {
-    /// How long each join took.
+    /// Duration of each join.
     joins: Vec<Duration>,
     given_up: usize,
-    came_back: usize,
+    reconnected: usize,
     vanished: usize,
-    dead_lines: usize,
-    /// Tracks that newcomers have heard, and how long the last of each newcomer's took.
-    heard: usize,
+    lost_media: usize,
+    /// Number of tracks received by clients that have just joined.
+    received: usize,
+    /// How long each such client waited for the last of its tracks.
     waits: Vec<Duration>,
     failures: Vec<String>,
-    /// Tracks that somebody sends and nobody has paused.
+    /// Producers that are sending and not paused.
     flowing: HashSet<String>,
 }
 
-impl World {
+impl Soak {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Has people come and go; what is wrong afterwards.
+/// Runs the soak test and returns the failures.
 pub(crate) async fn run(options: &Options) -> Result<Vec<String>> {
-    let server = options.task.server()?;
+    let server = options.common.server()?;
     let grace = GRACE.as_secs().to_string();
     let server = server.argument("--reconnect-grace-secs").argument(&grace);
-    let stage = Stage::start(server, false).await?;
-    let process = stage.process.context("it was started here")?;
-    let (mut meetings, mut seats) = (Vec::new(), Vec::new());
+    let target = LoadTarget::start(server, false).await?;
+    let process = target.process.context("the process ID is unknown")?;
+    let (mut meetings, mut identities) = (Vec::new(), Vec::new());
     for _ in 0..options.meetings() {
-        let meeting = stage.meeting().await?;
+        let meeting = target.meeting().await?;
         meetings.push(meeting.clone());
-        let people = options.people();
-        seats.extend(stage.people(&meeting, "group_call_host", people).await?);
+        let count = options.people();
+        identities.extend(
+            target
+                .add_participants(&meeting, "group_call_host", count)
+                .await?,
+        );
     }
-    let mut turns = interval(Duration::from_secs_f64(1.0 / options.rate));
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    #[expect(clippy::cast_precision_loss, reason = "a few people")]
-    let stay = Duration::from_secs_f64(0.8 * seats.len() as f64 / options.rate);
-    let world = Arc::new(World {
-        wires: Wires::lay(SAMPLE)?,
-        turns: tokio::sync::Mutex::new(turns),
-        stay,
+    let mut join_pace = interval(Duration::from_secs_f64(1.0 / options.rate));
+    join_pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    #[expect(clippy::cast_precision_loss, reason = "few participants")]
+    let visit_time = Duration::from_secs_f64(0.8 * identities.len() as f64 / options.rate);
+    let soak = Arc::new(Soak {
+        shared: SharedMedia::start(SAMPLE)?,
+        join_pace: tokio::sync::Mutex::new(join_pace),
+        visit_time,
         tally: Mutex::default(),
     });
 
-    let answered = witness(&world, seats.first().context("nobody")?).await?;
-    churn(&world, &seats, WARM_UP).await;
-    let (before, _) = rest(&stage, &meetings, &[]).await?;
+    let answered = verify_probes(&soak, identities.first().context("no participants")?).await?;
+    churn(&soak, &identities, WARM_UP).await;
+    let (before, _) = idle_usage(&target, &meetings, &[]).await?;
 
-    let watch = Watch::start(&stage, process)?;
-    let (cpu, own) = (process.cpu()?, Process::own().cpu()?);
+    let sampler = Sampler::start(&target, process)?;
+    let (cpu, own) = (process.cpu()?, Process::current().cpu()?);
     let time = Duration::from_secs_f64(options.minutes() * 60.0);
-    churn(&world, &seats, time).await;
-    let busy = [(process, cpu), (Process::own(), own)];
+    churn(&soak, &identities, time).await;
+    let busy = [(process, cpu), (Process::current(), own)];
     let busy = busy.map(|(process, before)| anyhow::Ok(process.cpu()?.saturating_sub(before)));
     let [cpu, own] = busy;
     let busy = [cpu?, own?];
-    let samples = watch.stop();
-    let probes = world.wires.take_probes();
-    let (mut after, ghosts) = rest(&stage, &meetings, &probes).await?;
-    // Connections that wait for a request are no leak: the server closes them by itself.
-    let deadline = Instant::now() + IDLE;
+    let samples = sampler.stop();
+    let probes = soak.shared.take_probes();
+    let (mut after, ghosts) = idle_usage(&target, &meetings, &probes).await?;
+    // Idle connections are not a leak: the server closes them on its own.
+    let deadline = Instant::now() + IDLE_TIMEOUT;
     while after.descriptors.len() > before.descriptors.len() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        after.end(Rest::of(&stage).await?);
+        after.update_meetings(Usage::of(&target).await?);
     }
-    let found = Found {
+    let report = SoakReport {
         time,
         busy,
         before,
@@ -130,81 +135,92 @@ pub(crate) async fn run(options: &Options) -> Result<Vec<String>> {
         answered,
         transports: probes.len(),
         ghosts,
-        live: live_sessions(&stage).await?,
-        errors: stage
+        live: live_sessions(&target).await?,
+        errors: target
             .parlor
             .as_ref()
-            .map(parlor_testkit::Parlor::errors)
+            .map(parlor_testkit::ServerProcess::errors)
             .unwrap_or_default(),
-        tally: std::mem::take(&mut *world.tally()),
+        tally: std::mem::take(&mut *soak.tally()),
     };
-    print!("{}", found.table());
-    Ok(found.faults())
+    print!("{}", report.table());
+    Ok(report.faults())
 }
 
-/// Shows that a transport which is there answers, and none which is not: how many of two did in
-/// either case.
-async fn witness(world: &World, who: &Identity) -> Result<[usize; 2]> {
-    let (guest, _) = Guest::enter(
-        &who.in_another_tab(),
-        &world.wires,
-        &plan(&mut Dice::new(0)),
+/// Verifies that probes detect transports that exist, and only those. Returns how many of two
+/// transports answered while they existed and afterwards.
+async fn verify_probes(soak: &Soak, identity: &Identity) -> Result<[usize; 2]> {
+    let (client, _) = MediaClient::enter(
+        &identity.in_another_tab(),
+        &soak.shared,
+        &plan(&mut Rng::new(0)),
     )
     .await?;
-    let probes = guest.probes();
-    let there = probe::found(&probes).await?;
-    guest.peer.leave().await?;
-    drop(guest);
+    let probes = client.probes();
+    let existing = probe::count_alive(&probes).await?;
+    client.peer.leave().await?;
+    drop(client);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    Ok([there, probe::found(&probes).await?])
+    Ok([existing, probe::count_alive(&probes).await?])
 }
 
-/// All seats are taken and left, again and again, until nobody is there any more.
-async fn churn(world: &Arc<World>, seats: &[Identity], time: Duration) {
+/// Runs all participants, identity join and leave repeatedly, until all of them have left.
+async fn churn(soak: &Arc<Soak>, identities: &[Identity], time: Duration) {
     let until = Instant::now() + time;
-    let mut sitting = JoinSet::new();
-    for (seed, who) in (1..).zip(seats) {
-        let (world, who) = (Arc::clone(world), who.clone());
-        sitting.spawn(async move { person::sit(&world, &who, Dice::new(seed), until).await });
+    let mut participants = JoinSet::new();
+    for (seed, identity) in (1..).zip(identities) {
+        let (soak, identity) = (Arc::clone(soak), identity.clone());
+        participants.spawn(async move {
+            participant::run_client(&soak, &identity, Rng::new(seed), until).await;
+        });
     }
-    while let Some(ended) = sitting.join_next().await {
+    while let Some(ended) = participants.join_next().await {
         if let Err(error) = ended {
-            world.tally().failures.push(error.to_string());
+            soak.tally().failures.push(error.to_string());
         }
     }
 }
 
-/// What the server holds once all its patience is over, and how many of these transports. Meetings
-/// would wait a minute for the next to come: somebody ends them then, and no sooner, because that
-/// would put out whoever is left.
-async fn rest(stage: &Stage, meetings: &[String], probes: &[Probe]) -> Result<(Rest, usize)> {
-    until(stage, GRACE + LATE, Rest::is_nobody).await?;
-    // What the server closes by itself, it closes soon after.
+/// Waits until the server is idle. Returns its resource usage, and how many of these transports it
+/// still has. A meeting would stay live for another minute after its last peer has left, so this
+/// ends the meetings, but only after the peers are counted, because ending them would also remove
+/// leaked peers.
+async fn idle_usage(
+    target: &LoadTarget,
+    meetings: &[String],
+    probes: &[Probe],
+) -> Result<(Usage, usize)> {
+    wait_until(target, GRACE + CLEANUP_TIMEOUT, Usage::has_no_peers).await?;
+    // Leaves some time for the sockets and transports to be closed.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let ghosts = probe::found(probes).await?;
-    let mut rest = Rest::of(stage).await?;
+    let ghosts = probe::count_alive(probes).await?;
+    let mut usage = Usage::of(target).await?;
     for meeting in meetings {
-        let path = format!("{}/meetings/{meeting}/active-session/kick-all", stage.app);
-        // There may be none.
-        stage.client.post(&path, &json!({})).await?;
+        let path = format!("{}/meetings/{meeting}/active-session/kick-all", target.app);
+        // There may be no session.
+        target.client.post(&path, &json!({})).await?;
     }
-    until(stage, LATE, Rest::has_no_meetings).await?;
-    rest.end(Rest::of(stage).await?);
-    Ok((rest, ghosts))
+    wait_until(target, CLEANUP_TIMEOUT, Usage::has_no_meetings).await?;
+    usage.update_meetings(Usage::of(target).await?);
+    Ok((usage, ghosts))
 }
 
-async fn until(stage: &Stage, patience: Duration, is_so: fn(&Rest) -> bool) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    while !is_so(&Rest::of(stage).await?) && Instant::now() < deadline {
+async fn wait_until(
+    target: &LoadTarget,
+    timeout: Duration,
+    condition: fn(&Usage) -> bool,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    while !condition(&Usage::of(target).await?) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
 }
 
-/// Sessions that have not ended.
-async fn live_sessions(stage: &Stage) -> Result<usize> {
-    let path = format!("{}/sessions?status=LIVE", stage.app);
-    let found = stage.client.get(&path).await?.expect(200)?;
+/// Returns the number of live sessions.
+async fn live_sessions(target: &LoadTarget) -> Result<usize> {
+    let path = format!("{}/sessions?status=LIVE", target.app);
+    let found = target.client.get(&path).await?.expect(200)?;
     let sessions = found["sessions"].as_array();
     Ok(sessions
         .with_context(|| format!("no sessions in {found}"))?

@@ -1,42 +1,42 @@
-//! The table that is printed.
+//! The printed table.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// One measured line.
+/// One row.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
-    /// What was done.
+    /// What was measured.
     pub(crate) title: String,
-    /// Who did it.
+    /// Name of the server.
     pub(crate) server: &'static str,
     pub(crate) publishers: usize,
     pub(crate) subscribers: usize,
-    /// How long it was measured.
+    /// Measured time.
     pub(crate) took: Duration,
-    /// Packets of media that publishers sent.
+    /// Number of media packets sent by publishers.
     pub(crate) packets_in: u64,
-    /// Packets of media that arrived at subscribers.
+    /// Number of media packets received by subscribers.
     pub(crate) packets_out: u64,
-    /// Packets that should have arrived; 0 when nobody can say, as with layers.
+    /// Number of packets that subscribers should have received; 0 when unknown, as with simulcast.
     pub(crate) expected: u64,
-    /// Packets missing among the numbers of those that arrived.
+    /// Number of lost packets, by gaps in the sequence numbers.
     pub(crate) lost: u64,
-    /// The CPU time of the server.
+    /// CPU time of the server.
     pub(crate) cpu: Option<Duration>,
-    /// Of its busiest thread.
+    /// CPU time of the server's busiest thread.
     pub(crate) busiest: Option<Duration>,
-    /// Of the generator.
+    /// CPU time of the generator.
     pub(crate) own_cpu: Option<Duration>,
-    /// From the publisher's send to the subscriber's socket.
+    /// Latency from the publisher's send to the subscriber's socket.
     pub(crate) latency: Option<Quantiles>,
-    /// The server's memory for each client that came.
+    /// Memory of the server per client, in bytes.
     pub(crate) bytes_each: Option<u64>,
-    /// Anything else.
+    /// Remark.
     pub(crate) remark: String,
 }
 
-/// Of times in nanoseconds.
+/// Quantiles of durations, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quantiles {
     pub(crate) p50: u32,
@@ -44,7 +44,7 @@ pub(crate) struct Quantiles {
     pub(crate) p999: u32,
 }
 
-/// Sorts and looks; `None` when there is nothing.
+/// Returns the quantiles of these values, or `None` when there are none.
 pub(crate) fn quantiles(mut values: Vec<u32>) -> Option<Quantiles> {
     values.sort_unstable();
     let at = |per_mille: usize| {
@@ -58,7 +58,7 @@ pub(crate) fn quantiles(mut values: Vec<u32>) -> Option<Quantiles> {
     })
 }
 
-/// All rows as Markdown.
+/// Formats all rows as Markdown.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::from(
         "| what | server | pubs | subs | in/s | out/s | CPU µs/packet | CPU % | busiest thread % | generator % | p50 µs | p99 µs | p99.9 µs | lost % | missing % | kB each | |\n\
@@ -108,7 +108,7 @@ impl Row {
         format!("{:.0}", count as f64 / self.took.as_secs_f64())
     }
 
-    /// Microseconds of the server's CPU time for each packet that arrived.
+    /// Returns the CPU time of the server per received packet, in microseconds.
     pub(crate) fn cpu_micros(&self) -> Option<f64> {
         let cpu = self.cpu.filter(|_| self.packets_out > 0)?;
         Some(cpu.as_secs_f64() * 1e6 / self.packets_out as f64)

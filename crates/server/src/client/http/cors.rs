@@ -1,20 +1,20 @@
-//! Pages of any origin may call: what they may do is in the token that they must have, and no
-//! cookie is ever taken.
+//! CORS: pages of any origin may call, because access depends on the token alone and cookies are
+//! never accepted.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-/// What pages may use.
+/// Allowed methods.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-/// What pages may send: what the SDK does, and what its tracing may add.
+/// Allowed request headers: those of the SDK, and those that its tracing may add.
 const HEADERS: &str = "authorization, content-type, content-encoding, range, traceparent, tracestate, tracing-id, \
      x-realtimekit-version, x-request-id";
-/// What pages may read.
+/// Exposed response headers.
 const EXPOSED: &str = "x-request-id, retry-after, content-disposition, content-range";
-/// How long a browser keeps the answer, in seconds: the longest that Chrome does.
+/// How long browsers may cache a preflight response, in seconds: the maximum that Chrome accepts.
 const MAX_AGE_SECS: &str = "7200";
 
-/// The answer to a question that a browser asks before the call.
+/// Answers a preflight request.
 pub(super) fn preflight() -> Response {
     let answer = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -25,7 +25,7 @@ pub(super) fn preflight() -> Response {
     (StatusCode::NO_CONTENT, answer).into_response()
 }
 
-/// The same answer, readable by pages of any origin.
+/// Makes a response readable by pages of any origin.
 pub(super) fn open(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(

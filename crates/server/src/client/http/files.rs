@@ -1,8 +1,8 @@
 //! The files of chats: `PUT` and `GET /uploads/{app}/{meeting}/{id}/{name}`, by signed links.
 //!
-//! A file is written once and never changed. It may hold anything, and is served from the origin of
-//! the API, so browsers are told to run nothing in it: what is not plainly a picture, a sound or a
-//! film is for downloading, whatever it calls itself (see `kinds`).
+//! A file is written once and never changed. It may contain anything and is served from the origin
+//! of the API, so browsers must not execute it: anything but plain images, audio and video is
+//! served as a download, regardless of its declared type (see `kinds`).
 
 mod upload;
 
@@ -19,25 +19,25 @@ use uuid::Uuid;
 
 use self::upload::Upload;
 use super::json;
-use crate::files::links::{File, Right, segment};
-use crate::files::storage::{Files, Unread};
+use crate::files::links::{Access, File, segment};
+use crate::files::storage::{Files, ReadError};
 use crate::http::ApiError;
 use crate::net::PieceBytes;
 use crate::rest::{meetings, participants};
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Where files are.
+/// The path of files.
 pub(super) const PATH: &str = "/uploads/{app_id}/{meeting_id}/{file_id}/{name}";
 
-/// A file may be shown and played, and runs nothing and loads nothing.
+/// A file may be displayed and played, but must not run scripts or load resources.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
-/// What the path and the query of a link name, and whom it was made for, if the link is good, and its
-/// meeting and that person still there.
-async fn linked(
-    parlor: &Parlor,
+/// Verifies a signed link. Returns its file and the participant that it was issued to, if its
+/// meeting and that participant still exist.
+async fn verify_link(
+    state: &ServerState,
     request: &mut Request,
-    right: Right,
+    access: Access,
 ) -> Result<(File, Option<ParticipantId>), ApiError> {
     let none = || ApiError::missing("file");
     let Path((app, meeting, id, name)) = request
@@ -51,47 +51,56 @@ async fn linked(
         name,
     };
     let query = request.uri().query().unwrap_or_default();
-    let owner = file.check(&parlor.links, right, query).await?;
-    if parlor.owners.of(file.app).await?.is_none() {
+    let owner = file.check(&state.links, access, query).await?;
+    if state.owners.owner_of(file.app).await?.is_none() {
         return Err(ApiError::missing("app"));
     }
-    meetings::must_exist(parlor, file.app, file.meeting).await?;
+    meetings::must_exist(state, file.app, file.meeting).await?;
     if let Some(owner) = owner {
-        must_be_there(parlor, &file, owner).await?;
+        check_owner(state, &file, owner).await?;
     }
     Ok((file, owner))
 }
 
-/// Checks that whom a link was made for is still a participant.
+/// Checks that the participant to whom a link was issued still exists.
 ///
 /// # Errors
-/// 403 when they are not.
-async fn must_be_there(parlor: &Parlor, file: &File, owner: ParticipantId) -> Result<(), ApiError> {
-    let found = participants::by_id(parlor, file.app, file.meeting, owner).await?;
-    let gone = "Access denied: whom this link was made for is no participant any more";
-    found.map(drop).ok_or_else(|| ApiError::denied(gone))
+/// 403 otherwise.
+async fn check_owner(
+    state: &ServerState,
+    file: &File,
+    owner: ParticipantId,
+) -> Result<(), ApiError> {
+    let found = participants::by_id(state, file.app, file.meeting, owner).await?;
+    let gone = "Access denied: the participant to whom this link was issued no longer exists";
+    found
+        .map(drop)
+        .ok_or_else(|| ApiError::forbidden_with(gone))
 }
 
-fn files(parlor: &Parlor) -> Result<&Files, ApiError> {
-    let none = || ApiError::not_built("files without a storage");
-    parlor.files.storage.as_ref().ok_or_else(none)
+fn files(state: &ServerState) -> Result<&Files, ApiError> {
+    let none = || ApiError::not_implemented("files without a storage");
+    state.files.storage.as_ref().ok_or_else(none)
 }
 
-/// Takes the bytes of a file.
-pub(super) async fn put(parlor: Arc<Parlor>, mut request: Request) -> Result<Response, ApiError> {
-    let (file, owner) = linked(&parlor, &mut request, Right::Put).await?;
+/// Stores a file.
+pub(super) async fn put(
+    state: Arc<ServerState>,
+    mut request: Request,
+) -> Result<Response, ApiError> {
+    let (file, owner) = verify_link(&state, &mut request, Access::Put).await?;
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length = request.body().size_hint().exact().or(length);
     let upload = Upload {
-        files: files(&parlor)?.clone(),
-        // A link that names nobody is somebody's own.
-        person: owner.map_or(file.id, ParticipantId::uuid),
-        parlor,
+        files: files(&state)?.clone(),
+        // Each file whose link has no participant counts as a separate participant.
+        participant: owner.map_or(file.id, ParticipantId::uuid),
+        state,
         file,
         length,
     };
-    // In a task of its own, which cleans up also when the client has gone.
+    // In a separate task, which cleans up even if the client disconnects.
     let writing = tokio::spawn(upload.run(request.into_body()));
     let panicked = |_| ApiError::internal("the task that writes a file panicked");
     let written = writing.await.map_err(panicked)??;
@@ -99,23 +108,28 @@ pub(super) async fn put(parlor: Arc<Parlor>, mut request: Request) -> Result<Res
 }
 
 /// Serves a file.
-pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Response, ApiError> {
-    let (file, _) = linked(parlor, &mut request, Right::Get).await?;
+pub(super) async fn get(state: &ServerState, mut request: Request) -> Result<Response, ApiError> {
+    let (file, _) = verify_link(state, &mut request, Access::Get).await?;
     let tag = format!("\"{}\"", file.id.simple());
     let headers = request.headers();
-    if is(headers, header::IF_NONE_MATCH, &tag) {
-        return Ok(described(StatusCode::NOT_MODIFIED, &tag, Body::empty()));
+    if header_equals(headers, header::IF_NONE_MATCH, &tag) {
+        return Ok(with_file_headers(
+            StatusCode::NOT_MODIFIED,
+            &tag,
+            Body::empty(),
+        ));
     }
-    let of_this = !headers.contains_key(header::IF_RANGE) || is(headers, header::IF_RANGE, &tag);
+    let of_this =
+        !headers.contains_key(header::IF_RANGE) || header_equals(headers, header::IF_RANGE, &tag);
     let range = headers.get(header::RANGE).filter(|_| of_this);
     let range = range.and_then(|range| range.to_str().ok());
-    let found = files(parlor)?.read(&file, range).await;
-    let found = found.map_err(why_unread)?;
+    let found = files(state)?.read(&file, range).await;
+    let found = found.map_err(read_error)?;
     let status = match found.part {
         None => StatusCode::OK,
         Some(_) => StatusCode::PARTIAL_CONTENT,
     };
-    let mut response = described(status, &tag, Body::from_stream(found.bytes));
+    let mut response = with_file_headers(status, &tag, Body::from_stream(found.bytes));
     let pieces = PieceBytes(found.piece_bytes);
     response.extensions_mut().insert(pieces);
     let headers = response.headers_mut();
@@ -124,7 +138,7 @@ pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Respons
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(
         header::CONTENT_DISPOSITION,
-        disposition(found.kind.is_shown(), &file.name),
+        disposition(found.kind.is_inline(), &file.name),
     );
     if let Some(part) = found.part {
         let part = HeaderValue::try_from(part).expect("numbers are a header value");
@@ -133,32 +147,32 @@ pub(super) async fn get(parlor: &Parlor, mut request: Request) -> Result<Respons
     Ok(response)
 }
 
-fn why_unread(why: Unread) -> ApiError {
+fn read_error(why: ReadError) -> ApiError {
     match why {
-        Unread::Missing => ApiError::missing("file"),
-        Unread::OutOfRange => ApiError::outside(),
-        Unread::Failed(error) => failed(&error),
+        ReadError::Missing => ApiError::missing("file"),
+        ReadError::OutOfRange => ApiError::range_not_satisfiable(),
+        ReadError::Failed(error) => storage_error(&error),
     }
 }
 
-fn failed(error: &object_store::Error) -> ApiError {
+fn storage_error(error: &object_store::Error) -> ApiError {
     ApiError::unavailable(format!("storage: {error}"))
 }
 
-fn is(headers: &HeaderMap, name: header::HeaderName, tag: &str) -> bool {
+fn header_equals(headers: &HeaderMap, name: header::HeaderName, tag: &str) -> bool {
     headers.get(name).is_some_and(|given| given == tag)
 }
 
-/// What is said of every file.
-fn described(status: StatusCode, tag: &str, body: Body) -> Response {
+/// Builds a response with the headers that all files have.
+fn with_file_headers(status: StatusCode, tag: &str, body: Body) -> Response {
     let tag = HeaderValue::try_from(tag).expect("hex digits are a header value");
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        // The link is a secret, and the file's own links must not tell it to others.
+        // The link is a secret that must not leak through links inside the file.
         (header::REFERRER_POLICY, "no-referrer"),
         (header::ACCEPT_RANGES, "bytes"),
-        // It never changes, but its link expires.
+        // The file never changes, but its link expires.
         (header::CACHE_CONTROL, "private, max-age=3600"),
     ];
     let mut response = Response::new(body);
@@ -175,9 +189,9 @@ fn described(status: StatusCode, tag: &str, body: Body) -> Response {
     response
 }
 
-/// RFC 6266: the name twice, the second time in any script.
-fn disposition(is_shown: bool, name: &str) -> HeaderValue {
-    let how = if is_shown { "inline" } else { "attachment" };
+/// RFC 6266: the name as ASCII, and again in full.
+fn disposition(is_inline: bool, name: &str) -> HeaderValue {
+    let how = if is_inline { "inline" } else { "attachment" };
     let plain: String = name
         .chars()
         .map(|letter| match letter {

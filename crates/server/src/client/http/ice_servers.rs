@@ -1,4 +1,4 @@
-//! GET /iceservers: what browsers may use to find a way through their network.
+//! GET /iceservers: the ICE servers that browsers may use.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use http::uri::Authority;
 use parlor_sfu::{Media, Relay};
 use serde::Serialize;
 
-use super::{json, visitor};
+use super::{authenticate, json};
 use crate::config::{IceServer, Urls};
 use crate::http::ApiError;
 use crate::net::Scheme;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// In a form of its own: neither in `data` nor with the names of the other answers.
+/// This response has neither a `data` member nor the usual field names.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Servers<'p> {
@@ -25,18 +25,19 @@ struct Servers<'p> {
     ice_servers: Vec<Cow<'p, IceServer>>,
 }
 
-pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
-    let joining = visitor(parlor, request.headers()).await?;
-    let mut ice_servers = parlor
+pub(super) async fn handle(state: &ServerState, request: Request) -> Result<Response, ApiError> {
+    let joining = authenticate(state, request.headers()).await?;
+    let mut ice_servers = state
         .edge
         .ice_servers
         .iter()
         .map(Cow::Borrowed)
         .collect::<Vec<_>>();
-    if let Some(relay) = parlor.edge.media.as_ref().and_then(Media::relay) {
-        // By person and not by credentials, so that fetching them again makes nobody two.
-        let who = joining.participant.id.to_string();
-        ice_servers.extend(own(relay, &who, tls_host(&request)).map(Cow::Owned));
+    if let Some(relay) = state.edge.media.as_ref().and_then(Media::relay) {
+        // Credentials are per participant, so that fetching them again does not create a second
+        // TURN user.
+        let participant = joining.participant.id.to_string();
+        ice_servers.extend(turn_server(relay, &participant, tls_host(&request)).map(Cow::Owned));
     }
     Ok(json(&Servers {
         success: true,
@@ -44,18 +45,20 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
     }))
 }
 
-/// This server's own TURN, for networks that let nothing else through. There is no STUN: clients
-/// need not know their own address, for the server learns it (docs/spec/media.md 9.4). TURN over UDP is
-/// not told: whoever can reach it can reach the media port directly, which is the same one, and
-/// Chromium hears nothing but TURN from an address that it was told is a TURN server.
-fn own(relay: &Relay, who: &str, tls_host: Option<String>) -> Option<IceServer> {
-    let tcp = nearest(relay.tcp_addresses()).map(|address| format!("turn:{address}?transport=tcp"));
+/// Returns this server's own TURN addresses, for networks that block everything else. STUN is not
+/// offered: clients need not know their own address, because the server learns it
+/// (docs/spec/media.md 9.4). TURN over UDP is not offered either: a client that can reach it can
+/// reach the media port directly, since both are the same port, and Chromium accepts only TURN
+/// traffic from an address that is listed as a TURN server.
+fn turn_server(relay: &Relay, participant: &str, tls_host: Option<String>) -> Option<IceServer> {
+    let tcp = most_reachable(relay.tcp_addresses())
+        .map(|address| format!("turn:{address}?transport=tcp"));
     let tls = tls_host.map(|host| format!("turns:{host}?transport=tcp"));
     let urls = [tcp, tls].into_iter().flatten().collect::<Vec<_>>();
     if urls.is_empty() {
         return None;
     }
-    let credentials = relay.credentials(Instant::now(), who);
+    let credentials = relay.credentials(Instant::now(), participant);
     Some(IceServer {
         urls: Urls::Several(urls),
         username: Some(credentials.username),
@@ -63,16 +66,16 @@ fn own(relay: &Relay, who: &str, tls_host: Option<String>) -> Option<IceServer> 
     })
 }
 
-/// The address that most clients reach. One is enough: each is another allocation for every
-/// client, and browsers grow slow with many.
-fn nearest(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
+/// Returns the address that most clients can reach. One is enough: each causes another allocation
+/// per client, and browsers become slow with many.
+fn most_reachable(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
     addresses
         .iter()
         .min_by_key(|address| (address.ip().is_loopback(), address.is_ipv6()))
 }
 
-/// What the client called this server when it came over TLS, with the port: TURN over TLS is
-/// there, too, and the certificate has that name. `None` if a proxy ended the TLS.
+/// Returns the host and port that the client used to connect over TLS: TURN over TLS has the same
+/// address and certificate. Returns `None` if a proxy terminated TLS.
 fn tls_host(request: &Request) -> Option<String> {
     if request.extensions().get::<Scheme>() != Some(&Scheme::Https) {
         return None;
@@ -90,7 +93,7 @@ fn tls_host(request: &Request) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn asked(scheme: Scheme, host: &str) -> Option<String> {
+    fn tls_host_of(scheme: Scheme, host: &str) -> Option<String> {
         let request = Request::builder().header(header::HOST, host);
         let mut request = request.body(axum::body::Body::empty()).unwrap();
         request.extensions_mut().insert(scheme);
@@ -98,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn turn_over_tls_is_where_the_client_came_over_tls() {
-        let https = |host| asked(Scheme::Https, host);
+    fn turn_over_tls_has_the_address_of_the_https_request() {
+        let https = |host| tls_host_of(Scheme::Https, host);
         assert_eq!(
             https("api.calls.example:8443").as_deref(),
             Some("api.calls.example:8443")
@@ -111,11 +114,11 @@ mod tests {
         assert_eq!(https("[::1]:8443").as_deref(), Some("[::1]:8443"));
         assert_eq!(https("me@calls.example"), None);
         assert_eq!(https("no host"), None);
-        assert_eq!(asked(Scheme::Http, "api.calls.example"), None);
+        assert_eq!(tls_host_of(Scheme::Http, "api.calls.example"), None);
     }
 
     #[test]
-    fn one_address_is_told_which_others_can_reach() {
+    fn the_address_that_most_clients_can_reach_is_offered() {
         let addresses = |texts: &[&str]| {
             texts
                 .iter()
@@ -128,9 +131,9 @@ mod tests {
             "192.0.2.1:1",
             "192.0.2.2:1",
         ]);
-        assert_eq!(nearest(&all), Some(&all[2]));
-        assert_eq!(nearest(&all[..2]), Some(&all[1]));
-        assert_eq!(nearest(&all[..1]), Some(&all[0]));
-        assert_eq!(nearest(&[]), None);
+        assert_eq!(most_reachable(&all), Some(&all[2]));
+        assert_eq!(most_reachable(&all[..2]), Some(&all[1]));
+        assert_eq!(most_reachable(&all[..1]), Some(&all[0]));
+        assert_eq!(most_reachable(&[]), None);
     }
 }

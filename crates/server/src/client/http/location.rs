@@ -1,5 +1,6 @@
-//! GET / on `location.…` and POST / on `location-legacy.…`: where in the world the caller is. The
-//! SDK wants it for its statistics. It is not told: no database of addresses is asked about people.
+//! GET / on `location.…` and POST / on `location-legacy.…`: the caller's geographic location, which
+//! the SDK requests for its statistics. The response is always "unknown"; no geolocation database
+//! is queried.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::{cors, json};
 
-/// Answers what came to one of the two hosts; `None` when it came to another.
+/// Answers requests to either of the two hosts. Returns `None` for other hosts.
 pub(crate) fn answer(request: &Request) -> Option<Response> {
     let host = first_label(request.headers())?;
     let method = match host {
@@ -22,7 +23,7 @@ pub(crate) fn answer(request: &Request) -> Option<Response> {
     if request.method() != method {
         return Some(cors::open(StatusCode::METHOD_NOT_ALLOWED.into_response()));
     }
-    // The SDK splits `loc` at the comma, and asks elsewhere when it is shorter than this.
+    // The SDK splits `loc` at the comma, and asks another service if it is shorter than this.
     let unknown = json!({"ip": "", "city": "", "region": "", "country": "", "loc": "0.0000,0.0000", "timezone": "UTC"});
     Some(cors::open(json(&unknown)))
 }

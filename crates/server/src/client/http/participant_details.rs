@@ -1,34 +1,34 @@
-//! GET /v2/internals/participant-details: the first call of a client, and what it takes for granted
+//! GET /v2/internals/participant-details: a client's first call, whose response it relies on
 //! afterwards (docs/spec/signalling.md 3.3).
 
 use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::{json, visitor};
+use super::{authenticate, json};
 use crate::http::ApiError;
-use crate::rest::participants::Joining;
-use crate::state::Parlor;
+use crate::rest::participants::JoinContext;
+use crate::state::ServerState;
 
-/// What the SDK calls somebody without a name.
-const NAMELESS: &str = "Participant";
+/// The SDK's name for a participant without one.
+const DEFAULT_NAME: &str = "Participant";
 
-pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
-    let joining = visitor(parlor, request.headers()).await?;
+pub(super) async fn handle(state: &ServerState, request: Request) -> Result<Response, ApiError> {
+    let joining = authenticate(state, request.headers()).await?;
     if !joining.meeting_active {
         let message = "Access denied: this meeting is inactive, nobody can join it";
-        return Err(ApiError::denied(message));
+        return Err(ApiError::forbidden_with(message));
     }
     Ok(json(&json!({"success": true, "data": details(&joining)})))
 }
 
-/// The SDK fails, or tries for minutes, on a null in most places; what is absent it can do without.
-fn details(joining: &Joining) -> Value {
+/// In most places, a null makes the SDK fail or retry for minutes; absent fields do not.
+fn details(joining: &JoinContext) -> Value {
     let participant = &joining.participant;
     let name = participant.name.as_deref().filter(|name| !name.is_empty());
     let mut person = json!({
         "id": participant.id,
-        "name": name.unwrap_or(NAMELESS),
+        "name": name.unwrap_or(DEFAULT_NAME),
         "custom_participant_id": participant.custom_participant_id,
         "organization_id": joining.claims.org_id,
         "email": "",
@@ -50,7 +50,8 @@ fn details(joining: &Joining) -> Value {
     })
 }
 
-/// What callers keep in the plugins' configuration has no shape of its own, and may hold nulls.
+/// Removes nulls: the plugins' configuration is arbitrary JSON from the customer and may contain
+/// some.
 fn without_nulls(value: &mut Value) {
     let is_set = |_: &String, value: &mut Value| !value.is_null();
     match value {

@@ -1,5 +1,5 @@
-//! POST /otel/logs and POST /api/v1/message: what a client reports about itself. It is counted and
-//! dropped; a client that is not answered would keep it all and try again for ever.
+//! POST /otel/logs and POST /api/v1/message: a client's reports about itself. They are counted and
+//! discarded. A client that gets no response would keep them all and retry forever.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -9,19 +9,19 @@ use serde_json::json;
 
 use super::json;
 use crate::http::ApiError;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Bytes that are read of a report, so that its sender gets to the answer.
+/// Maximum bytes of a report that are read, so that the sender receives the response.
 const READ_BYTES: u64 = 1 << 20;
 
-pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn handle(state: &ServerState, request: Request) -> Result<Response, ApiError> {
     let reading = drain(request.into_body());
-    let read = tokio::time::timeout(parlor.limits.body_timeout(), reading).await;
-    parlor.metrics.telemetry(read.unwrap_or_default());
+    let read = tokio::time::timeout(state.limits.body_timeout(), reading).await;
+    state.metrics.telemetry(read.unwrap_or_default());
     Ok(json(&json!({})))
 }
 
-/// How many bytes there were.
+/// Reads and discards the body, and returns its length in bytes.
 async fn drain(mut body: Body) -> u64 {
     let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {

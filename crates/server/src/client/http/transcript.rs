@@ -1,24 +1,25 @@
-//! GET /v2/meetings/{meeting_id}/active-transcript: the captions so far, for those who come late.
+//! GET /v2/meetings/{meeting_id}/active-transcript: the captions so far, for participants who join
+//! late.
 //!
-//! Nothing is written down in this version. The SDK asks by itself, and a browser reports every
-//! answer that is an error, so it is given a transcript without lines.
+//! This version does not transcribe. The SDK makes this call by itself, and browsers log every
+//! error response, so it gets an empty transcript.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::json;
 
-use super::{json, visitor};
+use super::{authenticate, json};
 use crate::http::ApiError;
 use crate::net::origin;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Where the transcript without lines is.
+/// The path of the empty transcript.
 pub(super) const EMPTY: &str = "/v2/internals/empty-transcript.csv";
 
-pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response, ApiError> {
+pub(super) async fn handle(state: &ServerState, request: Request) -> Result<Response, ApiError> {
     let (parts, _) = request.into_parts();
-    visitor(parlor, &parts.headers).await?;
+    authenticate(state, &parts.headers).await?;
     let origin = origin(&parts.headers, &parts.extensions)?;
     let url = format!("{origin}{EMPTY}");
     Ok(json(
@@ -26,7 +27,7 @@ pub(super) async fn answer(parlor: &Parlor, request: Request) -> Result<Response
     ))
 }
 
-/// The transcript itself, which nobody has to be let in for.
-pub(super) async fn empty(_: &Parlor, _: Request) -> Result<Response, ApiError> {
+/// Serves the empty transcript, without authentication.
+pub(super) async fn empty(_: &ServerState, _: Request) -> Result<Response, ApiError> {
     Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], "").into_response())
 }

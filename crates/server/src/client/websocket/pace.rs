@@ -1,33 +1,33 @@
-//! How often a socket may say what is not for the room: texts and pings.
+//! Rate limit for the messages that a socket does not forward to its room: texts and pings.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many at once.
+/// Maximum burst, in messages.
 const BURST: u32 = 20;
-/// One more after each of these. Clients send one every 12 to 15 seconds.
+/// Interval at which one more message is allowed. Clients send one every 12 to 15 seconds.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// What a socket has said lately: the generic cell rate algorithm.
+/// Rate limiter for one socket (generic cell rate algorithm).
 #[derive(Debug)]
 pub(super) struct ControlMessageRate {
-    /// When everything that was said is made up for.
-    settled: Instant,
+    /// Theoretical arrival time of the next message.
+    next_arrival: Instant,
 }
 
 impl ControlMessageRate {
-    pub(super) fn nothing() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            settled: Instant::now(),
+            next_arrival: Instant::now(),
         }
     }
 
-    /// Something was said. When the socket may be read again, if not at once.
-    pub(super) fn one_more(&mut self, now: Instant) -> Option<Instant> {
-        self.settled = self.settled.max(now) + PERIOD;
-        let again = self.settled.checked_sub(PERIOD * BURST)?;
-        (again > now).then_some(again)
+    /// Counts a message. Returns the time at which the socket may be read again, if it must pause.
+    pub(super) fn record(&mut self, now: Instant) -> Option<Instant> {
+        self.next_arrival = self.next_arrival.max(now) + PERIOD;
+        let resume_at = self.next_arrival.checked_sub(PERIOD * BURST)?;
+        (resume_at > now).then_some(resume_at)
     }
 }
 
@@ -36,17 +36,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_taken_and_then_one_in_each_period() {
-        let mut said = ControlMessageRate::nothing();
-        let mut now = said.settled;
-        assert!((0..BURST).all(|_| said.one_more(now).is_none()));
+    fn a_burst_is_accepted_and_then_one_message_per_period() {
+        let mut rate = ControlMessageRate::new();
+        let mut now = rate.next_arrival;
+        assert!((0..BURST).all(|_| rate.record(now).is_none()));
         for _ in 0..10 {
-            let again = said.one_more(now).expect("it is too much");
-            assert_eq!(again, now + PERIOD);
-            now = again;
+            let resume_at = rate.record(now).expect("the burst is used up");
+            assert_eq!(resume_at, now + PERIOD);
+            now = resume_at;
         }
         now += PERIOD * BURST * 2;
-        assert!((0..BURST).all(|_| said.one_more(now).is_none()));
-        assert!(said.one_more(now).is_some());
+        assert!((0..BURST).all(|_| rate.record(now).is_none()));
+        assert!(rate.record(now).is_some());
     }
 }

@@ -5,11 +5,11 @@ use axum::body::Body;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 
 use super::super::slots::Holder;
-use super::writing::{Bounds, Unwritten};
+use super::writing::{WriteError, WriteLimits};
 use super::*;
 
-const IMPATIENT: Duration = Duration::from_millis(600);
-const PATIENT: Duration = Duration::from_secs(60);
+const SHORT_PAUSE: Duration = Duration::from_millis(600);
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 fn file(number: u128) -> File {
     File {
@@ -20,116 +20,127 @@ fn file(number: u128) -> File {
     }
 }
 
-/// Storage in memory with so many slots, and no shares.
+/// In-memory storage with this many slots and no limits per app, meeting or participant.
 fn files(all: usize, grace: Duration) -> Files {
     let store = Arc::new(object_store::memory::InMemory::new());
-    let bounds = slots::Bounds {
+    let limits = slots::SlotLimits {
         all,
         app: 0,
         meeting: 0,
-        person: 0,
+        participant: 0,
         grace,
     };
     Files {
-        slots: Slots::new(bounds),
+        slots: Slots::new(limits),
         ..Files::new(store, DISK_PART_BYTES, 1000)
     }
 }
 
-/// Writes what comes in so many pieces of so many bytes, with pauses before each.
-async fn written(
+/// Writes a file that arrives as `pieces` chunks of `piece` bytes, with a pause before each.
+async fn write_file(
     files: Files,
     number: u128,
     (piece, pieces, pause_ms): (usize, usize, u64),
-    patience: Duration,
-) -> Result<u64, Unwritten> {
-    let coming = stream::iter(0..pieces).then(move |_| async move {
+    max_pause: Duration,
+) -> Result<u64, WriteError> {
+    let chunks = stream::iter(0..pieces).then(move |_| async move {
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         Ok::<_, std::io::Error>(vec![0; piece])
     });
-    let bounds = Bounds {
+    let limits = WriteLimits {
         bytes: 1 << 30,
-        pause: patience,
+        pause: max_pause,
         reserve: 0,
     };
     let id = Uuid::from_u128(number);
-    let who = Holder {
+    let holder = Holder {
         app: id,
         meeting: id,
-        person: id,
+        participant: id,
     };
-    let slot = files.slots.take(who).await.expect("a slot");
-    let promise = files.promise(0, 0).expect("there is no disk");
-    let mut body = Body::from_stream(coming);
+    let slot = files.slots.acquire(holder).await.expect("a slot");
+    let reservation = files
+        .reserve_space(0, 0)
+        .expect("space is not limited without a disk");
+    let mut body = Body::from_stream(chunks);
     let file = file(number);
-    let writing = files.write(&file, &mut body, bounds, slot.pace(), promise);
+    let writing = files.write(&file, &mut body, limits, slot.pace(), reservation);
     writing.await
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_trickles_a_file_is_let_go_soon() {
+async fn a_trickling_upload_is_aborted() {
     let files = files(1, slots::GRACE);
-    let written = written(files, 1, (1, 1000, 50), IMPATIENT).await;
-    assert!(matches!(written, Err(Unwritten::Slow)), "{written:?}");
+    let written = write_file(files, 1, (1, 1000, 50), SHORT_PAUSE).await;
+    assert!(matches!(written, Err(WriteError::Slow)), "{written:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fast_start_does_not_pay_for_a_trickle() {
+async fn a_fast_start_does_not_make_up_for_a_trickle() {
     let files = files(1, slots::GRACE);
     let start = stream::iter([Ok::<_, std::io::Error>(vec![0; 4 << 20])]);
     let rest = stream::iter(0..1000).then(|_| async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Ok(vec![0; 1])
     });
-    let bounds = Bounds {
+    let limits = WriteLimits {
         bytes: 1 << 30,
-        pause: IMPATIENT,
+        pause: SHORT_PAUSE,
         reserve: 0,
     };
     let id = Uuid::from_u128(1);
-    let who = Holder {
+    let holder = Holder {
         app: id,
         meeting: id,
-        person: id,
+        participant: id,
     };
-    let slot = files.slots.take(who).await.expect("a slot");
-    let promise = files.promise(0, 0).expect("there is no disk");
+    let slot = files.slots.acquire(holder).await.expect("a slot");
+    let reservation = files
+        .reserve_space(0, 0)
+        .expect("space is not limited without a disk");
     let mut body = Body::from_stream(start.chain(rest));
     let file = file(1);
-    let written = files.write(&file, &mut body, bounds, slot.pace(), promise);
-    assert!(matches!(written.await, Err(Unwritten::Slow)));
+    let written = files.write(&file, &mut body, limits, slot.pace(), reservation);
+    assert!(matches!(written.await, Err(WriteError::Slow)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_line_takes_its_time() {
+async fn a_slow_but_steady_upload_succeeds() {
     let files = files(1, slots::GRACE);
-    let written = written(files, 1, (8 * 1024, 30, 50), IMPATIENT).await;
+    let written = write_file(files, 1, (8 * 1024, 30, 50), SHORT_PAUSE).await;
     assert_eq!(written.ok(), Some(30 * 8 * 1024));
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_send_a_byte_each_do_not_hold_the_slots() {
+async fn trickling_uploads_do_not_hold_the_slots() {
     let files = files(17, Duration::from_millis(100));
     let trickling: Vec<_> = (0..17)
-        .map(|number| tokio::spawn(written(files.clone(), number, (1, 1000, 200), PATIENT)))
+        .map(|number| {
+            tokio::spawn(write_file(
+                files.clone(),
+                number,
+                (1, 1000, 200),
+                LONG_PAUSE,
+            ))
+        })
         .collect();
     while files.slots.open_count() < 17 {
         tokio::task::yield_now().await;
     }
-    let honest = written(files.clone(), 99, (100_000, 3, 0), PATIENT).await;
+    let honest = write_file(files.clone(), 99, (100_000, 3, 0), LONG_PAUSE).await;
     assert_eq!(honest.ok(), Some(300_000));
-    let (cut, rest): (Vec<_>, Vec<_>) = trickling
+    let (aborted, rest): (Vec<_>, Vec<_>) = trickling
         .into_iter()
         .partition(tokio::task::JoinHandle::is_finished);
-    assert_eq!(cut.len(), 1, "no more than needed are cut off");
-    for writing in cut {
-        assert!(matches!(writing.await.unwrap(), Err(Unwritten::CutOff)));
+    assert_eq!(aborted.len(), 1, "only one upload had to be aborted");
+    for writing in aborted {
+        assert!(matches!(writing.await.unwrap(), Err(WriteError::Aborted)));
     }
     rest.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storage_that_does_not_take_the_end_of_a_file_is_not_waited_for() {
+async fn a_storage_that_does_not_finish_a_file_times_out() {
     let config = ThrottleConfig {
         wait_put_per_call: Duration::from_secs(24 * 60 * 60),
         ..ThrottleConfig::default()
@@ -140,13 +151,13 @@ async fn a_storage_that_does_not_take_the_end_of_a_file_is_not_waited_for() {
         ..files(1, slots::GRACE)
     };
     let started = tokio::time::Instant::now();
-    let written = written(files, 1, (1000, 3, 0), PATIENT).await;
-    assert!(matches!(written, Err(Unwritten::Slow)), "{written:?}");
+    let written = write_file(files, 1, (1000, 3, 0), LONG_PAUSE).await;
+    assert!(matches!(written, Err(WriteError::Slow)), "{written:?}");
     assert!(started.elapsed() < Duration::from_secs(60 * 60));
 }
 
 #[tokio::test]
-async fn a_file_is_read_piece_by_piece() {
+async fn a_file_is_read_in_chunks() {
     let files = files(1, slots::GRACE);
     let bytes: Vec<u8> = (0..=250_u8).cycle().take(4321).collect();
     let path = path(key(&file(1)));
@@ -166,31 +177,34 @@ async fn a_file_is_read_piece_by_piece() {
 }
 
 #[test]
-fn promises_are_kept_until_they_are_written() {
+fn space_is_reserved_until_it_is_written() {
     let mut files = files(1, slots::GRACE);
     files.disk = Some(Disk::with(1001));
-    let mut first = files.promise(500, 1).expect("there is room");
-    assert!(files.promise(501, 1).is_none());
+    let mut first = files.reserve_space(500, 1).expect("there is room");
+    assert!(files.reserve_space(501, 1).is_none());
     first.on_disk(500);
-    assert!(files.promise(501, 1).is_none(), "they are written");
-    let second = files.promise(500, 1).expect("there is room");
+    assert!(
+        files.reserve_space(501, 1).is_none(),
+        "written bytes are not free"
+    );
+    let second = files.reserve_space(500, 1).expect("there is room");
     drop((first, second));
-    assert_eq!(files.promised.load(Ordering::Relaxed), 0);
+    assert_eq!(files.reserved.load(Ordering::Relaxed), 0);
     assert_eq!(files.disk.as_ref().unwrap().free(), Some(501));
 }
 
 #[tokio::test]
-async fn what_was_written_since_the_disk_was_read_is_not_free() {
+async fn bytes_written_since_the_last_disk_reading_are_not_free() {
     let mut files = files(1, slots::GRACE);
     let disk = Disk::with(10 << 20);
     files.disk = Some(disk.clone());
     for number in 1..=2 {
         let piece = (1 << 20, 4, 0);
-        let written = written(files.clone(), number, piece, PATIENT).await;
+        let written = write_file(files.clone(), number, piece, LONG_PAUSE).await;
         assert_eq!(written.ok(), Some(4 << 20));
     }
     assert_eq!(disk.free(), Some(2 << 20));
-    assert!(files.promise(2 << 20, 1).is_none());
+    assert!(files.reserve_space(2 << 20, 1).is_none());
     disk.read(|| Some(10 << 20));
-    assert!(files.promise(2 << 20, 1).is_some());
+    assert!(files.reserve_space(2 << 20, 1).is_some());
 }

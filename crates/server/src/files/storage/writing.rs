@@ -1,4 +1,4 @@
-//! Writing a file: in parts, at a pace, and never into the space that the disk is to keep free.
+//! Writes uploads to the storage, with a minimum pace and a disk reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,110 +15,110 @@ use crate::disk::Disk;
 use crate::files::links::File;
 use crate::files::slots::Pace;
 
-/// Parts of one file on their way at once.
+/// Maximum number of parts of one file in flight.
 pub(crate) const PARTS_AT_ONCE: usize = 2;
-/// How long the whole of a file may take, however steadily it comes, with its end in the storage.
-const FILE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Timeout of a whole upload, including its completion in the storage.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Space on the disk that an upload will need, free for others again when it is dropped.
-pub(crate) struct Promise {
-    promised: Arc<AtomicU64>,
+/// Disk space reserved for an upload, which is released when this is dropped.
+pub(crate) struct SpaceReservation {
+    reserved: Arc<AtomicU64>,
     disk: Option<Disk>,
     left: u64,
     written: u64,
 }
 
-impl Promise {
-    /// So many bytes in all are on the disk.
+impl SpaceReservation {
+    /// Records that `bytes` of the upload in total are on disk.
     pub(crate) fn on_disk(&mut self, bytes: u64) {
         let more = bytes.saturating_sub(self.written);
         self.written += more;
         if let Some(disk) = &self.disk {
-            disk.wrote(more);
+            disk.record_write(more);
         }
-        self.give_back(more);
+        self.release(more);
     }
 
-    fn give_back(&mut self, bytes: u64) {
+    fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.left);
         self.left -= bytes;
-        self.promised.fetch_sub(bytes, Ordering::Relaxed);
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Promise {
+impl Drop for SpaceReservation {
     fn drop(&mut self) {
-        self.give_back(self.left);
+        self.release(self.left);
     }
 }
 
-/// How much of a file is taken, and how soon it must come.
+/// Limits on one upload.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    /// Bytes.
+pub(crate) struct WriteLimits {
+    /// Maximum size, in bytes.
     pub(crate) bytes: u64,
-    /// Between two pieces of it, and how far it may be behind the least pace.
+    /// Maximum pause between two chunks, and maximum lag behind the minimum pace.
     pub(crate) pause: Duration,
-    /// What the disk must keep free.
+    /// Disk space that must stay free, in bytes.
     pub(crate) reserve: u64,
 }
 
-/// Why a file was not written.
+/// Reason why a file was not written.
 #[derive(Debug)]
-pub(crate) enum Unwritten {
-    /// It has more bytes than it may.
+pub(crate) enum WriteError {
+    /// The file exceeds the maximum size.
     TooLarge,
-    /// It came too slowly.
+    /// The upload was too slow.
     Slow,
-    /// It came slowly and others waited.
-    CutOff,
-    /// Its sender went away.
-    BrokeOff,
-    /// The disk is nearly full.
+    /// The upload was slow while others waited for a slot.
+    Aborted,
+    /// The client disconnected.
+    Disconnected,
+    /// The disk reserve is reached.
     NoSpace,
-    /// The storage fails.
+    /// The storage failed.
     Storage(object_store::Error),
 }
 
-impl From<object_store::Error> for Unwritten {
+impl From<object_store::Error> for WriteError {
     fn from(error: object_store::Error) -> Self {
         Self::Storage(error)
     }
 }
 
 impl Files {
-    /// Sets space on the disk aside for a file; `None` when less than `reserve` would be left.
-    pub(crate) fn promise(&self, bytes: u64, reserve: u64) -> Option<Promise> {
-        let others = self.promised.fetch_add(bytes, Ordering::Relaxed);
-        let promise = Promise {
-            promised: Arc::clone(&self.promised),
+    /// Reserves disk space for a file. Returns `None` when less than `reserve` would be left.
+    pub(crate) fn reserve_space(&self, bytes: u64, reserve: u64) -> Option<SpaceReservation> {
+        let others = self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        let reservation = SpaceReservation {
+            reserved: Arc::clone(&self.reserved),
             disk: self.disk.clone(),
             left: bytes,
             written: 0,
         };
-        (!self.is_short(reserve, others.saturating_add(bytes))).then_some(promise)
+        (!self.is_below_reserve(reserve, others.saturating_add(bytes))).then_some(reservation)
     }
 
-    pub(crate) fn is_short(&self, reserve: u64, bytes: u64) -> bool {
+    pub(crate) fn is_below_reserve(&self, reserve: u64, bytes: u64) -> bool {
         let disk = self.disk.as_ref();
-        disk.is_some_and(|disk| disk.is_short(reserve, bytes))
+        disk.is_some_and(|disk| disk.is_below_reserve(reserve, bytes))
     }
 
-    /// Writes a file; how many bytes it has.
+    /// Writes a file and returns its size in bytes.
     pub(crate) async fn write(
         &self,
         file: &File,
         body: &mut Body,
-        bounds: Bounds,
+        limits: WriteLimits,
         pace: &Pace,
-        mut promise: Promise,
-    ) -> Result<u64, Unwritten> {
-        let until = Instant::now() + FILE_PATIENCE;
+        mut reservation: SpaceReservation,
+    ) -> Result<u64, WriteError> {
+        let until = Instant::now() + UPLOAD_TIMEOUT;
         let path = path(key(file));
         let beginning = async { Ok(self.store.put_multipart(&path).await?) };
         let upload = in_time(pace, until, beginning).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part_bytes);
-        let streaming = self.stream(&mut upload, body, bounds, pace, &mut promise);
+        let streaming = self.stream(&mut upload, body, limits, pace, &mut reservation);
         let written = match in_time(pace, until, streaming).await {
             Ok(written) => written,
             Err(error) => {
@@ -128,24 +128,24 @@ impl Files {
         };
         let finishing = async { Ok(upload.finish().await.map(drop)?) };
         in_time(pace, until, finishing).await?;
-        promise.on_disk(written);
+        reservation.on_disk(written);
         Ok(written)
     }
 
-    /// Whether a body is what a file in the storage holds.
-    pub(crate) async fn holds(
+    /// Whether a body equals the content of a file in the storage.
+    pub(crate) async fn content_matches(
         &self,
         file: &File,
         body: &mut Body,
-        bounds: Bounds,
+        limits: WriteLimits,
         pace: &Pace,
-    ) -> Result<bool, Unwritten> {
+    ) -> Result<bool, WriteError> {
         let path = path(key(file));
         let comparing = async {
             let mut compared = 0;
-            while let Some(bytes) = next(body, bounds, pace).await? {
+            while let Some(bytes) = next(body, limits, pace).await? {
                 let end = compared + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                if end > bounds.bytes {
+                if end > limits.bytes {
                     return Ok(false);
                 }
                 if !bytes.is_empty() && self.store.get_range(&path, compared..end).await? != bytes {
@@ -153,69 +153,73 @@ impl Files {
                 }
                 compared = end;
             }
-            Ok(compared == bounds.bytes)
+            Ok(compared == limits.bytes)
         };
-        in_time(pace, Instant::now() + FILE_PATIENCE, comparing).await
+        in_time(pace, Instant::now() + UPLOAD_TIMEOUT, comparing).await
     }
 
     async fn stream(
         &self,
         upload: &mut WriteMultipart,
         body: &mut Body,
-        bounds: Bounds,
+        limits: WriteLimits,
         pace: &Pace,
-        promise: &mut Promise,
-    ) -> Result<u64, Unwritten> {
+        reservation: &mut SpaceReservation,
+    ) -> Result<u64, WriteError> {
         let in_memory = u64::try_from((PARTS_AT_ONCE + 1) * self.part_bytes).unwrap_or(u64::MAX);
         let mut written = 0;
         loop {
-            let Some(bytes) = next(body, bounds, pace).await? else {
+            let Some(bytes) = next(body, limits, pace).await? else {
                 return Ok(written);
             };
             let before = written;
             written += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if written > bounds.bytes {
-                return Err(Unwritten::TooLarge);
+            if written > limits.bytes {
+                return Err(WriteError::TooLarge);
             }
-            if self.is_short(bounds.reserve, 0) {
-                return Err(Unwritten::NoSpace);
+            if self.is_below_reserve(limits.reserve, 0) {
+                return Err(WriteError::NoSpace);
             }
             upload.wait_for_capacity(PARTS_AT_ONCE).await?;
-            promise.on_disk(before.saturating_sub(in_memory));
-            // Copied, since a piece would hold on to the whole buffer it was read into.
+            reservation.on_disk(before.saturating_sub(in_memory));
+            // Copied, because a slice would keep the whole read buffer alive.
             upload.write(&bytes);
         }
     }
 }
 
-/// The next bytes of a body; `None` at its end.
-async fn next(body: &mut Body, bounds: Bounds, pace: &Pace) -> Result<Option<Bytes>, Unwritten> {
-    pace.waits();
-    let next = tokio::time::timeout(bounds.pause, body.frame()).await;
+/// Returns the next bytes of a body, or `None` at its end.
+async fn next(
+    body: &mut Body,
+    limits: WriteLimits,
+    pace: &Pace,
+) -> Result<Option<Bytes>, WriteError> {
+    pace.start_waiting();
+    let next = tokio::time::timeout(limits.pause, body.frame()).await;
     let bytes = match next {
-        Err(_) => return Err(Unwritten::Slow),
+        Err(_) => return Err(WriteError::Slow),
         Ok(None) => {
-            // From here on the storage is waited for.
-            pace.came(0);
+            // From here on the upload waits for the storage.
+            pace.received(0);
             return Ok(None);
         }
-        Ok(Some(Err(_))) => return Err(Unwritten::BrokeOff),
+        Ok(Some(Err(_))) => return Err(WriteError::Disconnected),
         Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
     };
-    if pace.came(bytes.len()) > bounds.pause {
-        return Err(Unwritten::Slow);
+    if pace.received(bytes.len()) > limits.pause {
+        return Err(WriteError::Slow);
     }
     Ok(Some(bytes))
 }
 
-/// A step of an upload, which ends when it takes too long or when others wait for its slot.
+/// Runs a step of an upload. Fails at the deadline, or when others wait for the upload's slot.
 async fn in_time<T>(
     pace: &Pace,
     until: Instant,
-    step: impl Future<Output = Result<T, Unwritten>>,
-) -> Result<T, Unwritten> {
+    step: impl Future<Output = Result<T, WriteError>>,
+) -> Result<T, WriteError> {
     tokio::select! {
-        done = tokio::time::timeout_at(until, step) => done.unwrap_or(Err(Unwritten::Slow)),
-        () = pace.cut_off() => Err(Unwritten::CutOff),
+        done = tokio::time::timeout_at(until, step) => done.unwrap_or(Err(WriteError::Slow)),
+        () = pace.aborted() => Err(WriteError::Aborted),
     }
 }

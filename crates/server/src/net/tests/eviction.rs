@@ -1,10 +1,10 @@
-//! Which connections give way to others.
+//! Eviction of connections.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::Poll;
 
-use super::super::connections::Registered;
+use super::super::connections::Registration;
 use super::unread::plain;
 use super::*;
 
@@ -13,21 +13,21 @@ fn connections(per_address: usize, trusted: TrustedProxies) -> Arc<Connections> 
     Arc::new(Connections::new(per_address, trusted, metrics))
 }
 
-/// A connection of an address that waits for a request until it is closed.
-async fn idle(connections: &Arc<Connections>, address: IpAddr) -> Result<(), Refused> {
+/// Opens an idle connection of an address, which closes when it is evicted.
+async fn idle(connections: &Arc<Connections>, address: IpAddr) -> Result<(), RefusalReason> {
     let share = connections.admit(address).await?;
-    let registered = connections.register();
-    registered.assign(network(address));
+    let registration = connections.register();
+    registration.assign(network(address));
     tokio::spawn(async move {
-        closed(&registered).await;
-        drop((registered, share));
+        closed(&registration).await;
+        drop((registration, share));
     });
     Ok(())
 }
 
-async fn closed(registered: &Registered) {
+async fn closed(registration: &Registration) {
     poll_fn(|context| {
-        if registered.connection.closes(context.waker()) {
+        if registration.connection.is_closing(context.waker()) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -37,28 +37,31 @@ async fn closed(registered: &Registered) {
 }
 
 #[tokio::test]
-async fn a_crowded_address_takes_no_eviction_from_others() {
-    const TURNS: usize = 50;
+async fn a_busy_address_does_not_block_evictions_of_others() {
+    const ROUNDS: usize = 50;
     let connections = connections(1, TrustedProxies::default());
-    // So many that it takes some time to look at all of them.
-    let _crowd: Vec<Registered> = (0..20_000).map(|_| connections.register()).collect();
+    // Searching this many connections takes some time.
+    let _crowd: Vec<Registration> = (0..20_000).map(|_| connections.register()).collect();
     let [mallory, ada] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
     let busy = connections.register();
     busy.assign(network(mallory));
-    busy.connection.busy();
+    busy.connection.set_busy();
     let _share = connections.admit(mallory).await.unwrap();
     idle(&connections, ada).await.unwrap();
     let mut admitted = 0;
-    for _ in 0..TURNS {
+    for _ in 0..ROUNDS {
         let refused = connections.admit(mallory).await.err();
-        assert!(matches!(refused, Some(Refused::Address)), "{refused:?}");
+        assert!(
+            matches!(refused, Some(RefusalReason::Address)),
+            "{refused:?}"
+        );
         admitted += usize::from(idle(&connections, ada).await.is_ok());
     }
-    assert_eq!(admitted, TURNS);
+    assert_eq!(admitted, ROUNDS);
 }
 
 #[tokio::test]
-async fn several_who_make_room_at_the_same_time_all_get_some() {
+async fn concurrent_evictions_all_free_a_slot() {
     const AT_ONCE: usize = 20;
     let connections = connections(AT_ONCE, TrustedProxies::default());
     let ada: IpAddr = "192.0.2.2".parse().unwrap();
@@ -71,15 +74,15 @@ async fn several_who_make_room_at_the_same_time_all_get_some() {
     assert_eq!(count, AT_ONCE);
 }
 
-/// The only worker runs the newest task first: the one that looks for a place, before those of the
-/// connections that have just come.
+/// The only worker runs the newest task first: the eviction runs before the tasks of the
+/// connections that were just accepted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_connection_makes_room_before_its_task_has_run() {
-    const PLACES: usize = 8;
+async fn a_connection_can_be_evicted_before_its_task_has_run() {
+    const SLOTS: usize = 8;
     let on_the_worker = tokio::spawn(async {
-        let plain = plain(Router::new(), PLACES, TrustedProxies::default()).await;
-        // Without waiting in between, so that all of them are accepted in one go.
-        let _crowd: Vec<_> = (0..=PLACES)
+        let plain = plain(Router::new(), SLOTS, TrustedProxies::default()).await;
+        // Without awaiting in between, so that all of them are accepted together.
+        let _crowd: Vec<_> = (0..=SLOTS)
             .map(|_| std::net::TcpStream::connect(plain.address).unwrap())
             .collect();
         let counted = || {
@@ -87,7 +90,7 @@ async fn a_connection_makes_room_before_its_task_has_run() {
                 "parlor_http_disconnected_total{reason=\"idle\"}",
                 "parlor_http_refused_total{reason=\"connections\"}",
             ]
-            .map(|name| plain.counted(name))
+            .map(|name| plain.metric(name))
         };
         soon(async {
             while counted() == [0, 0] {

@@ -1,4 +1,4 @@
-//! Responses that nobody reads: what they hold, and what is charged for it.
+//! Responses that are not read: their memory, and the charge for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,20 +10,24 @@ use tokio::sync::Notify;
 use super::*;
 use crate::limits::UnsentLimits;
 
-/// A server in the clear.
-pub(super) struct Plain {
+/// A plain HTTP server.
+pub(super) struct PlainServer {
     pub(super) address: SocketAddr,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 }
 
-impl Drop for Plain {
+impl Drop for PlainServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-pub(super) async fn plain(router: Router, connections: usize, trusted: TrustedProxies) -> Plain {
+pub(super) async fn plain(
+    router: Router,
+    connections: usize,
+    trusted: TrustedProxies,
+) -> PlainServer {
     let listeners = bind("--listen", "127.0.0.1:0").await.unwrap();
     let address = listeners[0].local_addr().unwrap();
     let bounds = ConnectionLimits {
@@ -38,34 +42,40 @@ pub(super) async fn plain(router: Router, connections: usize, trusted: TrustedPr
         shutdown: Duration::from_secs(1),
     };
     let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
-    let doors = vec![Door::new(listeners, router, None)];
-    let serving = serve(doors, bounds, trusted, Arc::clone(&metrics), stop.clone());
+    let listeners = vec![HttpListener::new(listeners, router, None)];
+    let serving = serve(
+        listeners,
+        bounds,
+        trusted,
+        Arc::clone(&metrics),
+        stop.clone(),
+    );
     tokio::spawn(serving);
-    Plain {
+    PlainServer {
         address,
         metrics,
         stop,
     }
 }
 
-impl Plain {
-    async fn ask(&self, path: &str) -> TcpStream {
+impl PlainServer {
+    async fn get(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
 
-    /// One number of the metrics; 0 when it is not there.
-    pub(super) fn counted(&self, name: &str) -> u64 {
-        let text = self.metrics.text(&parlor_sfu::Stats::default());
+    /// Returns a metric's value, or 0 if it is absent.
+    pub(super) fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics.encode(&parlor_sfu::Stats::default());
         let mut lines = text.lines();
         let value = lines.find_map(|line| line.strip_prefix(name));
         value.map_or(0, |value| value.trim().parse().unwrap())
     }
 }
 
-async fn start_of_answer(stream: &mut TcpStream) -> [u8; 12] {
+async fn start_of_response(stream: &mut TcpStream) -> [u8; 12] {
     let mut start = [0; 12];
     soon(stream.read_exact(&mut start)).await.unwrap();
     start
@@ -79,41 +89,41 @@ async fn a_connection_is_not_idle_before_its_response_is_written() {
     let router = Router::new().route("/", get(large));
     let plain = plain(router, 1, TrustedProxies::default()).await;
     let idle = "parlor_http_disconnected_total{reason=\"idle\"}";
-    let mut first = plain.ask("/").await;
-    assert_eq!(&start_of_answer(&mut first).await, b"HTTP/1.1 200");
-    // It makes no room for this one, unless it has read nothing for a while.
-    let _second = plain.ask("/").await;
-    let refused = || plain.counted("parlor_http_refused_total{reason=\"connections\"}");
-    let slow = || plain.counted("parlor_http_disconnected_total{reason=\"slow\"}");
+    let mut first = plain.get("/").await;
+    assert_eq!(&start_of_response(&mut first).await, b"HTTP/1.1 200");
+    // It is not evicted for this one unless it has read nothing for a while.
+    let _second = plain.get("/").await;
+    let refused = || plain.metric("parlor_http_refused_total{reason=\"connections\"}");
+    let slow = || plain.metric("parlor_http_disconnected_total{reason=\"slow\"}");
     soon(async {
-        while refused() + slow() + plain.counted(idle) == 0 {
+        while refused() + slow() + plain.metric(idle) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    assert_eq!(plain.counted(idle), 0);
+    assert_eq!(plain.metric(idle), 0);
 }
 
 #[tokio::test]
-async fn a_connection_that_has_read_its_response_makes_room() {
+async fn a_connection_that_has_read_its_response_is_evicted() {
     let router = Router::new().route("/", get(async || vec![7_u8; LARGE]));
     let plain = plain(router, 1, TrustedProxies::default()).await;
-    let mut first = plain.ask("/").await;
+    let mut first = plain.get("/").await;
     let head_and_body = LARGE as u64;
     let mut read = 0;
     while read < head_and_body {
         let mut piece = vec![0; 1 << 20];
         read += soon(first.read(&mut piece)).await.unwrap() as u64;
     }
-    let mut second = plain.ask("/").await;
-    assert_eq!(&start_of_answer(&mut second).await, b"HTTP/1.1 200");
+    let mut second = plain.get("/").await;
+    assert_eq!(&start_of_response(&mut second).await, b"HTTP/1.1 200");
     assert_eq!(
-        plain.counted("parlor_http_disconnected_total{reason=\"idle\"}"),
+        plain.metric("parlor_http_disconnected_total{reason=\"idle\"}"),
         1
     );
 }
 
-/// A piece of a body that counts for as long as it is held.
+/// A piece of a body that counts its bytes until it is dropped.
 struct Piece(Vec<u8>, Arc<AtomicUsize>);
 
 impl AsRef<[u8]> for Piece {
@@ -132,8 +142,8 @@ impl Drop for Piece {
 async fn a_stream_holds_no_more_than_is_charged_for_it() {
     const PIECE: usize = 256 * 1024;
     let held = Arc::new(AtomicUsize::default());
-    let most = Arc::new(AtomicUsize::default());
-    let (made, highest) = (Arc::clone(&held), Arc::clone(&most));
+    let peak = Arc::new(AtomicUsize::default());
+    let (made, highest) = (Arc::clone(&held), Arc::clone(&peak));
     let stream = move || {
         let (made, highest) = (Arc::clone(&made), Arc::clone(&highest));
         let pieces = futures_util::stream::repeat_with(move || {
@@ -152,36 +162,36 @@ async fn a_stream_holds_no_more_than_is_charged_for_it() {
         TrustedProxies::default(),
     )
     .await;
-    let mut first = plain.ask("/").await;
-    assert_eq!(&start_of_answer(&mut first).await, b"HTTP/1.1 200");
-    let charged = plain.counted("parlor_http_unsent_bytes ");
+    let mut first = plain.get("/").await;
+    assert_eq!(&start_of_response(&mut first).await, b"HTTP/1.1 200");
+    let charged = plain.metric("parlor_http_unsent_bytes ");
     // Read a little, so that it is full of pieces of different ages.
     let mut some = vec![0; 3_000_000];
     soon(first.read_exact(&mut some)).await.unwrap();
-    let most = most.load(Ordering::Relaxed) as u64;
-    println!("{most} bytes were held, {charged} charged");
-    assert!(most <= charged, "{most} bytes were held, {charged} charged");
+    let peak = peak.load(Ordering::Relaxed) as u64;
+    println!("{peak} bytes were held, {charged} charged");
+    assert!(peak <= charged, "{peak} bytes were held, {charged} charged");
 }
 
 #[tokio::test]
-async fn those_whom_a_proxy_does_not_name_share_one_address() {
+async fn requests_without_a_named_client_share_the_proxy_address() {
     let (arrived, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (here, there) = (Arc::clone(&arrived), Arc::clone(&leave));
+    let (arrival, departure) = (Arc::clone(&arrived), Arc::clone(&leave));
     let wait = move || {
-        let (here, there) = (Arc::clone(&here), Arc::clone(&there));
+        let (arrival, departure) = (Arc::clone(&arrival), Arc::clone(&departure));
         async move {
-            here.notify_one();
-            there.notified().await;
+            arrival.notify_one();
+            departure.notified().await;
         }
     };
     let router = Router::new()
         .route("/wait", get(wait))
         .route("/", get(async || "hello"));
     let plain = plain(router, 10, TrustedProxies::loopback()).await;
-    let mut first = plain.ask("/wait").await;
+    let mut first = plain.get("/wait").await;
     soon(arrived.notified()).await;
-    let mut second = plain.ask("/").await;
-    assert_eq!(&start_of_answer(&mut second).await, b"HTTP/1.1 503");
+    let mut second = plain.get("/").await;
+    assert_eq!(&start_of_response(&mut second).await, b"HTTP/1.1 503");
     leave.notify_one();
-    assert_eq!(&start_of_answer(&mut first).await, b"HTTP/1.1 200");
+    assert_eq!(&start_of_response(&mut first).await, b"HTTP/1.1 200");
 }

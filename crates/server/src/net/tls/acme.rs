@@ -16,18 +16,18 @@ use rustls_acme::{AcmeConfig, UseChallenge};
 use super::Certificates;
 use crate::config::Settings;
 
-/// The protocol of the authority's own connections.
+/// The ALPN protocol of challenges.
 const ACME: &[u8] = b"acme-tls/1";
-/// Let's Encrypt.
+/// The directory of Let's Encrypt.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Certificates> {
     let folder = settings.data_dir().join("acme");
-    keep_to_ourselves(&folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
+    create_private(&folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
     let directory = settings.acme_directory.as_deref().unwrap_or(DIRECTORY);
     anyhow::ensure!(
         directory.starts_with("https://"),
-        "--acme-directory takes a URL that starts with https://"
+        "--acme-directory must be a URL that starts with https://"
     );
     let contact = settings
         .acme_email
@@ -35,7 +35,7 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
         .map(|email| format!("mailto:{email}"));
     let config = match &settings.acme_root {
         None => AcmeConfig::new(names),
-        Some(root) => AcmeConfig::new_with_client_config(names, trusting(root)?),
+        Some(root) => AcmeConfig::new_with_client_config(names, client_trusting(root)?),
     };
     let mut state = config
         .contact(contact)
@@ -46,15 +46,15 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
     tracing::info!(
         directory,
         ?names,
-        "certificates come from an ACME authority"
+        "certificates are issued by an ACME authority"
     );
     let resolver = state.resolver();
-    let upkeep = async move {
+    let renewal = async move {
         while let Some(event) = state.next().await {
             match event {
                 Ok(event) => tracing::info!(?event, "ACME"),
                 Err(error) => {
-                    tracing::warn!(%error, "ACME: no certificate this time; it is tried again");
+                    tracing::warn!(%error, "ACME: no certificate was issued; it is retried");
                 }
             }
         }
@@ -62,13 +62,13 @@ pub(super) fn open(settings: &Settings, names: &[String]) -> anyhow::Result<Cert
     Ok(Certificates {
         resolver: Arc::clone(&resolver) as _,
         protocols: vec![ACME.to_vec()],
-        upkeep: Box::pin(upkeep),
+        renewal: Box::pin(renewal),
     })
 }
 
-/// Makes the folder of keys, or takes an older one from everybody else: the keys in it are written
-/// with the mode that the process gives its files.
-fn keep_to_ourselves(folder: &Path) -> std::io::Result<()> {
+/// Creates the folder of keys, or restricts the permissions of an existing one: its files are
+/// written with the process's default mode.
+fn create_private(folder: &Path) -> std::io::Result<()> {
     let mode = 0o700;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -77,8 +77,8 @@ fn keep_to_ourselves(folder: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(folder, Permissions::from_mode(mode))
 }
 
-/// A client that trusts a private authority and no other.
-fn trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+/// Builds a client that trusts a private authority and no other.
+fn client_trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     let failed =
         |error: &dyn std::fmt::Display| anyhow::anyhow!("--acme-root {}: {error}", root.display());
     let mut roots = RootCertStore::empty();
@@ -86,7 +86,7 @@ fn trusting(root: &Path) -> anyhow::Result<Arc<ClientConfig>> {
         let certificate = certificate.map_err(|error| failed(&error))?;
         roots.add(certificate).map_err(|error| failed(&error))?;
     }
-    anyhow::ensure!(!roots.is_empty(), failed(&"it holds no certificate"));
+    anyhow::ensure!(!roots.is_empty(), failed(&"it contains no certificate"));
     let config = ClientConfig::builder().with_root_certificates(roots);
     Ok(Arc::new(config.with_no_client_auth()))
 }
@@ -96,13 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_else_looks_into_the_folder_of_keys_even_an_older_one() {
+    fn the_folder_of_keys_is_private_even_if_it_exists() {
         let data = tempfile::tempdir().unwrap();
         let older = data.path().join("older");
         std::fs::create_dir(&older).unwrap();
         std::fs::set_permissions(&older, Permissions::from_mode(0o755)).unwrap();
         for folder in [older, data.path().join("new")] {
-            keep_to_ourselves(&folder).unwrap();
+            create_private(&folder).unwrap();
             let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }

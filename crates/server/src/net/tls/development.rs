@@ -1,5 +1,5 @@
-//! Certificates for development: an authority of this server's own, made at the first start and
-//! kept, and a certificate that it signs for the names at hand, made at each start.
+//! Development certificates: an authority of this server's own, created at the first start and
+//! kept, and a certificate that it signs for the configured names, created at each start.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -17,54 +17,54 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::files::{Current, certified};
-use super::{Certificates, LOOK, with_prefixes};
+use super::files::{CurrentCertificate, certified};
+use super::{CHECK_INTERVAL, Certificates, with_prefixes};
 use crate::config::Settings;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// The authority's certificate, for people's browsers.
+/// The authority's certificate, to be imported into browsers.
 const CERTIFICATE: &str = "ca.pem";
-/// Its key.
+/// The authority's private key.
 const KEY: &str = "ca.key";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long the authority is good. Browsers have to be told of each new one by hand.
+/// Validity of the authority. Each new one must be imported into browsers by hand.
 const AUTHORITY_DAYS: i64 = 3650;
-/// How long a certificate is good.
+/// Validity of a certificate.
 const LEAF_DAYS: i64 = 90;
-/// When a server that runs so long makes the next one.
+/// Age at which a certificate is renewed.
 const RENEW_DAYS: i64 = 60;
 
-pub(super) fn open(settings: &Settings, parlor: &Arc<Parlor>) -> anyhow::Result<Certificates> {
+pub(super) fn open(settings: &Settings, state: &Arc<ServerState>) -> anyhow::Result<Certificates> {
     let mut bases = vec!["localhost".to_owned()];
     bases.extend(settings.tls_name.iter().flatten().cloned());
     let mut names = with_prefixes(&bases);
-    // Also when they were named themselves, where no prefix fits.
+    // Addresses that are configured as names get no prefixes.
     names.retain(|name| !is_prefixed_address(name));
     names.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
     let folder = settings.data_dir().join("tls");
-    let now_ms = parlor.clock.now_ms();
+    let now_ms = state.clock.now_ms();
     let authority = Authority::open(&folder, now_ms)
         .map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
-    let current = Current::new(authority.leaf(&names, now_ms)?);
+    let current = CurrentCertificate::new(authority.leaf(&names, now_ms)?);
     tracing::info!(
         authority = %folder.join("ca.pem").display(),
-        "HTTPS uses a certificate made for development: let your browser trust this authority \
+        "HTTPS uses a development certificate: import this authority into your browser \
          (docs/operating.md, TLS and names), or set --tls-cert or --acme-domain"
     );
-    let (resolver, parlor) = (Arc::clone(&current), Arc::clone(parlor));
-    let upkeep = async move {
-        let mut made_ms = now_ms;
+    let (resolver, state) = (Arc::clone(&current), Arc::clone(state));
+    let renewal = async move {
+        let mut issued_ms = now_ms;
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now_ms = parlor.clock.now_ms();
-            // Either way: the last one may have been made while the clock was wrong.
-            if (now_ms - made_ms).abs() < RENEW_DAYS * DAY_MS {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            let now_ms = state.clock.now_ms();
+            // In either direction: the last one may have been issued while the clock was wrong.
+            if (now_ms - issued_ms).abs() < RENEW_DAYS * DAY_MS {
                 continue;
             }
             match authority.leaf(&names, now_ms) {
                 Ok(leaf) => {
                     current.replace(leaf);
-                    made_ms = now_ms;
+                    issued_ms = now_ms;
                 }
                 Err(error) => tracing::warn!(%error, "the TLS certificate could not be renewed"),
             }
@@ -73,47 +73,47 @@ pub(super) fn open(settings: &Settings, parlor: &Arc<Parlor>) -> anyhow::Result<
     Ok(Certificates {
         resolver,
         protocols: Vec::new(),
-        upkeep: Box::pin(upkeep),
+        renewal: Box::pin(renewal),
     })
 }
 
-/// `api.192.0.2.1` is neither an address nor a name that anybody can look up.
+/// Whether a name is a prefixed address such as `api.192.0.2.1`, which cannot be resolved.
 fn is_prefixed_address(name: &str) -> bool {
     name.split_once('.')
         .is_some_and(|(_, rest)| rest.parse::<std::net::IpAddr>().is_ok())
 }
 
-/// Who signs: a certificate that people let their browsers trust, and its key.
+/// The signing authority: a certificate that browsers trust, and its key.
 struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// Reads it, or makes it.
+    /// Loads the authority, or creates it.
     fn open(folder: &Path, now_ms: i64) -> anyhow::Result<Self> {
         let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
         if !certificate.exists() {
-            make(folder, now_ms)?;
+            create(folder, now_ms)?;
         }
         let pair = KeyPair::from_pem(&std::fs::read_to_string(&key)?)?;
         let pem = std::fs::read(&certificate)?;
         Ok(Self {
             certificate: CertificateDer::from_pem_slice(&pem)?,
-            // Only the name and the key of the issuer go into what it signs, so these stand in for
-            // the certificate.
+            // Only the issuer's name and key are part of signed certificates, so these parameters
+            // replace the stored certificate.
             issuer: Issuer::new(authority(&pair, now_ms)?, pair),
         })
     }
 
-    /// A certificate for some names.
+    /// Issues a certificate for some names.
     fn leaf(&self, names: &[String], now_ms: i64) -> anyhow::Result<CertifiedKey> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = DistinguishedName::new();
         params
             .distinguished_name
             .push(DnType::CommonName, "Parlor (development)");
-        last(&mut params, now_ms, LEAF_DAYS);
+        set_validity(&mut params, now_ms, LEAF_DAYS);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -125,29 +125,29 @@ impl Authority {
     }
 }
 
-/// Tells one key from others.
-fn tail(pair: &KeyPair) -> String {
+/// A short fingerprint of a public key, as hex, to distinguish keys.
+fn fingerprint(pair: &KeyPair) -> String {
     let digest = digest::digest(&digest::SHA256, pair.der_bytes());
-    let tail = &digest.as_ref()[..4];
-    tail.iter().map(|byte| format!("{byte:02x}")).collect()
+    let prefix = &digest.as_ref()[..4];
+    prefix.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whom browsers see as the authority. Its name tells the authorities of several servers apart.
+/// The authority's certificate. Its name distinguishes the authorities of several servers.
 fn authority(pair: &KeyPair, now_ms: i64) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(
         DnType::CommonName,
-        format!("Parlor development CA {}", tail(pair)),
+        format!("Parlor development CA {}", fingerprint(pair)),
     );
-    last(&mut params, now_ms, AUTHORITY_DAYS);
+    set_validity(&mut params, now_ms, AUTHORITY_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
-/// Makes it good from yesterday, since clocks differ, for some days.
-fn last(params: &mut CertificateParams, now_ms: i64, days: i64) {
+/// Sets the validity: from yesterday, to allow for clock differences, for a number of days.
+fn set_validity(params: &mut CertificateParams, now_ms: i64, days: i64) {
     let day = |days: i64| {
         let time = Timestamp::from_millisecond(now_ms + days * DAY_MS);
         let time = time.unwrap_or(Timestamp::UNIX_EPOCH);
@@ -158,19 +158,19 @@ fn last(params: &mut CertificateParams, now_ms: i64, days: i64) {
     (params.not_before, params.not_after) = (day(-1), day(days));
 }
 
-/// Makes an authority, whole or not at all: of several servers that start at once on one directory
-/// one does, and the others take what it made.
-fn make(folder: &Path, now_ms: i64) -> anyhow::Result<()> {
+/// Creates an authority atomically: if several servers start at once on one directory, one creates
+/// it and the others load it.
+fn create(folder: &Path, now_ms: i64) -> anyhow::Result<()> {
     let pair = KeyPair::generate()?;
     let made = authority(&pair, now_ms)?.self_signed(&pair)?;
-    let beside = folder.with_extension(format!("{}.new", tail(&pair)));
+    let beside = folder.with_extension(format!("{}.new", fingerprint(&pair)));
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&beside)?;
     write(&beside.join(KEY), 0o600, &pair.serialize_pem())?;
     write(&beside.join(CERTIFICATE), 0o644, &made.pem())?;
-    // A directory takes the place of none or of an empty one only.
+    // A rename replaces only a missing or an empty directory.
     let moved = std::fs::rename(&beside, folder);
     let _ = std::fs::remove_dir_all(&beside);
     match moved {
@@ -188,7 +188,7 @@ fn write(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::shown;
+    use super::super::tests::presented;
     use super::*;
 
     async fn certificates(folder: &Path, names: &[&str]) -> Certificates {
@@ -197,11 +197,11 @@ mod tests {
             tls_name: Some(names.iter().map(ToString::to_string).collect()),
             ..Settings::default()
         };
-        let place = settings.place().unwrap();
-        let parlor = Parlor::open(&place, settings.limits().unwrap())
+        let location = settings.database_location().unwrap();
+        let state = ServerState::open(&location, settings.limits().unwrap())
             .await
             .unwrap();
-        open(&settings, &Arc::new(parlor)).unwrap()
+        open(&settings, &Arc::new(state)).unwrap()
     }
 
     fn root(folder: &Path) -> [CertificateDer<'static>; 1] {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_trusts_the_authority_reaches_every_name() {
+    async fn clients_that_trust_the_authority_reach_every_name() {
         let folder = tempfile::tempdir().unwrap();
         let certificates = certificates(folder.path(), &["calls.test"]).await;
         let root = root(folder.path());
@@ -221,12 +221,14 @@ mod tests {
             "127.0.0.1",
             "::1",
         ] {
-            shown(&certificates, &root, name).await.unwrap();
+            presented(&certificates, &root, name).await.unwrap();
         }
         for name in ["calls.test", "location-legacy.calls.test"] {
-            shown(&certificates, &root, name).await.unwrap();
+            presented(&certificates, &root, name).await.unwrap();
         }
-        shown(&certificates, &root, "other.test").await.unwrap_err();
+        presented(&certificates, &root, "other.test")
+            .await
+            .unwrap_err();
     }
 
     #[tokio::test]
@@ -234,10 +236,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = certificates(folder.path(), &[]).await;
         let before = root(folder.path());
-        let one = shown(&first, &before, "localhost").await.unwrap();
+        let one = presented(&first, &before, "localhost").await.unwrap();
         let second = certificates(folder.path(), &["new.test"]).await;
         assert_eq!(root(folder.path()), before);
-        let other = shown(&second, &before, "api.new.test").await.unwrap();
+        let other = presented(&second, &before, "api.new.test").await.unwrap();
         assert_ne!(one[0], other[0]);
         assert_eq!(one[1], other[1]);
     }

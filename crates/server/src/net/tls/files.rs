@@ -1,4 +1,4 @@
-//! A certificate from files, read again when they change: who renews them need not tell us.
+//! A certificate from files, which are reloaded when they change, so that renewal needs no signal.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,13 +10,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::{Certificates, LOOK};
+use super::{CHECK_INTERVAL, Certificates};
 
-/// A certificate that can be put in another's place while it is in use.
+/// A certificate that can be replaced while it is in use.
 #[derive(Debug)]
-pub(super) struct Current(RwLock<Arc<CertifiedKey>>);
+pub(super) struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl Current {
+impl CurrentCertificate {
     pub(super) fn new(key: CertifiedKey) -> Arc<Self> {
         Arc::new(Self(RwLock::new(Arc::new(key))))
     }
@@ -26,14 +26,14 @@ impl Current {
     }
 }
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.0.read().expect("no holder of this lock panics");
         Some(Arc::clone(&current))
     }
 }
 
-/// A chain with its key, if they belong together.
+/// Combines a chain with its key, if they match.
 pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -43,81 +43,81 @@ pub(super) fn certified(
     Ok(certified)
 }
 
-/// The two files, and the certificate in use.
-struct Watched {
-    pair: Pair,
-    current: Arc<Current>,
+/// The certificate in use, with its files.
+struct FileReloader {
+    files: CertificateFiles,
+    current: Arc<CurrentCertificate>,
 }
 
-impl Watched {
+impl FileReloader {
     fn open(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
-        let mut pair = Pair {
+        let mut files = CertificateFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
             read: None,
         };
-        let first = pair.changed()?.expect("nothing was read before");
+        let first = files.changed()?.expect("nothing was loaded before");
         Ok(Self {
-            pair,
-            current: Current::new(first),
+            files,
+            current: CurrentCertificate::new(first),
         })
     }
 
-    /// Reads the files again.
-    fn look(&mut self) {
-        let changed = self.pair.changed();
-        take(&self.current, changed);
+    /// Reloads the files if they have changed.
+    fn reload(&mut self) {
+        let changed = self.files.changed();
+        apply(&self.current, changed);
     }
 }
 
 pub(super) fn open(certificate: &Path, key: &Path) -> anyhow::Result<Certificates> {
-    let watched = Watched::open(certificate, key)?;
-    let resolver = Arc::clone(&watched.current);
-    let watched = Arc::new(Mutex::new(watched));
+    let reloader = FileReloader::open(certificate, key)?;
+    let resolver = Arc::clone(&reloader.current);
+    let reloader = Arc::new(Mutex::new(reloader));
     Ok(Certificates {
         resolver,
         protocols: Vec::new(),
-        upkeep: Box::pin(keep_looking(LOOK, move || {
-            // Half of a look has changed nothing.
-            let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            watched.look();
+        renewal: Box::pin(reload_loop(CHECK_INTERVAL, move || {
+            // A check that panics has changed nothing.
+            let mut reloader = reloader.lock().unwrap_or_else(PoisonError::into_inner);
+            reloader.reload();
         })),
     })
 }
 
-/// Looks for ever, whatever becomes of one look.
-async fn keep_looking(every: Duration, look: impl Fn() + Clone + Send + 'static) {
+/// Checks forever, even if a single check panics.
+async fn reload_loop(every: Duration, reload: impl Fn() + Clone + Send + 'static) {
     loop {
         tokio::time::sleep(every).await;
-        if let Err(error) = tokio::task::spawn_blocking(look.clone()).await {
-            tracing::error!(%error, "looking at the TLS certificate has failed; it is tried again");
+        if let Err(error) = tokio::task::spawn_blocking(reload.clone()).await {
+            tracing::error!(%error, "checking the TLS certificate failed; it is retried");
         }
     }
 }
 
-/// Files may be looked at between the writing of one and of the other: what is in use stays then.
-fn take(current: &Current, changed: anyhow::Result<Option<CertifiedKey>>) {
+/// The files may be read while only one of them was replaced; the certificate in use is kept then.
+fn apply(current: &CurrentCertificate, changed: anyhow::Result<Option<CertifiedKey>>) {
     match changed {
         Ok(Some(key)) => {
             current.replace(key);
-            tracing::info!("the TLS certificate was read again");
+            tracing::info!("the TLS certificate was reloaded");
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::warn!(%error, "the TLS certificate could not be read again; the old one stays");
+            tracing::warn!(%error, "the TLS certificate could not be reloaded; the old one is kept");
         }
     }
 }
 
-/// The two files and what was in them.
-struct Pair {
+/// The two files and the content that was last loaded.
+struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
     read: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Pair {
-    /// What the files hold, if it is not what they held before.
+impl CertificateFiles {
+    /// Returns the certificate in the files, if it has changed.
     fn changed(&mut self) -> anyhow::Result<Option<CertifiedKey>> {
         let read = |path: &Path| {
             std::fs::read(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
@@ -129,26 +129,26 @@ impl Pair {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&found.0)
             .collect::<Result<_, _>>()
             .map_err(|error| anyhow::anyhow!("{}: {error}", self.certificate.display()))?;
-        let missing = || anyhow::anyhow!("{} holds no certificate", self.certificate.display());
+        let missing = || anyhow::anyhow!("{} contains no certificate", self.certificate.display());
         anyhow::ensure!(!chain.is_empty(), missing());
         let key = PrivateKeyDer::from_pem_slice(&found.1)
             .map_err(|error| anyhow::anyhow!("{}: {error}", self.key.display()))?;
-        let together = certified(chain, key).map_err(|error| {
+        let certified = certified(chain, key).map_err(|error| {
             let (certificate, key) = (self.certificate.display(), self.key.display());
-            anyhow::anyhow!("{certificate} and {key} do not belong together: {error}")
+            anyhow::anyhow!("{certificate} and {key} do not match: {error}")
         })?;
         self.read = Some(found);
-        Ok(Some(together))
+        Ok(Some(certified))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::shown;
+    use super::super::tests::presented;
     use super::*;
 
-    /// A self-signed certificate for `a.test` and its key, as PEM.
-    fn made() -> (String, String) {
+    /// Generates a self-signed certificate for `a.test` and its key, as PEM.
+    fn generate() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
@@ -165,51 +165,60 @@ mod tests {
             std::fs::write(&certificate, made).unwrap();
             std::fs::write(&key, its_key).unwrap();
         };
-        let (first, second) = (made(), made());
+        let (first, second) = (generate(), generate());
         write(&first);
-        let mut watched = Watched::open(&certificate, &key).unwrap();
+        let mut reloader = FileReloader::open(&certificate, &key).unwrap();
         let opened = Certificates {
-            resolver: Arc::clone(&watched.current) as _,
+            resolver: Arc::clone(&reloader.current) as _,
             protocols: Vec::new(),
-            upkeep: Box::pin(async {}),
+            renewal: Box::pin(async {}),
         };
         let roots = [der(&first.0), der(&second.0)];
-        assert_eq!(shown(&opened, &roots, "a.test").await.unwrap(), roots[..1]);
+        assert_eq!(
+            presented(&opened, &roots, "a.test").await.unwrap(),
+            roots[..1]
+        );
 
-        // Half of a renewal is no certificate, and no reason to stop.
+        // A partial renewal is invalid, but keeps the old certificate.
         std::fs::write(&certificate, &second.0).unwrap();
-        watched.look();
-        assert_eq!(shown(&opened, &roots, "a.test").await.unwrap(), roots[..1]);
+        reloader.reload();
+        assert_eq!(
+            presented(&opened, &roots, "a.test").await.unwrap(),
+            roots[..1]
+        );
 
         write(&second);
-        watched.look();
-        assert_eq!(shown(&opened, &roots, "a.test").await.unwrap(), roots[1..]);
+        reloader.reload();
+        assert_eq!(
+            presented(&opened, &roots, "a.test").await.unwrap(),
+            roots[1..]
+        );
     }
 
     #[tokio::test]
-    async fn a_look_that_panics_is_not_the_last() {
-        let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
-        let looking = keep_looking(Duration::from_millis(1), move || {
-            looked.send(()).unwrap();
-            panic!("a look has failed");
+    async fn a_check_that_panics_is_not_the_last() {
+        let (checked, mut checks) = tokio::sync::mpsc::unbounded_channel();
+        let reloading = reload_loop(Duration::from_millis(1), move || {
+            checked.send(()).unwrap();
+            panic!("a check failed");
         });
-        let looking = tokio::spawn(looking);
+        let reloading = tokio::spawn(reloading);
         for _ in 0..3 {
-            looks.recv().await.unwrap();
+            checks.recv().await.unwrap();
         }
-        looking.abort();
+        reloading.abort();
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_refused() {
+    fn files_that_do_not_match_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        let said = || open(&certificate, &key).err().unwrap().to_string();
-        assert!(said().contains("c.pem"));
-        std::fs::write(&certificate, made().0).unwrap();
-        std::fs::write(&key, made().1).unwrap();
-        assert!(said().contains("do not belong together"));
+        let error = || open(&certificate, &key).err().unwrap().to_string();
+        assert!(error().contains("c.pem"));
+        std::fs::write(&certificate, generate().0).unwrap();
+        std::fs::write(&key, generate().1).unwrap();
+        assert!(error().contains("do not match"));
         std::fs::write(&certificate, "").unwrap();
-        assert!(said().contains("no certificate"));
+        assert!(error().contains("no certificate"));
     }
 }

@@ -1,10 +1,10 @@
-//! `GET …/active-session`: the session that a meeting has now.
+//! `GET …/active-session`: returns the live session of a meeting.
 
 use http::Method;
 
 use super::no_session;
 use crate::http::{ApiError, Call, Data, Endpoint};
-use crate::rest::meetings::OneMeeting;
+use crate::rest::meetings::MeetingPath;
 use crate::rest::sessions::{self, Session};
 
 pub(super) fn endpoint() -> Endpoint {
@@ -12,17 +12,18 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/meetings/{meeting_id}/active-session",
         "getActiveSession",
-        answer,
+        handle,
     )
     .describe(
         "Get the active session",
-        "The session that the meeting has now. 404 when nobody is in it and none is kept open.",
+        "Retrieves the live session of a meeting. Returns 404 when the meeting has no live session: no one is in it, and \
+         it is not being kept alive.",
     )
 }
 
-async fn answer(call: Call<OneMeeting>) -> Result<Data<Session>, ApiError> {
+async fn handle(call: Call<MeetingPath>) -> Result<Data<Session>, ApiError> {
     let meeting = call.path.meeting_id;
-    sessions::live(&call.parlor, call.app, meeting, call.now_ms)
+    sessions::live(&call.state, call.app, meeting, call.now_ms)
         .await?
         .map(Data)
         .ok_or_else(|| no_session(meeting))

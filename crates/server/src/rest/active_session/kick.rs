@@ -1,28 +1,32 @@
-//! `POST …/active-session/kick`: throw people out.
+//! `POST …/active-session/kick`: removes participants from the live session.
 
 use http::Method;
 
-use super::people::{Done, Named, done};
-use super::{family, remembered};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
-use crate::rest::meetings::OneMeeting;
+use super::selection::{ParticipantActionResult, ParticipantSelection, action_result};
+use super::{family, save_response};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
+use crate::rest::meetings::MeetingPath;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
         Method::POST,
         "/meetings/{meeting_id}/active-session/kick",
         "kickParticipants",
-        answer,
+        handle,
     )
     .describe(
         "Kick participants",
-        "Throws these people out of the meeting and of its breakout rooms, with every client of theirs. Their tokens keep working, so they may come back; delete the participant to keep somebody out. 404 when one of them is not inside, and then nobody is thrown out.",
+        "Disconnects all clients of the given participants from the meeting and its breakout rooms. Their join tokens \
+         stay valid, so they can rejoin; delete the participant to prevent that. If one of the participants is not in \
+         the session, the request fails with 404 and no one is kicked.",
     )
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, Named>) -> Result<Data<Done>, ApiError> {
-    let people = call.body.people()?;
-    let kicked = family::kick(&call, people).await?;
-    let done = done(&call, "kick", kicked).await?;
-    remembered(&call, Data(done)).await
+async fn handle(
+    call: Call<MeetingPath, Empty, ParticipantSelection>,
+) -> Result<Data<ParticipantActionResult>, ApiError> {
+    let selected = call.body.participants()?;
+    let kicked = family::kick(&call, selected).await?;
+    let result = action_result(&call, "kick", kicked).await?;
+    save_response(&call, Data(result)).await
 }

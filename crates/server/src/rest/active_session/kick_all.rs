@@ -1,40 +1,42 @@
-//! `POST …/active-session/kick-all`: throw everybody out, which ends the session.
+//! `POST …/active-session/kick-all`: removes all participants, which ends the session.
 
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{family, remembered};
+use super::{family, save_response};
 use crate::http::{ApiError, Call, Data, Endpoint};
-use crate::rest::meetings::OneMeeting;
+use crate::rest::meetings::MeetingPath;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
         Method::POST,
         "/meetings/{meeting_id}/active-session/kick-all",
         "kickAllParticipants",
-        answer,
+        handle,
     )
     .describe(
-        "Kick everybody",
-        "Throws everybody out of the meeting and of its breakout rooms, those in the waiting room too, and ends the session. Their tokens keep working.",
+        "Kick all participants",
+        "Disconnects all participants from the meeting and its breakout rooms, including those in the waiting room, and \
+         ends the session. Their join tokens stay valid.",
     )
 }
 
-/// What was done.
+/// The result of kicking all participants.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct KickedAll {
+#[schemars(rename = "KickAllResult")]
+struct KickAllResult {
     /// Always `kick-all`.
     action: &'static str,
-    /// How many were thrown out.
+    /// Number of participants that were kicked.
     #[schemars(range(min = 0))]
     kicked_participants_count: usize,
 }
 
-async fn answer(call: Call<OneMeeting>) -> Result<Data<KickedAll>, ApiError> {
-    let reply = KickedAll {
+async fn handle(call: Call<MeetingPath>) -> Result<Data<KickAllResult>, ApiError> {
+    let result = KickAllResult {
         action: "kick-all",
         kicked_participants_count: family::kick_all(&call).await?,
     };
-    remembered(&call, Data(reply)).await
+    save_response(&call, Data(result)).await
 }

@@ -1,33 +1,36 @@
-//! `POST …/active-session/mute`: take the microphone from people.
+//! `POST …/active-session/mute`: mutes participants.
 
 use http::Method;
 use parlor_live::{Answer, Command};
 
-use super::people::{Done, Named, done};
-use super::{ask, remembered, unexpected};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
-use crate::rest::meetings::OneMeeting;
+use super::selection::{ParticipantActionResult, ParticipantSelection, action_result};
+use super::{save_response, send_command, unexpected_answer};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
+use crate::rest::meetings::MeetingPath;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
         Method::POST,
         "/meetings/{meeting_id}/active-session/mute",
         "muteParticipants",
-        answer,
+        handle,
     )
     .describe(
         "Mute participants",
-        "Takes the microphone from these people. They may turn it on again. 404 when one of them is not inside, and then nobody is muted.",
+        "Turns off the microphones of the given participants. They can turn them on again. If one of the participants is \
+         not in the session, the request fails with 404 and no one is muted.",
     )
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, Named>) -> Result<Data<Done>, ApiError> {
-    let people = call.body.people()?;
-    let Answer::People(muted) = ask(&call, Command::Mute(people)).await? else {
-        return Err(unexpected());
+async fn handle(
+    call: Call<MeetingPath, Empty, ParticipantSelection>,
+) -> Result<Data<ParticipantActionResult>, ApiError> {
+    let selected = call.body.participants()?;
+    let Answer::Participants(muted) = send_command(&call, Command::Mute(selected)).await? else {
+        return Err(unexpected_answer());
     };
     let meeting = call.path.meeting_id;
     let muted = muted.into_iter().map(|id| (meeting, id)).collect();
-    let done = done(&call, "mute", muted).await?;
-    remembered(&call, Data(done)).await
+    let result = action_result(&call, "mute", muted).await?;
+    save_response(&call, Data(result)).await
 }

@@ -1,4 +1,4 @@
-//! `POST …/active-session/mute-all`: take the microphone from everybody.
+//! `POST …/active-session/mute-all`: mutes all participants.
 
 use garde::Validate;
 use http::Method;
@@ -6,53 +6,58 @@ use parlor_live::{Answer, Command};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ask, remembered, unexpected};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
-use crate::rest::meetings::OneMeeting;
+use super::{save_response, send_command, unexpected_answer};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
+use crate::rest::meetings::MeetingPath;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
         Method::POST,
         "/meetings/{meeting_id}/active-session/mute-all",
         "muteAllParticipants",
-        answer,
+        handle,
     )
     .describe(
-        "Mute everybody",
-        "Takes the microphone from everybody inside.",
+        "Mute all participants",
+        "Turns off the microphones of all participants in the session.",
     )
 }
 
-/// How.
+/// Options of muting all participants.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Muting {
-    /// Whether they may turn it on again. When not, they cannot for the rest of the session.
+#[schemars(rename = "MuteAllParams")]
+struct MuteAllParams {
+    /// Whether participants can turn their microphones on again. If `false`, they cannot for the
+    /// rest of the session.
     #[garde(skip)]
     allow_unmute: bool,
 }
 
-/// What was done.
+/// The result of muting all participants.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct MutedAll {
+#[schemars(rename = "MuteAllResult")]
+struct MuteAllResult {
     /// Always `mute-all`.
     action: &'static str,
-    /// How many were muted.
+    /// Number of participants that were muted.
     #[schemars(range(min = 0))]
     muted_participants_count: usize,
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, Muting>) -> Result<Data<MutedAll>, ApiError> {
+async fn handle(
+    call: Call<MeetingPath, Empty, MuteAllParams>,
+) -> Result<Data<MuteAllResult>, ApiError> {
     let command = Command::MuteAll {
         allow_unmute: call.body.allow_unmute,
     };
-    match ask(&call, command).await? {
+    match send_command(&call, command).await? {
         Answer::Count(muted_participants_count) => {
-            let reply = MutedAll {
+            let result = MuteAllResult {
                 action: "mute-all",
                 muted_participants_count,
             };
-            remembered(&call, Data(reply)).await
+            save_response(&call, Data(result)).await
         }
-        _ => Err(unexpected()),
+        _ => Err(unexpected_answer()),
     }
 }

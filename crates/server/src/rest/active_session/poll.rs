@@ -1,4 +1,4 @@
-//! `POST …/active-session/poll`: ask everybody.
+//! `POST …/active-session/poll`: creates a poll.
 
 use garde::Validate;
 use http::Method;
@@ -7,13 +7,13 @@ use parlor_protocol::signal::socket::polls::{Poll as WirePoll, PollOption, PollV
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ask, remembered, unexpected};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
-use crate::rest::meetings::OneMeeting;
+use super::{save_response, send_command, unexpected_answer};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
+use crate::rest::meetings::MeetingPath;
 
-/// The most options.
+/// Maximum number of options.
 const OPTIONS_MAX: usize = 50;
-/// The longest question or option, in characters.
+/// Maximum length of the question and of an option, in characters.
 const TEXT_MAX: usize = 500;
 
 pub(super) fn endpoint() -> Endpoint {
@@ -21,86 +21,94 @@ pub(super) fn endpoint() -> Endpoint {
         Method::POST,
         "/meetings/{meeting_id}/active-session/poll",
         "createPoll",
-        answer,
+        handle,
     )
     .created()
-    .describe("Create a poll", "Asks everybody inside.")
+    .describe(
+        "Create a poll",
+        "Creates a poll in the live session and shows it to all participants.",
+    )
 }
 
-/// What to ask.
+/// The poll to create.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Asking {
+#[schemars(rename = "NewPoll")]
+struct PollParams {
     /// The question.
     #[garde(length(chars, min = 1, max = TEXT_MAX))]
     question: String,
-    /// The answers to choose from.
+    /// The options to choose from.
     #[garde(length(min = 2, max = OPTIONS_MAX), inner(length(chars, min = 1, max = TEXT_MAX)))]
     options: Vec<String>,
-    /// Nobody learns who voted for what.
+    /// Whether votes are anonymous: no one can see who voted for which option. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     anonymous: bool,
-    /// The votes are not shown before one has voted.
+    /// Whether participants see the votes only after they have voted. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     hide_votes: bool,
 }
 
-/// What was done.
+/// A created poll.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Asked {
+#[schemars(rename = "CreatedPoll")]
+struct CreatedPoll {
     /// Always `poll`.
     action: &'static str,
-    /// The poll.
+    /// The created poll.
     poll: Poll,
 }
 
-/// A poll.
+/// A poll in a session.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Poll")]
 struct Poll {
-    /// Its id.
+    /// Unique identifier of the poll.
     id: String,
     /// The question.
     question: String,
-    /// The answers to choose from.
-    options: Vec<Choice>,
-    /// Nobody learns who voted for what.
+    /// The options to choose from, with their votes.
+    options: Vec<PollChoice>,
+    /// Whether votes are anonymous: no one can see who voted for which option.
     anonymous: bool,
-    /// The votes are not shown before one has voted.
+    /// Whether participants see the votes only after they have voted.
     hide_votes: bool,
-    /// Who asked; a name.
+    /// Display name of the poll's creator.
     created_by: String,
-    /// Who has voted: participants' ids.
+    /// Ids of the participants who have voted.
     voted: Vec<String>,
 }
 
-/// An answer to choose.
+/// An option of a poll, with its votes.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Choice {
-    /// The answer.
+#[schemars(rename = "PollOption")]
+struct PollChoice {
+    /// Text of the option.
     text: String,
-    /// Votes for it.
+    /// Number of votes for the option.
     count: u64,
-    /// Who voted for it.
-    votes: Vec<Vote>,
+    /// The votes for the option.
+    votes: Vec<ChoiceVote>,
 }
 
-/// Somebody's vote.
+/// A participant's vote for an option.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Vote {
-    /// The participant's id.
+#[schemars(rename = "PollVote")]
+struct ChoiceVote {
+    /// Id of the participant who voted.
     id: String,
-    /// Their name.
+    /// Display name of the participant.
     name: String,
 }
 
 impl From<WirePoll> for Poll {
     fn from(poll: WirePoll) -> Self {
-        let vote = |vote: PollVote| Vote {
+        let vote = |vote: PollVote| ChoiceVote {
             id: vote.user_id,
             name: vote.name,
         };
-        let choice = |option: PollOption| Choice {
+        let choice = |option: PollOption| PollChoice {
             text: option.text,
             count: option.count.unwrap_or_default(),
             votes: option.votes.into_iter().map(vote).collect(),
@@ -117,21 +125,21 @@ impl From<WirePoll> for Poll {
     }
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, Asking>) -> Result<Data<Asked>, ApiError> {
+async fn handle(call: Call<MeetingPath, Empty, PollParams>) -> Result<Data<CreatedPoll>, ApiError> {
     let poll = NewPoll {
         question: call.body.question.clone(),
         options: call.body.options.clone(),
         anonymous: call.body.anonymous,
         hide_votes: call.body.hide_votes,
     };
-    match ask(&call, Command::Poll(poll)).await? {
+    match send_command(&call, Command::Poll(poll)).await? {
         Answer::Poll(poll) => {
-            let reply = Asked {
+            let created = CreatedPoll {
                 action: "poll",
                 poll: Poll::from(*poll),
             };
-            remembered(&call, Data(reply)).await
+            save_response(&call, Data(created)).await
         }
-        _ => Err(unexpected()),
+        _ => Err(unexpected_answer()),
     }
 }

@@ -1,4 +1,4 @@
-//! `GET …/analytics/daywise`: sessions and their minutes, day by day.
+//! `GET …/analytics/daywise`: sessions and their minutes per day.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use parlor_store::{Error, FromRow, Row, Statement, values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 use crate::rest::sessions::minutes;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// Days when the caller does not say.
+/// Default number of days.
 const DAYS_DEFAULT: i64 = 30;
-/// The longest time that can be asked for.
+/// Maximum number of days in one request.
 const DAYS_MAX: i64 = 366;
 
-/// Sessions by the number of the day on which they started.
+/// Session counts and minutes by the day number on which the sessions started.
 pub(super) static DAYS: Statement = Statement::new(
     "analytics.days",
     "SELECT day, COUNT(*), CAST(SUM(consumed_ms) AS BIGINT)
      FROM (SELECT started_at / 86400000 AS day, consumed_ms FROM sessions
            WHERE app_id = $1 AND started_at >= $2 AND started_at < $3) d GROUP BY day",
 );
-/// What those use who are inside now.
+/// Time consumed so far by the peers that are connected now.
 pub(super) static RUNNING: Statement = Statement::new(
     "analytics.running",
     "SELECT day, 0, CAST(SUM(used) AS BIGINT)
@@ -41,24 +41,24 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/analytics/daywise",
         "getDailyAnalytics",
-        answer,
+        handle,
     )
     .describe(
         "Get daily analytics",
-        "Sessions and their minutes for each day (UTC), of the last 30 days when no dates are given, of 366 at most. A \
-         session and all its minutes belong to the day on which it started.",
+        "Returns the number of sessions and their minutes for each day (UTC) in a range of at most 366 days. Without \
+         dates, the range is the last 30 days. A session and all its minutes count towards the day on which it started.",
     )
 }
 
-/// Which days.
+/// The range of days.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Span {
-    /// The first day, `YYYY-MM-DD`.
+    /// First day of the range, inclusive, as `YYYY-MM-DD`. Defaults to 29 days before `end_date`.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date"))]
     start_date: Option<Date>,
-    /// The last day, `YYYY-MM-DD`.
+    /// Last day of the range, inclusive, as `YYYY-MM-DD`. Defaults to today.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date"))]
@@ -66,7 +66,7 @@ struct Span {
 }
 
 impl Span {
-    /// The first day and the last.
+    /// Returns the first and the last day.
     fn days(&self, now_ms: i64) -> Result<(Date, Date), ApiError> {
         let today = date_of(now_ms.div_euclid(DAY_MS));
         let before = |date: Date, days: i64| date.saturating_sub(days.days());
@@ -92,13 +92,13 @@ impl Span {
     }
 }
 
-/// The day with a number, counted from 1970-01-01.
+/// The date of a day number, counted from 1970-01-01.
 fn date_of(day: i64) -> Date {
     let time = Timestamp::from_millisecond(day.saturating_mul(DAY_MS));
     time.map_or(Date::ZERO, |time| time.to_zoned(TimeZone::UTC).date())
 }
 
-/// The number of a day, counted from 1970-01-01.
+/// The day number of a date, counted from 1970-01-01.
 fn number_of(date: Date) -> i64 {
     let midnight = date.to_zoned(TimeZone::UTC);
     midnight.map_or(0, |midnight| {
@@ -106,58 +106,63 @@ fn number_of(date: Date) -> i64 {
     })
 }
 
-/// What an app has used.
+/// The daily usage of an app.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Analytics {
-    /// Sessions.
+#[schemars(rename = "DailyAnalytics")]
+struct DailyAnalytics {
+    /// Usage by sessions.
     session_stats: SessionStats,
-    /// Recordings.
+    /// Usage by recordings.
     recording_stats: RecordingStats,
 }
 
-/// Sessions.
+/// Session usage in the range.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SessionStats")]
 struct SessionStats {
-    /// How many started.
+    /// Number of sessions that started in the range.
     sessions_count: i64,
-    /// Minutes of all their peers, with fractions.
+    /// Total minutes that all peers spent in these sessions, including fractions.
     sessions_minutes_consumed: f64,
-    /// Each day.
-    day_stats: Vec<SessionDay>,
+    /// Usage for each day of the range, oldest first.
+    day_stats: Vec<DailySessionStats>,
 }
 
-/// The sessions of a day.
+/// Session usage of one day.
 #[derive(Debug, Serialize, JsonSchema)]
-struct SessionDay {
-    /// `YYYY-MM-DD`.
+#[schemars(rename = "DailySessionStats")]
+struct DailySessionStats {
+    /// The day (UTC), as `YYYY-MM-DD`.
     #[schemars(extend("format" = "date"))]
     day: String,
-    /// How many started.
+    /// Number of sessions that started on this day.
     total_sessions: i64,
-    /// Minutes of all their peers, with fractions.
+    /// Total minutes that all peers spent in these sessions, including fractions.
     total_session_minutes: f64,
 }
 
-/// Recordings. There are none yet.
+/// Recording usage in the range. Always zero: recordings are not implemented yet.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RecordingStats")]
 struct RecordingStats {
-    /// How many started.
+    /// Number of recordings that started in the range.
     recording_count: i64,
-    /// Their minutes.
+    /// Total minutes of these recordings.
     recording_minutes_consumed: f64,
-    /// Each day.
-    day_stats: Vec<RecordingDay>,
+    /// Usage for each day of the range, oldest first.
+    day_stats: Vec<DailyRecordingStats>,
 }
 
-/// The recordings of a day.
+/// Recording usage of one day.
 #[derive(Debug, Serialize, JsonSchema)]
-struct RecordingDay {
-    /// `YYYY-MM-DD`.
+#[schemars(rename = "DailyRecordingStats")]
+struct DailyRecordingStats {
+    /// The day (UTC), as `YYYY-MM-DD`.
     #[schemars(extend("format" = "date"))]
     day: String,
-    /// How many started.
+    /// Number of recordings that started on this day.
     total_recordings: i64,
-    /// Their minutes.
+    /// Total minutes of these recordings.
     total_recording_minutes: i64,
 }
 
@@ -177,11 +182,11 @@ impl FromRow for DayRow {
     }
 }
 
-async fn answer(call: Call<Nothing, Span>) -> Result<Data<Analytics>, ApiError> {
+async fn handle(call: Call<Empty, Span>) -> Result<Data<DailyAnalytics>, ApiError> {
     let (start, end) = call.query.days(call.now_ms)?;
     let (first, last) = (number_of(start), number_of(end));
     let (from_ms, until_ms) = (first * DAY_MS, (last + 1) * DAY_MS);
-    let db = &call.parlor.db;
+    let db = &call.state.db;
     let key = values![call.app.uuid(), from_ms, until_ms];
     let mut rows = db.scan::<DayRow>(&DAYS, key).await?;
     let key = values![call.app.uuid(), from_ms, until_ms, call.now_ms];
@@ -194,17 +199,17 @@ async fn answer(call: Call<Nothing, Span>) -> Result<Data<Analytics>, ApiError> 
     let count = days.values().map(|(count, _)| count).sum();
     let used_ms = days.values().map(|(_, used_ms)| used_ms).sum();
     let name = |day: &i64| date_of(*day).to_string();
-    let session_day = |(day, (count, used_ms)): (&i64, &(i64, i64))| SessionDay {
+    let session_day = |(day, (count, used_ms)): (&i64, &(i64, i64))| DailySessionStats {
         day: name(day),
         total_sessions: *count,
         total_session_minutes: minutes(*used_ms),
     };
-    let recording_day = |day: &i64| RecordingDay {
+    let recording_day = |day: &i64| DailyRecordingStats {
         day: name(day),
         total_recordings: 0,
         total_recording_minutes: 0,
     };
-    Ok(Data(Analytics {
+    Ok(Data(DailyAnalytics {
         session_stats: SessionStats {
             sessions_count: count,
             sessions_minutes_consumed: minutes(used_ms),

@@ -1,4 +1,4 @@
-//! `POST …/apps`: make an app, with the seven default presets in it.
+//! `POST …/apps`: creates an app with the seven default presets.
 
 use http::Method;
 use parlor_protocol::ids::{AccountId, AppId};
@@ -6,11 +6,11 @@ use parlor_store::{Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{App, AppName};
+use super::{App, AppParams};
 use crate::clock::{Clock, rfc3339};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 use crate::rest::presets;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 pub(super) static INSERT: Statement = Statement::new(
     "apps.insert",
@@ -19,51 +19,54 @@ pub(super) static INSERT: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::POST, "/apps", "createApp", answer)
+    Endpoint::new(Method::POST, "/apps", "createApp", handle)
         .on_account()
         .describe(
             "Create an app",
-            "Makes an app in the account. It starts with the seven default presets.",
+            "Creates an app in the account. A new app contains the seven default presets. An API token that is restricted to \
+             some apps cannot create apps.",
         )
 }
 
-/// A new app, one level down: the shape that the official SDKs declare.
+/// A created app, nested the way the official SDKs declare it.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CreatedApp")]
 struct CreatedApp {
+    /// The created app.
     app: App,
 }
 
-async fn answer(call: Call<Nothing, Nothing, AppName>) -> Result<Data<CreatedApp>, ApiError> {
+async fn handle(call: Call<Empty, Empty, AppParams>) -> Result<Data<CreatedApp>, ApiError> {
     if call.caller.token.app_ids.is_some() {
         return Err(ApiError::forbidden());
     }
     let (unit, app) = insert(
         Unit::default(),
-        &call.parlor.clock,
+        &call.state.clock,
         call.account,
         &call.body.name,
         call.now_ms,
     );
-    let reply = move |_: &[_]| Ok(Data(CreatedApp { app: app.clone() }));
-    Ok(call.commit(unit, reply).await?)
+    let respond = move |_: &[_]| Ok(Data(CreatedApp { app: app.clone() }));
+    Ok(call.commit(unit, respond).await?)
 }
 
-/// Makes an app without a request, for the command line and the first start.
+/// Creates an app without a request, for the command line and the first start.
 ///
 /// # Errors
 /// `WrongCount` when the account does not exist.
 pub async fn create(
-    parlor: &Parlor,
+    state: &ServerState,
     account: AccountId,
     name: &str,
 ) -> Result<App, parlor_store::Error> {
-    let now_ms = parlor.clock.now_ms();
-    let (unit, app) = insert(Unit::default(), &parlor.clock, account, name, now_ms);
-    parlor.db.commit(unit).await?;
+    let now_ms = state.clock.now_ms();
+    let (unit, app) = insert(Unit::default(), &state.clock, account, name, now_ms);
+    state.db.commit(unit).await?;
     Ok(app)
 }
 
-/// Puts a new app on a unit, which is undone if the account does not exist.
+/// Adds a new app to a unit, which is rolled back if the account does not exist.
 pub(crate) fn insert(
     unit: Unit,
     clock: &Clock,

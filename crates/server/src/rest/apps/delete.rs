@@ -1,4 +1,4 @@
-//! `DELETE …/apps/{app_id}`: delete an app and all that is in it. An extension.
+//! `DELETE …/apps/{app_id}`: deletes an app and everything in it. An extension.
 
 use http::Method;
 use parlor_live::Command;
@@ -8,7 +8,7 @@ use parlor_store::{Error, FromRow, Statement, Unit, values};
 use super::App;
 use crate::http::{ApiError, Call, Data, Endpoint};
 use crate::purges::{PURGE, WHOLE_APP};
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 pub(super) static DELETE: Statement = Statement::new(
     "apps.delete",
@@ -16,38 +16,35 @@ pub(super) static DELETE: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::DELETE, "/apps/{app_id}", "deleteApp", answer).on_account().describe(
+    Endpoint::new(Method::DELETE, "/apps/{app_id}", "deleteApp", handle).on_account().describe(
         "Delete an app",
-        "Deletes the app with its meetings, participants and presets; every join token of it stops working at once. \
-         Answers with the deleted app. Not in RealtimeKit.",
+        "Permanently deletes the app with its meetings, participants and presets, and ends its live sessions. All of its \
+         join tokens stop working immediately. Returns the deleted app. Not available in RealtimeKit.",
     )
 }
 
-async fn answer(call: Call) -> Result<Data<App>, ApiError> {
-    let deleted = delete(&call.parlor, call.account, call.app).await?;
+async fn handle(call: Call) -> Result<Data<App>, ApiError> {
+    let deleted = delete(&call.state, call.account, call.app).await?;
     deleted.map(Data).ok_or_else(|| ApiError::missing("app"))
 }
 
-/// Deletes an app; `None` when there is no such app.
+/// Deletes an app. Returns `None` when there is no such app.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn delete(
-    parlor: &Parlor,
+    state: &ServerState,
     account: AccountId,
     app: AppId,
 ) -> Result<Option<App>, Error> {
     let unit = Unit::default()
         .exactly_one(&DELETE, values![account.uuid(), app.uuid()])
-        .then(
-            &PURGE,
-            values![app.uuid(), WHOLE_APP, parlor.clock.now_ms()],
-        );
-    let committed = parlor.db.commit(unit).await;
-    parlor.owners.forget(app);
+        .then(&PURGE, values![app.uuid(), WHOLE_APP, state.clock.now_ms()]);
+    let committed = state.db.commit(unit).await;
+    state.owners.forget(app);
     match committed {
         Ok(rows) => {
-            parlor.live.tell_app(app, &Command::Gone);
+            state.live.send_to_app(app, &Command::MeetingDeleted);
             let deleted = rows.into_iter().flatten().next();
             deleted.map(App::from_row).transpose()
         }

@@ -1,4 +1,4 @@
-//! `GET …/apps/{app_id}`: one app.
+//! `GET …/apps/{app_id}`: returns one app.
 
 use http::Method;
 use parlor_store::{Statement, values};
@@ -12,14 +12,14 @@ pub(super) static GET: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/apps/{app_id}", "getApp", answer)
+    Endpoint::new(Method::GET, "/apps/{app_id}", "getApp", handle)
         .on_account()
-        .describe("Get an app", "One app of the account.")
+        .describe("Get an app", "Retrieves an app of the account.")
 }
 
-async fn answer(call: Call) -> Result<Data<App>, ApiError> {
+async fn handle(call: Call) -> Result<Data<App>, ApiError> {
     let found = call
-        .parlor
+        .state
         .db
         .read::<App>(&GET, values![call.account.uuid(), call.app.uuid()])
         .await?

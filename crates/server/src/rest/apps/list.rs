@@ -1,4 +1,4 @@
-//! `GET …/apps`: the account's apps.
+//! `GET …/apps`: lists the account's apps.
 
 use garde::Validate;
 use http::Method;
@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::App;
-use crate::http::{ApiError, Call, Endpoint, Nothing, Page};
-use crate::paging::{PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
-use crate::state::Parlor;
+use crate::http::{ApiError, Call, Empty, Endpoint, Page};
+use crate::paging::{PageNo, PerPage, SortOrder, Window};
+use crate::state::ServerState;
 
 pub(super) static LIST: Statement = Statement::new(
     "apps.list",
@@ -18,38 +18,36 @@ pub(super) static LIST: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/apps", "listApps", answer)
+    Endpoint::new(Method::GET, "/apps", "listApps", handle)
         .on_account()
         .describe(
             "List apps",
-            "The account's apps, newest first. A token that is limited to some apps sees those.",
+            "Returns the apps of the account, newest first. An API token that is restricted to some apps sees only those.",
         )
 }
 
-/// Which apps to list.
+/// Filters and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page, counted from 1.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// Part of the name, in any case.
+    per_page: PerPage,
+    /// Returns only apps whose name contains this text, ignoring case.
     #[garde(length(chars, max = 125))]
     #[serde(default)]
     search: Option<String>,
-    /// By creation time; newest first when absent.
+    /// Sort direction by creation time. Defaults to `DESC`, newest first.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
 }
 
-async fn answer(call: Call<Nothing, Filter>) -> Result<Page<App>, ApiError> {
-    let mut apps = all(&call.parlor, call.account).await?;
-    apps.retain(|app| call.caller.token.reaches(app.id));
+async fn handle(call: Call<Empty, Filter>) -> Result<Page<App>, ApiError> {
+    let mut apps = all(&call.state, call.account).await?;
+    apps.retain(|app| call.caller.token.can_access(app.id));
     if let Some(search) = &call.query.search {
         let search = search.to_lowercase();
         apps.retain(|app| app.name.to_lowercase().contains(&search));
@@ -57,10 +55,10 @@ async fn answer(call: Call<Nothing, Filter>) -> Result<Page<App>, ApiError> {
     Ok(Window::new(call.query.page_no, call.query.per_page).cut(apps, call.query.sort_order))
 }
 
-/// Every app of an account, oldest first, up to 10,000.
+/// Lists the apps of an account, oldest first, up to 10,000.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn all(parlor: &Parlor, account: AccountId) -> Result<Vec<App>, Error> {
-    parlor.db.scan(&LIST, values![account.uuid()]).await
+pub(crate) async fn all(state: &ServerState, account: AccountId) -> Result<Vec<App>, Error> {
+    state.db.scan(&LIST, values![account.uuid()]).await
 }

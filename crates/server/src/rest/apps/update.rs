@@ -1,10 +1,10 @@
-//! `PATCH …/apps/{app_id}`: rename an app. An extension.
+//! `PATCH …/apps/{app_id}`: renames an app. An extension.
 
 use http::Method;
 use parlor_store::{FromRow, Statement, Unit, values};
 
-use super::{App, AppName};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use super::{App, AppParams};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 
 pub(super) static RENAME: Statement = Statement::new(
     "apps.rename",
@@ -12,22 +12,22 @@ pub(super) static RENAME: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PATCH, "/apps/{app_id}", "updateApp", answer)
+    Endpoint::new(Method::PATCH, "/apps/{app_id}", "updateApp", handle)
         .on_account()
         .describe(
             "Rename an app",
-            "Changes the app's name. Not in RealtimeKit.",
+            "Changes the display name of an app. Not available in RealtimeKit.",
         )
 }
 
-async fn answer(call: Call<Nothing, Nothing, AppName>) -> Result<Data<App>, ApiError> {
+async fn handle(call: Call<Empty, Empty, AppParams>) -> Result<Data<App>, ApiError> {
     let row = values![
         call.account.uuid(),
         call.app.uuid(),
         call.body.name.as_str()
     ];
     let rows = call
-        .parlor
+        .state
         .db
         .commit(Unit::default().then(&RENAME, row))
         .await?;

@@ -1,4 +1,5 @@
-//! The records of breakout rooms: each is a meeting of its own, tied to its parent.
+//! The records of breakout rooms. Each breakout room is a separate meeting, connected to its
+//! parent.
 
 use parlor_protocol::MeetingStatus;
 use parlor_protocol::ids::{AppId, MeetingId};
@@ -7,7 +8,7 @@ use uuid::Uuid;
 
 use super::{create, find, missing};
 use crate::http::ApiError;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 static CONNECT: Statement = Statement::new(
     "connected_meetings.insert",
@@ -32,43 +33,44 @@ static DISCONNECT: Statement = Statement::new(
     "UPDATE connected_meetings SET removed_at = $4
      WHERE app_id = $1 AND parent_id = $2 AND meeting_id = $3 AND removed_at IS NULL",
 );
-/// Nobody joins a room that was removed.
+/// Makes a removed room inactive, so that no one can join it.
 static CLOSE: Statement = Statement::new(
     "connected_meetings.close",
     "UPDATE meetings SET status = 'INACTIVE', updated_at = $3, version = version + 1 WHERE app_id = $1 AND id = $2",
 );
 
-/// Rooms that run are told of changes in the order of versions, and to have breakout rooms is one.
+/// Creating or removing breakout rooms counts as a change of the meeting: live rooms are notified
+/// of changes in the order of versions.
 static TOUCH: Statement = Statement::new(
     "connected_meetings.touch",
     "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id = $2",
 );
-/// Whether people can join a breakout room depends on its parent's status, so a change of that is a
-/// change of the room.
+/// Whether participants can join a breakout room depends on its parent's status, so a change of
+/// that status counts as a change of the room.
 static TOUCH_ROOMS: Statement = Statement::new(
     "connected_meetings.touch_rooms",
     "UPDATE meetings SET version = version + 1 WHERE app_id = $1 AND id IN
      (SELECT c.meeting_id FROM connected_meetings c
       WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)",
 );
-/// A removed room that people can join again is a meeting of its own.
-static FREE: Statement = Statement::new(
+/// A removed room that is made active again becomes an independent meeting.
+static DETACH: Statement = Statement::new(
     "connected_meetings.free",
     "DELETE FROM connected_meetings WHERE app_id = $1 AND meeting_id = $2 AND removed_at IS NOT NULL",
 );
 
-/// Moves, deletions of participants, and changes of a meeting's breakout rooms hold this row, and so
-/// wait for each other.
-static HOLD: Statement = Statement::new(
+/// Transfers, deletions of participants, and changes of a meeting's breakout rooms lock this row,
+/// so that they run one after the other.
+static LOCK: Statement = Statement::new(
     "connected_meetings.hold",
     "UPDATE meetings SET version = version WHERE app_id = $1 AND id = $2",
 );
-/// The same, if the meeting has the breakout rooms that it had when they were read.
-static HOLD_ROOMS: Statement = Statement::new(
+/// The same, provided that the meeting's breakout rooms have not changed since they were read.
+static LOCK_ROOMS: Statement = Statement::new(
     "connected_meetings.hold_rooms",
     "UPDATE meetings SET version = version WHERE app_id = $1 AND id = $2 AND version = $3",
 );
-/// The ids of the rooms, and the version that the meeting has with them.
+/// The ids of the breakout rooms, and the version of the meeting.
 static KNOWN: Statement = Statement::new(
     "connected_meetings.known",
     "SELECT c.meeting_id, m.version FROM connected_meetings c
@@ -86,8 +88,8 @@ static HAS_SPACE: Statement = Statement::new(
      (SELECT COUNT(*) FROM connected_meetings c WHERE c.app_id = $1 AND c.parent_id = $2 AND c.removed_at IS NULL)",
 );
 
-/// The rooms of a parent that one unit deletes. `$3` is the latest time of removal; 0 selects only those
-/// that were not removed.
+/// The breakout rooms that one unit deletes. `$3` is the latest removal time to include; 0 selects
+/// only rooms that were not removed.
 macro_rules! first_rooms {
     ($before:literal, $after:literal) => {
         concat!(
@@ -120,7 +122,7 @@ static DELETE_WORDS: Statement = Statement::new(
         ""
     ),
 );
-static FORGET: Statement = Statement::new(
+static DELETE_CONNECTIONS: Statement = Statement::new(
     "connected_meetings.forget",
     first_rooms!(
         "DELETE FROM connected_meetings WHERE app_id = $1 AND meeting_id IN",
@@ -137,29 +139,30 @@ pub(super) static STATEMENTS: [&Statement; 18] = [
     &CLOSE,
     &TOUCH,
     &TOUCH_ROOMS,
-    &FREE,
+    &DETACH,
     &DELETE,
     &PURGE,
     &DELETE_WORDS,
-    &FORGET,
-    &HOLD,
-    &HOLD_ROOMS,
+    &DELETE_CONNECTIONS,
+    &LOCK,
+    &LOCK_ROOMS,
     &KNOWN,
     &HAS_NO_ROOMS,
     &HAS_SPACE,
 ];
 
-/// Breakout rooms of one meeting.
+/// Maximum number of breakout rooms in one meeting.
 pub(crate) const ROOMS_MAX: usize = 100;
 
-/// A meeting of a family, by what people need of it.
+/// A meeting or one of its breakout rooms.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
-    /// Its id.
+    /// The meeting id.
     pub(crate) id: MeetingId,
-    /// What people call it.
+    /// The title; empty if the meeting has none.
     pub(crate) title: String,
-    /// Its own status. Nobody joins a breakout room whose parent is inactive either.
+    /// Whether the meeting itself is active. A breakout room whose parent is inactive cannot be
+    /// joined either.
     pub(crate) active: bool,
 }
 
@@ -174,32 +177,33 @@ impl FromRow for Room {
     }
 }
 
-/// The parent of a meeting, or itself, and the breakout rooms of that.
+/// Returns the parent of a breakout room, or the meeting itself if it is not one, with all breakout
+/// rooms. `None` when there is no such meeting.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn family(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
 ) -> Result<Option<(Room, Vec<Room>)>, Error> {
     let ids = values![app.uuid(), meeting.uuid()];
-    let mut parent = parlor.db.read::<Room>(&PARENT, ids.clone()).await?.pop();
+    let mut parent = state.db.read::<Room>(&PARENT, ids.clone()).await?.pop();
     if parent.is_none() {
-        parent = parlor.db.read::<Room>(&SELF, ids).await?.pop();
+        parent = state.db.read::<Room>(&SELF, ids).await?.pop();
     }
     let Some(parent) = parent else {
         return Ok(None);
     };
     let ids = values![app.uuid(), parent.id.uuid()];
-    let rooms = parlor.db.read::<Room>(&ROOMS, ids).await?;
+    let rooms = state.db.read::<Room>(&ROOMS, ids).await?;
     Ok(Some((parent, rooms)))
 }
 
-/// The breakout rooms of a meeting, as they were when its version was this.
+/// The breakout rooms of a meeting, at one version of the meeting.
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
-    /// Their ids; none when the meeting is a breakout room itself.
+    /// The ids of the rooms. Empty if the meeting is a breakout room itself.
     pub(crate) rooms: Vec<MeetingId>,
     version: i64,
 }
@@ -212,65 +216,70 @@ impl FromRow for KnownRow {
     }
 }
 
-/// The breakout rooms of a meeting.
+/// Reads the breakout rooms of a meeting.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn rooms(parlor: &Parlor, app: AppId, parent: MeetingId) -> Result<Rooms, Error> {
+pub(crate) async fn rooms(
+    state: &ServerState,
+    app: AppId,
+    parent: MeetingId,
+) -> Result<Rooms, Error> {
     let ids = values![app.uuid(), parent.uuid()];
-    let known = parlor.db.read::<KnownRow>(&KNOWN, ids).await?;
+    let known = state.db.read::<KnownRow>(&KNOWN, ids).await?;
     Ok(Rooms {
         version: known.first().map_or(0, |KnownRow(_, version)| *version),
         rooms: known.into_iter().map(|KnownRow(room, _)| room).collect(),
     })
 }
 
-/// Begins a unit in which nobody else changes the breakout rooms of a meeting or who is in them: the
-/// first step, which touches exactly one row while the meeting exists.
-pub(crate) fn hold(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
+/// Starts a unit that excludes concurrent changes to a meeting's breakout rooms and their
+/// participants. The first step affects exactly one row while the meeting exists.
+pub(crate) fn lock(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
     unit.keyed(family_key(parent))
-        .exactly_one(&HOLD, values![app.uuid(), parent.uuid()])
+        .exactly_one(&LOCK, values![app.uuid(), parent.uuid()])
 }
 
-/// The same, if the meeting has these rooms still.
-pub(crate) fn hold_rooms(unit: Unit, app: AppId, parent: MeetingId, known: &Rooms) -> Unit {
+/// The same, provided that the meeting's breakout rooms are still these.
+pub(crate) fn lock_rooms(unit: Unit, app: AppId, parent: MeetingId, known: &Rooms) -> Unit {
     let row = values![app.uuid(), parent.uuid(), known.version];
-    unit.keyed(family_key(parent)).exactly_one(&HOLD_ROOMS, row)
+    unit.keyed(family_key(parent)).exactly_one(&LOCK_ROOMS, row)
 }
 
-/// Adds a step that touches exactly one row while the meeting has no breakout rooms.
-pub(crate) fn has_no_rooms(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
+/// Adds a step that affects exactly one row while the meeting has no breakout rooms.
+pub(crate) fn require_no_rooms(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
     unit.exactly_one(&HAS_NO_ROOMS, values![app.uuid(), parent.uuid()])
 }
 
-/// What concerns the breakout rooms of a meeting goes through one writer.
+/// The writer key of a meeting's breakout rooms: all their changes go through one writer.
 fn family_key(parent: MeetingId) -> u64 {
     parent.uuid().as_u64_pair().1
 }
 
-/// Makes breakout rooms of a meeting, with its settings; all or none. `None` when it would have more
-/// than [`ROOMS_MAX`].
+/// Creates breakout rooms with the settings of their parent, all or none. Returns `None` when the
+/// meeting would have more than [`ROOMS_MAX`].
 ///
 /// # Errors
-/// When the database fails or the meeting is gone.
-pub(crate) async fn make_rooms(
-    parlor: &Parlor,
+/// When the database fails or the meeting does not exist.
+pub(crate) async fn create_rooms(
+    state: &ServerState,
     app: AppId,
     parent: MeetingId,
     titles: Vec<String>,
 ) -> Result<Option<Vec<Room>>, ApiError> {
-    let settings = find(parlor, app, parent).await?.meeting.settings;
-    let now_ms = parlor.clock.now_ms();
-    let space = ROOMS_MAX.saturating_sub(titles.len());
-    let space = i64::try_from(space).expect("it is small");
+    let settings = find(state, app, parent).await?.meeting.settings;
+    let now_ms = state.clock.now_ms();
+    let max_existing = ROOMS_MAX.saturating_sub(titles.len());
+    let max_existing = i64::try_from(max_existing).expect("a small constant");
     let mut unit = Unit::default()
         .keyed(family_key(parent))
         .exactly_one(&TOUCH, values![app.uuid(), parent.uuid()])
-        // Others may have made some since they were counted. From here on they wait.
-        .exactly_one(&HAS_SPACE, values![app.uuid(), parent.uuid(), space]);
+        // Other requests may have created rooms since they were counted. From this step on they
+        // wait.
+        .exactly_one(&HAS_SPACE, values![app.uuid(), parent.uuid(), max_existing]);
     let mut rooms = Vec::new();
     for title in titles {
-        let id = MeetingId::from_uuid(parlor.clock.new_id(now_ms));
+        let id = MeetingId::from_uuid(state.clock.new_id(now_ms));
         unit = create::plan(unit, (app, id), Some(&title), &settings, now_ms);
         let row = values![app.uuid(), parent.uuid(), id.uuid(), now_ms];
         unit = unit.then(&CONNECT, row);
@@ -280,7 +289,7 @@ pub(crate) async fn make_rooms(
             active: true,
         });
     }
-    match parlor.db.commit(unit).await {
+    match state.db.commit(unit).await {
         Ok(_) => Ok(Some(rooms)),
         Err(Error::WrongCount { step: 1 }) => Ok(None),
         Err(Error::WrongCount { .. }) => Err(missing()),
@@ -288,18 +297,18 @@ pub(crate) async fn make_rooms(
     }
 }
 
-/// Removes breakout rooms: their meetings stay in the records until the parent is deleted, and nobody
-/// joins them any more.
+/// Removes breakout rooms. Their meetings stay in the database until the parent is deleted, but can
+/// no longer be joined.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn disconnect(
-    parlor: &Parlor,
+pub(crate) async fn remove_rooms(
+    state: &ServerState,
     app: AppId,
     parent: MeetingId,
     rooms: &[MeetingId],
 ) -> Result<(), Error> {
-    let now_ms = parlor.clock.now_ms();
+    let now_ms = state.clock.now_ms();
     let mut unit = Unit::default()
         .keyed(family_key(parent))
         .then(&TOUCH, values![app.uuid(), parent.uuid()]);
@@ -311,45 +320,47 @@ pub(crate) async fn disconnect(
             )
             .then(&CLOSE, values![app.uuid(), room.uuid(), now_ms]);
     }
-    parlor.db.commit(unit).await.map(drop)
+    state.db.commit(unit).await.map(drop)
 }
 
-/// Adds what changes with the status of a meeting: whether people can join its breakout rooms, and
-/// whether it is a removed breakout room still.
+/// Adds the consequences of a status change: whether the meeting's breakout rooms can be joined,
+/// and whether a removed breakout room becomes an independent meeting.
 pub(super) fn status_changed(unit: Unit, app: AppId, id: MeetingId, status: MeetingStatus) -> Unit {
     let ids = values![app.uuid(), id.uuid()];
     let unit = unit.then(&TOUCH_ROOMS, ids.clone());
     match status {
-        MeetingStatus::Active => unit.then(&FREE, ids),
+        MeetingStatus::Active => unit.then(&DETACH, ids),
         MeetingStatus::Inactive => unit,
     }
 }
 
-/// Which breakout rooms of a meeting are deleted.
+/// The breakout rooms of a meeting to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// Those that were not removed: [`ROOMS_MAX`] at most.
+pub(crate) enum RoomSelection {
+    /// Rooms that were not removed: at most [`ROOMS_MAX`].
     Open,
-    /// Removed ones too, of which there may be any number: up to [`ROOMS_MAX`] of all.
+    /// All rooms, including removed ones, of which there may be any number: up to [`ROOMS_MAX`] per
+    /// call.
     Any,
 }
 
-/// Adds the steps that delete breakout rooms of a meeting, which is deleted in this unit or was before: no
-/// room is added to it any more. The first of them returns the ids of the meetings that it deletes, which
-/// the caller subtracts from the tally of the app. The last returns nothing when no room is left.
+/// Adds the steps that delete breakout rooms of a meeting. The meeting must be deleted in the same
+/// unit or earlier, so that no room is added to it concurrently. The first step returns the ids of
+/// the deleted meetings, which the caller subtracts from the app's tally. The last step returns no
+/// rows when no room is left.
 pub(crate) fn delete_rooms(
     unit: Unit,
     (app, parent): (Uuid, Uuid),
-    which: Which,
+    which: RoomSelection,
     now_ms: i64,
 ) -> Unit {
     let removed_ms = match which {
-        Which::Open => 0,
-        Which::Any => i64::MAX,
+        RoomSelection::Open => 0,
+        RoomSelection::Any => i64::MAX,
     };
     let rooms = values![app, parent, removed_ms];
     unit.then(&DELETE, rooms.clone())
         .then(&PURGE, values![app, parent, removed_ms, now_ms])
         .then(&DELETE_WORDS, rooms.clone())
-        .then(&FORGET, rooms)
+        .then(&DELETE_CONNECTIONS, rooms)
 }

@@ -1,4 +1,4 @@
-//! `POST …/meetings`: make a meeting.
+//! `POST …/meetings`: creates a meeting.
 
 use http::Method;
 use parlor_protocol::ids::{AppId, MeetingId};
@@ -7,7 +7,7 @@ use parlor_store::{Statement, Unit, values};
 
 use super::{Meeting, NewMeeting, settings_json, words};
 use crate::clock::rfc3339;
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing, Uncommitted};
+use crate::http::{ApiError, Call, CommitError, Data, Empty, Endpoint};
 use crate::tallies::count_added;
 
 pub(super) static INSERT: Statement = Statement::new(
@@ -17,13 +17,13 @@ pub(super) static INSERT: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::POST, "/meetings", "createMeeting", answer).created().describe(
+    Endpoint::new(Method::POST, "/meetings", "createMeeting", handle).created().describe(
         "Create a meeting",
-        "Makes a meeting. Every field is optional. Secrets of `storage_config` are kept and never answered.",
+        "Creates a meeting. All fields are optional. The secrets in `storage_config` are stored but never returned.",
     )
 }
 
-/// Puts the steps that make a meeting on a unit.
+/// Adds the steps that create a meeting to a unit.
 pub(super) fn plan(
     unit: Unit,
     (app, id): (AppId, MeetingId),
@@ -43,8 +43,8 @@ pub(super) fn plan(
     words::add(unit, app, id, title)
 }
 
-async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
-    let id = MeetingId::from_uuid(call.parlor.clock.new_id(call.now_ms));
+async fn handle(call: Call<Empty, Empty, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
+    let id = MeetingId::from_uuid(call.state.clock.new_id(call.now_ms));
     let (title, settings) = (&call.body.title, call.body.settings()?);
     let unit = plan(
         Unit::default(),
@@ -62,7 +62,7 @@ async fn answer(call: Call<Nothing, Nothing, NewMeeting>) -> Result<Data<Meeting
         settings: settings.public(),
     };
     match call.commit(unit, move |_| Ok(Data(meeting.clone()))).await {
-        Err(Uncommitted::WrongCount(0)) => Err(ApiError::missing("app")),
+        Err(CommitError::WrongCount(0)) => Err(ApiError::missing("app")),
         other => Ok(other?),
     }
 }

@@ -1,4 +1,4 @@
-//! `DELETE …/meetings/{meeting_id}`: delete a meeting with its participants and breakout rooms. An
+//! `DELETE …/meetings/{meeting_id}`: deletes a meeting with its participants and breakout rooms. An
 //! extension.
 
 use http::Method;
@@ -6,7 +6,9 @@ use parlor_live::Command;
 use parlor_protocol::ids::MeetingId;
 use parlor_store::{Error, Row, Statement, Unit, values};
 
-use super::{Meeting, OneMeeting, StoredMeeting, Which, delete_rooms, find, missing, words};
+use super::{
+    Meeting, MeetingPath, RoomSelection, StoredMeeting, delete_rooms, find, missing, words,
+};
 use crate::http::{ApiError, Call, Data, Endpoint};
 use crate::purges::PURGE;
 use crate::tallies::count_removed_where;
@@ -17,35 +19,36 @@ pub(super) static DELETE: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::DELETE, "/meetings/{meeting_id}", "deleteMeeting", answer).describe(
+    Endpoint::new(Method::DELETE, "/meetings/{meeting_id}", "deleteMeeting", handle).describe(
         "Delete a meeting",
-        "Deletes the meeting with its participants, sessions and breakout rooms. Everybody in them is thrown out, and \
-         every join token of them stops working at once. Answers with the deleted meeting. Not in RealtimeKit.",
+        "Permanently deletes the meeting with its participants, sessions and breakout rooms. All clients are \
+         disconnected, and all join tokens stop working immediately. Returns the deleted meeting. Not available in \
+         RealtimeKit.",
     )
 }
 
-async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
+async fn handle(call: Call<MeetingPath>) -> Result<Data<Meeting>, ApiError> {
     let (app, id) = (call.app, call.path.meeting_id);
-    let meeting = find(&call.parlor, app, id)
+    let meeting = find(&call.state, app, id)
         .await
         .map(StoredMeeting::public)?;
     let ids = (app.uuid(), id.uuid());
-    // Whoever makes a breakout room or moves somebody waits for this row, and finds it gone. Rooms that
-    // were removed before are left to the sweeper: there may be many, and nobody is in them.
+    // Concurrent creations of breakout rooms and transfers wait for this row and then fail. Rooms
+    // that were removed earlier are left to the sweeper: there may be many, and they are empty.
     let unit = Unit::default()
         .keyed(ids.1.as_u64_pair().1)
         .exactly_one(&DELETE, values![ids.0, ids.1]);
-    let unit = delete_rooms(unit, ids, Which::Open, call.now_ms)
+    let unit = delete_rooms(unit, ids, RoomSelection::Open, call.now_ms)
         .then(&PURGE, values![ids.0, ids.1, call.now_ms]);
     let unit = count_removed_where(unit, app, app.uuid(), |rows| {
         1 + i64::try_from(rooms_of(rows).len()).unwrap_or(i64::MAX)
     });
-    match call.parlor.db.commit(words::remove(unit, app, id)).await {
+    match call.state.db.commit(words::remove(unit, app, id)).await {
         Ok(rows) => {
-            call.parlor.live.tell(app, id, Command::Gone);
+            call.state.live.send(app, id, Command::MeetingDeleted);
             for room in rooms_of(&rows).iter().filter_map(|room| room.get(0)) {
                 let room = MeetingId::from_uuid(room);
-                call.parlor.live.tell(app, room, Command::Gone);
+                call.state.live.send(app, room, Command::MeetingDeleted);
             }
             Ok(Data(meeting))
         }
@@ -54,7 +57,7 @@ async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
     }
 }
 
-/// The breakout rooms that were deleted: the rows of the step after the first.
+/// The deleted breakout rooms: the rows of the second step.
 fn rooms_of(rows: &[Vec<Row>]) -> &[Row] {
     rows.get(1).map_or(&[], Vec::as_slice)
 }

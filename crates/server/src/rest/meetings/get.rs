@@ -1,17 +1,17 @@
-//! `GET …/meetings/{meeting_id}`: one meeting.
+//! `GET …/meetings/{meeting_id}`: returns one meeting.
 
 use http::Method;
 
-use super::{Meeting, OneMeeting, StoredMeeting, find};
+use super::{Meeting, MeetingPath, StoredMeeting, find};
 use crate::http::{ApiError, Call, Data, Endpoint};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/meetings/{meeting_id}", "getMeeting", answer)
-        .describe("Get a meeting", "One meeting of the app.")
+    Endpoint::new(Method::GET, "/meetings/{meeting_id}", "getMeeting", handle)
+        .describe("Get a meeting", "Retrieves a meeting of the app.")
 }
 
-async fn answer(call: Call<OneMeeting>) -> Result<Data<Meeting>, ApiError> {
-    find(&call.parlor, call.app, call.path.meeting_id)
+async fn handle(call: Call<MeetingPath>) -> Result<Data<Meeting>, ApiError> {
+    find(&call.state, call.app, call.path.meeting_id)
         .await
         .map(StoredMeeting::public)
         .map(Data)

@@ -1,4 +1,4 @@
-//! `GET …/meetings`: the app's meetings.
+//! `GET …/meetings`: lists the app's meetings.
 
 use garde::Validate;
 use http::Method;
@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{GET, Meeting, StoredMeeting, words};
 use crate::clock::first_id_at;
-use crate::http::{ApiError, Call, Endpoint, Nothing, Page, SEARCH_MAX, prefix_end};
-use crate::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
-use crate::state::Parlor;
+use crate::http::{ApiError, Call, Empty, Endpoint, Page, SEARCH_MAX, prefix_end};
+use crate::paging::{Listing, PageNo, PerPage, SortOrder, Window};
+use crate::state::ServerState;
 
 static WHOLE_DESCENDING: Statement = Statement::new(
     "meetings.list_whole_descending",
@@ -76,43 +76,41 @@ pub(super) static STATEMENTS: [&Statement; 9] = [
 ];
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/meetings", "listMeetings", answer).describe(
+    Endpoint::new(Method::GET, "/meetings", "listMeetings", handle).describe(
         "List meetings",
-        "The app's meetings, newest first. A search looks at the start of every word of the title and at whole ids, \
-         and considers the first 1,000 matches.",
+        "Returns the meetings of the app, newest first. A search matches the start of any word in the title, or a \
+         complete meeting id, and considers at most 1,000 matches.",
     )
 }
 
-/// Which meetings to list.
+/// Filters and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page; 0 and 1 are the first.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// Made at this time or later. RFC 3339.
+    per_page: PerPage,
+    /// Returns only meetings created at this time or later. RFC 3339.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     start_time: Option<Timestamp>,
-    /// Made at this time or earlier. RFC 3339.
+    /// Returns only meetings created at this time or earlier. RFC 3339.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     end_time: Option<Timestamp>,
-    /// The start of a word of the title, or a meeting's id.
+    /// Returns only meetings with a word in the title that starts with this text, or with this id.
     #[garde(length(chars, max = 256))]
     #[serde(default)]
     search: Option<String>,
-    /// Only meetings of this status.
+    /// Returns only meetings with this status.
     #[garde(skip)]
     #[serde(default)]
     status: Option<MeetingStatus>,
-    /// By creation time; newest first when absent.
+    /// Sort direction by creation time. Defaults to `DESC`, newest first.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
@@ -123,7 +121,7 @@ impl Filter {
         Window::new(self.page_no, self.per_page)
     }
 
-    /// The ids that the wanted times allow, both ends included.
+    /// The inclusive range of ids that corresponds to the time range.
     fn ids(&self) -> (Uuid, Uuid) {
         let start = self
             .start_time
@@ -147,14 +145,14 @@ impl FromRow for Count {
     }
 }
 
-async fn answer(call: Call<Nothing, Filter>) -> Result<Page<Meeting>, ApiError> {
-    let (parlor, filter) = (&call.parlor, &call.query);
+async fn handle(call: Call<Empty, Filter>) -> Result<Page<Meeting>, ApiError> {
+    let (state, filter) = (&call.state, &call.query);
     let page = if let Some(search) = &filter.search {
-        searched(parlor, call.app, search, filter).await?
+        searched(state, call.app, search, filter).await?
     } else if filter.status.is_some() || filter.start_time.is_some() || filter.end_time.is_some() {
-        filtered(parlor, call.app, filter).await?
+        filtered(state, call.app, filter).await?
     } else {
-        whole(parlor, call.app, filter).await?
+        whole(state, call.app, filter).await?
     };
     let items = page.items.into_iter().map(StoredMeeting::public).collect();
     Ok(Page {
@@ -163,7 +161,11 @@ async fn answer(call: Call<Nothing, Filter>) -> Result<Page<Meeting>, ApiError> 
     })
 }
 
-async fn whole(parlor: &Parlor, app: AppId, filter: &Filter) -> Result<Page<StoredMeeting>, Error> {
+async fn whole(
+    state: &ServerState,
+    app: AppId,
+    filter: &Filter,
+) -> Result<Page<StoredMeeting>, Error> {
     let scope = app.uuid();
     let listing = Listing {
         app,
@@ -172,7 +174,7 @@ async fn whole(parlor: &Parlor, app: AppId, filter: &Filter) -> Result<Page<Stor
         descending: &WHOLE_DESCENDING,
     };
     let id = |stored: &StoredMeeting| stored.meeting.id.uuid();
-    parlor
+    state
         .pager
         .page(
             listing,
@@ -184,7 +186,7 @@ async fn whole(parlor: &Parlor, app: AppId, filter: &Filter) -> Result<Page<Stor
 }
 
 async fn filtered(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     filter: &Filter,
 ) -> Result<Page<StoredMeeting>, ApiError> {
@@ -207,29 +209,29 @@ async fn filtered(
     } else {
         (if ascending { &ASCENDING } else { &DESCENDING }, &COUNT)
     };
-    let total = parlor
+    let total = state
         .db
         .scan::<Count>(count, counted)
         .await?
         .pop()
         .map_or(0, |count| count.0);
-    let items = parlor.db.scan::<StoredMeeting>(list, listed).await?;
+    let items = state.db.scan::<StoredMeeting>(list, listed).await?;
     let paging = window.paging(total, items.len());
     Ok(Page { items, paging })
 }
 
 async fn searched(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     search: &str,
     filter: &Filter,
 ) -> Result<Page<StoredMeeting>, ApiError> {
     let mut found: Vec<StoredMeeting> = if let Ok(id) = search.trim().parse::<MeetingId>() {
-        parlor.db.read(&GET, values![app.uuid(), id.uuid()]).await?
+        state.db.read(&GET, values![app.uuid(), id.uuid()]).await?
     } else {
         let prefix = words::fold(search);
         let row = values![app.uuid(), prefix.as_str(), prefix_end(&prefix), SEARCH_MAX];
-        parlor.db.scan(&SEARCH, row).await?
+        state.db.scan(&SEARCH, row).await?
     };
     let (low, high) = filter.ids();
     found.retain(|stored| {

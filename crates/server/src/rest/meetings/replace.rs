@@ -1,26 +1,27 @@
-//! `PUT …/meetings/{meeting_id}`: set a meeting anew.
+//! `PUT …/meetings/{meeting_id}`: replaces a meeting.
 
 use http::Method;
 
-use super::{Meeting, NewMeeting, OneMeeting, rewrite};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use super::{Meeting, MeetingPath, NewMeeting, rewrite};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 use crate::rooms::records;
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PUT, "/meetings/{meeting_id}", "replaceMeeting", answer).describe(
+    Endpoint::new(Method::PUT, "/meetings/{meeting_id}", "replaceMeeting", handle).describe(
         "Replace a meeting",
-        "Sets every field: what is sent as sent, the rest to its default. The id, the status and the participants stay.",
+        "Replaces all fields of a meeting. Absent fields are reset to their defaults. The id, the status and the \
+         participants do not change.",
     )
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
+async fn handle(call: Call<MeetingPath, Empty, NewMeeting>) -> Result<Data<Meeting>, ApiError> {
     let settings = call.body.settings()?;
     let change = |meeting: &mut Meeting| {
         (meeting.title, meeting.settings) = (call.body.title.clone(), settings.clone());
         Ok(())
     };
-    let (parlor, app, id) = (&call.parlor, call.app, call.path.meeting_id);
-    let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
-    records::tell_changed(&parlor.live, app, id).await;
+    let (state, app, id) = (&call.state, call.app, call.path.meeting_id);
+    let meeting = rewrite(state, app, id, call.now_ms, change).await?;
+    records::notify_changed(&state.live, app, id).await;
     Ok(Data(meeting))
 }

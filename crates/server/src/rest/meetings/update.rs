@@ -1,4 +1,4 @@
-//! `PATCH …/meetings/{meeting_id}`: change some fields of a meeting.
+//! `PATCH …/meetings/{meeting_id}`: updates some fields of a meeting.
 
 use garde::Validate;
 use http::Method;
@@ -9,49 +9,52 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Meeting, OneMeeting, TITLE_MAX, rewrite, rooms};
-use crate::http::{ApiError, Call, Data, Endpoint, Patch, checked};
+use super::{Meeting, MeetingPath, TITLE_MAX, rewrite, rooms};
+use crate::http::{ApiError, Call, Data, Endpoint, Patch, parse_value};
 use crate::rooms::records;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}", "updateMeeting", answer).describe(
-        "Change a meeting",
-        "Changes what is sent and nothing else, at any depth; null brings a field back to its default. With `status` \
-         INACTIVE nobody can join the meeting and its breakout rooms any more; those who are inside stay, unless `kick` \
-         says otherwise.",
+    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}", "updateMeeting", handle).describe(
+        "Update a meeting",
+        "Updates the fields that are sent, at any depth, and leaves all others unchanged. `null` resets a field to its \
+         default. Setting `status` to `INACTIVE` prevents anyone from joining the meeting or its breakout rooms; \
+         participants who are already connected stay, unless `kick` is set.",
     )
 }
 
-/// How.
+/// Options of the update.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Manner {
-    /// When the status is set to INACTIVE, throw everybody out as well. Not in RealtimeKit.
+struct Options {
+    /// Also disconnects all participants when the status is set to `INACTIVE`. Defaults to `false`.
+    /// Not available in RealtimeKit.
     #[garde(skip)]
     #[serde(default)]
     kick: bool,
 }
 
-/// What to change: any field of a meeting.
+/// The fields of a meeting to update. Absent fields do not change.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "MeetingPatch")]
 struct MeetingPatch {
-    /// What people call it; null takes the title away.
+    /// Title of the meeting. `null` removes it.
     #[garde(custom(Patch::at_most(TITLE_MAX)))]
     #[serde(default)]
     #[schemars(with = "Option<String>", length(max = TITLE_MAX))]
     title: Patch<String>,
-    /// Whether people can join.
+    /// Whether participants can join the meeting.
     #[garde(skip)]
     #[serde(default)]
     status: Option<MeetingStatus>,
-    /// Any other setting.
+    /// The meeting's settings to update.
     #[garde(skip)]
     #[serde(flatten)]
     #[schemars(schema_with = "settings_patch")]
     settings: Map<String, Value>,
 }
 
-/// The settings, with the nested ones open: null at any depth brings a default back.
+/// The schema of the settings in a patch. Nested objects are open, because null at any depth resets
+/// a field to its default.
 fn settings_patch(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = MeetingSettings::json_schema(generator);
     for part in ["recording_config", "ai_config"] {
@@ -59,15 +62,15 @@ fn settings_patch(generator: &mut SchemaGenerator) -> Schema {
             *property = json!({
                 "type": ["object", "null"],
                 "additionalProperties": true,
-                "description": format!("Parts of the `{part}` that a meeting is created with."),
+                "description": format!("The fields of `{part}` to update. `null` resets a field to its default."),
             });
         }
     }
     schema
 }
 
-async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
-    let (parlor, app, id, patch) = (&call.parlor, call.app, call.path.meeting_id, &call.body);
+async fn handle(call: Call<MeetingPath, Options, MeetingPatch>) -> Result<Data<Meeting>, ApiError> {
+    let (state, app, id, patch) = (&call.state, call.app, call.path.meeting_id, &call.body);
     let change = |meeting: &mut Meeting| {
         if let Some(title) = patch.title.change() {
             meeting.title = title.cloned();
@@ -77,37 +80,37 @@ async fn answer(call: Call<OneMeeting, Manner, MeetingPatch>) -> Result<Data<Mee
             let merged = meeting
                 .settings
                 .merged(Value::Object(patch.settings.clone()));
-            meeting.settings = checked::<MeetingSettings>(merged)?;
+            meeting.settings = parse_value::<MeetingSettings>(merged)?;
         }
         Ok(())
     };
-    let meeting = rewrite(parlor, app, id, call.now_ms, change).await?;
-    records::tell_changed(&parlor.live, app, id).await;
+    let meeting = rewrite(state, app, id, call.now_ms, change).await?;
+    records::notify_changed(&state.live, app, id).await;
     if let Some(status) = patch.status {
         let kick = call.query.kick && status == MeetingStatus::Inactive;
-        tell_family(parlor, app, id, kick).await;
+        notify_family(state, app, id, kick).await;
     }
     Ok(Data(meeting))
 }
 
-/// The status was set: whether people can join the breakout rooms depends on it as well, and whoever was
-/// moved to one is thrown out with everybody else. The change has been made, so a database that fails
-/// meanwhile is no failure of it.
-async fn tell_family(parlor: &Parlor, app: AppId, id: MeetingId, kick: bool) {
+/// Notifies the breakout rooms of a status change, on which their own accessibility depends. With
+/// `kick`, disconnects all participants, including those in breakout rooms. The change is already
+/// committed, so a database error here does not fail the request.
+async fn notify_family(state: &ServerState, app: AppId, id: MeetingId, kick: bool) {
     if kick {
-        parlor.live.tell(app, id, Command::KickAll);
+        state.live.send(app, id, Command::KickAll);
     }
-    match rooms(parlor, app, id).await {
+    match rooms(state, app, id).await {
         Ok(found) => {
             for room in found.rooms {
-                records::tell_changed(&parlor.live, app, room).await;
+                records::notify_changed(&state.live, app, room).await;
                 if kick {
-                    parlor.live.tell(app, room, Command::KickAll);
+                    state.live.send(app, room, Command::KickAll);
                 }
             }
         }
         Err(error) => {
-            tracing::warn!(?error, meeting = %id, "the breakout rooms could not be told of a change");
+            tracing::warn!(?error, meeting = %id, "the breakout rooms could not be notified of a change");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Search over titles without reading every title: the index of what follows each word's start.
+//! A search index over titles: the suffixes of each title that start at a word.
 //!
-//! "Weekly Design Review" is stored as `weekly design review`, `design review` and `review`, so
-//! whatever a search starts with is a prefix of one of them.
+//! "Weekly Design Review" is stored as `weekly design review`, `design review` and `review`, so a
+//! search is a prefix scan of the index.
 
 use parlor_protocol::ids::{AppId, MeetingId};
 use parlor_store::{Statement, Unit, values};
@@ -18,12 +18,12 @@ static DELETE: Statement = Statement::new(
 
 pub(super) static STATEMENTS: [&Statement; 2] = [&INSERT, &DELETE];
 
-/// Words of a title that can be searched for.
+/// Maximum number of indexed words in a title.
 const WORDS_MAX: usize = 16;
-/// Characters of the title from a word on that can be searched for.
+/// Maximum length of an indexed suffix, in characters.
 const FOLDED_MAX: usize = 64;
 
-/// A search text or a title in the form in which both are compared.
+/// Normalizes case and whitespace of a search text or a title for comparison.
 pub(crate) fn fold(text: &str) -> String {
     let folded = text
         .split_whitespace()
@@ -33,31 +33,31 @@ pub(crate) fn fold(text: &str) -> String {
     folded.chars().take(FOLDED_MAX).collect()
 }
 
-fn tails(title: &str) -> Vec<String> {
+fn suffixes(title: &str) -> Vec<String> {
     let words: Vec<&str> = title.split_whitespace().collect();
-    let mut tails: Vec<String> = (0..words.len().min(WORDS_MAX))
+    let mut suffixes: Vec<String> = (0..words.len().min(WORDS_MAX))
         .map(|start| fold(&words[start..].join(" ")))
         .collect();
-    tails.sort();
-    tails.dedup();
-    tails
+    suffixes.sort();
+    suffixes.dedup();
+    suffixes
 }
 
 /// Adds a title to the index.
 pub(super) fn add(unit: Unit, app: AppId, meeting: MeetingId, title: Option<&str>) -> Unit {
-    tails(title.unwrap_or_default())
+    suffixes(title.unwrap_or_default())
         .into_iter()
-        .fold(unit, |unit, tail| {
-            unit.then(&INSERT, values![app.uuid(), tail, meeting.uuid()])
+        .fold(unit, |unit, suffix| {
+            unit.then(&INSERT, values![app.uuid(), suffix, meeting.uuid()])
         })
 }
 
-/// Puts another title in the place of the old one.
+/// Replaces the indexed title of a meeting.
 pub(super) fn replace(unit: Unit, app: AppId, meeting: MeetingId, title: Option<&str>) -> Unit {
     add(remove(unit, app, meeting), app, meeting, title)
 }
 
-/// Takes a title out of the index.
+/// Removes a meeting's title from the index.
 pub(super) fn remove(unit: Unit, app: AppId, meeting: MeetingId) -> Unit {
     unit.then(&DELETE, values![app.uuid(), meeting.uuid()])
 }
@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_starts_a_tail() {
+    fn every_word_starts_a_suffix() {
         assert_eq!(
-            tails("Weekly  Design\tReview"),
+            suffixes("Weekly  Design\tReview"),
             ["design review", "review", "weekly design review"]
         );
-        assert_eq!(tails("a a a"), ["a", "a a", "a a a"]);
-        assert!(tails("").is_empty());
+        assert_eq!(suffixes("a a a"), ["a", "a a", "a a a"]);
+        assert!(suffixes("").is_empty());
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! `POST …/participants`: add a participant to a meeting.
+//! `POST …/participants`: adds a participant to a meeting.
 //!
-//! Adding the same person again is an upsert on the custom id, so a repeated or racing request
-//! gives the same participant and never a second one.
+//! Adding the same custom id again is an upsert, so a repeated or concurrent request returns the
+//! same participant and never creates a second one.
 
 use garde::Validate;
 use http::{HeaderMap, Method};
-use parlor_protocol::address::{HTTP_URL, http_url};
 use parlor_protocol::ids::{AppId, MeetingId, ParticipantId, PresetId};
+use parlor_protocol::urls::{HTTP_URL, http_url};
 use parlor_store::{Error, FromRow, Row, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Added, Address, CUSTOM_ID_MAX, Minter, NAME_MAX, PICTURE_MAX, Participant, find, life_secs,
-    search_name, writer_key,
+    CUSTOM_ID_MAX, NAME_MAX, PICTURE_MAX, Participant, ParticipantKey, ParticipantWithToken,
+    TokenIssuer, find, life_secs, search_name, writer_key,
 };
 use crate::clock::rfc3339;
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing, Patch, Problem, Uncommitted};
-use crate::rest::meetings::{self, OneMeeting};
-use crate::state::Parlor;
+use crate::http::{ApiError, Call, CommitError, Data, Empty, Endpoint, Patch, Problem};
+use crate::rest::meetings::{self, MeetingPath};
+use crate::state::ServerState;
 use crate::tallies::count_added;
 
-/// One statement checks that the meeting and the preset exist and adds or changes the person, so
-/// nothing can happen in between. No row means that one of the two is missing.
+/// Checks that the meeting and the preset exist and inserts or updates the participant, in one
+/// atomic statement. Returns no row when the meeting or the preset does not exist.
 static UPSERT: Statement = Statement::new(
     "participants.upsert",
     "INSERT INTO participants
@@ -40,7 +40,7 @@ static UPSERT: Statement = Statement::new(
      RETURNING id, preset_id, created_at, updated_at, name, picture",
 );
 
-/// The same, but a person who is there already gives no row.
+/// The same, but returns no row when the participant exists already.
 static INSERT: Statement = Statement::new(
     "participants.insert",
     "INSERT INTO participants
@@ -54,49 +54,51 @@ static INSERT: Statement = Statement::new(
 
 pub(super) static STATEMENTS: [&Statement; 2] = [&UPSERT, &INSERT];
 
-/// The request header that asks for 409 instead of an upsert.
+/// The request header that selects a 409 instead of an upsert.
 pub(super) const IF_EXISTS: [(&str, &str); 1] = [(
     "Parlor-If-Exists",
-    "`reject` answers 409 when somebody with this custom id is in the meeting already; `update`, the default, \
-     changes that participant.",
+    "How to handle a participant with the same custom id. `update`, the default, updates the existing participant; \
+     `reject` returns 409.",
 )];
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::POST, "/meetings/{meeting_id}/participants", "addParticipant", answer)
+    Endpoint::new(Method::POST, "/meetings/{meeting_id}/participants", "addParticipant", handle)
         .created()
         .may_conflict()
         .reads(&IF_EXISTS)
         .describe(
             "Add a participant",
-            "Adds a person to a meeting and answers with the token they join with. Somebody who is there already, by \
-             `custom_participant_id`, keeps `id` and `created_at` and gets a fresh token; `preset_name` and what is \
-             sent of `name` and `picture` take the place of the old.",
+            "Adds a participant to a meeting and returns it with a join token. If the meeting already has a participant \
+             with the same `custom_participant_id`, that participant is updated and gets a new token: `preset_name` is \
+             replaced, and so are `name` and `picture` if they are sent; `id` and `created_at` do not change.",
         )
 }
 
-/// A person to add.
+/// A participant to add.
 #[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "NewParticipant")]
 pub(super) struct NewParticipant {
-    /// Your own id of this person, unique in the meeting.
+    /// Your own identifier for the participant, unique in the meeting.
     #[garde(length(chars, min = 1, max = CUSTOM_ID_MAX))]
     #[serde(alias = "client_specific_id")]
     #[schemars(example = &"user-42")]
     pub(super) custom_participant_id: String,
-    /// The preset that says what this person may do. In its exact case.
+    /// Name of the preset that determines the participant's permissions. Case-sensitive.
     #[garde(length(chars, min = 1, max = crate::rest::presets::NAME_MAX))]
     #[schemars(example = &"group_call_participant")]
     pub(super) preset_name: String,
-    /// Shown to the other participants.
+    /// Display name, shown to other participants.
     #[garde(custom(Patch::at_most(NAME_MAX)))]
     #[serde(default)]
     #[schemars(with = "Option<String>", length(max = NAME_MAX))]
     name: Patch<String>,
-    /// Absolute http or https URL of a picture.
+    /// URL of the participant's profile picture: an absolute http or https URL.
     #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
     #[serde(default)]
     #[schemars(with = "Option<String>", length(max = PICTURE_MAX), regex(pattern = HTTP_URL))]
     picture: Patch<String>,
-    /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
+    /// Lifetime of the token, in seconds. Defaults to the server's setting. Not available in
+    /// RealtimeKit.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -108,7 +110,7 @@ pub(super) fn picture_url<C>(picture: &Patch<String>, context: &C) -> garde::Res
     http_url(&picture.value().cloned(), context)
 }
 
-/// What the database answers about a person who was added.
+/// The row that the database returns for an added participant.
 struct AddedRow {
     id: ParticipantId,
     preset: PresetId,
@@ -131,26 +133,27 @@ impl FromRow for AddedRow {
     }
 }
 
-/// The step that adds one person, and what turns its row into the answer.
+/// A planned step that adds one participant, which also builds the response from the step's row.
 #[derive(Clone)]
-pub(super) struct Addition {
+pub(super) struct PlannedInsert {
     id: Uuid,
     custom_participant_id: String,
     preset_name: String,
     life_secs: u64,
 }
 
-impl Addition {
-    /// Puts the step on a unit. With `must`, a unit without the meeting or the preset is undone.
+impl PlannedInsert {
+    /// Adds the step to a unit. With `must`, the unit is rolled back if the meeting or the preset
+    /// does not exist.
     pub(super) fn plan(
         unit: Unit,
-        parlor: &Parlor,
+        state: &ServerState,
         (app, meeting): (AppId, MeetingId),
         new: &NewParticipant,
         now_ms: i64,
         (reject, must): (bool, bool),
     ) -> Result<(Unit, Self), ApiError> {
-        let id = parlor.clock.new_id(now_ms);
+        let id = state.clock.new_id(now_ms);
         let name = new.name.value();
         let (app, meeting) = (app.uuid(), meeting.uuid());
         let mut row = values![
@@ -176,23 +179,27 @@ impl Addition {
         } else {
             unit.then(statement, row)
         };
-        let addition = Self {
+        let insert = Self {
             id,
             custom_participant_id: new.custom_participant_id.clone(),
             preset_name: new.preset_name.clone(),
-            life_secs: life_secs(parlor, new.expires_in)?,
+            life_secs: life_secs(state, new.expires_in)?,
         };
-        Ok((unit, addition))
+        Ok((unit, insert))
     }
 
-    /// Whether the row is a new one: it then has the id that was made for it.
+    /// Whether the participant was inserted: its row then has the id generated for it.
     pub(super) fn is_new(&self, rows: &[Row]) -> bool {
         rows.first().and_then(|row| row.get(0)) == Some(self.id)
     }
 
-    /// The answer; `None` when the meeting or the preset does not exist, or the person does and
-    /// that was to be refused.
-    pub(super) fn answer(&self, minter: &Minter, rows: &[Row]) -> Result<Option<Added>, ApiError> {
+    /// Builds the participant with a token from the step's rows. Returns `None` when the meeting or
+    /// the preset does not exist, or when an existing participant was rejected.
+    pub(super) fn to_participant(
+        &self,
+        issuer: &TokenIssuer,
+        rows: &[Row],
+    ) -> Result<Option<ParticipantWithToken>, ApiError> {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -207,17 +214,17 @@ impl Addition {
             created_at: rfc3339(row.created_ms),
             updated_at: rfc3339(row.updated_ms),
         };
-        Ok(Some(minter.add(participant, self.life_secs)))
+        Ok(Some(issuer.with_token(participant, self.life_secs)))
     }
 }
 
-/// Whether the request wants a person who is there already to be refused.
-pub(super) fn rejects(parlor: &Parlor, headers: &HeaderMap) -> Result<bool, ApiError> {
+/// Whether the request rejects an existing participant.
+pub(super) fn rejects_existing(state: &ServerState, headers: &HeaderMap) -> Result<bool, ApiError> {
     match headers
         .get("parlor-if-exists")
         .map(http::HeaderValue::as_bytes)
     {
-        None => Ok(parlor.limits.reject_existing),
+        None => Ok(state.limits.reject_existing),
         Some(b"reject") => Ok(true),
         Some(b"update") => Ok(false),
         Some(_) => Err(ApiError::bad_request(
@@ -226,68 +233,71 @@ pub(super) fn rejects(parlor: &Parlor, headers: &HeaderMap) -> Result<bool, ApiE
     }
 }
 
-/// Why a person could not be added, in the order of the checks in docs/spec/rest.md 2.3.4.
-pub(super) async fn why_not(
-    parlor: &Parlor,
+/// The error for a participant key could not be added, in the order of the checks in
+/// docs/spec/rest.md 2.3.4.
+pub(super) async fn add_error(
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
     new: &NewParticipant,
     reject: bool,
 ) -> ApiError {
-    if let Err(error) = meetings::must_exist(parlor, app, meeting).await {
+    if let Err(error) = meetings::must_exist(state, app, meeting).await {
         return error;
     }
-    match super::preset_named(parlor, app, &new.preset_name).await {
+    match super::preset_by_name(state, app, &new.preset_name).await {
         Ok(_) if reject => {}
         Ok(_) => return ApiError::unavailable("the meeting or the preset appeared a moment ago"),
         Err(error) => return error,
     }
-    let who = Address::CustomId(new.custom_participant_id.clone());
-    match find(parlor, app, meeting, &who).await {
-        Ok(Some(_)) => already_there(&new.custom_participant_id),
+    let key = ParticipantKey::CustomId(new.custom_participant_id.clone());
+    match find(state, app, meeting, &key).await {
+        Ok(Some(_)) => already_exists(&new.custom_participant_id),
         Ok(None) => ApiError::unavailable("the participant was deleted a moment ago"),
         Err(error) => error.into(),
     }
 }
 
-fn already_there(custom_id: &str) -> ApiError {
+fn already_exists(custom_id: &str) -> ApiError {
     let message = format!(
         "a participant with custom_participant_id {custom_id} already exists in this meeting"
     );
     ApiError::conflict(Problem::at("/custom_participant_id", message))
 }
 
-async fn answer(call: Call<OneMeeting, Nothing, NewParticipant>) -> Result<Data<Added>, ApiError> {
-    let place = (call.app, call.path.meeting_id);
-    let reject = rejects(&call.parlor, &call.headers)?;
+async fn handle(
+    call: Call<MeetingPath, Empty, NewParticipant>,
+) -> Result<Data<ParticipantWithToken>, ApiError> {
+    let scope = (call.app, call.path.meeting_id);
+    let reject = rejects_existing(&call.state, &call.headers)?;
     let must = call.is_idempotent();
-    let (unit, addition) = Addition::plan(
+    let (unit, insert) = PlannedInsert::plan(
         Unit::default(),
-        &call.parlor,
-        place,
+        &call.state,
+        scope,
         &call.body,
         call.now_ms,
         (reject, must),
     )?;
-    let counted = addition.clone();
-    let unit = count_added(unit, place.0, place.1.uuid(), move |rows| {
+    let counted = insert.clone();
+    let unit = count_added(unit, scope.0, scope.1.uuid(), move |rows| {
         rows.first().is_some_and(|rows| counted.is_new(rows)).into()
     });
-    let unit = unit.keyed(writer_key(place.1.uuid(), &call.body.custom_participant_id));
-    let minter = Minter::new(&call.parlor, place.0, place.1, call.now_ms);
-    let reply = move |rows: &[Vec<Row>]| {
-        let added = addition.answer(&minter, &rows[0])?;
+    let unit = unit.keyed(writer_key(scope.1.uuid(), &call.body.custom_participant_id));
+    let issuer = TokenIssuer::new(&call.state, scope.0, scope.1, call.now_ms);
+    let respond = move |rows: &[Vec<Row>]| {
+        let added = insert.to_participant(&issuer, &rows[0])?;
         added
             .map(Data)
             .ok_or_else(|| ApiError::missing("meeting or preset"))
     };
-    match call.commit(unit, reply).await {
-        Ok(reply) => Ok(reply),
-        Err(Uncommitted::WrongCount(_)) => {
-            Err(why_not(&call.parlor, place.0, place.1, &call.body, reject).await)
+    match call.commit(unit, respond).await {
+        Ok(response) => Ok(response),
+        Err(CommitError::WrongCount(_)) => {
+            Err(add_error(&call.state, scope.0, scope.1, &call.body, reject).await)
         }
-        Err(Uncommitted::Failed(error)) if error.status() == http::StatusCode::NOT_FOUND => {
-            Err(why_not(&call.parlor, place.0, place.1, &call.body, reject).await)
+        Err(CommitError::Failed(error)) if error.status() == http::StatusCode::NOT_FOUND => {
+            Err(add_error(&call.state, scope.0, scope.1, &call.body, reject).await)
         }
         Err(other) => Err(other.into()),
     }

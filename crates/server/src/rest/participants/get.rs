@@ -1,8 +1,8 @@
-//! `GET …/participants/{participant_id}`: one participant, without a token.
+//! `GET …/participants/{participant_id}`: returns one participant, without a token.
 
 use http::Method;
 
-use super::{OneParticipant, Participant};
+use super::{Participant, ParticipantPath};
 use crate::http::{ApiError, Call, Data, Endpoint};
 
 pub(super) fn endpoint() -> Endpoint {
@@ -10,14 +10,14 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/meetings/{meeting_id}/participants/{participant_id}",
         "getParticipant",
-        answer,
+        handle,
     )
     .describe(
         "Get a participant",
-        "One participant, by id or as `custom:<custom_participant_id>`. No token.",
+        "Retrieves a participant by its id or as `custom:<custom_participant_id>`. The response does not contain a token.",
     )
 }
 
-async fn answer(call: Call<OneParticipant>) -> Result<Data<Participant>, ApiError> {
-    call.path.find(&call.parlor, call.app).await.map(Data)
+async fn handle(call: Call<ParticipantPath>) -> Result<Data<Participant>, ApiError> {
+    call.path.find(&call.state, call.app).await.map(Data)
 }

@@ -1,4 +1,4 @@
-//! `GET …/participants`: a meeting's participants.
+//! `GET …/participants`: lists a meeting's participants.
 
 use garde::Validate;
 use http::Method;
@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Address, CUSTOM_ID_MAX, Participant, find, search_name};
+use super::{CUSTOM_ID_MAX, Participant, ParticipantKey, find, search_name};
 use crate::http::{ApiError, Call, Endpoint, Page, SEARCH_MAX, prefix_end};
-use crate::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
-use crate::rest::meetings::{self, OneMeeting};
-use crate::state::Parlor;
+use crate::paging::{Listing, PageNo, PerPage, SortOrder, Window};
+use crate::rest::meetings::{self, MeetingPath};
+use crate::state::ServerState;
 
 static DESCENDING: Statement = Statement::new(
     "participants.list_descending",
@@ -48,41 +48,40 @@ static BY_CUSTOM_ID: Statement = Statement::new(
 pub(super) static STATEMENTS: [&Statement; 4] = [&DESCENDING, &ASCENDING, &BY_NAME, &BY_CUSTOM_ID];
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/meetings/{meeting_id}/participants", "listParticipants", answer).describe(
+    Endpoint::new(Method::GET, "/meetings/{meeting_id}/participants", "listParticipants", handle).describe(
         "List participants",
-        "A meeting's participants, newest first, without tokens. A search looks at the start of names and custom ids \
-         and at whole ids, and considers the first 1,000 matches of each.",
+        "Returns the participants of a meeting, newest first, without tokens. A search matches the start of names and \
+         custom ids, or a complete participant id, and considers at most 1,000 matches of each kind.",
     )
 }
 
-/// Which participants to list.
+/// Filters and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page; 0 and 1 are the first.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// Only the participant with this custom id. Not in RealtimeKit.
+    per_page: PerPage,
+    /// Returns only the participant with this custom id. Not available in RealtimeKit.
     #[garde(length(chars, min = 1, max = CUSTOM_ID_MAX))]
     #[serde(default)]
     custom_participant_id: Option<String>,
-    /// The start of a name or of a custom id, or an id. Not in RealtimeKit.
+    /// Returns only participants whose name or custom id starts with this text, or with this id.
+    /// Not available in RealtimeKit.
     #[garde(length(chars, max = CUSTOM_ID_MAX))]
     #[serde(default)]
     search: Option<String>,
-    /// By creation time; newest first when absent.
+    /// Sort direction by creation time. Defaults to `DESC`, newest first.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
 }
 
-async fn answer(call: Call<OneMeeting, Filter>) -> Result<Page<Participant>, ApiError> {
-    let (parlor, filter, meeting) = (&call.parlor, &call.query, call.path.meeting_id);
-    meetings::must_exist(parlor, call.app, meeting).await?;
+async fn handle(call: Call<MeetingPath, Filter>) -> Result<Page<Participant>, ApiError> {
+    let (state, filter, meeting) = (&call.state, &call.query, call.path.meeting_id);
+    meetings::must_exist(state, call.app, meeting).await?;
     let window = Window::new(filter.page_no, filter.per_page);
     let mut found = match (&filter.custom_participant_id, &filter.search) {
         (None, None) => {
@@ -94,13 +93,13 @@ async fn answer(call: Call<OneMeeting, Filter>) -> Result<Page<Participant>, Api
             };
             let id = |participant: &Participant| participant.id.uuid();
             let key = values![call.app.uuid(), meeting.uuid()];
-            let shown = (window, filter.sort_order);
-            let page = call.parlor.pager.page(listing, key, shown, id).await?;
+            let range = (window, filter.sort_order);
+            let page = call.state.pager.page(listing, key, range, id).await?;
             return Ok(page);
         }
         (Some(custom_id), search) => {
-            let who = Address::CustomId(custom_id.clone());
-            let mut found: Vec<Participant> = find(parlor, call.app, meeting, &who)
+            let key = ParticipantKey::CustomId(custom_id.clone());
+            let mut found: Vec<Participant> = find(state, call.app, meeting, &key)
                 .await?
                 .into_iter()
                 .collect();
@@ -109,14 +108,14 @@ async fn answer(call: Call<OneMeeting, Filter>) -> Result<Page<Participant>, Api
             }
             found
         }
-        (None, Some(search)) => searched(parlor, call.app, meeting, search).await?,
+        (None, Some(search)) => searched(state, call.app, meeting, search).await?,
     };
     found.sort_by_key(|participant| participant.id);
     Ok(window.cut(found, filter.sort_order))
 }
 
 impl Participant {
-    /// What a search looks at, for one participant.
+    /// Whether a search matches the participant.
     fn matches(&self, search: &str) -> bool {
         let name = self.name.as_deref().and_then(search_name);
         let by_name = search_name(search)
@@ -128,7 +127,7 @@ impl Participant {
 }
 
 async fn searched(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     meeting: MeetingId,
     search: &str,
@@ -142,17 +141,12 @@ async fn searched(
             SEARCH_MAX
         ]
     };
-    let mut found: Vec<Participant> = parlor.db.scan(&BY_CUSTOM_ID, range(search)).await?;
+    let mut found: Vec<Participant> = state.db.scan(&BY_CUSTOM_ID, range(search)).await?;
     if let Some(name) = search_name(search) {
-        found.extend(
-            parlor
-                .db
-                .scan::<Participant>(&BY_NAME, range(&name))
-                .await?,
-        );
+        found.extend(state.db.scan::<Participant>(&BY_NAME, range(&name)).await?);
     }
     if let Ok(id) = search.parse::<ParticipantId>() {
-        found.extend(find(parlor, app, meeting, &Address::Id(id)).await?);
+        found.extend(find(state, app, meeting, &ParticipantKey::Id(id)).await?);
     }
     let mut seen = std::collections::HashSet::<Uuid>::new();
     found.retain(|participant| seen.insert(participant.id.uuid()));

@@ -1,4 +1,4 @@
-//! `POST …/participants/{participant_id}/token`: another token for a participant.
+//! `POST …/participants/{participant_id}/token`: issues a new token for a participant.
 
 use garde::Validate;
 use http::Method;
@@ -6,46 +6,49 @@ use parlor_store::Unit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Minter, OneParticipant, life_secs};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use super::{ParticipantPath, TokenIssuer, life_secs};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/meetings/{meeting_id}/participants/{participant_id}/token";
-    Endpoint::new(Method::POST, path, "refreshParticipantToken", answer).describe(
+    Endpoint::new(Method::POST, path, "refreshParticipantToken", handle).describe(
         "Refresh a participant's token",
-        "Issues another token. The older ones work until they expire.",
+        "Issues a new join token for a participant. Older tokens stay valid until they expire.",
     )
 }
 
-/// What the token is to be. The body may be left out.
+/// Options of the new token. The body may be omitted.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct NewToken {
-    /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
+#[schemars(rename = "TokenParams")]
+struct TokenParams {
+    /// Lifetime of the token, in seconds. Defaults to the server's setting. Not available in
+    /// RealtimeKit.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(range(min = 1))]
     expires_in: Option<u64>,
 }
 
-/// A fresh token.
+/// A join token of a participant.
 #[derive(Clone, Serialize, JsonSchema)]
-struct FreshToken {
-    /// What the participant joins with. A secret.
+#[schemars(rename = "ParticipantToken")]
+struct ParticipantToken {
+    /// The join token, with which the participant's client joins the meeting. Keep it secret.
     token: String,
-    /// When the token stops working. RFC 3339, UTC, milliseconds.
+    /// When the token expires. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     expires_at: String,
 }
 
-async fn answer(
-    call: Call<OneParticipant, Nothing, NewToken>,
-) -> Result<Data<FreshToken>, ApiError> {
-    let life_secs = life_secs(&call.parlor, call.body.expires_in)?;
-    let participant = call.path.find(&call.parlor, call.app).await?;
-    let minter = Minter::new(&call.parlor, call.app, call.path.meeting_id, call.now_ms);
-    let (token, expires_at) = minter.mint(participant.id, participant.preset_id, life_secs);
-    let fresh = FreshToken { token, expires_at };
-    // Nothing is written for a token, so without an Idempotency-Key there is nothing to commit.
+async fn handle(
+    call: Call<ParticipantPath, Empty, TokenParams>,
+) -> Result<Data<ParticipantToken>, ApiError> {
+    let life_secs = life_secs(&call.state, call.body.expires_in)?;
+    let participant = call.path.find(&call.state, call.app).await?;
+    let issuer = TokenIssuer::new(&call.state, call.app, call.path.meeting_id, call.now_ms);
+    let (token, expires_at) = issuer.issue(participant.id, participant.preset_id, life_secs);
+    let fresh = ParticipantToken { token, expires_at };
+    // Issuing a token writes nothing, so without an Idempotency-Key there is nothing to commit.
     if !call.is_idempotent() {
         return Ok(Data(fresh));
     }

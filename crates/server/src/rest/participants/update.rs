@@ -1,18 +1,18 @@
-//! `PATCH …/participants/{participant_id}`: change a participant's name, picture or preset.
+//! `PATCH …/participants/{participant_id}`: updates a participant's name, picture or preset.
 
 use garde::Validate;
 use http::Method;
-use parlor_protocol::address::HTTP_URL;
+use parlor_protocol::urls::HTTP_URL;
 use parlor_store::{Error, Statement, Unit, values};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::add::picture_url;
 use super::{
-    Added, Minter, NAME_MAX, OneParticipant, PICTURE_MAX, life_secs, preset_named, search_name,
-    writer_key,
+    NAME_MAX, PICTURE_MAX, ParticipantPath, ParticipantWithToken, TokenIssuer, life_secs,
+    preset_by_name, search_name, writer_key,
 };
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing, Patch};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint, Patch};
 
 pub(super) static WRITE: Statement = Statement::new(
     "participants.write",
@@ -26,54 +26,56 @@ pub(super) static WRITE: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}/participants/{participant_id}", "updateParticipant", answer)
+    Endpoint::new(Method::PATCH, "/meetings/{meeting_id}/participants/{participant_id}", "updateParticipant", handle)
         .describe(
-            "Change a participant",
-            "Changes what is sent; null takes a name or picture away. Answers with a fresh token; older ones keep \
-             working.",
+            "Update a participant",
+            "Updates the fields that are sent and leaves all others unchanged. `null` removes the name or the picture. \
+             Returns the participant with a new join token; older tokens stay valid.",
         )
 }
 
-/// What to change.
+/// The fields of a participant to update. Absent fields do not change.
 #[derive(Debug, Clone, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "ParticipantPatch")]
 pub(super) struct ParticipantPatch {
-    /// Shown to the other participants.
+    /// Display name, shown to other participants. `null` removes it.
     #[garde(custom(Patch::at_most(NAME_MAX)))]
     #[serde(default)]
     #[schemars(with = "Option<String>", length(max = NAME_MAX))]
     pub(super) name: Patch<String>,
-    /// Absolute http or https URL of a picture.
+    /// URL of the participant's profile picture: an absolute http or https URL. `null` removes it.
     #[garde(custom(Patch::at_most(PICTURE_MAX)), custom(picture_url))]
     #[serde(default)]
     #[schemars(with = "Option<String>", length(max = PICTURE_MAX), regex(pattern = HTTP_URL))]
     pub(super) picture: Patch<String>,
-    /// The name of another preset.
+    /// Name of the participant's new preset. Case-sensitive.
     #[garde(length(chars, min = 1, max = crate::rest::presets::NAME_MAX))]
     #[serde(default)]
     pub(super) preset_name: Option<String>,
-    /// Seconds until the token expires; the server's default when absent. Not in RealtimeKit.
+    /// Lifetime of the token, in seconds. Defaults to the server's setting. Not available in
+    /// RealtimeKit.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(super) expires_in: Option<u64>,
 }
 
-async fn answer(
-    call: Call<OneParticipant, Nothing, ParticipantPatch>,
-) -> Result<Data<Added>, ApiError> {
+async fn handle(
+    call: Call<ParticipantPath, Empty, ParticipantPatch>,
+) -> Result<Data<ParticipantWithToken>, ApiError> {
     let patch = call.body.clone();
     write(&call, &patch).await.map(Data)
 }
 
-/// Writes a change and answers with the participant and a fresh token.
+/// Writes a change and returns the participant with a new token.
 pub(super) async fn write<Q, B>(
-    call: &Call<OneParticipant, Q, B>,
+    call: &Call<ParticipantPath, Q, B>,
     patch: &ParticipantPatch,
-) -> Result<Added, ApiError> {
-    let life_secs = life_secs(&call.parlor, patch.expires_in)?;
-    let before = call.path.find(&call.parlor, call.app).await?;
+) -> Result<ParticipantWithToken, ApiError> {
+    let life_secs = life_secs(&call.state, patch.expires_in)?;
+    let before = call.path.find(&call.state, call.app).await?;
     let preset = match &patch.preset_name {
-        Some(name) => Some(preset_named(&call.parlor, call.app, name).await?),
+        Some(name) => Some(preset_by_name(&call.state, call.app, name).await?),
         None => None,
     };
     let name = patch.name.value();
@@ -92,15 +94,15 @@ pub(super) async fn write<Q, B>(
     ];
     let key = writer_key(call.path.meeting_id.uuid(), &before.custom_participant_id);
     let unit = Unit::default().keyed(key).exactly_one(&WRITE, row);
-    match call.parlor.db.commit(unit).await {
+    match call.state.db.commit(unit).await {
         Ok(_) => {}
         Err(Error::WrongCount { .. }) => {
-            return Err(call.path.why_missing(&call.parlor, call.app).await);
+            return Err(call.path.not_found_error(&call.state, call.app).await);
         }
         Err(error) => return Err(error.into()),
     }
-    // Somebody else may have changed the rest meanwhile: the answer is what is stored now.
-    let after = call.path.find(&call.parlor, call.app).await?;
-    let minter = Minter::new(&call.parlor, call.app, call.path.meeting_id, call.now_ms);
-    Ok(minter.add(after, life_secs))
+    // Another request may have changed other fields concurrently, so return what is stored now.
+    let after = call.path.find(&call.state, call.app).await?;
+    let issuer = TokenIssuer::new(&call.state, call.app, call.path.meeting_id, call.now_ms);
+    Ok(issuer.with_token(after, life_secs))
 }

@@ -1,9 +1,9 @@
-//! `DELETE …/presets/{preset_id}`: retire a preset.
+//! `DELETE …/presets/{preset_id}`: retires a preset.
 
 use http::Method;
 use parlor_store::{Statement, Unit, values};
 
-use super::{OnePreset, Preset, find};
+use super::{Preset, PresetPath, find};
 use crate::http::{ApiError, Call, Data, Endpoint};
 
 pub(super) static RETIRE: Statement = Statement::new(
@@ -12,18 +12,18 @@ pub(super) static RETIRE: Statement = Statement::new(
 );
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::DELETE, "/presets/{preset_id}", "deletePreset", answer).describe(
+    Endpoint::new(Method::DELETE, "/presets/{preset_id}", "deletePreset", handle).describe(
         "Delete a preset",
-        "Nobody can be added with the preset any more and its name is free. Participants who were added with it \
-         keep its permissions. Answers with the deleted preset.",
+        "Deletes a preset. No participant can be added with it any more, and its name can be reused. Participants who \
+         were added with it keep its permissions. Returns the deleted preset.",
     )
 }
 
-async fn answer(call: Call<OnePreset>) -> Result<Data<Preset>, ApiError> {
-    let preset = find(&call.parlor, call.app, call.path.preset_id).await?;
+async fn handle(call: Call<PresetPath>) -> Result<Data<Preset>, ApiError> {
+    let preset = find(&call.state, call.app, call.path.preset_id).await?;
     let row = values![call.app.uuid(), call.path.preset_id.uuid(), call.now_ms];
     match call
-        .parlor
+        .state
         .db
         .commit(Unit::default().exactly_one(&RETIRE, row))
         .await

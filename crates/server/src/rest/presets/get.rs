@@ -1,17 +1,17 @@
-//! `GET …/presets/{preset_id}`: one preset, whole.
+//! `GET …/presets/{preset_id}`: returns one preset.
 
 use http::Method;
 
-use super::{OnePreset, Preset, find};
+use super::{Preset, PresetPath, find};
 use crate::http::{ApiError, Call, Data, Endpoint};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/presets/{preset_id}", "getPreset", answer)
-        .describe("Get a preset", "One preset with everything in it.")
+    Endpoint::new(Method::GET, "/presets/{preset_id}", "getPreset", handle)
+        .describe("Get a preset", "Retrieves a preset with all its contents.")
 }
 
-async fn answer(call: Call<OnePreset>) -> Result<Data<Preset>, ApiError> {
-    find(&call.parlor, call.app, call.path.preset_id)
+async fn handle(call: Call<PresetPath>) -> Result<Data<Preset>, ApiError> {
+    find(&call.state, call.app, call.path.preset_id)
         .await
         .map(Data)
 }

@@ -1,4 +1,4 @@
-//! `GET …/presets`: the app's presets.
+//! `GET …/presets`: lists the app's presets.
 
 use garde::Validate;
 use http::Method;
@@ -6,39 +6,37 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{PresetSummary, names};
-use crate::http::{ApiError, Call, Endpoint, Nothing, Page};
-use crate::paging::{PAGE_NO_MAX, PER_PAGE_MAX, SortOrder, Window};
+use crate::http::{ApiError, Call, Empty, Endpoint, Page};
+use crate::paging::{PageNo, PerPage, SortOrder, Window};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/presets", "listPresets", answer).describe(
+    Endpoint::new(Method::GET, "/presets", "listPresets", handle).describe(
         "List presets",
-        "The app's presets, newest first, without what is in them.",
+        "Returns the presets of the app without their contents, newest first.",
     )
 }
 
-/// Which presets to list.
+/// Filters and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page; 0 and 1 are the first.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// Part of the name, in any case.
+    per_page: PerPage,
+    /// Returns only presets whose name contains this text, ignoring case.
     #[garde(length(chars, max = 256))]
     #[serde(default)]
     search: Option<String>,
-    /// By creation time; newest first when absent.
+    /// Sort direction by creation time. Defaults to `DESC`, newest first.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
 }
 
-async fn answer(call: Call<Nothing, Filter>) -> Result<Page<PresetSummary>, ApiError> {
-    let mut presets = names(&call.parlor, call.app).await?;
+async fn handle(call: Call<Empty, Filter>) -> Result<Page<PresetSummary>, ApiError> {
+    let mut presets = names(&call.state, call.app).await?;
     if let Some(search) = &call.query.search {
         let search = search.to_lowercase();
         presets.retain(|preset| preset.name.to_lowercase().contains(&search));

@@ -1,24 +1,24 @@
-//! `PUT …/presets/{preset_id}`: put a new preset in the place of another.
+//! `PUT …/presets/{preset_id}`: replaces a preset.
 
 use http::Method;
 
-use super::{NewPreset, OnePreset, Preset, rewrite};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing};
+use super::{NewPreset, Preset, PresetPath, rewrite};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PUT, "/presets/{preset_id}", "replacePreset", answer)
+    Endpoint::new(Method::PUT, "/presets/{preset_id}", "replacePreset", handle)
         .only_on_a()
         .may_conflict()
         .describe(
             "Replace a preset",
-            "Sets the whole preset; absent parts go back to their defaults. The id stays.",
+            "Replaces all fields of a preset. Absent fields are reset to their defaults. The id does not change.",
         )
 }
 
-async fn answer(call: Call<OnePreset, Nothing, NewPreset>) -> Result<Data<Preset>, ApiError> {
+async fn handle(call: Call<PresetPath, Empty, NewPreset>) -> Result<Data<Preset>, ApiError> {
     let change = |_: &Preset| Ok(call.body.clone().split());
     rewrite(
-        &call.parlor,
+        &call.state,
         call.app,
         call.path.preset_id,
         call.now_ms,

@@ -1,4 +1,4 @@
-//! `PATCH …/presets/{preset_id}`: change parts of a preset.
+//! `PATCH …/presets/{preset_id}`: updates some fields of a preset.
 
 use garde::Validate;
 use http::Method;
@@ -7,39 +7,40 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{NAME_MAX, OnePreset, Preset, rewrite};
-use crate::http::{ApiError, Call, Data, Endpoint, Nothing, checked};
+use super::{NAME_MAX, Preset, PresetPath, rewrite};
+use crate::http::{ApiError, Call, Data, Empty, Endpoint, parse_value};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::PATCH, "/presets/{preset_id}", "updatePreset", answer).may_conflict().describe(
-        "Change a preset",
-        "Changes what is sent and nothing else, at any depth; null brings a field back to its default. \
-         People who join afterwards get the new permissions.",
+    Endpoint::new(Method::PATCH, "/presets/{preset_id}", "updatePreset", handle).may_conflict().describe(
+        "Update a preset",
+        "Updates the fields that are sent, at any depth, and leaves all others unchanged. `null` resets a field to its \
+         default. Participants who join afterwards get the new permissions.",
     )
 }
 
-/// What to change: any part of a preset.
+/// The fields of a preset to update. Absent fields do not change.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
+#[schemars(rename = "PresetPatch")]
 struct PresetPatch {
-    /// A new name, unique in the app.
+    /// New name of the preset, unique in the app and case-sensitive.
     #[garde(length(chars, min = 1, max = NAME_MAX))]
     #[serde(default)]
     name: Option<String>,
-    /// Parts of `config`.
+    /// The fields of `config` to update.
     #[garde(skip)]
     #[serde(default)]
     config: Option<Map<String, Value>>,
-    /// Parts of `permissions`.
+    /// The fields of `permissions` to update.
     #[garde(skip)]
     #[serde(default)]
     permissions: Option<Map<String, Value>>,
-    /// Parts of `ui`.
+    /// The fields of `ui` to update.
     #[garde(skip)]
     #[serde(default)]
     ui: Option<Map<String, Value>>,
 }
 
-async fn answer(call: Call<OnePreset, Nothing, PresetPatch>) -> Result<Data<Preset>, ApiError> {
+async fn handle(call: Call<PresetPath, Empty, PresetPatch>) -> Result<Data<Preset>, ApiError> {
     let patch = &call.body;
     let change = |preset: &Preset| {
         let name = patch
@@ -57,10 +58,10 @@ async fn answer(call: Call<OnePreset, Nothing, PresetPatch>) -> Result<Data<Pres
                 parlor_protocol::merge_patch(&mut body[part], Value::Object(changes.clone()));
             }
         }
-        Ok((name, checked::<PresetBody>(body)?))
+        Ok((name, parse_value::<PresetBody>(body)?))
     };
     rewrite(
-        &call.parlor,
+        &call.state,
         call.app,
         call.path.preset_id,
         call.now_ms,

@@ -1,4 +1,5 @@
-//! `GET …/sessions/{session_id}/chat`: a link to what was said, and the link's other end.
+//! `GET …/sessions/{session_id}/chat`: returns a download link to a session's chat, and serves the
+//! download.
 
 use std::sync::Arc;
 
@@ -12,16 +13,16 @@ use parlor_protocol::ids::{AppId, SessionId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{OneSession, find};
+use super::{SessionPath, find};
 use crate::clock::rfc3339;
 use crate::http::{ApiError, Call, Data, Endpoint, Problem};
 use crate::net::PieceBytes;
 use crate::rooms::records::{CHAT_PIECE_BYTES, chat_csv, has_chat};
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// How long a link works, in seconds.
-const LIFE_SECS: i64 = 7 * 24 * 60 * 60;
-/// Where links lead.
+/// Lifetime of a link, in seconds.
+const LINK_LIFE_SECS: i64 = 7 * 24 * 60 * 60;
+/// The path of the download.
 const DOWNLOAD: &str = "/downloads/{app_id}/sessions/{session_id}/chat.csv";
 
 pub(super) fn endpoint() -> Endpoint {
@@ -29,56 +30,60 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/sessions/{session_id}/chat",
         "getSessionChat",
-        answer,
+        handle,
     )
     .describe(
         "Get a session's chat",
-        "A link to the session's messages as CSV, which needs no credentials and works for seven days. Of a live \
-         session it gives what was said so far. Private messages are not in it. 404 while nothing was said.",
+        "Returns a link to a CSV file with the session's chat messages. The link is valid for seven days and requires no \
+         credentials. For a live session, the file contains the messages sent so far. Private messages are not \
+         included. Returns 404 if the session has no chat messages.",
     )
 }
 
-/// Where the chat is.
+/// A download link to a session's chat.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatLink")]
 struct ChatLink {
-    /// The CSV. Whoever has this URL can read it.
+    /// URL of the CSV file. Anyone with this URL can read it.
     #[schemars(extend("format" = "uri"))]
     chat_download_url: String,
-    /// When the URL stops working. RFC 3339, UTC, milliseconds.
+    /// When the URL expires. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     chat_download_url_expiry: String,
 }
 
-fn right_to_it(app: AppId, session: SessionId) -> String {
+fn link_resource(app: AppId, session: SessionId) -> String {
     format!("chat of a session\n{app}\n{session}")
 }
 
-async fn answer(call: Call<OneSession>) -> Result<Data<ChatLink>, ApiError> {
-    let (parlor, app, session) = (&call.parlor, call.app, call.path.session_id);
-    find(parlor, app, session, call.now_ms).await?;
-    if !has_chat(&parlor.live, app, session).await? {
+async fn handle(call: Call<SessionPath>) -> Result<Data<ChatLink>, ApiError> {
+    let (state, app, session) = (&call.state, call.app, call.path.session_id);
+    find(state, app, session, call.now_ms).await?;
+    if !has_chat(&state.live, app, session).await? {
         let message = "Error: resource not found: no chat in this session";
         return Err(ApiError::not_found(Problem::new(message)));
     }
-    let expires = call.now_ms / 1000 + LIFE_SECS;
-    let proof = parlor.links.proof(&right_to_it(app, session), expires);
+    let expires = call.now_ms / 1000 + LINK_LIFE_SECS;
+    let signed_query = state
+        .links
+        .sign_query(&link_resource(app, session), expires);
     let path = DOWNLOAD
         .replace("{app_id}", &app.to_string())
         .replace("{session_id}", &session.to_string());
     let origin = crate::net::origin(&call.headers, &call.extensions)?;
     Ok(Data(ChatLink {
-        chat_download_url: format!("{origin}{path}?{proof}"),
+        chat_download_url: format!("{origin}{path}?{signed_query}"),
         chat_download_url_expiry: rfc3339(expires * 1000),
     }))
 }
 
-/// The other end of the links.
-pub(crate) fn download_router(parlor: &Arc<Parlor>) -> Router {
-    let parlor = Arc::clone(parlor);
+/// Builds the router of the downloads.
+pub(crate) fn download_router(state: &Arc<ServerState>) -> Router {
+    let state = Arc::clone(state);
     Router::new().route(
         DOWNLOAD,
         get(async move |path, query| {
-            download(parlor, path, query)
+            download(state, path, query)
                 .await
                 .unwrap_or_else(IntoResponse::into_response)
         }),
@@ -86,7 +91,7 @@ pub(crate) fn download_router(parlor: &Arc<Parlor>) -> Router {
 }
 
 async fn download(
-    parlor: Arc<Parlor>,
+    state: Arc<ServerState>,
     path: Result<Path<(AppId, SessionId)>, axum::extract::rejection::PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -94,18 +99,18 @@ async fn download(
         return Err(ApiError::missing("download"));
     };
     let query = query.unwrap_or_default();
-    parlor
+    state
         .links
-        .check(&right_to_it(app, session), &query)
+        .verify(&link_resource(app, session), &query)
         .await?;
-    let now_ms = parlor.clock.now_ms();
-    // The session, its meeting or its app may be gone since.
-    parlor
+    let now_ms = state.clock.now_ms();
+    // The session, its meeting or its app may have been deleted since the link was issued.
+    state
         .owners
-        .of(app)
+        .owner_of(app)
         .await?
         .ok_or_else(|| ApiError::missing("app"))?;
-    find(&parlor, app, session, now_ms).await?;
+    find(&state, app, session, now_ms).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (
@@ -116,7 +121,7 @@ async fn download(
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     ];
-    let body = Body::from_stream(chat_csv(Arc::clone(&parlor.live), app, session));
+    let body = Body::from_stream(chat_csv(Arc::clone(&state.live), app, session));
     let pieces = Extension(PieceBytes(CHAT_PIECE_BYTES));
     Ok((headers, pieces, body).into_response())
 }

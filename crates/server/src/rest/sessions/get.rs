@@ -1,4 +1,4 @@
-//! `GET …/sessions/{session_id}`: one session.
+//! `GET …/sessions/{session_id}`: returns one session.
 
 use garde::Validate;
 use http::Method;
@@ -7,7 +7,7 @@ use parlor_store::{Error, FromRow, Row, Statement, values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OneSession, Session, StoredSession, find, sessions_from};
+use super::{Session, SessionPath, StoredSession, find, sessions_from};
 use crate::http::{ApiError, Call, Data, Endpoint};
 
 /// The sessions of a meeting's breakout rooms that started during a session of the meeting.
@@ -30,44 +30,44 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/sessions/{session_id}",
         "getSession",
-        answer,
+        handle,
     )
     .describe(
         "Get a session",
-        "One session, live or ended. Its fields stand in `data` and once more in `data.session`, where older clients \
-         look for them.",
+        "Retrieves a session, live or ended. `data.session` repeats the fields of `data` for older clients.",
     )
 }
 
-/// What to add.
+/// Options of the request.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Wanted {
-    /// List the sessions of the meeting's breakout rooms as well.
+struct Options {
+    /// Also returns the sessions of the meeting's breakout rooms. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     include_breakout_rooms: bool,
 }
 
-/// What the meeting is set to, as far as it is about sessions.
+/// The meeting's settings that concern sessions.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own on the wire"
 )]
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Settings {
-    /// Recording starts with the session.
+#[schemars(rename = "SessionSettings")]
+struct SessionSettings {
+    /// Whether a recording starts automatically with the session.
     record_on_start: bool,
-    /// A livestream starts with the session.
+    /// Whether a livestream starts automatically with the session.
     live_stream_on_start: bool,
-    /// The chat outlives the session.
+    /// Whether chat messages are kept for later sessions of the meeting.
     persist_chat: bool,
-    /// A transcript is written when the session ends.
+    /// Whether a transcript is generated when the session ends.
     transcribe_on_end: bool,
-    /// A summary is written when the session ends.
+    /// Whether a summary is generated when the session ends.
     summarize_on_end: bool,
 }
 
-impl FromRow for Settings {
+impl FromRow for SessionSettings {
     fn from_row(mut row: Row) -> Result<Self, Error> {
         let settings: String = row.take(0)?;
         let settings: MeetingSettings = serde_json::from_str(&settings)
@@ -82,33 +82,37 @@ impl FromRow for Settings {
     }
 }
 
-/// A session with what only its own page shows.
+/// A session with the settings of its meeting and, if requested, the sessions of its breakout
+/// rooms.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Detailed {
+#[schemars(rename = "SessionDetails")]
+struct SessionDetails {
     #[serde(flatten)]
     session: Session,
-    /// What the meeting is set to now.
-    settings: Settings,
-    /// The sessions of the meeting's breakout rooms, if they were asked for.
+    /// The current settings of the meeting.
+    settings: SessionSettings,
+    /// The sessions of the meeting's breakout rooms that started during this session. Present if
+    /// `include_breakout_rooms` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     breakout_rooms: Option<Vec<Session>>,
 }
 
-/// The same twice.
+/// A session, with its fields repeated in `session` for older clients.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Twice {
+#[schemars(rename = "SessionResult")]
+struct SessionResult {
     #[serde(flatten)]
-    detailed: Detailed,
-    /// The same fields once more.
-    session: Detailed,
+    detailed: SessionDetails,
+    /// The same session again.
+    session: SessionDetails,
 }
 
-async fn answer(call: Call<OneSession, Wanted>) -> Result<Data<Twice>, ApiError> {
-    let (parlor, app, now_ms) = (&call.parlor, call.app, call.now_ms);
-    let stored = find(parlor, app, call.path.session_id, now_ms).await?;
-    let settings = parlor
+async fn handle(call: Call<SessionPath, Options>) -> Result<Data<SessionResult>, ApiError> {
+    let (state, app, now_ms) = (&call.state, call.app, call.now_ms);
+    let stored = find(state, app, call.path.session_id, now_ms).await?;
+    let settings = state
         .db
-        .read::<Settings>(&SETTINGS, values![app.uuid(), stored.meeting.uuid()])
+        .read::<SessionSettings>(&SETTINGS, values![app.uuid(), stored.meeting.uuid()])
         .await?
         .pop()
         .ok_or_else(|| ApiError::missing("session"))?;
@@ -120,7 +124,7 @@ async fn answer(call: Call<OneSession, Wanted>) -> Result<Data<Twice>, ApiError>
             stored.started_ms,
             stored.ended_ms.unwrap_or(i64::MAX)
         ];
-        let rooms = parlor
+        let rooms = state
             .db
             .scan::<StoredSession>(&BREAKOUT_ROOMS, during)
             .await?;
@@ -128,12 +132,12 @@ async fn answer(call: Call<OneSession, Wanted>) -> Result<Data<Twice>, ApiError>
     } else {
         None
     };
-    let detailed = Detailed {
+    let detailed = SessionDetails {
         session: stored.public(app),
         settings,
         breakout_rooms,
     };
-    Ok(Data(Twice {
+    Ok(Data(SessionResult {
         session: detailed.clone(),
         detailed,
     }))

@@ -1,4 +1,4 @@
-//! `GET …/sessions`: the app's sessions.
+//! `GET …/sessions`: lists the app's sessions.
 
 use garde::Validate;
 use http::Method;
@@ -9,13 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
-use super::{BY_ID, Session, SessionStatus, StoredSession, TwicePaged, sessions_from};
+use super::{BY_ID, PagedEnvelope, Session, SessionStatus, StoredSession, sessions_from};
 use crate::clock::first_id_at;
-use crate::http::{ApiError, Call, Endpoint, Nothing, Page, SEARCH_MAX, prefix_end};
-use crate::paging::{Listing, PAGE_NO_MAX, PER_PAGE_MAX, Paging, SortOrder, Window};
+use crate::http::{ApiError, Call, Empty, Endpoint, Page, SEARCH_MAX, prefix_end};
+use crate::paging::{Listing, PageNo, Paging, PerPage, SortOrder, Window};
 use crate::rest::meetings;
 use crate::rooms::records::sessions_scope;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
 static WHOLE_DESCENDING: Statement = Statement::new(
     "sessions.list_whole_descending",
@@ -63,8 +63,8 @@ static FILTERED_ASCENDING: Statement = Statement::new(
         "s.id"
     ),
 );
-// From here on `+ 0` keeps the engines from walking the app's sessions by their starts where
-// another index fits better.
+// In the statements below, `+ 0` prevents the query planners from scanning the app's sessions by
+// start time where another index fits better.
 static CONSUMED_DESCENDING: Statement = Statement::new(
     "sessions.list_consumed_descending",
     sessions_from!(
@@ -92,8 +92,8 @@ static COUNT_BY_TIME: Statement = Statement::new(
     "sessions.list_count_by_time",
     "SELECT COUNT(*) FROM sessions WHERE app_id = $1 AND id >= $2 AND id <= $3",
 );
-/// Live sessions are few and found by an index of their own, then put in order. Without the inner
-/// query and the bound on meetings, which lets everything through, SQLite would walk all sessions.
+/// Live sessions are few: they are found by their own index, then sorted. Without the subquery and
+/// the bound on meetings, which excludes nothing, SQLite would scan all sessions.
 static LIVE: Statement = Statement::new(
     "sessions.list_live",
     sessions_from!(
@@ -158,41 +158,42 @@ pub(super) static STATEMENTS: [&Statement; 15] = [
 ];
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(Method::GET, "/sessions", "listSessions", answer).describe(
+    Endpoint::new(Method::GET, "/sessions", "listSessions", handle).describe(
         "List sessions",
-        "The app's sessions, newest first, live ones among them. A search looks at the start of every word of the \
-         meeting's title as it is now and at whole ids of sessions and meetings, and considers the newest 1,000 \
-         sessions it finds. In the order of minutes, a live session stands where those who have left put it.",
+        "Returns the sessions of the app, live and ended, newest first. A search matches the start of any word in the \
+         meeting's current title, or a complete session or meeting id, and considers at most the 1,000 newest matches. \
+         When sorting by `minutesConsumed`, only the minutes of peers that have left count for a live session.",
     )
 }
 
-/// What sessions are put in order by.
+/// Sort key of sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-enum SortBy {
-    /// The start.
+#[schemars(rename = "SessionSortBy")]
+enum SessionSortBy {
+    /// Start time of the session.
     #[default]
     #[serde(rename = "createdAt")]
     Created,
-    /// The minutes of all peers.
+    /// Total connected time of all peers.
     #[serde(rename = "minutesConsumed")]
     Consumed,
 }
 
-/// The fewest and the most peers at once.
+/// An inclusive range of the maximum number of concurrent peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Crowd {
-    least: i64,
-    most: i64,
+struct PeerCountRange {
+    min: i64,
+    max: i64,
 }
 
-impl Crowd {
+impl PeerCountRange {
     const ANY: Self = Self {
-        least: 0,
-        most: i64::MAX,
+        min: 0,
+        max: i64::MAX,
     };
 }
 
-impl<'de> Deserialize<'de> for Crowd {
+impl<'de> Deserialize<'de> for PeerCountRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let wrong =
@@ -205,61 +206,61 @@ impl<'de> Deserialize<'de> for Crowd {
                 _ => Err(wrong()),
             }
         };
-        let (least, most) = text.split_once(':').ok_or_else(wrong)?;
+        let (min, max) = text.split_once(':').ok_or_else(wrong)?;
         Ok(Self {
-            least: end(least)?.unwrap_or(Self::ANY.least),
-            most: end(most)?.unwrap_or(Self::ANY.most),
+            min: end(min)?.unwrap_or(Self::ANY.min),
+            max: end(max)?.unwrap_or(Self::ANY.max),
         })
     }
 }
 
-/// Which sessions to list.
+/// Filters, order and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page; 0 and 1 are the first.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// What to sort by; the start when absent.
+    per_page: PerPage,
+    /// Sort key. Defaults to `createdAt`, the start time of the session.
     #[garde(skip)]
     #[serde(default)]
-    sort_by: SortBy,
-    /// Greatest first when absent.
+    sort_by: SessionSortBy,
+    /// Sort direction. Defaults to `DESC`.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
-    /// Started at this time or later. RFC 3339.
+    /// Returns only sessions that started at this time or later. RFC 3339.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     start_time: Option<Timestamp>,
-    /// Started at this time or earlier. RFC 3339.
+    /// Returns only sessions that started at this time or earlier. RFC 3339.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     end_time: Option<Timestamp>,
-    /// The fewest and the most peers that were inside at once, as in `1:10`; either may be left out.
+    /// Returns only sessions whose maximum number of concurrent peers is in this inclusive range,
+    /// such as `1:10`. Either bound may be omitted.
     #[garde(skip)]
     #[serde(default)]
     #[schemars(with = "Option<String>", regex(pattern = "^[0-9]{0,9}:[0-9]{0,9}$"))]
-    participants: Option<Crowd>,
-    /// Only sessions of this status.
+    participants: Option<PeerCountRange>,
+    /// Returns only sessions with this status.
     #[garde(skip)]
     #[serde(default)]
     status: Option<SessionStatus>,
-    /// The start of a word of the meeting's title, or the id of a session or a meeting.
+    /// Returns only sessions with a word in the meeting's title that starts with this text, or with
+    /// this session or meeting id.
     #[garde(length(chars, max = 256))]
     #[serde(default)]
     search: Option<String>,
-    /// Only sessions of this meeting.
+    /// Returns only sessions of this meeting.
     #[garde(skip)]
     #[serde(default)]
     associated_id: Option<MeetingId>,
-    /// The same as `associated_id`, which wins. RealtimeKit ignores it.
+    /// Alias of `associated_id`, which takes precedence. RealtimeKit ignores this parameter.
     #[garde(skip)]
     #[serde(default)]
     meeting_id: Option<MeetingId>,
@@ -274,12 +275,12 @@ impl Filter {
         self.associated_id.or(self.meeting_id)
     }
 
-    /// Whether anything but the meeting and the status narrows the list.
-    fn is_narrow(&self) -> bool {
+    /// Whether the list is filtered by anything other than the meeting and the status.
+    fn is_filtered(&self) -> bool {
         self.start_time.is_some() || self.end_time.is_some() || self.participants.is_some()
     }
 
-    /// The ids that the wanted times allow, both ends included.
+    /// The inclusive range of ids that corresponds to the time range.
     fn ids(&self) -> (Uuid, Uuid) {
         let start = self
             .start_time
@@ -291,26 +292,26 @@ impl Filter {
         (start, end)
     }
 
-    /// The ranges of ids and of peers, as parameters.
+    /// Parameters: the ranges of ids and of peers.
     fn ranges(&self) -> Vec<Value> {
         let (low, high) = self.ids();
-        let crowd = self.participants.unwrap_or(Crowd::ANY);
-        values![low, high, crowd.least, crowd.most]
+        let peers = self.participants.unwrap_or(PeerCountRange::ANY);
+        values![low, high, peers.min, peers.max]
     }
 
-    /// The ranges of starts and of peers, as parameters.
+    /// Parameters: the ranges of start times and of peers.
     fn start_ranges(&self) -> Vec<Value> {
         let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
-        let crowd = self.participants.unwrap_or(Crowd::ANY);
+        let peers = self.participants.unwrap_or(PeerCountRange::ANY);
         values![
             ms(self.start_time).unwrap_or(i64::MIN),
             ms(self.end_time).unwrap_or(i64::MAX),
-            crowd.least,
-            crowd.most
+            peers.min,
+            peers.max
         ]
     }
 
-    /// Whether live and ended sessions are wanted, as parameters.
+    /// Parameters: whether live and whether ended sessions are included.
     fn statuses(&self) -> Vec<Value> {
         values![
             self.status != Some(SessionStatus::Ended),
@@ -318,23 +319,23 @@ impl Filter {
         ]
     }
 
-    /// Whether minutes are what is sorted by, and a factor that turns the order, as parameters.
+    /// Parameters: whether to sort by minutes, and the sign of the sort direction.
     fn order(&self) -> Vec<Value> {
         let sign = if self.sort_order == SortOrder::Ascending {
             1_i64
         } else {
             -1
         };
-        values![self.sort_by == SortBy::Consumed, sign]
+        values![self.sort_by == SessionSortBy::Consumed, sign]
     }
 
-    /// The filters other than the search, for a session that was searched for.
-    fn admits(&self, session: &StoredSession) -> bool {
+    /// Whether a search result passes the other filters.
+    fn matches(&self, session: &StoredSession) -> bool {
         let (low, high) = self.ids();
-        let crowd = self.participants.unwrap_or(Crowd::ANY);
+        let peers = self.participants.unwrap_or(PeerCountRange::ANY);
         let is_live = session.ended_ms.is_none();
         (low..=high).contains(&session.id.uuid())
-            && (crowd.least..=crowd.most).contains(&session.peak)
+            && (peers.min..=peers.max).contains(&session.peak)
             && self
                 .status
                 .is_none_or(|status| (status == SessionStatus::Live) == is_live)
@@ -344,12 +345,13 @@ impl Filter {
     }
 }
 
-/// Sessions.
+/// A page of sessions.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Sessions {
-    /// The page's sessions.
+#[schemars(rename = "SessionList")]
+struct SessionList {
+    /// The sessions on this page.
     sessions: Vec<Session>,
-    /// The same as beside `data`.
+    /// Paging information, the same as next to `data`.
     paging: Paging,
 }
 
@@ -361,46 +363,48 @@ impl FromRow for Count {
     }
 }
 
-async fn answer(call: Call<Nothing, Filter>) -> Result<TwicePaged<Sessions>, ApiError> {
+async fn handle(call: Call<Empty, Filter>) -> Result<PagedEnvelope<SessionList>, ApiError> {
     let (app, filter) = (call.app, &call.query);
-    let list = List {
-        parlor: &call.parlor,
+    let query = SessionQuery {
+        state: &call.state,
         app,
         now_ms: call.now_ms,
         filter,
     };
     let page = match (&filter.search, filter.meeting(), filter.sort_by) {
-        (Some(search), _, _) => list.searched(search).await?,
-        (None, Some(meeting), SortBy::Created)
-            if !filter.is_narrow() && filter.status.is_none() =>
+        (Some(search), _, _) => query.searched(search).await?,
+        (None, Some(meeting), SessionSortBy::Created)
+            if !filter.is_filtered() && filter.status.is_none() =>
         {
-            list.of_meeting(meeting).await?
+            query.of_meeting(meeting).await?
         }
-        (None, Some(meeting), _) => list.of_meeting_filtered(meeting).await?,
-        (None, None, _) if filter.status == Some(SessionStatus::Live) => list.live().await?,
-        (None, None, SortBy::Created) if !filter.is_narrow() && filter.status.is_none() => {
-            list.whole(filter.window()).await?
+        (None, Some(meeting), _) => query.of_meeting_filtered(meeting).await?,
+        (None, None, _) if filter.status == Some(SessionStatus::Live) => query.live().await?,
+        (None, None, SessionSortBy::Created)
+            if !filter.is_filtered() && filter.status.is_none() =>
+        {
+            query.whole(filter.window()).await?
         }
-        (None, None, _) => list.filtered().await?,
+        (None, None, _) => query.filtered().await?,
     };
     let paging = page.paging;
     let sessions = page.items.into_iter().map(|session| session.public(app));
-    let sessions = Sessions {
+    let sessions = SessionList {
         sessions: sessions.collect(),
         paging,
     };
-    Ok(TwicePaged::new(sessions, paging))
+    Ok(PagedEnvelope::new(sessions, paging))
 }
 
-/// One way for each kind of filter to its page.
-struct List<'c> {
-    parlor: &'c Parlor,
+/// A list request. Each method implements one combination of filters.
+struct SessionQuery<'c> {
+    state: &'c ServerState,
     app: AppId,
     now_ms: i64,
     filter: &'c Filter,
 }
 
-impl List<'_> {
+impl SessionQuery<'_> {
     async fn whole(&self, window: Window) -> Result<Page<StoredSession>, Error> {
         let listing = Listing {
             app: self.app,
@@ -410,7 +414,7 @@ impl List<'_> {
         };
         let key = values![self.app.uuid(), self.now_ms];
         let order = self.filter.sort_order;
-        self.parlor
+        self.state
             .pager
             .page(listing, key, (window, order), StoredSession::key)
             .await
@@ -424,10 +428,10 @@ impl List<'_> {
             descending: &MEETING_DESCENDING,
         };
         let key = values![self.app.uuid(), self.now_ms, meeting.uuid()];
-        let shown = (self.filter.window(), self.filter.sort_order);
-        self.parlor
+        let range = (self.filter.window(), self.filter.sort_order);
+        self.state
             .pager
-            .page(listing, key, shown, StoredSession::key)
+            .page(listing, key, range, StoredSession::key)
             .await
     }
 
@@ -459,31 +463,30 @@ impl List<'_> {
         let filter = self.filter;
         let mut listed = values![self.app.uuid(), self.now_ms];
         listed.extend(match filter.sort_by {
-            SortBy::Created => filter.ranges(),
-            SortBy::Consumed => filter.start_ranges(),
+            SessionSortBy::Created => filter.ranges(),
+            SessionSortBy::Consumed => filter.start_ranges(),
         });
         listed.extend(filter.statuses());
         let ascending = filter.sort_order == SortOrder::Ascending;
         let statement = match (filter.sort_by, ascending) {
-            (SortBy::Created, true) => &FILTERED_ASCENDING,
-            (SortBy::Created, false) => &FILTERED_DESCENDING,
-            (SortBy::Consumed, true) => &CONSUMED_ASCENDING,
-            (SortBy::Consumed, false) => &CONSUMED_DESCENDING,
+            (SessionSortBy::Created, true) => &FILTERED_ASCENDING,
+            (SessionSortBy::Created, false) => &FILTERED_DESCENDING,
+            (SessionSortBy::Consumed, true) => &CONSUMED_ASCENDING,
+            (SessionSortBy::Consumed, false) => &CONSUMED_DESCENDING,
         };
         let total =
-            if filter.participants.is_none() && filter.status.is_none() && filter.is_narrow() {
+            if filter.participants.is_none() && filter.status.is_none() && filter.is_filtered() {
                 let (low, high) = filter.ids();
                 self.count(&COUNT_BY_TIME, values![self.app.uuid(), low, high])
                     .await?
-            } else if filter.is_narrow() {
+            } else if filter.is_filtered() {
                 let mut counted = values![self.app.uuid()];
                 counted.extend(filter.ranges());
                 counted.extend(filter.statuses());
                 self.count(&COUNT, counted).await?
             } else {
                 // Counting every row would take seconds where there are millions.
-                let first = Window::new(Some(1), Some(1));
-                let all = self.whole(first).await?.paging.total_count;
+                let all = self.whole(Window::FIRST_ITEM).await?.paging.total_count;
                 match filter.status {
                     None => all,
                     Some(_) => (all - self.count_live().await?).max(0),
@@ -493,7 +496,7 @@ impl List<'_> {
     }
 
     async fn searched(&self, search: &str) -> Result<Page<StoredSession>, Error> {
-        let (db, app, now_ms) = (&self.parlor.db, self.app.uuid(), self.now_ms);
+        let (db, app, now_ms) = (&self.state.db, self.app.uuid(), self.now_ms);
         let mut found = if let Ok(id) = search.trim().parse::<Uuid>() {
             let newest = values![app, now_ms, id, Uuid::max(), SEARCH_MAX, 0_i64];
             let mut found = db
@@ -516,8 +519,8 @@ impl List<'_> {
             ];
             db.scan::<StoredSession>(&SEARCH, row).await?
         };
-        found.retain(|session| self.filter.admits(session));
-        let consumed = self.filter.sort_by == SortBy::Consumed;
+        found.retain(|session| self.filter.matches(session));
+        let consumed = self.filter.sort_by == SessionSortBy::Consumed;
         found.sort_by_key(|session| (if consumed { session.consumed_ms } else { 0 }, session.id));
         Ok(self.filter.window().cut(found, self.filter.sort_order))
     }
@@ -530,7 +533,7 @@ impl List<'_> {
     }
 
     async fn count(&self, statement: &'static Statement, key: Vec<Value>) -> Result<i64, Error> {
-        let found = self.parlor.db.scan::<Count>(statement, key).await?.pop();
+        let found = self.state.db.scan::<Count>(statement, key).await?.pop();
         Ok(found.map_or(0, |Count(count)| count))
     }
 
@@ -542,7 +545,7 @@ impl List<'_> {
     ) -> Result<Page<StoredSession>, Error> {
         let window = self.filter.window();
         key.extend(values![window.limit, window.offset]);
-        let items = self.parlor.db.scan::<StoredSession>(statement, key).await?;
+        let items = self.state.db.scan::<StoredSession>(statement, key).await?;
         let paging = window.paging(total, items.len());
         Ok(Page { items, paging })
     }

@@ -1,4 +1,5 @@
-//! `GET …/sessions/{session_id}/participants/{participant_id}`: one of those who were in a session.
+//! `GET …/sessions/{session_id}/participants/{participant_id}`: returns one participant of a
+//! session.
 
 use garde::Validate;
 use http::Method;
@@ -14,20 +15,21 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/sessions/{session_id}/participants/{participant_id}",
         "getSessionParticipant",
-        answer,
+        handle,
     )
     .describe(
         "Get a session's participant",
-        "One peer of the session by its id, or a person by the participant's id: then with all their clients together.",
+        "Retrieves a peer of the session by its peer id, or a participant by its participant id. A participant who \
+         connected with several clients is returned as one entry that combines all of them.",
     )
 }
 
-/// The path of somebody in a session.
+/// The path parameters of a session's participant.
 #[derive(Debug, JsonSchema)]
 struct OneSessionParticipant {
-    /// The session's id.
+    /// The session id.
     session_id: SessionId,
-    /// The id of a peer or of a participant.
+    /// A peer id or a participant id.
     participant_id: PeerId,
 }
 
@@ -40,27 +42,30 @@ impl FromPath for OneSessionParticipant {
     }
 }
 
-/// What to add.
+/// Options of the request.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct Wanted {
-    /// Tell what happened to the peer.
+struct Options {
+    /// Also returns the events of the peer. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     include_peer_events: bool,
 }
 
-/// Somebody.
+/// A participant of a session, nested the way clients expect it.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Found {
-    /// Who it is.
+#[schemars(rename = "SessionParticipantResult")]
+struct SessionParticipantResult {
+    /// The participant.
     participant: SessionParticipant,
 }
 
-async fn answer(call: Call<OneSessionParticipant, Wanted>) -> Result<Data<Found>, ApiError> {
-    let (parlor, app, path) = (&call.parlor, call.app, &call.path);
-    super::find(parlor, app, path.session_id, call.now_ms).await?;
+async fn handle(
+    call: Call<OneSessionParticipant, Options>,
+) -> Result<Data<SessionParticipantResult>, ApiError> {
+    let (state, app, path) = (&call.state, call.app, &call.path);
+    super::find(state, app, path.session_id, call.now_ms).await?;
     let found = peer::find(
-        parlor,
+        state,
         app,
         path.session_id,
         path.participant_id.uuid(),
@@ -70,5 +75,5 @@ async fn answer(call: Call<OneSessionParticipant, Wanted>) -> Result<Data<Found>
     let participant = found
         .ok_or_else(|| ApiError::missing("participant"))?
         .public(path.session_id, call.query.include_peer_events);
-    Ok(Data(Found { participant }))
+    Ok(Data(SessionParticipantResult { participant }))
 }

@@ -1,4 +1,4 @@
-//! `GET …/sessions/{session_id}/participants`: who was in a session.
+//! `GET …/sessions/{session_id}/participants`: lists the participants of a session.
 
 use std::collections::HashMap;
 
@@ -10,15 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::peer::{SessionParticipant, StoredPeer, peers_from, people_from};
-use super::{OneSession, TwicePaged, find};
+use super::peer::{SessionParticipant, StoredPeer, participants_from, peers_from};
+use super::{PagedEnvelope, SessionPath, find};
 use crate::http::{ApiError, Call, Endpoint, Page, SEARCH_MAX};
-use crate::paging::{PAGE_NO_MAX, Paging, SortOrder, Window};
-use crate::state::Parlor;
+use crate::paging::{PageNo, Paging, PerPage, SortOrder, Window};
+use crate::state::ServerState;
 
-/// The largest page (docs/spec/rest.md 2.5).
+/// Maximum number of items per page (docs/spec/rest.md 2.5).
 const PER_PAGE_MAX: u32 = 200;
-/// Rows that a search reads at once.
+/// Number of rows that a search reads at a time.
 const CHUNK: i64 = 1000;
 
 static DESCENDING: Statement = Statement::new(
@@ -46,9 +46,9 @@ static BY_DURATION: Statement = Statement::new(
            * CAST($4 AS BIGINT), p.peer_id"
     ),
 );
-static PEOPLE: Statement = Statement::new(
+static PARTICIPANTS: Statement = Statement::new(
     "session_peers.list_people",
-    people_from!(
+    participants_from!(
         "SELECT * FROM session_peers WHERE app_id = $1 AND session_id = $2",
         "ORDER BY CASE WHEN CAST($4 AS BOOLEAN) THEN p.used_ms ELSE p.joined_at END * CAST($5 AS BIGINT), p.peer_id
          LIMIT $6 OFFSET $7"
@@ -58,11 +58,11 @@ static COUNT: Statement = Statement::new(
     "session_peers.count",
     "SELECT COUNT(*) FROM session_peers WHERE app_id = $1 AND session_id = $2",
 );
-static COUNT_PEOPLE: Statement = Statement::new(
+static COUNT_PARTICIPANTS: Statement = Statement::new(
     "session_peers.count_people",
     "SELECT COUNT(DISTINCT participant_id) FROM session_peers WHERE app_id = $1 AND session_id = $2",
 );
-/// The peers that come after one, to search through.
+/// The peers after a given one, for searches.
 static PEERS_AFTER: Statement = Statement::new(
     "session_peers.after",
     peers_from!(
@@ -75,9 +75,9 @@ pub(super) static STATEMENTS: [&Statement; 7] = [
     &DESCENDING,
     &ASCENDING,
     &BY_DURATION,
-    &PEOPLE,
+    &PARTICIPANTS,
     &COUNT,
-    &COUNT_PEOPLE,
+    &COUNT_PARTICIPANTS,
     &PEERS_AFTER,
 ];
 
@@ -86,78 +86,81 @@ pub(super) fn endpoint() -> Endpoint {
         Method::GET,
         "/sessions/{session_id}/participants",
         "listSessionParticipants",
-        answer,
+        handle,
     )
     .describe(
         "List a session's participants",
-        "Everybody who was in the session, those who came last first. A person who was there with several clients, or \
-         came back as another, is listed once for each of them, or once in all with `view=consolidated`: from the first \
-         join to the last leave, with the minutes of all. A search looks at parts of names and custom ids and at whole \
-         ids, and finds the 1,000 who came first.",
+        "Returns the participants of a session, the latest to join first. By default there is one entry per peer: a \
+         participant who connected with several clients, or rejoined as a new peer, has several entries. With \
+         `view=consolidated` there is one entry per participant, from the first join to the last leave, with the total \
+         minutes of all peers. A search matches any part of names and custom ids, or a complete peer or participant id, \
+         and returns at most the 1,000 earliest matches.",
     )
 }
 
-/// What participants are put in order by.
+/// Sort key of a session's participants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "SessionParticipantSortBy")]
 #[serde(rename_all = "camelCase")]
-enum SortBy {
-    /// The first join.
+enum ParticipantSortBy {
+    /// Time of the first join.
     #[default]
     JoinedAt,
-    /// The time inside.
+    /// Connected time.
     Duration,
 }
 
-/// What is one line of the list.
+/// How a participant's peers are listed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "SessionParticipantView")]
 #[serde(rename_all = "lowercase")]
-enum View {
-    /// A client.
+enum ParticipantView {
+    /// One entry per peer.
     #[default]
     Raw,
-    /// A person.
+    /// One entry per participant.
     Consolidated,
 }
 
-/// Which participants to list, and how.
+/// Filters, order and paging of the list.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
 struct Filter {
-    /// The page; 0 and 1 are the first.
-    #[garde(range(max = PAGE_NO_MAX))]
+    #[garde(dive)]
     #[serde(default)]
-    page_no: Option<u32>,
-    /// Items on a page; 20 when absent.
-    #[garde(range(min = 1, max = PER_PAGE_MAX))]
+    page_no: PageNo,
+    #[garde(dive)]
     #[serde(default)]
-    per_page: Option<u32>,
-    /// A part of a name or of a custom id, or an id of a peer or a participant.
+    per_page: PerPage<1, PER_PAGE_MAX>,
+    /// Returns only participants whose name or custom id contains this text, ignoring case, or with
+    /// this peer or participant id.
     #[garde(length(chars, max = 256))]
     #[serde(default)]
     search: Option<String>,
-    /// What to sort by; the first join when absent.
+    /// Sort key. Defaults to `joinedAt`, the time of the first join.
     #[garde(skip)]
     #[serde(default)]
-    sort_by: SortBy,
-    /// Greatest first when absent.
+    sort_by: ParticipantSortBy,
+    /// Sort direction. Defaults to `DESC`.
     #[garde(skip)]
     #[serde(default)]
     sort_order: SortOrder,
-    /// Tell what happened to each peer.
+    /// Also returns the events of each peer. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     include_peer_events: bool,
-    /// What is one line of the list; a client when absent.
+    /// Whether to list peers or participants. Defaults to `raw`, one entry per peer.
     #[garde(skip)]
     #[serde(default)]
-    view: View,
+    view: ParticipantView,
 }
 
-/// Those who were in a session.
+/// A page of a session's participants.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Participants {
-    /// The page's participants.
+#[schemars(rename = "SessionParticipantList")]
+struct SessionParticipantList {
+    /// The participants on this page.
     participants: Vec<SessionParticipant>,
-    /// The same as beside `data`.
+    /// Paging information, the same as next to `data`.
     paging: Paging,
 }
 
@@ -169,120 +172,122 @@ impl FromRow for Count {
     }
 }
 
-async fn answer(call: Call<OneSession, Filter>) -> Result<TwicePaged<Participants>, ApiError> {
-    let (parlor, filter, session) = (&call.parlor, &call.query, call.path.session_id);
-    find(parlor, call.app, session, call.now_ms).await?;
+async fn handle(
+    call: Call<SessionPath, Filter>,
+) -> Result<PagedEnvelope<SessionParticipantList>, ApiError> {
+    let (state, filter, session) = (&call.state, &call.query, call.path.session_id);
+    find(state, call.app, session, call.now_ms).await?;
     let page = match &filter.search {
-        Some(search) => searched(parlor, (call.app, session), call.now_ms, search, filter).await?,
-        None => listed(parlor, (call.app, session), call.now_ms, filter).await?,
+        Some(search) => searched(state, (call.app, session), call.now_ms, search, filter).await?,
+        None => listed(state, (call.app, session), call.now_ms, filter).await?,
     };
     let paging = page.paging;
     let public = |peer: StoredPeer| peer.public(session, filter.include_peer_events);
-    let participants = Participants {
+    let participants = SessionParticipantList {
         participants: page.items.into_iter().map(public).collect(),
         paging,
     };
-    Ok(TwicePaged::new(participants, paging))
+    Ok(PagedEnvelope::new(participants, paging))
 }
 
 async fn listed(
-    parlor: &Parlor,
+    state: &ServerState,
     (app, session): (AppId, SessionId),
     now_ms: i64,
     filter: &Filter,
 ) -> Result<Page<StoredPeer>, Error> {
     let is_ascending = filter.sort_order == SortOrder::Ascending;
     let sign: Value = if is_ascending { 1 } else { -1_i64 }.into();
-    let by_duration = filter.sort_by == SortBy::Duration;
+    let by_duration = filter.sort_by == ParticipantSortBy::Duration;
     let mut key = values![app.uuid(), session.uuid(), now_ms];
     let statement = match (filter.view, by_duration, is_ascending) {
-        (View::Consolidated, ..) => {
+        (ParticipantView::Consolidated, ..) => {
             key.extend([by_duration.into(), sign]);
-            &PEOPLE
+            &PARTICIPANTS
         }
-        (View::Raw, true, _) => {
+        (ParticipantView::Raw, true, _) => {
             key.push(sign);
             &BY_DURATION
         }
-        (View::Raw, false, true) => &ASCENDING,
-        (View::Raw, false, false) => &DESCENDING,
+        (ParticipantView::Raw, false, true) => &ASCENDING,
+        (ParticipantView::Raw, false, false) => &DESCENDING,
     };
     let count = match filter.view {
-        View::Raw => &COUNT,
-        View::Consolidated => &COUNT_PEOPLE,
+        ParticipantView::Raw => &COUNT,
+        ParticipantView::Consolidated => &COUNT_PARTICIPANTS,
     };
     let window = Window::new(filter.page_no, filter.per_page);
     key.extend(values![window.limit, window.offset]);
-    let total = parlor
+    let total = state
         .db
         .scan::<Count>(count, values![app.uuid(), session.uuid()])
         .await?
         .pop()
         .map_or(0, |Count(count)| count);
-    let items = parlor.db.scan::<StoredPeer>(statement, key).await?;
+    let items = state.db.scan::<StoredPeer>(statement, key).await?;
     let paging = window.paging(total, items.len());
     Ok(Page { items, paging })
 }
 
-/// Reads the session's peers some at a time and keeps those that the search finds: parts of names
-/// have no index, and a session is not that large.
+/// Scans the session's peers in chunks and keeps those that match the search: there is no index for
+/// parts of names, and a session is small enough to scan.
 async fn searched(
-    parlor: &Parlor,
-    place: (AppId, SessionId),
+    state: &ServerState,
+    scope: (AppId, SessionId),
     now_ms: i64,
     search: &str,
     filter: &Filter,
 ) -> Result<Page<StoredPeer>, Error> {
-    let found_max = usize::try_from(SEARCH_MAX).expect("it is a small number");
+    let found_max = usize::try_from(SEARCH_MAX).expect("a small constant");
     let mut found: Vec<StoredPeer> = Vec::new();
-    let mut people = HashMap::new();
-    let is_raw = filter.view == View::Raw;
-    walk(parlor, place, now_ms, |peer| {
-        if peer.matches(search) && (is_raw || !people.contains_key(&peer.participant)) {
-            people.insert(peer.participant, found.len());
+    let mut indexes = HashMap::new();
+    let is_raw = filter.view == ParticipantView::Raw;
+    visit_peers(state, scope, now_ms, |peer| {
+        if peer.matches(search) && (is_raw || !indexes.contains_key(&peer.participant)) {
+            indexes.insert(peer.participant, found.len());
             found.push(peer);
         }
         found.len() < found_max
     })
     .await?;
     if !is_raw {
-        // All clients of those who were found, whatever these were called.
-        let mut whole: Vec<Option<StoredPeer>> = vec![None; found.len()];
-        walk(parlor, place, now_ms, |peer| {
-            if let Some(person) = people.get(&peer.participant) {
-                match &mut whole[*person] {
-                    Some(whole) => whole.add(&peer),
+        // Combine all peers of the matching participants, whether or not each peer matches.
+        let mut combined: Vec<Option<StoredPeer>> = vec![None; found.len()];
+        visit_peers(state, scope, now_ms, |peer| {
+            if let Some(index) = indexes.get(&peer.participant) {
+                match &mut combined[*index] {
+                    Some(combined) => combined.merge(&peer),
                     first => *first = Some(peer),
                 }
             }
             true
         })
         .await?;
-        found = whole.into_iter().flatten().collect();
-        found.sort_by_key(|person| (person.joined_ms, person.peer));
+        found = combined.into_iter().flatten().collect();
+        found.sort_by_key(|peer| (peer.joined_ms, peer.peer));
     }
-    if filter.sort_by == SortBy::Duration {
+    if filter.sort_by == ParticipantSortBy::Duration {
         found.sort_by_key(|peer| (peer.used_ms, peer.peer));
     }
     Ok(Window::new(filter.page_no, filter.per_page).cut(found, filter.sort_order))
 }
 
-/// Shows every peer of a session, in the order in which they joined, until `see` has seen enough.
-async fn walk(
-    parlor: &Parlor,
+/// Visits the peers of a session in the order in which they joined, until `visit` returns false.
+async fn visit_peers(
+    state: &ServerState,
     (app, session): (AppId, SessionId),
     now_ms: i64,
-    mut see: impl FnMut(StoredPeer) -> bool,
+    mut visit: impl FnMut(StoredPeer) -> bool,
 ) -> Result<(), Error> {
     let mut after = (i64::MIN, Uuid::nil());
     loop {
         let key = values![app.uuid(), session.uuid(), now_ms, after.0, after.1, CHUNK];
-        let read = parlor.db.scan::<StoredPeer>(&PEERS_AFTER, key).await?;
+        let read = state.db.scan::<StoredPeer>(&PEERS_AFTER, key).await?;
         let Some(last) = read.last() else {
             return Ok(());
         };
         after = (last.joined_ms, last.peer.uuid());
-        if !read.into_iter().all(&mut see) {
+        if !read.into_iter().all(&mut visit) {
             return Ok(());
         }
     }

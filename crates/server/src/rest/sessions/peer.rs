@@ -1,4 +1,4 @@
-//! Who was in a session: one peer for each client, or one for each person.
+//! The participants of a session: one entry per peer, or one per participant.
 
 use aws_lc_rs::digest;
 use parlor_protocol::ids::{AppId, ParticipantId, PeerId, SessionId};
@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::minutes;
 use crate::clock::rfc3339;
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Peers, from a query for `session_peers` and what follows it. Parameter 3 must be the time.
+/// Builds a query for peers from a subquery on `session_peers` and the clauses after it.
+/// Parameter 3 must be the current time.
 macro_rules! peers_from {
     ($query:literal, $rest:literal) => {
         concat!(
@@ -26,9 +27,9 @@ macro_rules! peers_from {
     };
 }
 
-/// One for each person: what is of all their clients together, and for the rest their first client.
-/// Parameter 3 must be the time.
-macro_rules! people_from {
+/// Builds a query with one row per participant, which combines the times of all its peers and takes
+/// the other columns from the first peer. Parameter 3 must be the current time.
+macro_rules! participants_from {
     ($query:literal, $rest:literal) => {
         concat!(
             "SELECT p.peer_id, p.participant_id, p.custom_participant_id, p.name, p.preset_name, p.view_type, p.created_at,
@@ -48,7 +49,7 @@ macro_rules! people_from {
         )
     };
 }
-pub(super) use {peers_from, people_from};
+pub(super) use {participants_from, peers_from};
 
 static BY_ID: Statement = Statement::new(
     "session_peers.by_id",
@@ -59,7 +60,7 @@ static BY_ID: Statement = Statement::new(
 );
 static BY_PARTICIPANT: Statement = Statement::new(
     "session_peers.by_participant",
-    people_from!(
+    participants_from!(
         "SELECT * FROM session_peers WHERE app_id = $1 AND session_id = $2 AND participant_id = $4",
         ""
     ),
@@ -67,7 +68,7 @@ static BY_PARTICIPANT: Statement = Statement::new(
 
 pub(super) static STATEMENTS: [&Statement; 2] = [&BY_ID, &BY_PARTICIPANT];
 
-/// A peer, or a person, as it is stored.
+/// A peer as stored, or a participant with its peers combined.
 #[derive(Debug, Clone)]
 pub(super) struct StoredPeer {
     pub(super) peer: PeerId,
@@ -80,7 +81,7 @@ pub(super) struct StoredPeer {
     pub(super) joined_ms: i64,
     left_ms: Option<i64>,
     updated_ms: i64,
-    /// The time inside, up to now for those who are.
+    /// Connected time in milliseconds, up to now if the peer is connected.
     pub(super) used_ms: i64,
 }
 
@@ -102,50 +103,52 @@ impl FromRow for StoredPeer {
     }
 }
 
-/// Somebody who was in a session.
+/// A participant of a session.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SessionParticipant")]
 pub(super) struct SessionParticipant {
-    /// The peer's id: a client's, which others of the same person do not share.
+    /// Id of the peer. Each client of a participant is a separate peer.
     id: PeerId,
-    /// The participant's id.
+    /// Id of the participant.
     user_id: ParticipantId,
-    /// The caller's own id of this person.
+    /// Your own identifier for the participant.
     custom_participant_id: String,
-    /// The name that was shown; empty when there was none.
+    /// Display name during the session. Empty if the participant had none.
     display_name: String,
-    /// The preset's name.
+    /// Name of the participant's preset.
     preset_name: String,
-    /// When the peer first joined. RFC 3339, UTC, milliseconds.
+    /// When the peer first joined. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     joined_at: String,
-    /// When it left; left out while it is inside. RFC 3339, UTC, milliseconds.
+    /// When the peer left. Absent while it is connected. RFC 3339 in UTC, with milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     left_at: Option<String>,
-    /// Minutes inside, with fractions.
+    /// Connected time in minutes, including fractions.
     #[schemars(range(min = 0))]
     duration: f64,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the participant was created. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the participant was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     updated_at: String,
-    /// What happened to it, in order, if it was asked for.
+    /// The events of the peer, in order. Present if `include_peer_events` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_events: Option<Vec<PeerEvent>>,
 }
 
-/// What may happen to a peer.
+/// The kind of a peer event.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "PeerEventName")]
 enum PeerEventName {
-    /// Its socket opened.
+    /// The peer's socket was opened.
     #[serde(rename = "PEER_CREATED")]
     Created,
-    /// It joined.
+    /// The peer joined the session.
     #[serde(rename = "PEER_JOINING")]
     Joining,
-    /// It left.
+    /// The peer left the session.
     #[serde(rename = "PEER_LEAVING")]
     Leaving,
 }
@@ -160,31 +163,32 @@ impl PeerEventName {
     }
 }
 
-/// Something that happened to a peer.
+/// An event of a peer.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PeerEvent")]
 struct PeerEvent {
-    /// Its id, the same whenever it is asked for.
+    /// Unique identifier of the event. It is the same in every response.
     #[schemars(extend("format" = "uuid"))]
     id: String,
-    /// The peer.
+    /// Id of the peer.
     peer_id: PeerId,
-    /// The person.
+    /// Id of the participant.
     participant_id: Option<ParticipantId>,
-    /// The session.
+    /// Id of the session.
     session_id: Option<SessionId>,
-    /// Always null: sockets have no ids of their own.
+    /// Always `null`: sockets have no ids in Parlor.
     socket_session_id: Option<SessionId>,
-    /// What happened.
+    /// The kind of event.
     event_name: PeerEventName,
-    /// Minutes inside up to then, with fractions.
+    /// The peer's connected time up to the event, in minutes, including fractions.
     #[schemars(range(min = 0))]
     minutes_consumed: f64,
-    /// The kind of call that the peer saw.
+    /// View type of the peer's preset.
     preset_view_type: Option<String>,
-    /// When. RFC 3339, UTC, milliseconds.
+    /// When the event happened. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     created_at: String,
-    /// RFC 3339, UTC, milliseconds.
+    /// When the event was last updated. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     updated_at: String,
 }
@@ -230,8 +234,8 @@ impl StoredPeer {
         happened.into_iter().filter_map(event).collect()
     }
 
-    /// Adds another client of the same person, that joined later.
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Merges a peer of the same participant that joined later.
+    pub(super) fn merge(&mut self, other: &Self) {
         self.left_ms = self
             .left_ms
             .zip(other.left_ms)
@@ -240,7 +244,8 @@ impl StoredPeer {
         self.used_ms += other.used_ms;
     }
 
-    /// Whether a search finds it: a whole id, or a part of the name or the custom id.
+    /// Whether this peer matches a search for a complete id, or for a part of the name or custom
+    /// id.
     pub(super) fn matches(&self, search: &str) -> bool {
         let search = search.trim().to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&search);
@@ -251,7 +256,7 @@ impl StoredPeer {
     }
 }
 
-/// An id that an event of a peer always has (UUID version 8, RFC 9562, of a SHA-256).
+/// Returns the stable id of an event: a UUID version 8 (RFC 9562) derived from a SHA-256 digest.
 fn event_id(session: SessionId, peer: PeerId, name: PeerEventName) -> Uuid {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(session.uuid().as_bytes());
@@ -260,20 +265,20 @@ fn event_id(session: SessionId, peer: PeerId, name: PeerEventName) -> Uuid {
     let digest = context.finish();
     let start = digest.as_ref()[..16]
         .try_into()
-        .expect("SHA-256 has 32 bytes");
+        .expect("a SHA-256 digest has 32 bytes");
     uuid::Builder::from_custom_bytes(start).into_uuid()
 }
 
-/// A peer of a session by its id, or else a person by theirs.
+/// Reads a peer of a session by its id, or else a participant by its id.
 pub(super) async fn find(
-    parlor: &Parlor,
+    state: &ServerState,
     app: AppId,
     session: SessionId,
     id: Uuid,
     now_ms: i64,
 ) -> Result<Option<StoredPeer>, Error> {
     let key = values![app.uuid(), session.uuid(), now_ms, id];
-    let peer = parlor
+    let peer = state
         .db
         .read::<StoredPeer>(&BY_ID, key.clone())
         .await?
@@ -281,8 +286,8 @@ pub(super) async fn find(
     if peer.is_some() {
         return Ok(peer);
     }
-    let mut people = parlor.db.scan::<StoredPeer>(&BY_PARTICIPANT, key).await?;
-    Ok(people.pop())
+    let mut found = state.db.scan::<StoredPeer>(&BY_PARTICIPANT, key).await?;
+    Ok(found.pop())
 }
 
 #[cfg(test)]
@@ -290,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_events_id_is_always_the_same_and_no_others() {
+    fn an_event_id_is_stable_and_unique() {
         let [session, other] = [1, 2].map(|id| SessionId::from_uuid(Uuid::from_u128(id)));
         let peer = PeerId::from_uuid(Uuid::from_u128(3));
         let id = event_id(session, peer, PeerEventName::Joining);

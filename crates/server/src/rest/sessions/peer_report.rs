@@ -1,9 +1,9 @@
-//! `GET …/sessions/peer-report/{peer_id}`: who a client was, and how its media are doing.
+//! `GET …/sessions/peer-report/{peer_id}`: returns a peer and a report on its media quality.
 //!
-//! The report is written from the client's side, in the words and units of its WebRTC statistics:
-//! what it publishes is "sent", what others publish is "received", times are in seconds. The server
-//! says what it has seen itself, which is not all that a client would know; a field is left out
-//! rather than guessed.
+//! The report takes the client's point of view and uses the names and units of its WebRTC
+//! statistics: media it publishes are "sent", media of others are "received", and times are in
+//! seconds. It contains only what the server has measured itself; other fields are absent rather
+//! than guessed.
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +20,9 @@ use super::peer::{self, SessionParticipant};
 use crate::clock::rfc3339;
 use crate::http::{ApiError, Call, Data, Endpoint, FromPath, PathParams};
 
-/// Where a peer was last. Its client chose the id, so there may be others of that id in the app.
-static LAST_STAY: Statement = Statement::new(
+/// The last session of a peer. Clients choose their ids, so several peers in the app may have the
+/// same id.
+static LAST_SESSION: Statement = Statement::new(
     "session_peers.last_stay",
     "SELECT p.session_id, p.meeting_id, p.preset_name, p.view_type, p.left_at FROM session_peers p
      WHERE p.app_id = $1 AND p.peer_id = $2
@@ -29,33 +30,33 @@ static LAST_STAY: Statement = Statement::new(
      ORDER BY CASE WHEN p.left_at IS NULL THEN 0 ELSE 1 END, p.joined_at DESC, p.session_id DESC LIMIT 1",
 );
 
-pub(super) static STATEMENTS: [&Statement; 1] = [&LAST_STAY];
+pub(super) static STATEMENTS: [&Statement; 1] = [&LAST_SESSION];
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(
         Method::GET,
         "/sessions/peer-report/{peer_id}",
         "getPeerReport",
-        answer,
+        handle,
     )
     .describe(
-        "Get a peer's report",
-        "One peer by its id, and how its media are doing, as far as the server sees: the connections and tracks it has \
-         at the moment, each as one sample. Rates and losses are in `quality`, the ways that media take in \
-         `metadata.candidate_pairs`. Fields that only the client could fill are left out; so is all of it once the peer \
-         has left. Clients choose their ids: of several peers with one id, the one inside is reported, or else the \
-         last that came; `session_id` and `user_id` say which it is.",
+        "Get a peer report",
+        "Retrieves a peer by its id, with a report on its media quality as measured by the server: one sample for each \
+         current connection and track. `quality` contains bitrates and losses, `metadata.candidate_pairs` the network \
+         paths. Fields that only the client could measure are absent, and the report is empty once the peer has left. \
+         Clients choose their peer ids. If several peers have the same id, the connected one is returned, or else the \
+         latest to join; `session_id` and `user_id` identify it.",
     )
 }
 
-/// The path of a peer.
+/// The path parameters of the request.
 #[derive(Debug, JsonSchema)]
-struct OnePeer {
-    /// The peer's id.
+struct PeerPath {
+    /// The peer id.
     peer_id: PeerId,
 }
 
-impl FromPath for OnePeer {
+impl FromPath for PeerPath {
     fn from_path(params: &PathParams<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             peer_id: params.id("peer_id")?,
@@ -63,208 +64,222 @@ impl FromPath for OnePeer {
     }
 }
 
-/// A part of a report.
+/// A part of a peer report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "PeerReportFilter")]
 #[serde(rename_all = "snake_case")]
-enum ReportPart {
-    /// Of the device, nothing is known to the server.
+enum ReportFilter {
+    /// Device information. Always empty: the server does not know it.
     DeviceInfo,
-    /// The address that media come from.
+    /// The client's IP address.
     IpInformation,
-    /// Of tests before the call, nothing is known to the server.
+    /// Results of network tests before the call. Always empty: the server does not know them.
     PrecallNetworkInformation,
-    /// Of what the client noted, nothing is known to the server.
+    /// Events that the client recorded. Always empty: the server does not know them.
     Events,
-    /// `quality` and the candidate pairs.
+    /// `quality` and `metadata.candidate_pairs`.
     QualityStats,
 }
 
-/// What to report.
+/// Options of the request.
 #[derive(Debug, Deserialize, Validate, JsonSchema)]
-struct ReportWanted {
-    /// Only this part of the report; all of it when absent.
+struct Options {
+    /// Returns only this part of the report. Defaults to the whole report.
     #[garde(skip)]
     #[serde(default)]
-    filters: Option<ReportPart>,
-    /// Tell what happened to the peer.
+    filters: Option<ReportFilter>,
+    /// Also returns the events of the peer. Defaults to `false`.
     #[garde(skip)]
     #[serde(default)]
     include_peer_events: bool,
 }
 
-impl ReportWanted {
-    fn has(&self, part: ReportPart) -> bool {
+impl Options {
+    fn includes(&self, part: ReportFilter) -> bool {
         self.filters.is_none_or(|only| only == part)
     }
 }
 
-/// A peer and its report.
+/// A peer with its report, nested the way clients expect it.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Reported {
-    /// Who it is.
-    participant: ReportedParticipant,
+#[schemars(rename = "PeerReportResult")]
+struct PeerReportResult {
+    /// The peer with its report.
+    participant: PeerReportParticipant,
 }
 
 /// A peer with its report.
 #[derive(Debug, Serialize, JsonSchema)]
-struct ReportedParticipant {
+#[schemars(rename = "PeerReportParticipant")]
+struct PeerReportParticipant {
     #[serde(flatten)]
     participant: SessionParticipant,
-    /// The preset's name once more.
+    /// Name of the participant's preset, the same as `preset_name`.
     role: String,
-    /// The session that the peer was in.
+    /// Id of the peer's last session.
     session_id: SessionId,
-    /// How its media are doing.
-    peer_report: Report,
+    /// The report on the peer's media quality.
+    peer_report: PeerReportBody,
 }
 
-/// How a peer's media are doing.
+/// A report on a peer's media quality.
 #[derive(Debug, Default, Serialize, JsonSchema)]
-struct Report {
-    /// About the client and its ways to the server.
-    metadata: Metadata,
-    /// Its tracks, unless another part of the report was asked for.
+#[schemars(rename = "PeerReport")]
+struct PeerReportBody {
+    /// Information about the client and its connections.
+    metadata: ReportMetadata,
+    /// Quality of the peer's tracks. Absent if `filters` selects another part of the report.
     #[serde(skip_serializing_if = "Option::is_none")]
-    quality: Option<Quality>,
+    quality: Option<MediaQuality>,
 }
 
-/// About a client and its ways to the server.
+/// Information about a client and its connections.
 #[derive(Debug, Default, Serialize, JsonSchema)]
-struct Metadata {
-    /// The kind of call that the peer saw.
+#[schemars(rename = "PeerReportMetadata")]
+struct ReportMetadata {
+    /// View type of the peer's preset.
     #[serde(skip_serializing_if = "Option::is_none")]
     room_view_type: Option<String>,
-    /// Where its media come from.
+    /// The client's IP address.
     #[serde(skip_serializing_if = "Option::is_none")]
     ip_information: Option<IpInformation>,
-    /// The ways that media take.
+    /// The selected candidate pairs of the peer's transports.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate_pairs: Option<CandidatePairs>,
 }
 
-/// Where a client's media come from.
+/// The IP address of a client.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "IpInformation")]
 struct IpInformation {
-    /// The IPv4 address, as the server sees it: that of a NAT or of a foreign relay, if there is
-    /// one between.
+    /// The IPv4 address as seen by the server. Behind a NAT or an external relay, this is the
+    /// address of the NAT or relay.
     #[schemars(extend("format" = "ipv4"))]
     ipv4: String,
 }
 
-/// The ways that media take; each list has one item while that transport is connected.
+/// The selected candidate pairs of a peer's transports. Each list has one item while that transport
+/// is connected, and is empty otherwise.
 #[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "CandidatePairs")]
 struct CandidatePairs {
-    /// Of what the client publishes.
+    /// The transport on which the client publishes.
     producing_transport: Vec<CandidatePair>,
-    /// Of what it receives.
+    /// The transport on which the client receives.
     consuming_transport: Vec<CandidatePair>,
 }
 
-/// The way between a client, which is "local", and the server.
+/// The candidate pair between a client and the server. The client is the local side.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CandidatePair")]
 struct CandidatePair {
-    /// The client's address, as the server sees it.
+    /// IP address of the client, as seen by the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     local_candidate_address: Option<String>,
-    /// The port of that address.
+    /// Port of the client, as seen by the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     local_candidate_port: Option<u16>,
-    /// `udp` or `tcp`; left out on a relay of the server's own.
+    /// `udp` or `tcp`. Absent if the client uses the server's built-in relay.
     #[serde(skip_serializing_if = "Option::is_none")]
     local_candidate_protocol: Option<&'static str>,
-    /// `relay` on a relay of the server's own; otherwise it is not known which type it is.
+    /// `relay` if the client uses the server's built-in relay. Otherwise absent, because the server
+    /// does not know the candidate type.
     #[serde(skip_serializing_if = "Option::is_none")]
     local_candidate_type: Option<&'static str>,
-    /// Round trip, seconds.
+    /// Current round-trip time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     current_round_trip_time: Option<f64>,
-    /// Bits per second that the way to the client is thought to bear.
+    /// Estimated available bandwidth from the server to the client, in bits per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     available_incoming_bitrate: Option<u64>,
 }
 
-/// One sample of each track that a client has now. Lists without any are left out.
+/// One sample for each current track of a peer. Empty lists are omitted.
 #[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
-struct Quality {
-    /// Its microphone.
+#[schemars(rename = "MediaQuality")]
+struct MediaQuality {
+    /// The peer's microphone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     audio_producer: Vec<ProducerSample>,
-    /// The microphones of others.
+    /// Microphones of other peers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     audio_consumer: Vec<ConsumerSample>,
-    /// Its camera.
+    /// The peer's camera.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     video_producer: Vec<ProducerSample>,
-    /// The cameras of others.
+    /// Cameras of other peers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     video_consumer: Vec<ConsumerSample>,
-    /// The sound of its screen.
+    /// The audio of the peer's shared screen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     screenshare_audio_producer: Vec<ProducerSample>,
-    /// The sound of others' screens.
+    /// The audio of other peers' shared screens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     screenshare_audio_consumer: Vec<ConsumerSample>,
-    /// Its screen.
+    /// The peer's shared screen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     screenshare_video_producer: Vec<ProducerSample>,
-    /// The screens of others.
+    /// Shared screens of other peers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     screenshare_video_consumer: Vec<ConsumerSample>,
 }
 
-/// A track that a client publishes; all layers of a camera together.
+/// A sample of a track that the peer publishes. All simulcast layers of a camera are combined.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ProducerSample")]
 struct ProducerSample {
     #[serde(flatten)]
     sample: Sample,
-    /// Packets that the client has sent, going by their numbers. Those it sent again count once.
+    /// Number of packets that the client has sent, according to their sequence numbers.
+    /// Retransmissions are not counted.
     packets_sent: u64,
-    /// Bytes of those that have arrived here, without headers.
+    /// Payload bytes that the server has received, without headers.
     bytes_sent: u64,
-    /// Round trip, seconds.
+    /// Round-trip time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     rtt: Option<f64>,
 }
 
-/// A track that a client receives.
+/// A sample of a track that the peer receives.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ConsumerSample")]
 struct ConsumerSample {
     #[serde(flatten)]
     sample: Sample,
-    /// Packets that were sent to the client, less those that it says were lost.
+    /// Number of packets sent to the client, minus those that it reported lost.
     packets_received: u64,
-    /// Bytes that were sent to the client, without headers.
+    /// Payload bytes sent to the client, without headers.
     bytes_received: u64,
 }
 
-/// What is known of a track in either direction.
+/// The common fields of a sample in either direction.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Sample {
-    /// The track.
+    /// Id of the producer.
     producer_id: ProducerId,
-    /// The `a=mid` of its line.
+    /// `mid` of the track's media section in the SDP.
     mid: String,
-    /// When this was so. RFC 3339, UTC, milliseconds.
+    /// When the sample was taken. RFC 3339 in UTC, with milliseconds.
     #[schemars(extend("format" = "date-time"))]
     timestamp: String,
-    /// Packets that were lost on the way, whether or not they were sent again.
+    /// Number of packets lost in transit, whether or not they were retransmitted.
     packets_lost: u64,
-    /// Jitter, seconds; left out until it was measured.
+    /// Jitter, in seconds. Absent until it has been measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     jitter: Option<f64>,
-    /// Bits per second now. Not in RealtimeKit.
+    /// Current bitrate, in bits per second. Not available in RealtimeKit.
     bitrate: u64,
-    /// The layer that the client receives, or the best that it publishes, by its rid; left out
-    /// where there is only one. Not in RealtimeKit.
+    /// RID of the simulcast layer that the client receives, or of the highest layer that it
+    /// publishes. Absent without simulcast. Not available in RealtimeKit.
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<String>,
 }
 
-/// A peer's last stay in a session.
-struct Stay {
+/// A peer's participation in its last session.
+struct PeerSession {
     session: SessionId,
     meeting: MeetingId,
     preset_name: String,
@@ -272,7 +287,7 @@ struct Stay {
     has_left: bool,
 }
 
-impl FromRow for Stay {
+impl FromRow for PeerSession {
     fn from_row(mut row: Row) -> Result<Self, Error> {
         Ok(Self {
             session: SessionId::from_uuid(row.take(0)?),
@@ -284,49 +299,53 @@ impl FromRow for Stay {
     }
 }
 
-async fn answer(call: Call<OnePeer, ReportWanted>) -> Result<Data<Reported>, ApiError> {
-    let (parlor, app, peer) = (&call.parlor, call.app, call.path.peer_id);
+async fn handle(call: Call<PeerPath, Options>) -> Result<Data<PeerReportResult>, ApiError> {
+    let (state, app, peer) = (&call.state, call.app, call.path.peer_id);
     let key = values![app.uuid(), peer.uuid()];
-    let stay = parlor.db.scan::<Stay>(&LAST_STAY, key).await?.pop();
-    let stay = stay.ok_or_else(|| ApiError::missing("peer"))?;
-    let found = peer::find(parlor, app, stay.session, peer.uuid(), call.now_ms).await?;
+    let last = state
+        .db
+        .scan::<PeerSession>(&LAST_SESSION, key)
+        .await?
+        .pop();
+    let last = last.ok_or_else(|| ApiError::missing("peer"))?;
+    let found = peer::find(state, app, last.session, peer.uuid(), call.now_ms).await?;
     let found = found.ok_or_else(|| ApiError::missing("peer"))?;
-    let media = match &parlor.edge.media {
-        Some(media) if !stay.has_left => {
+    let media = match &state.edge.media {
+        Some(media) if !last.has_left => {
             let member = Member {
-                meeting: stay.meeting,
+                meeting: last.meeting,
                 peer,
             };
             media.report(member).await.unwrap_or_default()
         }
         _ => parlor_sfu::PeerReport::default(),
     };
-    let participant = ReportedParticipant {
-        participant: found.public(stay.session, call.query.include_peer_events),
-        role: stay.preset_name,
-        session_id: stay.session,
-        peer_report: report(&media, stay.view, &call.query, call.now_ms),
+    let participant = PeerReportParticipant {
+        participant: found.public(last.session, call.query.include_peer_events),
+        role: last.preset_name,
+        session_id: last.session,
+        peer_report: report(&media, last.view, &call.query, call.now_ms),
     };
-    Ok(Data(Reported { participant }))
+    Ok(Data(PeerReportResult { participant }))
 }
 
 fn report(
     media: &parlor_sfu::PeerReport,
     view: String,
-    wanted: &ReportWanted,
+    options: &Options,
     now_ms: i64,
-) -> Report {
-    let has_quality = wanted.has(ReportPart::QualityStats);
+) -> PeerReportBody {
+    let has_quality = options.includes(ReportFilter::QualityStats);
     let pair = |transport: &Option<TransportReport>| {
         let connected = transport.as_ref().filter(|transport| transport.connected);
         connected.map(CandidatePair::of).into_iter().collect()
     };
     let has_transport = media.publish.is_some() || media.receive.is_some();
-    Report {
-        metadata: Metadata {
-            room_view_type: wanted.filters.is_none().then_some(view),
-            ip_information: wanted
-                .has(ReportPart::IpInformation)
+    PeerReportBody {
+        metadata: ReportMetadata {
+            room_view_type: options.filters.is_none().then_some(view),
+            ip_information: options
+                .includes(ReportFilter::IpInformation)
                 .then(|| IpInformation::of(media))
                 .flatten(),
             candidate_pairs: (has_quality && has_transport).then(|| CandidatePairs {
@@ -334,7 +353,7 @@ fn report(
                 consuming_transport: pair(&media.receive),
             }),
         },
-        quality: has_quality.then(|| Quality::of(media, &rfc3339(now_ms))),
+        quality: has_quality.then(|| MediaQuality::of(media, &rfc3339(now_ms))),
     }
 }
 
@@ -369,7 +388,7 @@ impl CandidatePair {
     }
 }
 
-impl Quality {
+impl MediaQuality {
     fn of(media: &parlor_sfu::PeerReport, now: &str) -> Self {
         let mut quality = Self::default();
         if let Some(transport) = &media.publish {
@@ -400,11 +419,11 @@ impl Quality {
 
 impl ProducerSample {
     fn of(track: &TrackReport, round_trip_ms: Option<f64>, now: &str) -> Self {
-        // Of what arrived, the repaired ones are among the lost as well.
-        let first_hand = track.packets.saturating_sub(track.repaired);
+        // Packets that arrived as retransmissions are also counted as lost.
+        let original = track.packets.saturating_sub(track.repaired);
         Self {
             sample: Sample::of(track, now),
-            packets_sent: first_hand.saturating_add(track.lost),
+            packets_sent: original.saturating_add(track.lost),
             bytes_sent: track.bytes,
             rtt: round_trip_ms.map(seconds),
         }
@@ -428,7 +447,7 @@ impl Sample {
             mid: track.mid.clone(),
             timestamp: now.to_owned(),
             packets_lost: track.lost,
-            // The media plane has no other way to say that it does not know yet.
+            // The media plane reports zero until it has measured the jitter.
             jitter: (track.jitter_ms > 0.0).then(|| seconds(track.jitter_ms)),
             bitrate: track.bps,
             layer: track.layer.clone(),

@@ -1,13 +1,13 @@
 use bytes::Bytes;
-use parlor_live::{Limits, Meeting, Past, SessionRecord};
+use parlor_live::{Limits, Meeting, PersistedState, SessionRecord};
 use parlor_protocol::ids::SessionId;
-use parlor_store::Place;
+use parlor_store::DatabaseLocation;
 use tempfile::TempDir;
 
 use super::super::mailbox::{Mailbox, mailbox};
 use super::*;
-use crate::metrics::Level;
-use crate::state::Parlor;
+use crate::metrics::ByteGauge;
+use crate::state::ServerState;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -19,15 +19,15 @@ fn sent(to: u64, bytes: usize) -> Output {
     }
 }
 
-/// A room whose session must end now, because nobody has been in it for a day.
+/// A room whose session must end now, because it has been empty for a day.
 async fn overdue() -> (TempDir, Mailbox, Driver) {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::Sqlite(folder.path().join("parlor.db"));
+    let location = DatabaseLocation::Sqlite(folder.path().join("parlor.db"));
     let limits = crate::limits::Limits::default();
-    let parlor = Arc::new(Parlor::open(&place, limits).await.unwrap());
-    let now_ms = parlor.clock.now_ms();
-    let app = AppId::from_uuid(parlor.clock.random_id());
-    let id = MeetingId::from_uuid(parlor.clock.random_id());
+    let state = Arc::new(ServerState::open(&location, limits).await.unwrap());
+    let now_ms = state.clock.now_ms();
+    let app = AppId::from_uuid(state.clock.random_id());
+    let id = MeetingId::from_uuid(state.clock.random_id());
     let meeting = Meeting {
         id,
         title: String::new(),
@@ -38,9 +38,9 @@ async fn overdue() -> (TempDir, Mailbox, Driver) {
         has_rooms: false,
         version: 1,
     };
-    let past = Past {
+    let persisted = PersistedState {
         session: Some(SessionRecord {
-            id: SessionId::from_uuid(parlor.clock.random_id()),
+            id: SessionId::from_uuid(state.clock.random_id()),
             title: String::new(),
             started_ms: now_ms - 24 * 60 * 60 * 1000,
             ended_ms: None,
@@ -50,37 +50,37 @@ async fn overdue() -> (TempDir, Mailbox, Driver) {
             consumed_ms: 0,
         }),
         last_alive_ms: now_ms - 24 * 60 * 60 * 1000,
-        ..Past::default()
+        ..PersistedState::default()
     };
-    let mut at = At {
+    let mut at = InputContext {
         now_ms,
-        monotonic: Monotonic::from_ms(parlor.clock.monotonic_ms()),
-        ids: &mut |ms| parlor.clock.new_id(ms),
+        monotonic: Monotonic::from_ms(state.clock.monotonic_ms()),
+        ids: &mut |ms| state.clock.new_id(ms),
     };
-    let room = Room::open(meeting, Limits::default(), past, &mut at);
-    let (mailbox, letters) = mailbox(&Level::default());
-    let driver = Driver::new(&parlor.live, (app, id), room, letters, Vec::new());
+    let room = Room::open(meeting, Limits::default(), persisted, &mut at);
+    let (mailbox, receiver) = mailbox(&ByteGauge::default());
+    let driver = Driver::new(&state.live, (app, id), room, receiver, Vec::new());
     (folder, mailbox, driver)
 }
 
 #[tokio::test]
-async fn what_is_due_waits_while_too_much_waits_for_a_commit() {
+async fn timers_wait_while_the_commit_backlog_is_full() {
     let (_folder, _mailbox, mut driver) = overdue().await;
-    let mut slice = Slice::begin();
+    let mut slice = TimeSlice::begin();
     tokio::time::pause();
     driver.commit = Some(Box::pin(std::future::pending()));
-    driver.waiting = (0..BACKLOG).map(|_| sent(1, 1)).collect();
-    let turn = tokio::time::timeout(HOUR, driver.turn(&mut slice)).await;
-    assert!(turn.is_err(), "{turn:?}");
-    assert_eq!(driver.waiting.len(), BACKLOG);
-    driver.waiting.truncate(BACKLOG - 1);
-    let turn = tokio::time::timeout(HOUR, driver.turn(&mut slice)).await;
-    assert!(matches!(turn, Ok(Ok(true))), "{turn:?}");
-    assert!(driver.waiting.len() > BACKLOG - 1, "the session ends");
+    driver.pending = (0..BACKLOG).map(|_| sent(1, 1)).collect();
+    let step = tokio::time::timeout(HOUR, driver.step(&mut slice)).await;
+    assert!(step.is_err(), "{step:?}");
+    assert_eq!(driver.pending.len(), BACKLOG);
+    driver.pending.truncate(BACKLOG - 1);
+    let step = tokio::time::timeout(HOUR, driver.step(&mut slice)).await;
+    assert!(matches!(step, Ok(Ok(true))), "{step:?}");
+    assert!(driver.pending.len() > BACKLOG - 1, "the session ends");
 }
 
 #[test]
-fn what_waits_counts_who_it_is_for() {
+fn pending_bytes_include_the_recipients() {
     assert_eq!(bytes_of(&sent(1, 100)), 108);
     assert_eq!(bytes_of(&sent(10_000, 100)), 80_100);
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is in a mailbox, and who may be read.
+//! The queues of a mailbox: scheduling, and backpressure on sockets.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -6,143 +6,147 @@ use std::task::Waker;
 use parlor_live::ConnectionId;
 use parlor_protocol::ids::ParticipantId;
 
-use super::super::Letter;
-use crate::metrics::Level;
+use super::super::RoomMessage;
+use crate::metrics::ByteGauge;
 
-/// A socket is read while less than this waits of it, in bytes.
+/// A socket is read while fewer bytes of it than this are queued.
 pub(super) const SOCKET_BYTES: usize = 64 * 1024;
-/// A socket is read while fewer letters than this wait of it.
-pub(super) const SOCKET_LETTERS: usize = 64;
-/// A person's sockets are read while less than this waits of them together, in bytes.
-pub(super) const PERSON_BYTES: usize = 256 * 1024;
-/// Sockets of a person whose close the room has not processed. More are turned away.
-pub(super) const PERSON_SOCKETS: usize = 64;
-/// When so much waits for a room, those are not read of whom anything waits, in bytes.
+/// A socket is read while fewer messages of it than this are queued.
+pub(super) const SOCKET_MESSAGES: usize = 64;
+/// The sockets of a participant are read while fewer bytes of them together than this are queued.
+pub(super) const PARTICIPANT_BYTES: usize = 256 * 1024;
+/// Maximum number of a participant's sockets whose close the room has not processed. More are
+/// rejected.
+pub(super) const PARTICIPANT_SOCKETS: usize = 64;
+/// Queued bytes of a room above which participants with anything queued are not read.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
-/// The same for all rooms of the server.
+/// Queued bytes of all rooms above which participants with anything queued are not read.
 pub(super) const SERVER_BYTES: usize = 64 << 20;
-/// What a person may send in a round without missing the next one.
+/// Bytes that a participant may send per round without skipping the next one.
 pub(super) const QUANTUM: usize = 64 * 1024;
-/// What a frame counts beside its own bytes: the place it takes in a queue.
+/// Bytes that a frame counts in addition to its own: the space of its queue entry.
 pub(super) const OVERHEAD: usize = 128;
 
-/// What waits for a room.
+/// The queued messages of a room.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) closed: bool,
-    /// What the server has to say.
-    pub(super) own: VecDeque<Letter>,
-    /// People of whom something waits, in the order of their turns.
-    pub(super) turns: VecDeque<ParticipantId>,
-    pub(super) people: HashMap<ParticipantId, Person>,
+    /// Messages from the server.
+    pub(super) server_messages: VecDeque<RoomMessage>,
+    /// Participants with queued messages, in round-robin order.
+    pub(super) ready: VecDeque<ParticipantId>,
+    pub(super) participants: HashMap<ParticipantId, Participant>,
     pub(super) sockets: HashMap<ConnectionId, Queue>,
     pub(super) bytes: usize,
-    /// The room, when it waits for a letter.
+    /// Wakes the room when it waits for a message.
     pub(super) room: Option<Waker>,
 }
 
-/// Somebody who has sockets.
+/// The sockets of one participant.
 #[derive(Debug, Default)]
-pub(super) struct Person {
-    /// How many sockets there are, those included that are closed and not heard out.
+pub(super) struct Participant {
+    /// Number of sockets, including closed ones whose close was not processed.
     pub(super) sockets: usize,
-    /// Sockets of which something waits, in the order of their turns.
-    pub(super) turns: VecDeque<ConnectionId>,
+    /// Sockets with queued messages, in round-robin order.
+    pub(super) ready: VecDeque<ConnectionId>,
     /// Sockets that wait to be read.
     pub(super) paused_sockets: Vec<ConnectionId>,
     pub(super) bytes: usize,
-    /// What was sent beyond the quantum of each round, in bytes, and is still to be waited for.
+    /// Bytes sent beyond the quantum of each round that are still to be skipped.
     pub(super) deficit: usize,
 }
 
-/// What waits of one socket.
+/// The queue of one socket.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) person: ParticipantId,
-    pub(super) letters: VecDeque<Letter>,
+    pub(super) participant: ParticipantId,
+    pub(super) messages: VecDeque<RoomMessage>,
     pub(super) bytes: usize,
-    /// The socket, when it waits to be read.
+    /// Wakes the socket when it waits to be read.
     pub(super) socket: Option<Waker>,
 }
 
 impl State {
-    pub(super) fn push(&mut self, connection: ConnectionId, letter: Letter) {
-        let size = size_of(&letter);
+    pub(super) fn push(&mut self, connection: ConnectionId, message: RoomMessage) {
+        let size = size_of(&message);
         let Some(queue) = self.sockets.get_mut(&connection) else {
             return;
         };
-        let id = queue.person;
-        let person = self.people.entry(id).or_default();
-        if queue.letters.is_empty() {
-            if person.turns.is_empty() {
-                self.turns.push_back(id);
+        let id = queue.participant;
+        let participant = self.participants.entry(id).or_default();
+        if queue.messages.is_empty() {
+            if participant.ready.is_empty() {
+                self.ready.push_back(id);
             }
-            person.turns.push_back(connection);
+            participant.ready.push_back(connection);
         }
-        queue.letters.push_back(letter);
+        queue.messages.push_back(message);
         queue.bytes += size;
-        person.bytes += size;
+        participant.bytes += size;
         self.bytes += size;
         self.wake_room();
     }
 
-    pub(super) fn pop(&mut self, queued_bytes: &Level) -> Option<Letter> {
-        if let Some(letter) = self.own.pop_front() {
-            return Some(letter);
+    pub(super) fn pop(&mut self, queued_bytes: &ByteGauge) -> Option<RoomMessage> {
+        if let Some(message) = self.server_messages.pop_front() {
+            return Some(message);
         }
         loop {
-            let id = self.turns.pop_front()?;
-            let person = self.people.get_mut(&id)?;
-            if person.deficit < QUANTUM {
+            let id = self.ready.pop_front()?;
+            let participant = self.participants.get_mut(&id)?;
+            if participant.deficit < QUANTUM {
                 return self.pop_of(id, queued_bytes);
             }
-            person.deficit -= QUANTUM;
-            self.turns.push_back(id);
+            participant.deficit -= QUANTUM;
+            self.ready.push_back(id);
         }
     }
 
-    /// The next letter of a person whose turn it is.
-    fn pop_of(&mut self, id: ParticipantId, queued_bytes: &Level) -> Option<Letter> {
-        let person = self.people.get_mut(&id)?;
-        let connection = person.turns.pop_front()?;
+    /// Pops the next message of a participant.
+    fn pop_of(&mut self, id: ParticipantId, queued_bytes: &ByteGauge) -> Option<RoomMessage> {
+        let participant = self.participants.get_mut(&id)?;
+        let connection = participant.ready.pop_front()?;
         let queue = self.sockets.get_mut(&connection)?;
-        let letter = queue.letters.pop_front()?;
-        let size = size_of(&letter);
+        let message = queue.messages.pop_front()?;
+        let size = size_of(&message);
         queue.bytes -= size;
-        person.bytes -= size;
+        participant.bytes -= size;
         self.bytes -= size;
         queued_bytes.take(size);
-        person.deficit = (person.deficit + size).saturating_sub(QUANTUM);
-        if !queue.letters.is_empty() {
-            person.turns.push_back(connection);
-        } else if queue.letters.capacity() > 2 * SOCKET_LETTERS {
-            queue.letters.shrink_to(SOCKET_LETTERS);
+        participant.deficit = (participant.deficit + size).saturating_sub(QUANTUM);
+        if !queue.messages.is_empty() {
+            participant.ready.push_back(connection);
+        } else if queue.messages.capacity() > 2 * SOCKET_MESSAGES {
+            queue.messages.shrink_to(SOCKET_MESSAGES);
         }
-        if !person.turns.is_empty() {
-            self.turns.push_back(id);
+        if !participant.ready.is_empty() {
+            self.ready.push_back(id);
         }
-        if matches!(letter, Letter::Closed { .. }) {
-            // It is the last letter of its socket.
+        if matches!(message, RoomMessage::Closed { .. }) {
+            // It is the last message of its socket.
             self.sockets.remove(&connection);
-            person.sockets -= 1;
-            if person.sockets == 0 {
-                self.people.remove(&id);
+            participant.sockets -= 1;
+            if participant.sockets == 0 {
+                self.participants.remove(&id);
             }
         }
         self.wake_readable(id, queued_bytes);
-        Some(letter)
+        Some(message)
     }
 
-    pub(super) fn may_read(&self, connection: ConnectionId, queued_bytes: &Level) -> bool {
+    pub(super) fn may_read(&self, connection: ConnectionId, queued_bytes: &ByteGauge) -> bool {
         let Some(queue) = self.sockets.get(&connection) else {
             return true;
         };
-        if queue.bytes >= SOCKET_BYTES || queue.letters.len() >= SOCKET_LETTERS {
+        if queue.bytes >= SOCKET_BYTES || queue.messages.len() >= SOCKET_MESSAGES {
             return false;
         }
-        let waits = self.people.get(&queue.person).map_or(0, |it| it.bytes);
-        let crowded = self.bytes >= ROOM_BYTES || queued_bytes.now() >= SERVER_BYTES;
-        waits == 0 || (waits < PERSON_BYTES && !crowded)
+        let queued = self
+            .participants
+            .get(&queue.participant)
+            .map_or(0, |it| it.bytes);
+        let overloaded = self.bytes >= ROOM_BYTES || queued_bytes.now() >= SERVER_BYTES;
+        queued == 0 || (queued < PARTICIPANT_BYTES && !overloaded)
     }
 
     pub(super) fn pause_socket(&mut self, connection: ConnectionId, socket: Waker) {
@@ -150,24 +154,24 @@ impl State {
             return;
         };
         queue.socket = Some(socket);
-        if let Some(person) = self.people.get_mut(&queue.person)
-            && !person.paused_sockets.contains(&connection)
+        if let Some(participant) = self.participants.get_mut(&queue.participant)
+            && !participant.paused_sockets.contains(&connection)
         {
-            person.paused_sockets.push(connection);
+            participant.paused_sockets.push(connection);
         }
     }
 
-    /// Wakes the sockets of a person that may be read again. Each of them waits for something of this
-    /// person to be taken: somebody of whom nothing waits is not held up.
-    fn wake_readable(&mut self, id: ParticipantId, queued_bytes: &Level) {
-        let Some(person) = self.people.get_mut(&id) else {
+    /// Wakes the sockets of a participant that may be read again. Only messages of the same
+    /// participant can block them: a participant with nothing queued is never paused.
+    fn wake_readable(&mut self, id: ParticipantId, queued_bytes: &ByteGauge) {
+        let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
-        if person.paused_sockets.is_empty() {
+        if participant.paused_sockets.is_empty() {
             return;
         }
-        let paused_sockets = std::mem::take(&mut person.paused_sockets);
-        let (ready, still): (Vec<_>, Vec<_>) = paused_sockets
+        let paused_sockets = std::mem::take(&mut participant.paused_sockets);
+        let (ready, blocked): (Vec<_>, Vec<_>) = paused_sockets
             .into_iter()
             .partition(|connection| self.may_read(*connection, queued_bytes));
         for connection in ready {
@@ -176,8 +180,8 @@ impl State {
                 socket.wake();
             }
         }
-        if let Some(person) = self.people.get_mut(&id) {
-            person.paused_sockets = still;
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.paused_sockets = blocked;
         }
     }
 
@@ -188,10 +192,10 @@ impl State {
     }
 }
 
-/// What a letter counts, in bytes.
-pub(super) fn size_of(letter: &Letter) -> usize {
-    match letter {
-        Letter::Frame { bytes, .. } => bytes.len() + OVERHEAD,
+/// Size that a message counts, in bytes.
+pub(super) fn size_of(message: &RoomMessage) -> usize {
+    match message {
+        RoomMessage::Frame { bytes, .. } => bytes.len() + OVERHEAD,
         _ => 0,
     }
 }

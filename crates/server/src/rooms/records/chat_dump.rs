@@ -11,7 +11,7 @@ use parlor_protocol::ids::{AppId, MeetingId, SessionId};
 use parlor_store::{Error, FromRow, Row, Statement, values};
 use uuid::Uuid;
 
-use super::past::ChatRow;
+use super::persisted_state::ChatRow;
 use crate::clock::rfc3339;
 use crate::rooms::LiveSessions;
 
@@ -20,7 +20,7 @@ static PUBLIC: Statement = Statement::new(
     "SELECT id, session_id, peer_id, participant_id, name, kind, payload, pinned, edited, targets, created_at, meeting_id
      FROM chat_messages WHERE app_id = $1 AND session_id = $2 AND id > $3 AND LENGTH(targets) = 0 ORDER BY id LIMIT $4",
 );
-/// Of the next messages, how many have so many bytes together.
+/// The number of next messages that fit into a number of bytes.
 static FITTING: Statement = Statement::new(
     "live_records.fitting_chat",
     "SELECT COUNT(*) FROM (SELECT SUM(m.bytes) OVER (ORDER BY m.id) AS upto FROM
@@ -35,12 +35,12 @@ static ANY_PUBLIC: Statement = Statement::new(
 
 pub(super) static STATEMENTS: [&Statement; 3] = [&PUBLIC, &FITTING, &ANY_PUBLIC];
 
-/// Messages that are read at once, at most.
+/// Maximum number of messages that are read at once.
 const CHUNK: i64 = 500;
-/// Bytes of them, at most, unless one has more.
+/// Maximum bytes of these messages, unless a single one is longer.
 const CHUNK_BYTES: i64 = 1 << 20;
-/// Bytes of a piece of CSV at most, or nearly so: each character of the messages may be a quote, and
-/// each row has ids and times.
+/// Approximate maximum size of a piece of CSV, in bytes: every character of the messages may be a
+/// quote, and each row has ids and timestamps.
 pub(crate) const CHAT_PIECE_BYTES: usize = (2 << 20) + 500 * 512;
 const HEADER: &str = "id,participantId,sessionId,meetingId,displayName,pinned,isEdited,payloadType,payload,createdAt\r\n";
 
@@ -75,19 +75,19 @@ impl DumpRow {
             quoted(&message.payload),
             rfc3339(message.at_ms),
         );
-        written.expect("a string takes everything");
+        written.expect("writing to a string cannot fail");
     }
 }
 
-/// What people wrote, as a cell. A spreadsheet would run a formula: what it might take for one begins
-/// with an apostrophe instead.
+/// Quotes user input as a CSV cell. A value that a spreadsheet might evaluate as a formula is
+/// prefixed with an apostrophe.
 fn quoted(field: &str) -> String {
     let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let defused = if formula { "'" } else { "" };
     format!("\"{defused}{}\"", field.replace('"', "\"\""))
 }
 
-/// Whether a session has messages that were for everybody.
+/// Whether a session has public messages.
 ///
 /// # Errors
 /// When the database fails.
@@ -101,9 +101,9 @@ pub(crate) async fn has_chat(
     Ok(!found.is_empty())
 }
 
-/// The messages of a session that were for everybody, oldest first, as CSV with a header, some
-/// hundred at a time. Private messages are left out: whoever may read a dump was not meant to
-/// read them.
+/// Streams the public messages of a session as CSV with a header, oldest first, a few hundred at a
+/// time. Private messages are excluded, because a reader of the dump need not be one of their
+/// recipients.
 pub(crate) fn chat_csv(
     live: Arc<LiveSessions>,
     app: AppId,

@@ -1,29 +1,29 @@
-//! The other calls of a client, and the paths that it shares with the REST API.
+//! Miscellaneous client endpoints, and the paths that clients share with the REST API.
 
 use parlor_testkit::server::API_TOKEN;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client_api::server::{Answer, Server};
+use crate::client_api::server::{Response, Server};
 use crate::on_both_databases;
 
 on_both_databases![
-    everybody_is_told_of_the_turn_here,
-    the_scheme_of_the_credentials_says_who_asks_for_a_livestream,
-    what_is_not_built_says_so_after_looking_who_asks,
-    there_is_no_transcript,
-    reports_are_taken_from_everybody_and_dropped,
-    a_wrong_method_is_told_the_right_ones,
+    the_built_in_turn_server_is_announced,
+    the_authorization_scheme_tells_clients_from_apps,
+    unimplemented_operations_authenticate_before_returning_501,
+    the_transcript_is_empty,
+    telemetry_is_accepted_and_discarded,
+    a_wrong_method_returns_the_allowed_ones,
 ];
 
-async fn everybody_is_told_of_the_turn_here(server: &Server) {
+async fn the_built_in_turn_server_is_announced(server: &Server) {
     let ada = server.host().await;
-    let answer = server.get("/iceservers", &ada.token).await.json();
-    assert_eq!(answer["success"], json!(true));
-    let servers = answer["iceServers"].as_array().unwrap();
+    let response = server.get("/iceservers", &ada.token).await.json();
+    assert_eq!(response["success"], json!(true));
+    let servers = response["iceServers"].as_array().unwrap();
     assert_eq!(servers.len(), 1);
     let urls = servers[0]["urls"].as_array().unwrap();
-    // Over HTTP nobody says under which name TLS would be.
+    // A request over HTTP does not reveal the host name for TLS.
     assert_eq!(urls.len(), 1);
     let url = urls[0].as_str().unwrap();
     assert!(url.starts_with("turn:127.0.0.1:"), "{url}");
@@ -31,11 +31,14 @@ async fn everybody_is_told_of_the_turn_here(server: &Server) {
     let username = servers[0]["username"].as_str().unwrap();
     assert!(username.ends_with(&format!(":{}", ada.id)), "{username}");
     assert!(servers[0]["credential"].as_str().unwrap().len() > 20);
-    server.get("/iceservers", "eyJ.e30.x").await.refused(401);
+    server
+        .get("/iceservers", "eyJ.e30.x")
+        .await
+        .expect_error(401);
 }
 
 #[tokio::test]
-async fn set_ice_servers_are_told_as_browsers_take_them() {
+async fn configured_ice_servers_are_returned_as_browsers_expect_them() {
     let folder = tempfile::tempdir().unwrap();
     let turn = r#"{"urls":["turn:turn.example"],"username":"u","credential":"c"}"#;
     let arguments = [
@@ -44,28 +47,32 @@ async fn set_ice_servers_are_told_as_browsers_take_them() {
         "--ice-server",
         turn,
     ];
-    let server = Server::on(folder.path(), &arguments).await;
+    let server = Server::start_in(folder.path(), &arguments).await;
     let ada = server.host().await;
-    let answer = server.get("/iceservers", &ada.token).await.json();
+    let response = server.get("/iceservers", &ada.token).await.json();
     let turn: Value = serde_json::from_str(turn).unwrap();
-    let servers = answer["iceServers"].as_array().unwrap();
+    let servers = response["iceServers"].as_array().unwrap();
     let both = [json!({"urls": "stun:stun.example:3478"}), turn];
     assert_eq!(servers[..2], both);
-    assert_eq!(servers.len(), 3, "and the one here");
+    assert_eq!(
+        servers.len(),
+        3,
+        "the configured servers and the built-in one"
+    );
 }
 
-async fn the_scheme_of_the_credentials_says_who_asks_for_a_livestream(server: &Server) {
+async fn the_authorization_scheme_tells_clients_from_apps(server: &Server) {
     let ada = server.host().await;
     let path = format!("/v2/meetings/{}/active-livestream", ada.meeting);
     assert_eq!(server.get(&path, &ada.token).await.data(), json!({}));
-    server.get(&path, "eyJ.e30.x").await.refused(401);
+    server.get(&path, "eyJ.e30.x").await.expect_error(401);
     let app = server.request(Method::GET, &path);
-    let app = Answer::of(app.basic_auth(server.app(), Some(API_TOKEN))).await;
-    let message = app.refused(501);
+    let app = Response::fetch(app.basic_auth(server.app(), Some(API_TOKEN))).await;
+    let message = app.expect_error(501);
     assert!(message.contains("getMeetingActiveLivestream"), "{message}");
 }
 
-async fn what_is_not_built_says_so_after_looking_who_asks(server: &Server) {
+async fn unimplemented_operations_authenticate_before_returning_501(server: &Server) {
     let ada = server.host().await;
     let meeting = format!("/v2/meetings/{}", ada.meeting);
     for (method, path) in [
@@ -76,46 +83,50 @@ async fn what_is_not_built_says_so_after_looking_who_asks(server: &Server) {
     ] {
         let call = |token: &str| {
             let request = server.request(method.clone(), &path).bearer_auth(token);
-            Answer::of(request.json(&json!({"manual_ingest": false})))
+            Response::fetch(request.json(&json!({"manual_ingest": false})))
         };
-        call(&ada.token).await.refused(501);
-        call("eyJ.e30.x").await.refused(401);
+        call(&ada.token).await.expect_error(501);
+        call("eyJ.e30.x").await.expect_error(401);
         let app = server.request(method.clone(), &path);
         let app = app.basic_auth(server.app(), Some(API_TOKEN));
-        Answer::of(app.json(&json!({}))).await.refused(501);
+        Response::fetch(app.json(&json!({})))
+            .await
+            .expect_error(501);
     }
 }
 
-async fn there_is_no_transcript(server: &Server) {
+async fn the_transcript_is_empty(server: &Server) {
     let ada = server.host().await;
     let path = format!("/v2/meetings/{}/active-transcript", ada.meeting);
-    let answer = server.get(&path, &ada.token).await.json();
-    let url = answer["data"]["transcript_download_url"].as_str().unwrap();
+    let response = server.get(&path, &ada.token).await.json();
+    let url = response["data"]["transcript_download_url"]
+        .as_str()
+        .unwrap();
     let path = &url[url.find("/v2/").unwrap()..];
     let transcript = server.get(path, &ada.token).await;
     assert_eq!((transcript.status, transcript.bytes.len()), (200, 0));
 }
 
-async fn reports_are_taken_from_everybody_and_dropped(server: &Server) {
+async fn telemetry_is_accepted_and_discarded(server: &Server) {
     let ada = server.host().await;
     for path in ["/otel/logs", "/api/v1/message"] {
-        let taken = server.post(path, &ada.token, &json!({"logs": []})).await;
-        assert_eq!((taken.status, taken.json()), (200, json!({})));
-        let packed = server.request(Method::POST, path);
-        let packed = packed
+        let response = server.post(path, &ada.token, &json!({"logs": []})).await;
+        assert_eq!((response.status, response.json()), (200, json!({})));
+        let compressed = server.request(Method::POST, path);
+        let compressed = compressed
             .header("content-type", "application/gzip")
             .header("content-encoding", "gzip")
             .body(vec![0x1f_u8; 200_000]);
-        assert_eq!(Answer::of(packed).await.status, 200);
+        assert_eq!(Response::fetch(compressed).await.status, 200);
     }
     let metrics = server.parlor().metrics().await.unwrap();
-    let counted = metrics
+    let bytes = metrics
         .lines()
         .find_map(|line| line.strip_prefix("parlor_client_telemetry_bytes_total "));
-    assert!(counted.unwrap().parse::<u64>().unwrap() >= 400_000);
+    assert!(bytes.unwrap().parse::<u64>().unwrap() >= 400_000);
 }
 
-async fn a_wrong_method_is_told_the_right_ones(server: &Server) {
+async fn a_wrong_method_returns_the_allowed_ones(server: &Server) {
     let ada = server.host().await;
     for (method, path, allowed) in [
         (Method::DELETE, "/iceservers", "GET"),
@@ -123,8 +134,8 @@ async fn a_wrong_method_is_told_the_right_ones(server: &Server) {
         (Method::POST, "/v2/internals/participant-details", "GET"),
     ] {
         let request = server.request(method, path).bearer_auth(&ada.token);
-        let answer = Answer::of(request).await;
-        answer.refused(405);
-        assert_eq!(answer.header("allow"), Some(allowed));
+        let response = Response::fetch(request).await;
+        response.expect_error(405);
+        assert_eq!(response.header("allow"), Some(allowed));
     }
 }

@@ -1,29 +1,29 @@
-//! Pages of any origin may call what is for clients, and nothing else.
+//! CORS: pages of any origin may call the client endpoints, but not the REST API.
 
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::client_api::server::{Answer, Server};
+use crate::client_api::server::{Response, Server};
 use crate::on_both_databases;
 
 on_both_databases![
     a_preflight_allows_what_the_sdk_sends,
-    the_rest_api_is_not_for_pages,
-    the_hosts_that_are_asked_for_a_place_answer_without_one,
+    the_rest_api_allows_no_other_origins,
+    location_hosts_return_fixed_coordinates,
 ];
 
-/// What the SDK's requests carry, as a browser asks about it.
-const SENT: &str =
+/// The headers of the SDK's requests, as a browser lists them in a preflight request.
+const SDK_HEADERS: &str =
     "authorization,content-type,content-encoding,traceparent,tracing-id,x-realtimekit-version";
 
-async fn ask(server: &Server, path: &str, method: &str) -> Answer {
+async fn preflight(server: &Server, path: &str, method: &str) -> Response {
     let request = server
         .request(Method::OPTIONS, path)
         .header("origin", "https://page.example")
         .header("access-control-request-method", method)
-        .header("access-control-request-headers", SENT);
-    Answer::of(request).await
+        .header("access-control-request-headers", SDK_HEADERS);
+    Response::fetch(request).await
 }
 
 async fn a_preflight_allows_what_the_sdk_sends(server: &Server) {
@@ -41,14 +41,14 @@ async fn a_preflight_allows_what_the_sdk_sends(server: &Server) {
         ("POST", "/otel/logs"),
         ("POST", "/api/v1/message"),
     ] {
-        let answer = ask(server, path, method).await;
-        assert_eq!(answer.status, 204, "{path}");
-        // The SDK's own trap: no body must not call itself JSON.
-        assert_eq!(answer.header("content-type"), None, "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert_eq!(answer.header("access-control-max-age"), Some("7200"));
-        assert_eq!(answer.header("access-control-allow-credentials"), None);
-        let list = |name: &str| answer.header(name).unwrap().to_lowercase();
+        let response = preflight(server, path, method).await;
+        assert_eq!(response.status, 204, "{path}");
+        // The SDK fails on an empty body that is declared as JSON.
+        assert_eq!(response.header("content-type"), None, "{path}");
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(response.header("access-control-max-age"), Some("7200"));
+        assert_eq!(response.header("access-control-allow-credentials"), None);
+        let list = |name: &str| response.header(name).unwrap().to_lowercase();
         let (methods, headers) = (
             list("access-control-allow-methods"),
             list("access-control-allow-headers"),
@@ -56,56 +56,62 @@ async fn a_preflight_allows_what_the_sdk_sends(server: &Server) {
         assert!(
             methods
                 .split(", ")
-                .any(|known| known == method.to_lowercase())
+                .any(|allowed| allowed == method.to_lowercase())
         );
         let headers: Vec<&str> = headers.split(", ").collect();
-        for sent in SENT.split(',') {
+        for sent in SDK_HEADERS.split(',') {
             assert!(headers.contains(&sent), "{sent} in {headers:?}");
         }
     }
 }
 
-async fn the_rest_api_is_not_for_pages(server: &Server) {
+async fn the_rest_api_allows_no_other_origins(server: &Server) {
     let account = format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/apps");
     for path in ["/v2/presets", "/v2/meetings", &account] {
-        assert_eq!(ask(server, path, "GET").await.status, 405, "{path}");
+        assert_eq!(preflight(server, path, "GET").await.status, 405, "{path}");
         let request = server.request(Method::GET, path).bearer_auth(API_TOKEN);
-        let answer = Answer::of(request).await;
-        assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
+        let response = Response::fetch(request).await;
+        assert_eq!(
+            response.header("access-control-allow-origin"),
+            None,
+            "{path}"
+        );
     }
 }
 
-async fn the_hosts_that_are_asked_for_a_place_answer_without_one(server: &Server) {
-    let at = async |method: Method, host: &str, path: &str| {
+async fn location_hosts_return_fixed_coordinates(server: &Server) {
+    let request = async |method: Method, host: &str, path: &str| {
         let request = server.request(method, path).header("host", host);
-        Answer::of(request).await
+        Response::fetch(request).await
     };
-    let answers = [
-        at(Method::GET, "location.calls.example:8443", "/").await,
-        at(
+    let responses = [
+        request(Method::GET, "location.calls.example:8443", "/").await,
+        request(
             Method::POST,
             "location-legacy.localhost",
             "/?token=t&peerId=p",
         )
         .await,
     ];
-    for answer in answers {
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        let Value::String(place) = answer.json()["loc"].take() else {
-            panic!("no place")
+    for response in responses {
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        let Value::String(location) = response.json()["loc"].take() else {
+            panic!("no coordinates")
         };
-        // The SDK asks elsewhere when it is shorter.
-        assert!(place.len() > 5);
-        assert!(place.split(',').all(|half| half.parse::<f64>().is_ok()));
+        // The SDK queries another host when the value is shorter.
+        assert!(location.len() > 5);
+        assert!(location.split(',').all(|half| half.parse::<f64>().is_ok()));
     }
-    let preflight = at(Method::OPTIONS, "location-legacy.localhost", "/").await;
-    assert_eq!(preflight.status, 204);
+    let options = request(Method::OPTIONS, "location-legacy.localhost", "/").await;
+    assert_eq!(options.status, 204);
     assert_eq!(
-        at(Method::POST, "location.localhost", "/").await.status,
+        request(Method::POST, "location.localhost", "/")
+            .await
+            .status,
         405
     );
-    assert_eq!(at(Method::POST, "localhost", "/").await.status, 405);
-    let api = at(Method::GET, "api.localhost", "/docs").await;
+    assert_eq!(request(Method::POST, "localhost", "/").await.status, 405);
+    let api = request(Method::GET, "api.localhost", "/docs").await;
     assert_eq!(api.status, 200);
 }

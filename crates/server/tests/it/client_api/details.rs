@@ -1,19 +1,19 @@
-//! Who the caller is: the first call of a client.
+//! The participant details: the first request of a client.
 
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client_api::server::{Answer, Server};
+use crate::client_api::server::{Response, Server};
 use crate::on_both_databases;
 
 on_both_databases![
-    everything_a_client_takes_for_granted_is_there,
-    what_is_unknown_is_left_out_and_never_null,
+    every_field_that_clients_require_is_present,
+    unknown_values_are_omitted_and_never_null,
     a_changed_preset_is_seen_at_once,
-    an_inactive_meeting_is_closed_to_newcomers,
-    nobody_comes_in_without_a_good_token,
+    an_inactive_meeting_is_refused,
+    an_invalid_token_is_refused,
     a_deleted_participant_is_not_found,
     an_expired_token_is_refused,
 ];
@@ -33,12 +33,12 @@ fn has_null(value: &Value) -> bool {
     }
 }
 
-async fn everything_a_client_takes_for_granted_is_there(server: &Server) {
+async fn every_field_that_clients_require_is_present(server: &Server) {
     let with = json!({"name": "Ada", "picture": "https://example.com/ada.png"});
-    let ada = server.added("group_call_host", with).await;
-    let answer = server.get(DETAILS, &ada.token).await;
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let data = answer.data();
+    let ada = server.add_participant("group_call_host", with).await;
+    let response = server.get(DETAILS, &ada.token).await;
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let data = response.data();
     assert_eq!(
         data["participant"],
         json!({
@@ -48,7 +48,7 @@ async fn everything_a_client_takes_for_granted_is_there(server: &Server) {
         })
     );
     assert_eq!(data["meeting"], json!({"title": "Weekly"}));
-    // Absent, so that the client stays with the host it was given.
+    // Absent, so that the client keeps the host it was given.
     assert_eq!(data.get("socket"), None);
     let preset = &data["preset"];
     assert_eq!(preset["name"], "group_call_host");
@@ -67,7 +67,7 @@ async fn everything_a_client_takes_for_granted_is_there(server: &Server) {
     assert_eq!(preset["config"]["view_type"], "GROUP_CALL");
 }
 
-async fn what_is_unknown_is_left_out_and_never_null(server: &Server) {
+async fn unknown_values_are_omitted_and_never_null(server: &Server) {
     let plugins = json!({"plugins": {"config": {"p": {"custom": {"a": null, "b": [null, 1]}}}}});
     let preset = server.preset("nulls", plugins).await;
     for (preset, with) in [
@@ -75,8 +75,8 @@ async fn what_is_unknown_is_left_out_and_never_null(server: &Server) {
         ("webinar_viewer", json!({"name": "", "picture": null})),
         (preset.as_str(), json!({})),
     ] {
-        let somebody = server.added(preset, with).await;
-        let data = details(server, &somebody.token).await;
+        let participant = server.add_participant(preset, with).await;
+        let data = details(server, &participant.token).await;
         assert!(!has_null(&data), "{data}");
         assert_eq!(data["participant"]["name"], "Participant");
         assert_eq!(data["participant"].get("picture"), None);
@@ -87,7 +87,7 @@ async fn a_changed_preset_is_seen_at_once(server: &Server) {
     let preset = server
         .preset("changing", json!({"can_record": false}))
         .await;
-    let ada = server.added(&preset, json!({})).await;
+    let ada = server.add_participant(&preset, json!({})).await;
     let before = details(server, &ada.token).await;
     assert_eq!(before["preset"]["permissions"]["can_record"], false);
     let path = format!("/presets/{}", before["preset"]["id"].as_str().unwrap());
@@ -98,22 +98,22 @@ async fn a_changed_preset_is_seen_at_once(server: &Server) {
     assert_ne!(after["preset"]["version"], before["preset"]["version"]);
 }
 
-async fn an_inactive_meeting_is_closed_to_newcomers(server: &Server) {
+async fn an_inactive_meeting_is_refused(server: &Server) {
     let ada = server.host().await;
     let path = format!("/meetings/{}", ada.meeting);
     let close = json!({"status": "INACTIVE"});
     server.rest(Method::PATCH, &path, &close).await;
-    let message = server.get(DETAILS, &ada.token).await.refused(403);
+    let message = server.get(DETAILS, &ada.token).await.expect_error(403);
     assert!(message.contains("inactive"), "{message}");
     let open = json!({"status": "ACTIVE"});
     server.rest(Method::PATCH, &path, &open).await;
     details(server, &ada.token).await;
 }
 
-async fn nobody_comes_in_without_a_good_token(server: &Server) {
+async fn an_invalid_token_is_refused(server: &Server) {
     let ada = server.host().await;
-    let bare = Answer::of(server.request(Method::GET, DETAILS)).await;
-    bare.refused(401);
+    let bare = Response::fetch(server.request(Method::GET, DETAILS)).await;
+    bare.expect_error(401);
     let middle = ada.token.len() / 2;
     let changed = format!("{}A{}", &ada.token[..middle], &ada.token[middle + 1..]);
     for token in [
@@ -123,11 +123,11 @@ async fn nobody_comes_in_without_a_good_token(server: &Server) {
         parlor_testkit::server::API_TOKEN,
         &changed,
     ] {
-        server.get(DETAILS, token).await.refused(401);
+        server.get(DETAILS, token).await.expect_error(401);
     }
     let basic = server.request(Method::GET, DETAILS);
     let basic = basic.basic_auth(server.app(), Some(parlor_testkit::server::API_TOKEN));
-    Answer::of(basic).await.refused(401);
+    Response::fetch(basic).await.expect_error(401);
 }
 
 async fn a_deleted_participant_is_not_found(server: &Server) {
@@ -135,18 +135,18 @@ async fn a_deleted_participant_is_not_found(server: &Server) {
     details(server, &ada.token).await;
     let path = format!("/meetings/{}/participants/{}", ada.meeting, ada.id);
     server.rest(Method::DELETE, &path, &json!({})).await;
-    server.get(DETAILS, &ada.token).await.refused(404);
+    server.get(DETAILS, &ada.token).await.expect_error(404);
     let bob = server.host().await;
     let path = format!("/meetings/{}", bob.meeting);
     server.rest(Method::DELETE, &path, &json!({})).await;
-    server.get(DETAILS, &bob.token).await.refused(404);
+    server.get(DETAILS, &bob.token).await.expect_error(404);
 }
 
 async fn an_expired_token_is_refused(server: &Server) {
     let ada = server
-        .added("group_call_host", json!({"expires_in": 1}))
+        .add_participant("group_call_host", json!({"expires_in": 1}))
         .await;
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    let message = server.get(DETAILS, &ada.token).await.refused(401);
+    let message = server.get(DETAILS, &ada.token).await.expect_error(401);
     assert!(message.contains("expired"), "{message}");
 }

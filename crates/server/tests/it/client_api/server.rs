@@ -1,39 +1,39 @@
-//! The server under test, and people in its meetings.
+//! The server under test, and participants of its meetings.
 
 use std::path::Path;
 
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
-use parlor_testkit::{Parlor, plain_http};
+use parlor_testkit::{ServerProcess, plain_http};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::process::{Records, ServerProcess, shared_servers};
+use crate::process::{Storage, TestServer, shared_servers};
 
-/// Largest file that the servers of this process take.
+/// The upload limit of the servers, in bytes.
 pub(crate) const FILE_BYTES: usize = 100_000;
 
 thread_local! {
-    /// One pool of connections for each test: a test is a thread and a runtime of its own.
+    /// One connection pool per test, because each test has its own thread and runtime.
     static HTTP: reqwest::Client = plain_http();
 }
 
 /// A running server.
 pub(crate) struct Server {
-    process: ServerProcess,
+    server: TestServer,
     app: String,
 }
 
-/// A person in a meeting of their own, with the preset they were asked to have.
-pub(crate) struct Person {
+/// A participant, in a meeting of their own.
+pub(crate) struct Participant {
     pub(crate) meeting: String,
     pub(crate) id: String,
     pub(crate) token: String,
 }
 
-/// One answer.
+/// A response whose body has been read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) bytes: Vec<u8>,
@@ -42,53 +42,53 @@ pub(crate) struct Answer {
 impl Server {
     shared_servers!();
 
-    /// A server of its own on a data directory.
-    pub(crate) async fn on(folder: &Path, arguments: &[&str]) -> Self {
-        Self::start(Records::at(folder), arguments).await
+    /// Starts a dedicated server in a data directory.
+    pub(crate) async fn start_in(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start(Storage::in_folder(folder), arguments).await
     }
 
-    /// A server of its own on a data directory, which takes files of so many bytes.
-    pub(crate) async fn for_files_of(bytes: usize, folder: &Path) -> Self {
-        Self::taking(bytes, Records::at(folder), &[]).await
+    /// Starts a dedicated server in a data directory, with this upload limit in bytes.
+    pub(crate) async fn with_upload_limit(bytes: usize, folder: &Path) -> Self {
+        Self::start_with_limit(bytes, Storage::in_folder(folder), &[]).await
     }
 
-    async fn start(records: Records, arguments: &[&str]) -> Self {
-        Self::taking(FILE_BYTES, records, arguments).await
+    async fn start(storage: Storage, arguments: &[&str]) -> Self {
+        Self::start_with_limit(FILE_BYTES, storage, arguments).await
     }
 
-    async fn taking(file_bytes: usize, records: Records, arguments: &[&str]) -> Self {
+    async fn start_with_limit(file_bytes: usize, storage: Storage, arguments: &[&str]) -> Self {
         let bytes = file_bytes.to_string();
         let arguments = [arguments, &["--upload-bytes", &bytes]].concat();
-        let process = ServerProcess::start(records, &arguments).await;
-        let app = process.parlor.first_app().await.unwrap();
-        Self { process, app }
+        let server = TestServer::start(storage, &arguments).await;
+        let app = server.process.first_app().await.unwrap();
+        Self { server, app }
     }
 
-    pub(crate) fn parlor(&self) -> &Parlor {
-        &self.process.parlor
+    pub(crate) fn parlor(&self) -> &ServerProcess {
+        &self.server.process
     }
 
     pub(crate) async fn stop(mut self) {
-        assert!(self.process.parlor.terminate().await.unwrap().success());
+        assert!(self.server.process.terminate().await.unwrap().success());
     }
 
     pub(crate) fn app(&self) -> &str {
         &self.app
     }
 
-    /// A request to a path of this server.
+    /// Builds a request to a path of this server.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        HTTP.with(|http| http.request(method, format!("{}{path}", self.process.parlor.url())))
+        HTTP.with(|http| http.request(method, format!("{}{path}", self.server.process.url())))
     }
 
-    /// A `GET` with a participant's token.
-    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path).bearer_auth(token)).await
+    /// Sends a `GET` with the token of a participant.
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Response {
+        Response::fetch(self.request(Method::GET, path).bearer_auth(token)).await
     }
 
-    /// A `POST` with a participant's token.
-    pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
-        Answer::of(
+    /// Sends a `POST` with the token of a participant.
+    pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> Response {
+        Response::fetch(
             self.request(Method::POST, path)
                 .bearer_auth(token)
                 .json(body),
@@ -96,42 +96,42 @@ impl Server {
         .await
     }
 
-    /// The REST API, as the app's backend.
+    /// Sends a request to the REST API of the app and returns the `data`.
     pub(crate) async fn rest(&self, method: Method, path: &str, body: &Value) -> Value {
         let path = format!(
             "/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/{}{path}",
             self.app
         );
         let request = self.request(method, &path).bearer_auth(API_TOKEN);
-        let answer = Answer::of(request.json(body)).await;
-        assert!(answer.status < 300, "{answer:?}");
-        answer.json()["data"].take()
+        let response = Response::fetch(request.json(body)).await;
+        assert!(response.status < 300, "{response:?}");
+        response.json()["data"].take()
     }
 
-    /// Somebody in a new meeting, added with this.
-    pub(crate) async fn added(&self, preset: &str, with: Value) -> Person {
+    /// Adds a participant to a new meeting, with additional fields.
+    pub(crate) async fn add_participant(&self, preset: &str, with: Value) -> Participant {
         let meeting = json!({"title": "Weekly"});
         let meeting = self.rest(Method::POST, "/meetings", &meeting).await;
         let meeting = meeting["id"].as_str().unwrap().to_owned();
-        let mut person = json!({"custom_participant_id": "ada", "preset_name": preset});
+        let mut participant = json!({"custom_participant_id": "ada", "preset_name": preset});
         let with: serde_json::Map<_, _> = serde_json::from_value(with).unwrap();
-        person.as_object_mut().unwrap().extend(with);
+        participant.as_object_mut().unwrap().extend(with);
         let path = format!("/meetings/{meeting}/participants");
-        let added = self.rest(Method::POST, &path, &person).await;
+        let added = self.rest(Method::POST, &path, &participant).await;
         let text = |name: &str| added[name].as_str().unwrap().to_owned();
-        Person {
+        Participant {
             id: text("id"),
             token: text("token"),
             meeting,
         }
     }
 
-    /// Somebody in a new meeting who may do everything.
-    pub(crate) async fn host(&self) -> Person {
-        self.added("group_call_host", json!({})).await
+    /// Adds a host to a new meeting.
+    pub(crate) async fn host(&self) -> Participant {
+        self.add_participant("group_call_host", json!({})).await
     }
 
-    /// A preset of this server's app with some permissions changed; its name.
+    /// Creates a preset with these permissions and returns its name.
     pub(crate) async fn preset(&self, name: &str, permissions: Value) -> String {
         let name = format!(
             "{name} {}",
@@ -149,8 +149,9 @@ fn random() -> [u8; 16] {
     bytes
 }
 
-impl Answer {
-    pub(crate) async fn of(request: RequestBuilder) -> Self {
+impl Response {
+    /// Sends the request and reads the response.
+    pub(crate) async fn fetch(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.unwrap().to_vec();
@@ -171,9 +172,10 @@ impl Answer {
         Some(self.headers.get(name)?.to_str().unwrap())
     }
 
-    /// The first message of a refusal, which the SDK must be able to read from any page.
+    /// Checks the status of an error that the SDK can read from any origin, and returns its
+    /// message.
     #[track_caller]
-    pub(crate) fn refused(&self, status: u16) -> String {
+    pub(crate) fn expect_error(&self, status: u16) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         assert_eq!(self.status, status, "{text}");
         assert_eq!(self.header("access-control-allow-origin"), Some("*"));
@@ -182,7 +184,7 @@ impl Answer {
         body["error"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// The `data` of a success.
+    /// Checks that the request succeeded and returns the `data`.
     #[track_caller]
     pub(crate) fn data(&self) -> Value {
         let text = String::from_utf8_lossy(&self.bytes);

@@ -1,4 +1,4 @@
-//! HTTPS, as a browser that trusts the authority of the data directory sees it.
+//! HTTPS, with a client that trusts the certificate authority of the data directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::client_api::server::Server;
 
-/// Where a server serves HTTPS, as its log says.
+/// Returns the HTTPS address of a server from its log.
 fn address(server: &Server) -> String {
     let output = server.parlor().output();
     let (_, after) = output.split_once("serving HTTPS on https://").unwrap();
@@ -23,7 +23,7 @@ fn address(server: &Server) -> String {
     after[..end].to_owned()
 }
 
-/// Connects to a server as `name`, trusting one certificate.
+/// Connects to a server with this server name, trusting one certificate.
 async fn connect(
     server: &Server,
     trusted: &Path,
@@ -45,12 +45,12 @@ async fn connect(
         .await
 }
 
-/// Sends one request by hand; the status and what follows the head.
+/// Sends a raw request and returns the status and the body.
 async fn send(stream: &mut TlsStream<TcpStream>, request: &str) -> (u16, String) {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     let reading = stream.read_to_end(&mut bytes);
-    // A peer that ends without saying so in TLS is no failure of what it said before.
+    // A connection closed without `close_notify` does not invalidate the data before it.
     let _ = tokio::time::timeout(Duration::from_secs(10), reading)
         .await
         .unwrap();
@@ -61,9 +61,9 @@ async fn send(stream: &mut TlsStream<TcpStream>, request: &str) -> (u16, String)
 }
 
 #[tokio::test]
-async fn every_name_of_the_sdk_answers_over_https() {
+async fn every_host_name_of_the_sdk_answers_over_https() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &["--tls-name", "calls.example"]).await;
+    let server = Server::start_in(folder.path(), &["--tls-name", "calls.example"]).await;
     let trusted = folder.path().join("tls/ca.pem");
     let ada = server.host().await;
     for name in [
@@ -93,9 +93,9 @@ async fn every_name_of_the_sdk_answers_over_https() {
 }
 
 #[tokio::test]
-async fn links_that_were_asked_for_over_https_are_https() {
+async fn links_requested_over_https_use_https() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &[]).await;
+    let server = Server::start_in(folder.path(), &[]).await;
     let ada = server.host().await;
     let trusted = folder.path().join("tls/ca.pem");
     let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
@@ -119,7 +119,7 @@ async fn links_that_were_asked_for_over_https_are_https() {
 #[tokio::test]
 async fn a_socket_counts_as_a_connection_for_as_long_as_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &[]).await;
+    let server = Server::start_in(folder.path(), &[]).await;
     let ada = server.host().await;
     let trusted = folder.path().join("tls/ca.pem");
     let before = connections(&server).await;
@@ -139,10 +139,10 @@ async fn a_socket_counts_as_a_connection_for_as_long_as_it_is_open() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(connections(&server).await, before + 1);
     drop(stream);
-    let mut tries = 0;
+    let mut attempts = 0;
     while connections(&server).await != before {
-        tries += 1;
-        assert!(tries < 100, "the connection is still counted");
+        attempts += 1;
+        assert!(attempts < 100, "the connection is still counted");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -150,19 +150,19 @@ async fn a_socket_counts_as_a_connection_for_as_long_as_it_is_open() {
 async fn connections(server: &Server) -> i64 {
     let metrics = server.parlor().metrics().await.unwrap();
     let mut lines = metrics.lines();
-    let counted = lines.find_map(|line| line.strip_prefix("parlor_http_connections "));
-    counted.unwrap().parse().unwrap()
+    let count = lines.find_map(|line| line.strip_prefix("parlor_http_connections "));
+    count.unwrap().parse().unwrap()
 }
 
 #[tokio::test]
-async fn pipelined_answers_that_nobody_reads_are_not_made() {
-    const MOST: u64 = 50 * 1024 * 1024;
+async fn unread_pipelined_responses_are_not_produced() {
+    const MAX_GROWTH: u64 = 50 * 1024 * 1024;
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &[]).await;
+    let server = Server::start_in(folder.path(), &[]).await;
     let trusted = folder.path().join("tls/ca.pem");
     let process = server.parlor().process();
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: p\r\n\r\n".repeat(1600);
-    let before = process.settled().await.unwrap();
+    let before = process.settled_memory().await.unwrap();
     let mut unread = Vec::new();
     for _ in 0..5 {
         let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
@@ -170,21 +170,25 @@ async fn pipelined_answers_that_nobody_reads_are_not_made() {
         stream.flush().await.unwrap();
         unread.push(stream);
     }
-    let grown = process.settled().await.unwrap().saturating_sub(before);
-    println!("{before} bytes, {grown} more with five who do not read");
-    assert!(grown < MOST, "{grown} bytes");
+    let grown = process
+        .settled_memory()
+        .await
+        .unwrap()
+        .saturating_sub(before);
+    println!("{before} bytes, {grown} more with five clients that do not read");
+    assert!(grown < MAX_GROWTH, "{grown} bytes");
     drop(unread);
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_shown() {
+async fn a_configured_certificate_is_presented() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    let made = rcgen::generate_simple_self_signed(["api.calls.example".to_owned()]).unwrap();
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let generated = rcgen::generate_simple_self_signed(["api.calls.example".to_owned()]).unwrap();
+    std::fs::write(&certificate, generated.cert.pem()).unwrap();
+    std::fs::write(&key, generated.signing_key.serialize_pem()).unwrap();
     let (c, k) = (certificate.to_str().unwrap(), key.to_str().unwrap());
-    let server = Server::on(folder.path(), &["--tls-cert", c, "--tls-key", k]).await;
+    let server = Server::start_in(folder.path(), &["--tls-cert", c, "--tls-key", k]).await;
     connect(&server, &certificate, "api.calls.example")
         .await
         .unwrap();
@@ -192,36 +196,36 @@ async fn a_certificate_of_ones_own_is_shown() {
 }
 
 #[tokio::test]
-async fn https_can_be_off() {
+async fn https_can_be_turned_off() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &["--tls-listen", "off"]).await;
+    let server = Server::start_in(folder.path(), &["--tls-listen", "off"]).await;
     assert!(!server.parlor().output().contains("serving HTTPS"));
     assert!(!folder.path().join("tls").exists());
 }
 
 #[tokio::test]
-async fn who_does_not_shake_hands_is_let_go() {
+async fn a_connection_without_a_handshake_is_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &["--header-secs", "1"]).await;
+    let server = Server::start_in(folder.path(), &["--header-secs", "1"]).await;
     let mut silent = TcpStream::connect(address(&server)).await.unwrap();
-    let mut nothing = [0; 1];
-    let closed = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut nothing)).await;
+    let mut byte = [0; 1];
+    let closed = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut byte)).await;
     assert!(matches!(closed.unwrap(), Ok(0) | Err(_)));
     let mut plain = TcpStream::connect(address(&server)).await.unwrap();
     plain
         .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
-    let mut answer = Vec::new();
-    let reading = tokio::time::timeout(Duration::from_secs(5), plain.read_to_end(&mut answer));
+    let mut response = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(5), plain.read_to_end(&mut response));
     let _ = reading.await.unwrap();
-    assert!(!answer.starts_with(b"HTTP/"));
+    assert!(!response.starts_with(b"HTTP/"));
 }
 
 #[tokio::test]
-async fn turn_is_where_https_is_and_clients_are_told() {
+async fn turn_shares_the_https_port_and_is_announced() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::on(folder.path(), &[]).await;
+    let server = Server::start_in(folder.path(), &[]).await;
     let trusted = folder.path().join("tls/ca.pem");
     let ada = server.host().await;
     let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
@@ -238,19 +242,19 @@ async fn turn_is_where_https_is_and_clients_are_told() {
         json!("turns:api.localhost:8443?transport=tcp")
     );
 
-    // A Binding request of STUN, in two pieces, and what RFC 8489 answers it with.
+    // A STUN Binding request in several writes, and the success response of RFC 8489.
     let mut stream = connect(&server, &trusted, "api.localhost").await.unwrap();
     let request = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction.";
-    for piece in request.chunks(5) {
-        stream.write_all(piece).await.unwrap();
+    for chunk in request.chunks(5) {
+        stream.write_all(chunk).await.unwrap();
         stream.flush().await.unwrap();
     }
-    let mut answer = [0; 40];
-    let reading = stream.read_exact(&mut answer);
+    let mut response = [0; 40];
+    let reading = stream.read_exact(&mut response);
     tokio::time::timeout(Duration::from_secs(10), reading)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(answer[..4], [0x01, 0x01, 0x00, 0x14]);
-    assert_eq!(answer[8..20], *b"transaction.");
+    assert_eq!(response[..4], [0x01, 0x01, 0x00, 0x14]);
+    assert_eq!(response[8..20], *b"transaction.");
 }

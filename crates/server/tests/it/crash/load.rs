@@ -1,4 +1,4 @@
-//! The load that runs when the kill comes: every kind of write, each noted before it is sent.
+//! The load during a kill: all kinds of writes, each recorded before it is sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,15 +7,15 @@ use parlor_testkit::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::crash::ledger::{Keyed, Ledger, Presence};
+use crate::crash::ledger::{KeyedRequest, Ledger, Presence};
 
-/// The preset of every participant; a new app has it.
+/// The preset of every participant. It exists in a new app.
 pub(crate) const PRESET: &str = "group_call_host";
 
-/// How many people one bulk adds.
+/// Number of participants per bulk.
 const BULK: u32 = 20;
 
-/// Tasks that write until the server is gone.
+/// Tasks that write until the server dies.
 pub(crate) struct Load {
     tasks: JoinSet<Option<()>>,
     ledger: Arc<Mutex<Ledger>>,
@@ -37,7 +37,7 @@ pub(crate) fn begin(client: &Client, participants: &str, round: u64) -> Load {
     for number in 0..2 {
         tasks.spawn(writer(&format!("bulk{number}")).add_in_bulk());
         tasks.spawn(writer(&format!("again{number}")).add_the_same_again());
-        // These two race for one person.
+        // These two race for the same participant.
         tasks.spawn(writer("shared").race_for_the_same(number));
         tasks.spawn(writer(&format!("keyed{number}")).add_with_a_key());
     }
@@ -46,7 +46,7 @@ pub(crate) fn begin(client: &Client, participants: &str, round: u64) -> Load {
 }
 
 impl Load {
-    /// Waits until every task has noticed that the server is gone.
+    /// Waits until every task has noticed that the server has died.
     pub(crate) async fn end(mut self) -> Result<Ledger> {
         while let Some(task) = self.tasks.join_next().await {
             task?;
@@ -60,7 +60,7 @@ impl Load {
 struct Writer {
     client: Client,
     participants: String,
-    /// Makes the custom participant ids of this writer its own.
+    /// Makes the custom participant ids of this writer unique.
     prefix: String,
     ledger: Arc<Mutex<Ledger>>,
 }
@@ -79,7 +79,7 @@ impl Writer {
         for version in 0.. {
             let name = format!("Version {version}");
             self.add(&self.client, &self.prefix, &name).await?;
-            self.note(|ledger| ledger.settled(&self.prefix, &name));
+            self.update(|ledger| ledger.expect_only_name(&self.prefix, &name));
         }
         Some(())
     }
@@ -95,20 +95,20 @@ impl Writer {
     async fn add_with_a_key(self) -> Option<()> {
         for number in 0.. {
             let custom_id = format!("{}-{number}", self.prefix);
-            let body = person(&custom_id, "Keyed");
-            self.note(|ledger| {
-                ledger.keyed.push(Keyed {
+            let body = participant_body(&custom_id, "Keyed");
+            self.update(|ledger| {
+                ledger.keyed.push(KeyedRequest {
                     key: custom_id.clone(),
                     body,
-                    answer: None,
+                    response: None,
                 });
             });
             let client = self.client.clone();
             let client = client.with_header("idempotency-key", &custom_id);
-            let answer = self.add(&client, &custom_id, "Keyed").await?;
-            self.note(|ledger| {
+            let response = self.add(&client, &custom_id, "Keyed").await?;
+            self.update(|ledger| {
                 let sent = ledger.keyed.iter_mut().rfind(|sent| sent.key == custom_id);
-                sent.expect("it was noted above").answer = Some(answer);
+                sent.expect("it was recorded above").response = Some(response);
             });
         }
         Some(())
@@ -119,14 +119,14 @@ impl Writer {
             let custom_id = format!("{}-{number}", self.prefix);
             let added = self.add(&self.client, &custom_id, "Short-lived").await?;
             let id = added["id"].as_str().unwrap_or_default();
-            self.note(|ledger| ledger.person(&custom_id).presence = Presence::Open);
+            self.update(|ledger| ledger.entry(&custom_id).presence = Presence::Unknown);
             let path = format!("{}/{id}", self.participants);
-            let answer = self.client.delete(&path).await.ok()?;
-            let deleted = answer.expect(200);
-            self.note(|ledger| match deleted {
+            let response = self.client.delete(&path).await.ok()?;
+            let deleted = response.expect(200);
+            self.update(|ledger| match deleted {
                 Ok(_) => {
                     ledger.acknowledged += 1;
-                    ledger.person(&custom_id).presence = Presence::Gone;
+                    ledger.entry(&custom_id).presence = Presence::Deleted;
                 }
                 Err(error) => ledger.refused.push(format!("delete {custom_id}: {error}")),
             });
@@ -141,20 +141,21 @@ impl Writer {
             let ids: Vec<String> = (0..BULK)
                 .map(|item| format!("{}-{number}-{item}", self.prefix))
                 .collect();
-            let people: Vec<Value> = ids.iter().map(|id| person(id, &name)).collect();
-            self.note(|ledger| {
+            let participants: Vec<Value> =
+                ids.iter().map(|id| participant_body(id, &name)).collect();
+            self.update(|ledger| {
                 for id in &ids {
-                    ledger.sending(id, &name);
+                    ledger.expect_write(id, &name);
                 }
                 ledger.bulks.push(ids.clone());
             });
-            let body = json!({ "participants": people });
-            let answer = self.client.post(&path, &body).await.ok()?.expect(201);
-            self.note(|ledger| match answer {
+            let body = json!({ "participants": participants });
+            let response = self.client.post(&path, &body).await.ok()?.expect(201);
+            self.update(|ledger| match response {
                 Ok(added) if added.as_array().is_some_and(|all| all.len() == ids.len()) => {
                     ledger.acknowledged += 1;
                     for (index, id) in ids.iter().enumerate() {
-                        ledger.written(id, &added[index]);
+                        ledger.acknowledge_write(id, &added[index]);
                     }
                 }
                 other => ledger.refused.push(format!("{}: {other:?}", self.prefix)),
@@ -163,16 +164,16 @@ impl Writer {
         Some(())
     }
 
-    /// Adds one person and answers the `data`; `None` when no answer came.
+    /// Adds one participant and returns the `data`, or `None` if there was no successful response.
     async fn add(&self, client: &Client, custom_id: &str, name: &str) -> Option<Value> {
-        self.note(|ledger| ledger.sending(custom_id, name));
-        let body = person(custom_id, name);
-        let answer = client.post(&self.participants, &body).await.ok()?;
-        let added = answer.expect(201);
-        self.note(|ledger| match added {
+        self.update(|ledger| ledger.expect_write(custom_id, name));
+        let body = participant_body(custom_id, name);
+        let response = client.post(&self.participants, &body).await.ok()?;
+        let added = response.expect(201);
+        self.update(|ledger| match added {
             Ok(added) => {
                 ledger.acknowledged += 1;
-                ledger.written(custom_id, &added);
+                ledger.acknowledge_write(custom_id, &added);
                 Some(added)
             }
             Err(error) => {
@@ -182,11 +183,11 @@ impl Writer {
         })
     }
 
-    fn note<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn person(custom_id: &str, name: &str) -> Value {
+fn participant_body(custom_id: &str, name: &str) -> Value {
     json!({ "custom_participant_id": custom_id, "preset_name": PRESET, "name": name })
 }

@@ -1,4 +1,4 @@
-//! A real file system that runs full: a small one in memory, in a mount namespace of the server's.
+//! A real file system that becomes full: a small `tmpfs` in the server's own mount namespace.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -8,17 +8,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use parlor_testkit::{Client, Parlor};
+use parlor_testkit::{Client, ServerProcess};
 use serde_json::json;
 
 use crate::crash::{create_meeting, kit_path};
 use crate::process::BINARY;
 
-/// Enough for the schema, and full soon.
+/// Large enough for the schema, and quickly filled.
 const SIZE: &str = "6m";
 
-/// A program that starts the server with such a file system at its data directory.
-fn starter(folder: &Path, data: &Path) -> Result<PathBuf> {
+/// Writes a program that mounts such a file system on the data directory and starts the server.
+fn write_starter(folder: &Path, data: &Path) -> Result<PathBuf> {
     let program = folder.join("starter");
     let text = format!(
         "#!/bin/sh\nexec unshare --map-root-user --mount sh -c \
@@ -31,20 +31,20 @@ fn starter(folder: &Path, data: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn may_mount(data: &Path) -> bool {
+fn can_mount(data: &Path) -> bool {
     let mount = ["--map-root-user", "--mount", "mount", "-t", "tmpfs", "none"];
     let mounted = Command::new("unshare").args(mount).arg(data).status();
     mounted.is_ok_and(|status| status.success())
 }
 
-async fn until_ready_is(client: &Client, expected: u16) -> Result<()> {
+async fn wait_for_readiness(client: &Client, expected: u16) -> Result<()> {
     for _ in 0..200 {
         if client.get("/readyz").await?.status == expected {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("/readyz is never {expected}")
+    anyhow::bail!("/readyz never returned {expected}")
 }
 
 async fn add(client: &Client, participants: &str, name: &str) -> Result<u16> {
@@ -54,38 +54,43 @@ async fn add(client: &Client, participants: &str, name: &str) -> Result<u16> {
         "preset_name": crate::crash::load::PRESET,
         "picture": picture,
     });
-    let answer = client.post(participants, &body).await?;
-    let status = answer.status.as_u16();
+    let response = client.post(participants, &body).await?;
+    let status = response.status.as_u16();
     if status == 503 {
-        ensure!(answer.headers.contains_key("retry-after"), "no retry-after");
+        ensure!(
+            response.headers.contains_key("retry-after"),
+            "no retry-after"
+        );
     } else {
-        ensure!(status == 201, "{} {}", answer.status, answer.body);
+        ensure!(status == 201, "{} {}", response.status, response.body);
     }
     Ok(status)
 }
 
 #[tokio::test]
-async fn a_full_file_system_loses_nothing_and_is_well_when_there_is_space() -> Result<()> {
+async fn a_full_file_system_loses_nothing_and_recovers_when_space_is_freed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     fs::create_dir(&data)?;
-    if !may_mount(&data) {
-        eprintln!("skipped: this system lets nobody mount; crates/faults tests the same without");
+    if !can_mount(&data) {
+        eprintln!(
+            "skipped: this system does not permit mounts; crates/faults tests the same without one"
+        );
         return Ok(());
     }
-    let builder = Parlor::builder(starter(folder.path(), &data)?).data_dir(&data);
+    let builder = ServerProcess::builder(write_starter(folder.path(), &data)?).data_dir(&data);
     let server = builder.start().await?;
     let client = server.client();
     let kit = kit_path(&server, &mut None).await?;
     let participants = create_meeting(&client, &kit, 0).await?;
-    // The files as the server sees them.
+    // The data directory in the mount namespace of the server.
     let inside = PathBuf::from(format!("/proc/{}/root{}", server.pid(), data.display()));
     let filler = inside.join("filler");
     let mut fill = File::create(&filler)?;
     while fill.write_all(&[0; 4096]).is_ok() {}
     let mut acknowledged = Vec::new();
     let mut refused = 0;
-    // The log has some space left that it uses again.
+    // The write-ahead log first reuses its own space.
     for number in 0..5000 {
         let name = format!("person-{number}");
         match add(&client, &participants, &name).await? {
@@ -96,17 +101,17 @@ async fn a_full_file_system_loses_nothing_and_is_well_when_there_is_space() -> R
             break;
         }
     }
-    ensure!(refused == 5, "the disk never ran full");
-    until_ready_is(&client, 503).await?;
+    ensure!(refused == 5, "the disk never became full");
+    wait_for_readiness(&client, 503).await?;
     fs::remove_file(&filler)?;
     drop(fill);
-    until_ready_is(&client, 200).await?;
+    wait_for_readiness(&client, 200).await?;
     ensure!(add(&client, &participants, "after").await? == 201);
     acknowledged.push("after".to_owned());
     for name in &acknowledged {
         let found = client.get(&format!("{participants}/custom:{name}")).await?;
-        ensure!(found.status == 200, "{name} was acknowledged and is lost");
+        ensure!(found.status == 200, "{name} was acknowledged, but is lost");
     }
-    fs::exists(&inside).context("the server still runs")?;
+    fs::exists(&inside).context("the mount namespace of the server is gone")?;
     Ok(())
 }

@@ -1,53 +1,53 @@
-//! The session that a meeting has now, where no room runs: what is refused, and in which words.
+//! `/active-session` of meetings without a running room: validation and error messages.
 
 use serde_json::{Value, json};
 
-use crate::http::place::NOBODYS_ID;
+use crate::http::resource::UNKNOWN_ID;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    a_meeting_nobody_is_in_has_no_active_session,
-    a_request_must_name_somebody,
-    a_poll_must_be_one,
+    an_empty_meeting_has_no_active_session,
+    a_request_must_name_a_participant,
+    an_invalid_poll_is_rejected,
 ];
 
-async fn a_meeting_nobody_is_in_has_no_active_session(server: &Server) {
+async fn an_empty_meeting_has_no_active_session(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
-    let somebody = json!({ "participant_ids": [NOBODYS_ID], "custom_participant_ids": null });
-    let custom = json!({ "custom_participant_ids": ["ada"] });
+    let by_id = json!({ "participant_ids": [UNKNOWN_ID], "custom_participant_ids": null });
+    let by_custom_id = json!({ "custom_participant_ids": ["ada"] });
     let poll = json!({ "question": "Tea?", "options": ["Yes", "No"] });
     let posts: [(&str, &Value); 6] = [
-        ("kick", &somebody),
-        ("kick", &custom),
+        ("kick", &by_id),
+        ("kick", &by_custom_id),
         ("kick-all", &Value::Null),
-        ("mute", &somebody),
+        ("mute", &by_id),
         ("mute-all", &json!({ "allow_unmute": true })),
         ("poll", &poll),
     ];
-    let nowhere = app.at(&format!("/meetings/{NOBODYS_ID}"));
-    for place in [meeting, nowhere] {
-        let message = format!("No active session found for meeting_id {}", place.id());
-        let got = place.get("/active-session").await;
-        got.refused(404).is(&message, None);
+    let unknown = app.join(&format!("/meetings/{UNKNOWN_ID}"));
+    for resource in [meeting, unknown] {
+        let message = format!("No active session found for meeting_id {}", resource.id());
+        let response = resource.get("/active-session").await;
+        response.expect_error(404).assert_message(&message, None);
         for (action, body) in &posts {
             let path = format!("/active-session/{action}");
             let body = if body.is_null() { &json!({}) } else { *body };
-            place
+            resource
                 .post(&path, body)
                 .await
-                .refused(404)
-                .is(&message, None);
+                .expect_error(404)
+                .assert_message(&message, None);
         }
-        let bare = place
+        let no_body = resource
             .send(reqwest::Method::POST, "/active-session/kick-all", None)
             .await;
-        bare.refused(404).is(&message, None);
+        no_body.expect_error(404).assert_message(&message, None);
     }
 }
 
-async fn a_request_must_name_somebody(server: &Server) {
+async fn a_request_must_name_a_participant(server: &Server) {
     let meeting = server.app().await.meeting().await;
     for action in ["kick", "mute"] {
         let path = format!("/active-session/{action}");
@@ -57,30 +57,32 @@ async fn a_request_must_name_somebody(server: &Server) {
             json!({ "participant_ids": [], "custom_participant_ids": [] }),
             json!({ "participant_ids": null }),
         ] {
-            let refusal = meeting.post(&path, &body).await.refused(400);
+            let error = meeting.post(&path, &body).await.expect_error(400);
             assert!(
-                refusal.message.contains("must name somebody"),
-                "{refusal:?}"
+                error.message.contains("must contain at least one id"),
+                "{error:?}"
             );
         }
-        let strange = json!({ "participant_ids": ["ada"] });
-        let refusal = meeting.post(&path, &strange).await.refused(404);
-        refusal.is("No user found with id ada", None);
+        let unknown = json!({ "participant_ids": ["ada"] });
+        let error = meeting.post(&path, &unknown).await.expect_error(404);
+        error.assert_message("No user found with id ada", None);
         for body in [
             json!({ "participant_ids": "ada" }),
             json!({ "participant_ids": [5] }),
             json!({ "custom_participant_ids": [""] }),
             json!({ "custom_participant_ids": vec!["x"; 1001] }),
         ] {
-            meeting.post(&path, &body).await.refused(400);
+            meeting.post(&path, &body).await.expect_error(400);
         }
     }
-    let refusal = meeting.post("/active-session/mute-all", &json!({})).await;
+    let response = meeting.post("/active-session/mute-all", &json!({})).await;
     let message = "BAD_REQUEST: \"allow_unmute\" is required";
-    refusal.refused(400).is(message, Some("/allow_unmute"));
+    response
+        .expect_error(400)
+        .assert_message(message, Some("/allow_unmute"));
 }
 
-async fn a_poll_must_be_one(server: &Server) {
+async fn an_invalid_poll_is_rejected(server: &Server) {
     let meeting = server.app().await.meeting().await;
     for (body, pointer) in [
         (json!({ "options": ["a", "b"] }), "/question"),
@@ -108,10 +110,10 @@ async fn a_poll_must_be_one(server: &Server) {
             "/anonymous",
         ),
     ] {
-        let refusal = meeting
+        let error = meeting
             .post("/active-session/poll", &body)
             .await
-            .refused(400);
-        assert_eq!(refusal.pointers, [Some(pointer.to_owned())], "{refusal:?}");
+            .expect_error(400);
+        assert_eq!(error.pointers, [Some(pointer.to_owned())], "{error:?}");
     }
 }

@@ -5,31 +5,32 @@ use parlor_server::clock::{Clock, rfc3339};
 use serde_json::{Value, json};
 
 use crate::http::server::Server;
-use crate::http::sessions::{MINUTE_MS, Rooms, assert_near};
+use crate::http::sessions::{MINUTE_MS, SessionWriter, assert_near};
 use crate::on_both_databases;
 
 on_both_databases![
     sessions_are_counted_by_the_day_they_started,
-    days_are_read_as_they_are_meant,
+    date_ranges_are_parsed_and_limited,
 ];
 
 const DAY_MINUTES: i64 = 24 * 60;
 
+/// Returns the date of a time in the past.
 fn day(minutes_ago: i64) -> String {
     let at_ms = Clock::default().now_ms() - minutes_ago * MINUTE_MS;
     rfc3339(at_ms).split('T').next().unwrap().to_owned()
 }
 
 async fn sessions_are_counted_by_the_day_they_started(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let meeting = rooms.meeting("Weekly").await;
-    rooms.ended(&meeting, 40 * DAY_MINUTES, 7).await;
-    rooms.ended(&meeting, 3 * DAY_MINUTES, 10).await;
-    rooms.ended(&meeting, 3 * DAY_MINUTES, 20).await;
-    let live = rooms.session(&meeting, DAY_MINUTES).await;
-    let inside = rooms.peer(&live, "ada", DAY_MINUTES - 5, None);
-    rooms.keep(&live, &[Record::Peer(inside)]).await;
-    let stats = rooms.app.get("/analytics/daywise").await.data(200);
+    let writer = SessionWriter::new(server).await;
+    let meeting = writer.meeting("Weekly").await;
+    writer.ended_session(&meeting, 40 * DAY_MINUTES, 7).await;
+    writer.ended_session(&meeting, 3 * DAY_MINUTES, 10).await;
+    writer.ended_session(&meeting, 3 * DAY_MINUTES, 20).await;
+    let live = writer.live_session(&meeting, DAY_MINUTES).await;
+    let peer = writer.peer(&live, "ada", DAY_MINUTES - 5, None);
+    writer.insert(&live, &[Record::Peer(peer)]).await;
+    let stats = writer.app.get("/analytics/daywise").await.data(200);
     let sessions = &stats["session_stats"];
     assert_eq!(sessions["sessions_count"], 3);
     assert_near(&sessions["sessions_minutes_consumed"], 35.0);
@@ -47,7 +48,7 @@ async fn sessions_are_counted_by_the_day_they_started(server: &Server) {
     assert_eq!(recordings["day_stats"].as_array().unwrap().len(), 30);
     let (from, to) = (day(41 * DAY_MINUTES), day(39 * DAY_MINUTES));
     let path = format!("/analytics/daywise?start_date={from}&end_date={to}");
-    let older = rooms.app.get(&path).await.data(200);
+    let older = writer.app.get(&path).await.data(200);
     assert_eq!(older["session_stats"]["sessions_count"], 1);
     assert_eq!(
         older["session_stats"]["day_stats"][1]["total_session_minutes"],
@@ -55,7 +56,7 @@ async fn sessions_are_counted_by_the_day_they_started(server: &Server) {
     );
 }
 
-async fn days_are_read_as_they_are_meant(server: &Server) {
+async fn date_ranges_are_parsed_and_limited(server: &Server) {
     let app = server.app().await;
     let get = async |query: &str| app.get(&format!("/analytics/daywise?{query}")).await;
     let days = |stats: &Value| {
@@ -85,7 +86,7 @@ async fn days_are_read_as_they_are_meant(server: &Server) {
         "start_date=2024-02-30",
         "end_date=99999-01-01",
     ] {
-        get(query).await.refused(400);
+        get(query).await.expect_error(400);
     }
     get("start_date=-009999-01-01&end_date=-009999-01-01")
         .await

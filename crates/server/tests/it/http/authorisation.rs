@@ -1,4 +1,4 @@
-//! Who may do what: every operation on every surface against everybody who may not.
+//! Every operation on every surface rejects every caller without the right to it.
 
 mod target;
 
@@ -11,44 +11,46 @@ use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 
 use self::target::Target;
-use crate::http::place::{NOBODYS_ID, basic};
+use crate::http::resource::{UNKNOWN_ID, basic_auth};
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    nobody_gets_in_uninvited,
+    every_operation_rejects_unauthorised_callers,
     an_app_is_not_reached_through_another_account,
-    credentials_are_read_in_their_forms,
-    a_revoked_token_stops_within_a_second,
+    every_form_of_credentials_is_accepted,
+    a_revoked_token_stops_working_within_a_second,
     an_unlimited_token_needs_one_of_the_permissions,
 ];
 
-/// Somebody without the right to do something.
+/// A caller that an operation must reject.
 struct Intruder {
-    who: &'static str,
+    /// Description for assertion messages.
+    name: &'static str,
     headers: Vec<(&'static str, String)>,
+    /// Expected status of the response.
     status: u16,
 }
 
-fn intruder(who: &'static str, authorization: &str, status: u16) -> Intruder {
+fn intruder(name: &'static str, authorization: &str, status: u16) -> Intruder {
     Intruder {
-        who,
+        name,
         headers: vec![("authorization", authorization.to_owned())],
         status,
     }
 }
 
-/// Tokens that were good once, or are good for something else.
+/// Secrets of tokens that are no longer valid, or are valid for something else.
 struct Tokens {
     expired: String,
     revoked: String,
-    powerless: String,
-    foreign: String,
-    confined: String,
+    unprivileged: String,
+    other_account: String,
+    other_app: String,
 }
 
 impl Tokens {
-    async fn make(server: &Server) -> Self {
+    async fn create(server: &Server) -> Self {
         let expired = server.token(
             ACCOUNT_ID,
             &["--permission", "Realtime", "--expires-in", "1"],
@@ -59,7 +61,7 @@ impl Tokens {
         let revoked = server.token(ACCOUNT_ID, &["--permission", "Realtime"]);
         server
             .account()
-            .bearing(&revoked.secret)
+            .with_token(&revoked.secret)
             .get("/apps")
             .await
             .data(200);
@@ -67,11 +69,11 @@ impl Tokens {
         let tokens = Self {
             expired: expired.secret,
             revoked: revoked.secret,
-            powerless: server.token(ACCOUNT_ID, &["--permission", "Stream"]).secret,
-            foreign: server
+            unprivileged: server.token(ACCOUNT_ID, &["--permission", "Stream"]).secret,
+            other_account: server
                 .token(other_account, &["--permission", "Realtime Admin"])
                 .secret,
-            confined: server
+            other_app: server
                 .token(
                     ACCOUNT_ID,
                     &["--permission", "Realtime Admin", "--app", other_app.id()],
@@ -79,12 +81,12 @@ impl Tokens {
                 .secret,
         };
         server
-            .account_of(other_account, &tokens.foreign)
+            .account_with(other_account, &tokens.other_account)
             .get("/apps")
             .await
             .data(200);
         other_app
-            .bearing(&tokens.confined)
+            .with_token(&tokens.other_app)
             .get("/meetings")
             .await
             .data(200);
@@ -98,7 +100,7 @@ impl Tokens {
             Surface::B => self.on_b(target),
         };
         intruders.push(Intruder {
-            who: "nobody",
+            name: "a caller without credentials",
             headers: Vec::new(),
             status: 401,
         });
@@ -106,9 +108,10 @@ impl Tokens {
     }
 
     fn on_a(&self, target: &Target) -> Vec<Intruder> {
-        let bearer = |who, secret: &str, status| intruder(who, &format!("Bearer {secret}"), status);
-        let keyed = |who, email: &str, key: &str| Intruder {
-            who,
+        let bearer =
+            |name, secret: &str, status| intruder(name, &format!("Bearer {secret}"), status);
+        let keyed = |name, email: &str, key: &str| Intruder {
+            name,
             headers: vec![
                 ("x-auth-email", email.to_owned()),
                 ("x-auth-key", key.to_owned()),
@@ -116,70 +119,63 @@ impl Tokens {
             status: 401,
         };
         vec![
-            bearer("garbage", "no-such-token-was-ever-made", 401),
-            intruder("a scheme alone", "Bearer", 401),
-            intruder("a token alone", API_TOKEN, 401),
+            bearer("an unknown token", "no-such-token", 401),
+            intruder("a scheme without a token", "Bearer", 401),
+            intruder("a token without a scheme", API_TOKEN, 401),
             intruder("another scheme", &format!("Token {API_TOKEN}"), 401),
             intruder(
                 "the other surface's scheme",
-                &basic(target.app.id(), API_TOKEN),
+                &basic_auth(target.app.id(), API_TOKEN),
                 401,
             ),
-            bearer(
-                "a token and a half",
-                &format!("{API_TOKEN}{API_TOKEN}"),
-                401,
-            ),
-            keyed(
-                "an unknown key",
-                "ada@example.com",
-                "no-such-token-was-ever-made",
-            ),
+            bearer("a token twice", &format!("{API_TOKEN}{API_TOKEN}"), 401),
+            keyed("an unknown key", "ada@example.com", "no-such-token"),
             keyed("a key without an email", "", API_TOKEN),
             bearer("an expired token", &self.expired, 401),
             bearer("a revoked token", &self.revoked, 401),
-            bearer("a participant", &target.join_token, 401),
-            bearer("a token without the permission", &self.powerless, 403),
-            bearer("another account's token", &self.foreign, 403),
-            bearer("a token of another app", &self.confined, 403),
+            bearer("a join token", &target.join_token, 401),
+            bearer("a token without the permission", &self.unprivileged, 403),
+            bearer("another account's token", &self.other_account, 403),
+            bearer("a token of another app", &self.other_app, 403),
         ]
     }
 
     fn on_b(&self, target: &Target) -> Vec<Intruder> {
         let app = target.app.id();
-        let secret = |who, secret: &str, status| intruder(who, &basic(app, secret), status);
+        let basic_secret =
+            |name, secret: &str, status| intruder(name, &basic_auth(app, secret), status);
         vec![
-            secret("garbage", "no-such-token-was-ever-made", 401),
-            secret("an empty password", "", 401),
-            intruder("a scheme alone", "Basic", 401),
-            intruder("what is not Base64", "Basic ***", 401),
+            basic_secret("an unknown token", "no-such-token", 401),
+            basic_secret("an empty password", "", 401),
+            intruder("a scheme without a token", "Basic", 401),
+            intruder("invalid Base64", "Basic ***", 401),
             intruder("Base64 without a colon", "Basic YXBw", 401),
             intruder(
                 "the other surface's scheme",
                 &format!("Bearer {API_TOKEN}"),
                 401,
             ),
-            intruder("another app's name", &basic(NOBODYS_ID, API_TOKEN), 401),
-            intruder("no app's name", &basic("app", API_TOKEN), 401),
-            secret("an expired token", &self.expired, 401),
-            secret("a revoked token", &self.revoked, 401),
-            secret("a participant", &target.join_token, 401),
-            secret("a token without the permission", &self.powerless, 403),
-            secret("another account's token", &self.foreign, 401),
-            secret("a token of another app", &self.confined, 403),
+            intruder("an unknown app id", &basic_auth(UNKNOWN_ID, API_TOKEN), 401),
+            intruder("a malformed app id", &basic_auth("app", API_TOKEN), 401),
+            basic_secret("an expired token", &self.expired, 401),
+            basic_secret("a revoked token", &self.revoked, 401),
+            basic_secret("a join token", &target.join_token, 401),
+            basic_secret("a token without the permission", &self.unprivileged, 403),
+            basic_secret("another account's token", &self.other_account, 401),
+            basic_secret("a token of another app", &self.other_app, 403),
         ]
     }
 }
 
-async fn nobody_gets_in_uninvited(server: &Server) {
-    let tokens = Tokens::make(server).await;
+async fn every_operation_rejects_unauthorised_callers(server: &Server) {
+    let tokens = Tokens::create(server).await;
     let mut cells = 0;
     for endpoint in endpoints() {
         for (surface, path) in endpoint.mounts() {
-            let target = Target::make(server).await;
+            let target = Target::create(server).await;
             let before = target.state(server).await;
             for intruder in tokens.intruders(surface, &target) {
-                try_to_get_in(server, &endpoint, &target, &path, &intruder).await;
+                check_rejected(server, &endpoint, &target, &path, &intruder).await;
                 cells += 1;
             }
             assert_eq!(
@@ -189,62 +185,67 @@ async fn nobody_gets_in_uninvited(server: &Server) {
                 endpoint.method()
             );
             let (path, body) = (target.fill(&path), target.body(&endpoint));
-            let invited = target.invited(server, surface);
-            let answer = invited
+            let authorised = target.authorised(server, surface);
+            let response = authorised
                 .send(endpoint.method().clone(), &path, body.as_ref())
                 .await;
-            // The request was good: only the credentials kept the others out.
-            let nobody_inside = path.contains("/active-session")
-                && answer.status == 404
-                && answer.text().contains("No active session found");
+            // The same request succeeds with valid credentials.
+            let has_no_session = path.contains("/active-session")
+                && response.status == 404
+                && response.text().contains("No active session found");
             assert!(
-                matches!(answer.status, 200 | 201) || nobody_inside,
+                matches!(response.status, 200 | 201) || has_no_session,
                 "{path}: {}",
-                answer.text()
+                response.text()
             );
         }
     }
-    // Not `println!`, which the test harness would swallow.
+    // The test harness would capture `println!`.
     let _ = writeln!(
         std::io::stdout(),
-        "authorisation matrix: {cells} cells refused"
+        "authorisation matrix: {cells} cells rejected"
     );
 }
 
-async fn try_to_get_in(
+async fn check_rejected(
     server: &Server,
     endpoint: &Endpoint,
     target: &Target,
     path: &str,
     intruder: &Intruder,
 ) {
-    let place = intruder
+    let resource = intruder
         .headers
         .iter()
-        .fold(server.public(), |place, (name, value)| {
-            place.with_header(name, value)
+        .fold(server.public(), |resource, (name, value)| {
+            resource.with_header(name, value)
         });
     let body = target.body(endpoint);
-    let answer = place
+    let response = resource
         .send(endpoint.method().clone(), &target.fill(path), body.as_ref())
         .await;
-    let about = format!("{} on {} {path}", intruder.who, endpoint.method());
-    if endpoint.id() == "listApps" && intruder.who == "a token of another app" {
+    let context = format!("{} on {} {path}", intruder.name, endpoint.method());
+    if endpoint.id() == "listApps" && intruder.name == "a token of another app" {
         assert!(
-            !answer.page().texts("id").contains(&target.app.id()),
-            "{about}"
+            !response.page().texts("id").contains(&target.app.id()),
+            "{context}"
         );
         return;
     }
-    assert_eq!(answer.status, intruder.status, "{about}: {}", answer.text());
-    answer.refused(intruder.status);
+    assert_eq!(
+        response.status,
+        intruder.status,
+        "{context}: {}",
+        response.text()
+    );
+    response.expect_error(intruder.status);
 }
 
 async fn an_app_is_not_reached_through_another_account(server: &Server) {
-    let made = server.run(&["account", "create", "--name", "Other"]);
-    let account = made["id"].as_str().unwrap();
+    let created = server.run(&["account", "create", "--name", "Other"]);
+    let account = created["id"].as_str().unwrap();
     let token = server.token(account, &["--permission", "Realtime Admin"]);
-    let target = Target::make(server).await;
+    let target = Target::create(server).await;
     let before = target.state(server).await;
     for endpoint in endpoints() {
         let (_, path) = endpoint.mounts().swap_remove(0);
@@ -253,23 +254,23 @@ async fn an_app_is_not_reached_through_another_account(server: &Server) {
         }
         let path = target.fill(&path).replace(ACCOUNT_ID, account);
         let body = target.body(&endpoint);
-        let ask = async |secret: &str| {
+        let send_as = async |secret: &str| {
             server
                 .public()
-                .bearing(secret)
+                .with_token(secret)
                 .send(endpoint.method().clone(), &path, body.as_ref())
                 .await
         };
-        ask(&token.secret)
+        send_as(&token.secret)
             .await
-            .refused(404)
-            .is("Error: resource not found: no such app", None);
-        ask(API_TOKEN).await.refused(403);
+            .expect_error(404)
+            .assert_message("Error: resource not found: no such app", None);
+        send_as(API_TOKEN).await.expect_error(403);
     }
     assert_eq!(target.state(server).await, before);
 }
 
-async fn credentials_are_read_in_their_forms(server: &Server) {
+async fn every_form_of_credentials_is_accepted(server: &Server) {
     let app = server.app().await;
     let forms = [
         vec![("authorization", format!("Bearer {API_TOKEN}"))],
@@ -284,29 +285,31 @@ async fn credentials_are_read_in_their_forms(server: &Server) {
             "/client/v4/accounts/{ACCOUNT_ID}/realtime/kit/{}/meetings",
             app.id()
         );
-        let place = form.iter().fold(server.public(), |place, (name, value)| {
-            place.with_header(name, value)
-        });
-        assert_eq!(place.get(&path).await.page().total, 0, "{form:?}");
+        let resource = form
+            .iter()
+            .fold(server.public(), |resource, (name, value)| {
+                resource.with_header(name, value)
+            });
+        assert_eq!(resource.get(&path).await.page().total, 0, "{form:?}");
     }
     let both = app
         .with_header("x-auth-email", "ada@example.com")
         .with_header("x-auth-key", "no-such-key");
     both.get("/meetings").await.data(200);
-    let answer = app.bearing("nobody").get("/meetings").await;
-    answer.refused(401);
-    assert!(answer.header("www-authenticate").is_some());
+    let response = app.with_token("no-such-token").get("/meetings").await;
+    response.expect_error(401);
+    assert!(response.header("www-authenticate").is_some());
 }
 
-async fn a_revoked_token_stops_within_a_second(server: &Server) {
+async fn a_revoked_token_stops_working_within_a_second(server: &Server) {
     let app = server.app().await;
     let token = server.token(ACCOUNT_ID, &["--permission", "Realtime"]);
-    let place = app.bearing(&token.secret);
-    place.get("/meetings").await.data(200);
+    let resource = app.with_token(&token.secret);
+    resource.get("/meetings").await.data(200);
     let revoked = server.run(&["token", "revoke", &token.id, "--account", ACCOUNT_ID]);
     assert_eq!(revoked, json!({ "id": token.id, "revoked": true }));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    place.get("/meetings").await.refused(401);
+    resource.get("/meetings").await.expect_error(401);
 }
 
 async fn an_unlimited_token_needs_one_of_the_permissions(server: &Server) {
@@ -325,7 +328,7 @@ async fn an_unlimited_token_needs_one_of_the_permissions(server: &Server) {
             .collect();
         let token = server.token(ACCOUNT_ID, &options);
         assert_eq!(
-            app.bearing(&token.secret).get("/meetings").await.status,
+            app.with_token(&token.secret).get("/meetings").await.status,
             status,
             "{permissions:?}"
         );

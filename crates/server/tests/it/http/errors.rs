@@ -1,32 +1,38 @@
-//! What goes wrong outside of any operation, and the body of every kind of error.
+//! Errors outside of any operation, and the body of every kind of error.
 
 use parlor_server::limits::Limits;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::http::answer::assert_shape;
-use crate::http::participants::{person, person_with};
+use crate::http::participants::{new_participant, new_participant_with};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     every_kind_of_error_has_the_documented_shape,
-    an_unknown_path_is_refused_in_the_shape_of_errors,
-    a_method_that_a_path_lacks_is_refused_with_those_it_has,
-    the_word_apps_is_never_taken_for_an_app,
-    a_conflict_is_not_to_be_repeated,
-    the_strict_mode_of_a_server_can_be_overruled,
-    a_limit_on_requests_says_when_to_come_back,
+    an_unknown_path_gets_a_standard_error,
+    an_unsupported_method_is_rejected_with_the_allowed_ones,
+    the_segment_apps_is_never_taken_for_an_app_id,
+    a_conflict_is_not_retryable,
+    a_header_overrides_the_strict_mode_of_the_server,
+    the_request_rate_limit_says_when_to_retry,
 ];
 
 async fn every_kind_of_error_has_the_documented_shape(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
     let strict = meeting.with_header("parlor-if-exists", "reject");
-    strict.post("/participants", &person("ada")).await.data(201);
-    let keyed = meeting.keyed(&format!("error-{}", meeting.id()));
-    keyed.post("/participants", &person("eve")).await.data(201);
-    let stranger = server.token(
+    strict
+        .post("/participants", &new_participant("ada"))
+        .await
+        .data(201);
+    let keyed = meeting.with_idempotency_key(&format!("error-{}", meeting.id()));
+    keyed
+        .post("/participants", &new_participant("eve"))
+        .await
+        .data(201);
+    let unprivileged = server.token(
         parlor_testkit::server::ACCOUNT_ID,
         &["--permission", "Nothing"],
     );
@@ -39,24 +45,31 @@ async fn every_kind_of_error_has_the_documented_shape(server: &Server) {
                 .post("/participants", &json!({ "preset_name": "x" }))
                 .await,
         ),
-        ("error_401", 401, meeting.bearing("nobody").get("").await),
+        (
+            "error_401",
+            401,
+            meeting.with_token("no-such-token").get("").await,
+        ),
         (
             "error_403",
             403,
-            meeting.bearing(&stranger.secret).get("").await,
+            meeting.with_token(&unprivileged.secret).get("").await,
         ),
         (
             "error_404",
             404,
             meeting
-                .post("/participants", &person_with("x", "preset_name", "none"))
+                .post(
+                    "/participants",
+                    &new_participant_with("x", "preset_name", "none"),
+                )
                 .await,
         ),
         ("error_405", 405, meeting.delete("/participants").await),
         (
             "error_409",
             409,
-            strict.post("/participants", &person("ada")).await,
+            strict.post("/participants", &new_participant("ada")).await,
         ),
         (
             "error_413",
@@ -68,7 +81,7 @@ async fn every_kind_of_error_has_the_documented_shape(server: &Server) {
         (
             "error_422",
             422,
-            keyed.post("/participants", &person("other")).await,
+            keyed.post("/participants", &new_participant("other")).await,
         ),
         (
             "error_501",
@@ -76,13 +89,13 @@ async fn every_kind_of_error_has_the_documented_shape(server: &Server) {
             meeting.post("/active-livestream/stop", &json!({})).await,
         ),
     ];
-    for (name, status, answer) in errors {
-        answer.refused(status);
-        assert_shape(name, &answer.json());
+    for (name, status, response) in errors {
+        response.expect_error(status);
+        assert_shape(name, &response.json());
     }
 }
 
-async fn an_unknown_path_is_refused_in_the_shape_of_errors(server: &Server) {
+async fn an_unknown_path_gets_a_standard_error(server: &Server) {
     let app = server.app().await;
     for path in [
         "/nothing",
@@ -94,18 +107,22 @@ async fn an_unknown_path_is_refused_in_the_shape_of_errors(server: &Server) {
         "//",
         "/%FF",
     ] {
-        server.public().get(path).await.refused(404);
-        server.public().post(path, &json!({})).await.refused(404);
+        server.public().get(path).await.expect_error(404);
+        server
+            .public()
+            .post(path, &json!({}))
+            .await
+            .expect_error(404);
     }
     for path in ["", "/", "/nothing", "/meetings/", "/meetings/x/y/z"] {
-        app.get(path).await.refused(404);
+        app.get(path).await.expect_error(404);
     }
 }
 
-async fn a_method_that_a_path_lacks_is_refused_with_those_it_has(server: &Server) {
+async fn an_unsupported_method_is_rejected_with_the_allowed_ones(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
-    for (place, method, path, allowed) in [
+    for (resource, method, path, allowed) in [
         (&app, Method::DELETE, "/meetings", vec!["GET", "POST"]),
         (
             &meeting,
@@ -127,9 +144,9 @@ async fn a_method_that_a_path_lacks_is_refused_with_those_it_has(server: &Server
             vec!["DELETE", "GET", "PATCH", "PUT"],
         ),
     ] {
-        let answer = place.send(method, path, None).await;
-        answer.refused(405);
-        let mut allow: Vec<&str> = answer
+        let response = resource.send(method, path, None).await;
+        response.expect_error(405);
+        let mut allow: Vec<&str> = response
             .header("allow")
             .unwrap()
             .split(", ")
@@ -142,65 +159,77 @@ async fn a_method_that_a_path_lacks_is_refused_with_those_it_has(server: &Server
     assert_eq!((head.status, head.bytes.len()), (200, 0));
 }
 
-async fn the_word_apps_is_never_taken_for_an_app(server: &Server) {
-    server.account().get("/apps/meetings").await.refused(404);
+async fn the_segment_apps_is_never_taken_for_an_app_id(server: &Server) {
+    server
+        .account()
+        .get("/apps/meetings")
+        .await
+        .expect_error(404);
     server
         .account()
         .post("/apps/meetings", &json!({}))
         .await
-        .refused(405);
+        .expect_error(405);
 }
 
-async fn a_conflict_is_not_to_be_repeated(server: &Server) {
+async fn a_conflict_is_not_retryable(server: &Server) {
     let app = server.app().await;
-    let answer = app
+    let response = app
         .post("/presets", &json!({ "name": "group_call_host" }))
         .await;
-    answer.refused(409);
-    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    response.expect_error(409);
+    assert_eq!(response.header("x-should-retry"), Some("false"));
 }
 
-async fn the_strict_mode_of_a_server_can_be_overruled(server: &Server) {
-    let own = Server::beside(server, &["--reject-existing", "true"]).await;
-    let meeting = own.app().await.meeting().await;
+async fn a_header_overrides_the_strict_mode_of_the_server(server: &Server) {
+    let server = Server::dedicated(server, &["--reject-existing", "true"]).await;
+    let meeting = server.app().await.meeting().await;
     meeting
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
         .data(201);
     meeting
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
-        .refused(409);
+        .expect_error(409);
     let lenient = meeting.with_header("parlor-if-exists", "update");
     lenient
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
         .data(201);
 }
 
-async fn a_limit_on_requests_says_when_to_come_back(server: &Server) {
-    let own = Server::beside(server, &["--requests-per-minute", "5"]).await;
-    let account = own.account();
+async fn the_request_rate_limit_says_when_to_retry(server: &Server) {
+    let server = Server::dedicated(server, &["--requests-per-minute", "5"]).await;
+    let account = server.account();
     let mut left = Vec::new();
     for _ in 0..5 {
-        let answer = account.get("/apps").await;
-        answer.data(200);
+        let response = account.get("/apps").await;
+        response.data(200);
         assert_eq!(
-            answer.header("ratelimit-policy"),
+            response.header("ratelimit-policy"),
             Some("\"default\";q=5;w=60")
         );
-        left.push(answer.header("ratelimit").unwrap().to_owned());
+        left.push(response.header("ratelimit").unwrap().to_owned());
     }
     assert_eq!(
         (&*left[0], &*left[4]),
         ("\"default\";r=4", "\"default\";r=0")
     );
-    let answer = account.get("/apps").await;
-    answer.refused(429);
-    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    let response = account.get("/apps").await;
+    response.expect_error(429);
+    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
-    // The quota is the token's, so another one still gets through, and nobody is refused for it.
-    let other = own.token(parlor_testkit::server::ACCOUNT_ID, &[]);
-    account.bearing(&other.secret).get("/apps").await.data(200);
-    account.bearing("nobody").get("/apps").await.refused(401);
+    // The quota is per token: another token is not limited, and an invalid token still gets a 401.
+    let other = server.token(parlor_testkit::server::ACCOUNT_ID, &[]);
+    account
+        .with_token(&other.secret)
+        .get("/apps")
+        .await
+        .data(200);
+    account
+        .with_token("no-such-token")
+        .get("/apps")
+        .await
+        .expect_error(401);
 }

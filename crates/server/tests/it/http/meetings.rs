@@ -1,32 +1,32 @@
-//! `/meetings`: reusable rooms.
+//! `/meetings`.
 
 mod list;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::http::answer::assert_shape;
-use crate::http::participants::person;
-use crate::http::place::{NOBODYS_ID, Place};
+use crate::http::participants::new_participant;
+use crate::http::resource::{Resource, UNKNOWN_ID};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     a_meeting_needs_no_field_at_all,
-    a_meeting_answers_everything_but_its_secrets,
-    an_older_name_of_the_bucket_is_read,
-    a_wrong_setting_is_named_by_its_place,
-    limits_hold_to_the_last_second,
-    a_change_touches_what_it_names,
-    a_null_brings_back_the_default,
-    a_replacement_forgets_everything_else,
-    racing_changes_are_all_kept,
-    an_inactive_meeting_still_takes_people,
-    a_deleted_meeting_takes_its_people_along,
-    an_unknown_meeting_is_told_apart_from_a_malformed_id,
+    responses_contain_everything_but_the_secrets,
+    the_old_name_of_the_bucket_config_is_accepted,
+    an_invalid_setting_is_reported_by_its_pointer,
+    limits_are_exact,
+    a_patch_changes_only_the_given_fields,
+    a_null_restores_the_default,
+    a_put_resets_the_absent_fields,
+    racing_patches_are_all_applied,
+    an_inactive_meeting_still_accepts_participants,
+    deleting_a_meeting_deletes_its_participants,
+    an_unknown_meeting_and_a_malformed_id_get_different_errors,
 ];
 
-async fn create(app: &Place, body: Value) -> Value {
+async fn create(app: &Resource, body: Value) -> Value {
     app.post("/meetings", &body).await.data(201)
 }
 
@@ -44,6 +44,7 @@ async fn a_meeting_needs_no_field_at_all(server: &Server) {
     assert_eq!(create(&app, nulls).await["record_on_start"], false);
 }
 
+/// A body with every field.
 fn everything() -> Value {
     json!({
         "title": "Weekly Review",
@@ -62,8 +63,8 @@ fn everything() -> Value {
             "audio_config": { "codec": "MP3", "channel": "mono", "export_file": false },
             "storage_config": {
                 "type": "aws", "bucket": "recordings", "path": "weekly", "region": "eu-west-1",
-                "access_key": "KNOWN-TO-NOBODY", "secret": "KNOWN-TO-NOBODY",
-                "password": "KNOWN-TO-NOBODY", "private_key": "KNOWN-TO-NOBODY",
+                "access_key": "NEVER-RETURNED", "secret": "NEVER-RETURNED",
+                "password": "NEVER-RETURNED", "private_key": "NEVER-RETURNED",
             },
             "realtimekit_bucket_config": { "enabled": true },
             "live_streaming_config": { "rtmp_url": "rtmps://live.example.com/app" },
@@ -75,26 +76,26 @@ fn everything() -> Value {
     })
 }
 
-async fn a_meeting_answers_everything_but_its_secrets(server: &Server) {
+async fn responses_contain_everything_but_the_secrets(server: &Server) {
     let app = server.app().await;
-    let made = app.post("/meetings", &everything()).await;
-    let id = made.data(201)["id"].as_str().unwrap().to_owned();
-    assert_shape("meeting_with_everything", &made.json());
+    let created = app.post("/meetings", &everything()).await;
+    let id = created.data(201)["id"].as_str().unwrap().to_owned();
+    assert_shape("meeting_with_everything", &created.json());
     let path = format!("/meetings/{id}");
-    let answers = [
+    let responses = [
         app.get(&path).await,
         app.patch(&path, &json!({ "title": "Weekly Review" })).await,
         app.put(&path, &everything()).await,
         app.get("/meetings").await,
         app.delete(&path).await,
     ];
-    for answer in [made].iter().chain(&answers) {
-        let text = answer.text();
+    for response in [created].iter().chain(&responses) {
+        let text = response.text();
         assert!(
-            text.contains("Weekly Review") && !text.contains("KNOWN-TO-NOBODY"),
+            text.contains("Weekly Review") && !text.contains("NEVER-RETURNED"),
             "{text}"
         );
-        let config = &answer.json()["data"];
+        let config = &response.json()["data"];
         let config = config.get(0).unwrap_or(config);
         assert_eq!(
             config["recording_config"]["storage_config"]["bucket"], "recordings",
@@ -103,15 +104,15 @@ async fn a_meeting_answers_everything_but_its_secrets(server: &Server) {
     }
 }
 
-async fn an_older_name_of_the_bucket_is_read(server: &Server) {
+async fn the_old_name_of_the_bucket_config_is_accepted(server: &Server) {
     let app = server.app().await;
     let older = json!({ "recording_config": { "dyte_bucket_config": { "enabled": true } } });
-    let made = create(&app, older.clone()).await;
+    let created = create(&app, older.clone()).await;
     assert_eq!(
-        made["recording_config"],
+        created["recording_config"],
         json!({ "realtimekit_bucket_config": { "enabled": true } })
     );
-    let path = format!("/meetings/{}", made["id"].as_str().unwrap());
+    let path = format!("/meetings/{}", created["id"].as_str().unwrap());
     let off = json!({ "recording_config": { "dyte_bucket_config": { "enabled": false } } });
     let changed = app.patch(&path, &off).await.data(200);
     assert_eq!(
@@ -120,7 +121,7 @@ async fn an_older_name_of_the_bucket_is_read(server: &Server) {
     );
 }
 
-async fn a_wrong_setting_is_named_by_its_place(server: &Server) {
+async fn an_invalid_setting_is_reported_by_its_pointer(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
     let cases = [
@@ -163,24 +164,24 @@ async fn a_wrong_setting_is_named_by_its_place(server: &Server) {
         ),
     ];
     for (body, pointer) in cases {
-        for answer in [
+        for response in [
             app.post("/meetings", &body).await,
             meeting.patch("", &body).await,
             meeting.put("", &body).await,
         ] {
-            let pointers = answer.refused(400).pointers;
+            let pointers = response.expect_error(400).pointers;
             assert_eq!(
                 pointers,
                 [Some(pointer.to_owned())],
                 "{body}: {}",
-                answer.text()
+                response.text()
             );
         }
     }
     assert_eq!(app.get("/meetings").await.page().total, 1);
 }
 
-async fn limits_hold_to_the_last_second(server: &Server) {
+async fn limits_are_exact(server: &Server) {
     let app = server.app().await;
     for (seconds, status) in [(59, 400), (60, 201), (600, 201), (601, 400)] {
         let body = json!({ "session_keep_alive_time_in_secs": seconds });
@@ -193,18 +194,18 @@ async fn limits_hold_to_the_last_second(server: &Server) {
     create(&app, json!({ "title": "é".repeat(1024) })).await;
 }
 
-async fn a_change_touches_what_it_names(server: &Server) {
+async fn a_patch_changes_only_the_given_fields(server: &Server) {
     let app = server.app().await;
-    let made = create(&app, everything()).await;
-    let path = format!("/meetings/{}", made["id"].as_str().unwrap());
+    let created = create(&app, everything()).await;
+    let path = format!("/meetings/{}", created["id"].as_str().unwrap());
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     let change = json!({
         "status": "INACTIVE",
         "recording_config": { "video_config": { "height": 1080 } },
     });
     let changed = app.patch(&path, &change).await.data(200);
-    assert!(changed["updated_at"].as_str() > made["updated_at"].as_str());
-    let mut expected = made;
+    assert!(changed["updated_at"].as_str() > created["updated_at"].as_str());
+    let mut expected = created;
     expected["status"] = json!("INACTIVE");
     expected["recording_config"]["video_config"]["height"] = json!(1080);
     expected["updated_at"] = changed["updated_at"].clone();
@@ -212,7 +213,7 @@ async fn a_change_touches_what_it_names(server: &Server) {
     assert_eq!(app.get(&path).await.data(200), expected);
     app.patch(&path, &json!({ "status": "CLOSED" }))
         .await
-        .refused(400);
+        .expect_error(400);
     assert_eq!(app.get(&path).await.data(200), expected);
     let back = app
         .patch(&path, &json!({ "status": "ACTIVE" }))
@@ -221,10 +222,10 @@ async fn a_change_touches_what_it_names(server: &Server) {
     assert_eq!(back["status"], "ACTIVE");
 }
 
-async fn a_null_brings_back_the_default(server: &Server) {
+async fn a_null_restores_the_default(server: &Server) {
     let app = server.app().await;
-    let made = create(&app, everything()).await;
-    let path = format!("/meetings/{}", made["id"].as_str().unwrap());
+    let created = create(&app, everything()).await;
+    let path = format!("/meetings/{}", created["id"].as_str().unwrap());
     let nulls = json!({
         "title": null, "persist_chat": null, "session_keep_alive_time_in_secs": null,
         "ai_config": null, "recording_config": { "video_config": { "width": null } },
@@ -238,17 +239,20 @@ async fn a_null_brings_back_the_default(server: &Server) {
     assert_eq!(changed["recording_config"]["video_config"]["codec"], "VP9");
 }
 
-async fn a_replacement_forgets_everything_else(server: &Server) {
+async fn a_put_resets_the_absent_fields(server: &Server) {
     let app = server.app().await;
-    let made = create(&app, everything()).await;
-    let path = format!("/meetings/{}", made["id"].as_str().unwrap());
+    let created = create(&app, everything()).await;
+    let path = format!("/meetings/{}", created["id"].as_str().unwrap());
     app.patch(&path, &json!({ "status": "INACTIVE" }))
         .await
         .data(200);
-    let replaced = app.put(&path, &json!({ "title": "Anew" })).await.data(200);
-    let mut expected = create(&app, json!({ "title": "Anew" })).await;
+    let replaced = app
+        .put(&path, &json!({ "title": "Replaced" }))
+        .await
+        .data(200);
+    let mut expected = create(&app, json!({ "title": "Replaced" })).await;
     for kept in ["id", "created_at"] {
-        expected[kept] = made[kept].clone();
+        expected[kept] = created[kept].clone();
     }
     expected["status"] = json!("INACTIVE");
     expected["updated_at"] = replaced["updated_at"].clone();
@@ -256,7 +260,7 @@ async fn a_replacement_forgets_everything_else(server: &Server) {
     assert_eq!(app.get(&path).await.data(200), expected);
 }
 
-async fn racing_changes_are_all_kept(server: &Server) {
+async fn racing_patches_are_all_applied(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let changes = [
         json!({ "title": "Raced" }),
@@ -269,48 +273,48 @@ async fn racing_changes_are_all_kept(server: &Server) {
         json!({ "recording_config": { "max_seconds": 61 } }),
         json!({ "recording_config": { "file_name_prefix": "raced" } }),
     ];
-    let answers = join_all(changes.iter().map(|change| meeting.patch("", change))).await;
+    let responses = join_all(changes.iter().map(|change| meeting.patch("", change))).await;
     assert!(
-        answers.iter().all(|answer| answer.status == 200),
-        "{answers:?}"
+        responses.iter().all(|response| response.status == 200),
+        "{responses:?}"
     );
-    let found = meeting.get("").await.data(200);
+    let current = meeting.get("").await.data(200);
     for change in &changes {
-        let mut merged = found.clone();
+        let mut merged = current.clone();
         parlor_protocol::merge_patch(&mut merged, change.clone());
-        assert_eq!(merged, found, "{change} was lost");
+        assert_eq!(merged, current, "{change} was lost");
     }
 }
 
-async fn an_inactive_meeting_still_takes_people(server: &Server) {
+async fn an_inactive_meeting_still_accepts_participants(server: &Server) {
     let meeting = server.app().await.meeting().await;
     meeting
         .patch("", &json!({ "status": "INACTIVE" }))
         .await
         .data(200);
     meeting
-        .post("/participants", &person("early"))
+        .post("/participants", &new_participant("early"))
         .await
         .data(201);
 }
 
-async fn a_deleted_meeting_takes_its_people_along(server: &Server) {
+async fn deleting_a_meeting_deletes_its_participants(server: &Server) {
     let app = server.app().await;
     let (meeting, kept) = (app.meeting().await, app.meeting().await);
     let added = meeting
-        .post("/participants", &person("one"))
+        .post("/participants", &new_participant("one"))
         .await
         .data(201);
     let before = meeting.get("").await.data(200);
     assert_eq!(meeting.delete("").await.data(200), before);
     let participant = format!("/participants/{}", added["id"].as_str().unwrap());
-    let refusals = [
+    let responses = [
         meeting.get("").await,
         meeting.patch("", &json!({ "title": "x" })).await,
         meeting.put("", &json!({})).await,
         meeting.delete("").await,
         meeting.get("/participants").await,
-        meeting.post("/participants", &person("two")).await,
+        meeting.post("/participants", &new_participant("two")).await,
         meeting.get(&participant).await,
         meeting.get("/participants/custom:one").await,
         meeting.delete(&participant).await,
@@ -318,26 +322,26 @@ async fn a_deleted_meeting_takes_its_people_along(server: &Server) {
             .post(&format!("{participant}/token"), &json!({}))
             .await,
     ];
-    for answer in refusals {
-        answer
-            .refused(404)
-            .is("Error: resource not found: no such meeting", None);
+    for response in responses {
+        response
+            .expect_error(404)
+            .assert_message("Error: resource not found: no such meeting", None);
     }
     let listed = app.get("/meetings").await.page();
     assert_eq!((listed.total, listed.texts("id")), (1, vec![kept.id()]));
 }
 
-async fn an_unknown_meeting_is_told_apart_from_a_malformed_id(server: &Server) {
+async fn an_unknown_meeting_and_a_malformed_id_get_different_errors(server: &Server) {
     let app = server.app().await;
     let other = server.app().await.meeting().await;
     let unknown = app
-        .get(&format!("/meetings/{NOBODYS_ID}"))
+        .get(&format!("/meetings/{UNKNOWN_ID}"))
         .await
-        .refused(404);
+        .expect_error(404);
     assert_eq!(
         app.get(&format!("/meetings/{}", other.id()))
             .await
-            .refused(404),
+            .expect_error(404),
         unknown
     );
     for malformed in [
@@ -345,13 +349,15 @@ async fn an_unknown_meeting_is_told_apart_from_a_malformed_id(server: &Server) {
         "0190f3c0a0b17c1d8e2f0123456789ab",
         "%7B0190f3c0-a0b1-7c1d-8e2f-0123456789ab%7D",
     ] {
-        let refusal = app
+        let error = app
             .get(&format!("/meetings/{malformed}"))
             .await
-            .refused(400);
-        let known = "BAD_REQUEST \"id\" must be a valid GUID (path parameter \"meeting_id\")";
-        refusal.is(known, None);
+            .expect_error(400);
+        let message = "BAD_REQUEST \"id\" must be a valid GUID (path parameter \"meeting_id\")";
+        error.assert_message(message, None);
     }
     let upper = other.id().to_uppercase();
-    app.get(&format!("/meetings/{upper}")).await.refused(404);
+    app.get(&format!("/meetings/{upper}"))
+        .await
+        .expect_error(404);
 }

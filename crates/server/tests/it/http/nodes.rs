@@ -1,38 +1,38 @@
-//! Several servers on the same records.
+//! Several servers on the same database.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::http::participants::person;
-use crate::http::place::Place;
+use crate::http::participants::new_participant;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    servers_that_start_together_make_the_records_once,
-    what_one_server_wrote_the_others_know,
+    servers_that_start_together_initialise_the_database_once,
+    a_write_through_one_server_is_visible_through_the_others,
     racing_adds_through_all_servers_make_one_participant,
-    one_key_through_all_servers_gets_one_answer,
+    one_key_through_all_servers_gets_one_response,
 ];
 
-/// How many servers share the records.
+/// Number of servers that share the database.
 const NODES: usize = 3;
 
-/// The same place, reached through each server.
-fn through_each(nodes: &[Server], place: &Place) -> Vec<Place> {
-    let path = place.path();
-    let same = |node: &Server| {
+/// Returns the same resource, addressed through each server.
+fn through_each_node(nodes: &[Server], resource: &Resource) -> Vec<Resource> {
+    let path = resource.path();
+    let on_node = |node: &Server| {
         node.public()
-            .bearing(parlor_testkit::server::API_TOKEN)
-            .at(path)
+            .with_token(parlor_testkit::server::API_TOKEN)
+            .join(path)
     };
-    nodes.iter().map(same).collect()
+    nodes.iter().map(on_node).collect()
 }
 
-async fn servers_that_start_together_make_the_records_once(server: &Server) {
-    let nodes = Server::together(server, NODES).await;
+async fn servers_that_start_together_initialise_the_database_once(server: &Server) {
+    let nodes = Server::cluster(server, NODES).await;
     let mut seen = BTreeSet::new();
     for node in &nodes {
         let apps = node.account().get("/apps").await.page();
@@ -47,67 +47,73 @@ async fn servers_that_start_together_make_the_records_once(server: &Server) {
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
-async fn what_one_server_wrote_the_others_know(server: &Server) {
-    let nodes = Server::together(server, NODES).await;
+async fn a_write_through_one_server_is_visible_through_the_others(server: &Server) {
+    let nodes = Server::cluster(server, NODES).await;
     let meeting = nodes[0].app().await.meeting().await;
-    let places = through_each(&nodes, &meeting);
-    for (turn, writer) in places.iter().enumerate() {
-        let body = person(&turn.to_string());
-        let key = format!("node-{turn}");
-        let first = writer.keyed(&key).post("/participants", &body).await;
+    let resources = through_each_node(&nodes, &meeting);
+    for (round, writer) in resources.iter().enumerate() {
+        let body = new_participant(&round.to_string());
+        let key = format!("node-{round}");
+        let first = writer
+            .with_idempotency_key(&key)
+            .post("/participants", &body)
+            .await;
         first.data(201);
-        for reader in &places {
+        for reader in &resources {
             assert_eq!(
                 reader.get("/participants").await.page().total,
-                turn as u64 + 1
+                round as u64 + 1
             );
-            let again = reader.keyed(&key).post("/participants", &body).await;
+            let again = reader
+                .with_idempotency_key(&key)
+                .post("/participants", &body)
+                .await;
             assert_eq!(again.text(), first.text());
         }
     }
-    places[1].delete("").await.data(200);
-    for place in &places {
-        place.get("").await.refused(404);
-        place
-            .post("/participants", &person("late"))
+    resources[1].delete("").await.data(200);
+    for resource in &resources {
+        resource.get("").await.expect_error(404);
+        resource
+            .post("/participants", &new_participant("late"))
             .await
-            .refused(404);
+            .expect_error(404);
     }
 }
 
 async fn racing_adds_through_all_servers_make_one_participant(server: &Server) {
-    let nodes = Server::together(server, NODES).await;
+    let nodes = Server::cluster(server, NODES).await;
     let meeting = nodes[0].app().await.meeting().await;
-    let places = through_each(&nodes, &meeting);
-    let body = person("raced");
-    let adds = (0..30).map(|turn| places[turn % NODES].post("/participants", &body));
-    let answers = join_all(adds).await;
-    let ids: BTreeSet<String> = answers
+    let resources = through_each_node(&nodes, &meeting);
+    let body = new_participant("raced");
+    let adds = (0..30).map(|index| resources[index % NODES].post("/participants", &body));
+    let responses = join_all(adds).await;
+    let ids: BTreeSet<String> = responses
         .iter()
-        .map(|answer| answer.data(201)["id"].to_string())
+        .map(|response| response.data(201)["id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
-    for place in &places {
-        let page = place.get("/participants").await.page();
+    for resource in &resources {
+        let page = resource.get("/participants").await.page();
         let found: Vec<&Value> = page.items.iter().collect();
         assert_eq!((page.total, found.len()), (1, 1), "{found:?}");
     }
 }
 
-async fn one_key_through_all_servers_gets_one_answer(server: &Server) {
-    let nodes = Server::together(server, NODES).await;
+async fn one_key_through_all_servers_gets_one_response(server: &Server) {
+    let nodes = Server::cluster(server, NODES).await;
     let app = nodes[0].app().await;
     let body = json!({ "title": "Raced" });
     for round in 0..5 {
-        let keyed: Vec<Place> = through_each(&nodes, &app)
+        let keyed: Vec<Resource> = through_each_node(&nodes, &app)
             .iter()
-            .map(|place| place.keyed(&format!("round-{round}")))
+            .map(|resource| resource.with_idempotency_key(&format!("round-{round}")))
             .collect();
-        let posts = (0..12).map(|turn| keyed[turn % NODES].post("/meetings", &body));
-        let answers = join_all(posts).await;
-        for answer in &answers {
-            answer.data(201);
-            assert_eq!(answer.text(), answers[0].text());
+        let posts = (0..12).map(|index| keyed[index % NODES].post("/meetings", &body));
+        let responses = join_all(posts).await;
+        for response in &responses {
+            response.data(201);
+            assert_eq!(response.text(), responses[0].text());
         }
         assert_eq!(app.get("/meetings").await.page().total, round + 1);
     }

@@ -1,26 +1,26 @@
-//! What is served to everybody: health, metrics, keys, the API description and its page.
+//! Endpoints without authentication: health, metrics, keys, the API description and its page.
 
 use std::collections::BTreeSet;
 
 use parlor_server::rest::{endpoints, operations};
 use serde_json::{Value, json};
 
-use crate::http::participants::person;
+use crate::http::participants::new_participant;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    health_is_answered_to_anybody,
-    metrics_count_what_was_answered,
-    every_answer_carries_a_request_id,
-    pages_of_any_origin_may_read_what_is_public,
+    health_needs_no_credentials,
+    metrics_count_responses,
+    every_response_carries_a_request_id,
+    public_documents_can_be_read_from_any_origin,
     every_route_is_in_the_description,
-    every_built_operation_is_described_in_full,
-    the_page_of_the_description_loads_only_its_own,
-    a_rotated_key_keeps_its_tokens_verifiable,
+    every_implemented_operation_is_described_in_full,
+    the_docs_page_loads_only_its_own_files,
+    tokens_stay_verifiable_after_a_key_rotation,
 ];
 
-async fn health_is_answered_to_anybody(server: &Server) {
+async fn health_needs_no_credentials(server: &Server) {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.public().get(path).await.status, 200, "{path}");
     }
@@ -33,13 +33,16 @@ async fn health_is_answered_to_anybody(server: &Server) {
     );
 }
 
-async fn metrics_count_what_was_answered(server: &Server) {
+async fn metrics_count_responses(server: &Server) {
     let meeting = server.app().await.meeting().await;
     meeting
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
         .data(201);
-    meeting.post("/participants", &json!({})).await.refused(400);
+    meeting
+        .post("/participants", &json!({}))
+        .await
+        .expect_error(400);
     let text = server.metrics().await;
     assert_eq!(server.public().get("/metrics").await.status, 404);
     for status in ["201", "400"] {
@@ -61,47 +64,50 @@ async fn metrics_count_what_was_answered(server: &Server) {
     assert!(text.trim_end().ends_with("# EOF"), "{text}");
     assert!(
         !text.contains(meeting.id()),
-        "ids would make one series each"
+        "ids in labels would create a series each"
     );
 }
 
-async fn every_answer_carries_a_request_id(server: &Server) {
+async fn every_response_carries_a_request_id(server: &Server) {
     let app = server.app().await;
-    let sane = app
+    let valid = app
         .with_header("x-request-id", "req-1.A:b/c=_")
         .get("/meetings")
         .await;
-    assert_eq!(sane.header("x-request-id"), Some("req-1.A:b/c=_"));
+    assert_eq!(valid.header("x-request-id"), Some("req-1.A:b/c=_"));
     let (one, two) = (app.get("/meetings").await, app.get("/nothing").await);
     assert_ne!(one.header("x-request-id"), two.header("x-request-id"));
-    for strange in ["", "a b", "<script>", &"x".repeat(129), "ü"] {
-        let answer = app
-            .with_header("x-request-id", strange)
+    for invalid in ["", "a b", "<script>", &"x".repeat(129), "ü"] {
+        let response = app
+            .with_header("x-request-id", invalid)
             .get("/meetings")
             .await;
-        let id = answer.header("x-request-id").unwrap();
-        assert!(id != strange && id.len() == 32, "{strange}: {id}");
+        let id = response.header("x-request-id").unwrap();
+        assert!(id != invalid && id.len() == 32, "{invalid}: {id}");
     }
 }
 
-async fn pages_of_any_origin_may_read_what_is_public(server: &Server) {
-    let stranger = server.public().with_header("origin", "https://example.com");
+async fn public_documents_can_be_read_from_any_origin(server: &Server) {
+    let page = server.public().with_header("origin", "https://example.com");
     for path in ["/.well-known/jwks.json", "/openapi.json"] {
-        let answer = stranger.get(path).await;
+        let response = page.get(path).await;
         assert_eq!(
-            (answer.status, answer.header("access-control-allow-origin")),
+            (
+                response.status,
+                response.header("access-control-allow-origin")
+            ),
             (200, Some("*")),
             "{path}"
         );
-        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("content-type"), Some("application/json"));
     }
-    let secret = server
+    let private = server
         .app()
         .await
         .with_header("origin", "https://example.com")
         .get("/meetings")
         .await;
-    assert_eq!(secret.header("access-control-allow-origin"), None);
+    assert_eq!(private.header("access-control-allow-origin"), None);
 }
 
 async fn document(server: &Server) -> Value {
@@ -146,39 +152,39 @@ async fn every_route_is_in_the_description(server: &Server) {
         described.extend(methods.map(|method| (path.clone(), method.to_owned())));
     }
     let missing: Vec<_> = routes.difference(&described).collect();
-    let invented: Vec<_> = described.difference(&routes).collect();
+    let unexpected: Vec<_> = described.difference(&routes).collect();
     assert!(
-        missing.is_empty() && invented.is_empty(),
-        "missing {missing:?}, invented {invented:?}"
+        missing.is_empty() && unexpected.is_empty(),
+        "missing {missing:?}, unexpected {unexpected:?}"
     );
     println!("{} routes described", described.len());
 }
 
-async fn every_built_operation_is_described_in_full(server: &Server) {
+async fn every_implemented_operation_is_described_in_full(server: &Server) {
     let document = document(server).await;
     let mut ids = BTreeSet::new();
     for endpoint in endpoints() {
         for (_, path) in endpoint.mounts() {
             let method = endpoint.method().as_str().to_lowercase();
             let operation = &document["paths"][&path][&method];
-            let about = format!("{method} {path}");
+            let context = format!("{method} {path}");
             assert!(
                 ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
-                "{about}: a second id"
+                "{context}: duplicate id"
             );
             assert!(
                 operation["summary"]
                     .as_str()
                     .is_some_and(|text| !text.is_empty()),
-                "{about}"
+                "{context}"
             );
             let responses = operation["responses"].as_object().unwrap();
             assert!(
                 responses.keys().any(|status| status.starts_with('2')),
-                "{about}"
+                "{context}"
             );
             for status in ["400", "401", "403"] {
-                assert!(responses.contains_key(status), "{about} lacks {status}");
+                assert!(responses.contains_key(status), "{context} lacks {status}");
             }
             let inherited = document["paths"][&path]["parameters"]
                 .as_array()
@@ -190,16 +196,16 @@ async fn every_built_operation_is_described_in_full(server: &Server) {
                 .filter(|parameter| parameter["in"] == "path")
                 .filter_map(|parameter| parameter["name"].as_str())
                 .collect();
-            let wanted: BTreeSet<&str> = path
+            let expected: BTreeSet<&str> = path
                 .split('/')
                 .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
                 .collect();
-            assert_eq!(named, wanted, "{about}");
+            assert_eq!(named, expected, "{context}");
         }
     }
 }
 
-async fn the_page_of_the_description_loads_only_its_own(server: &Server) {
+async fn the_docs_page_loads_only_its_own_files(server: &Server) {
     let page = server.public().get("/docs").await;
     assert_eq!(
         (page.status, page.header("content-type")),
@@ -211,8 +217,8 @@ async fn the_page_of_the_description_loads_only_its_own(server: &Server) {
             .starts_with("default-src 'none'")
     );
     let html = String::from_utf8(page.bytes).unwrap();
-    for foreign in ["src=\"http", "href=\"http", "src=\"//", "href=\"//"] {
-        assert!(!html.contains(foreign), "{html}");
+    for external in ["src=\"http", "href=\"http", "src=\"//", "href=\"//"] {
+        assert!(!html.contains(external), "{html}");
     }
     for (file, kind) in [
         ("docs.js", "text/javascript; charset=utf-8"),
@@ -228,18 +234,18 @@ async fn the_page_of_the_description_loads_only_its_own(server: &Server) {
     }
 }
 
-async fn a_rotated_key_keeps_its_tokens_verifiable(server: &Server) {
-    let own = Server::beside(server, &[]).await;
-    let ids = async |own: &Server| -> BTreeSet<String> {
-        let published = own.public().get("/.well-known/jwks.json").await.json();
+async fn tokens_stay_verifiable_after_a_key_rotation(server: &Server) {
+    let server = Server::dedicated(server, &[]).await;
+    let key_ids = async |server: &Server| -> BTreeSet<String> {
+        let published = server.public().get("/.well-known/jwks.json").await.json();
         let keys = published["keys"].as_array().unwrap().iter();
         keys.map(|key| key["kid"].as_str().unwrap().to_owned())
             .collect()
     };
-    let before = ids(&own).await;
-    own.run(&["key", "rotate"]);
-    let own = own.kill_and_start().await;
-    let after = ids(&own).await;
+    let before = key_ids(&server).await;
+    server.run(&["key", "rotate"]);
+    let server = server.kill_and_restart().await;
+    let after = key_ids(&server).await;
     assert_eq!((before.len(), after.len()), (1, 2));
     assert!(before.is_subset(&after));
 }

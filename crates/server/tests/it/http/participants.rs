@@ -1,4 +1,4 @@
-//! `/meetings/{meeting_id}/participants`: people who may join.
+//! `/meetings/{meeting_id}/participants`.
 
 mod add;
 mod bulk;
@@ -10,14 +10,14 @@ mod tokens;
 
 use serde_json::{Value, json};
 
-/// The smallest body that adds somebody.
-pub(crate) fn person(custom_id: &str) -> Value {
+/// Returns the smallest body that adds a participant.
+pub(crate) fn new_participant(custom_id: &str) -> Value {
     json!({ "custom_participant_id": custom_id, "preset_name": "group_call_host" })
 }
 
-/// The same with one more field, or another value of one.
-pub(crate) fn person_with(custom_id: &str, field: &str, value: impl Into<Value>) -> Value {
-    let mut person = person(custom_id);
-    person[field] = value.into();
-    person
+/// Returns the same body with one field added or replaced.
+pub(crate) fn new_participant_with(custom_id: &str, field: &str, value: impl Into<Value>) -> Value {
+    let mut body = new_participant(custom_id);
+    body[field] = value.into();
+    body
 }

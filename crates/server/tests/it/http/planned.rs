@@ -1,4 +1,4 @@
-//! The operations that are not built: 501 in the shape of errors, until their time comes.
+//! Planned operations, which return a 501 error until they are implemented.
 
 use std::collections::HashSet;
 
@@ -6,48 +6,50 @@ use parlor_server::http::Surface;
 use parlor_server::rest::{endpoints, operations};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 
-use crate::http::place::{NOBODYS_ID, basic};
+use crate::http::resource::{UNKNOWN_ID, basic_auth};
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    every_planned_operation_answers_501,
-    an_operation_is_either_built_or_planned
+    every_planned_operation_returns_501,
+    an_operation_is_either_implemented_or_planned
 ];
 
-async fn every_planned_operation_answers_501(server: &Server) {
+async fn every_planned_operation_returns_501(server: &Server) {
     let app = server.app().await;
-    let mut asked = 0;
+    let mut routes = 0;
     for operation in operations::planned() {
         for (surface, path) in operation.mounts() {
             let path = path
                 .replace("{account_id}", ACCOUNT_ID)
                 .replace("{app_id}", app.id());
-            let known = |part| {
+            let fill = |part| {
                 if str::starts_with(part, '{') {
-                    NOBODYS_ID
+                    UNKNOWN_ID
                 } else {
                     part
                 }
             };
-            let path: Vec<&str> = path.split('/').map(known).collect();
-            let place = match surface {
-                Surface::A => server.public().bearing(API_TOKEN),
+            let path: Vec<&str> = path.split('/').map(fill).collect();
+            let resource = match surface {
+                Surface::A => server.public().with_token(API_TOKEN),
                 Surface::B => server
                     .public()
-                    .with_header("authorization", &basic(app.id(), API_TOKEN)),
+                    .with_header("authorization", &basic_auth(app.id(), API_TOKEN)),
             };
-            let answer = place.send(operation.method(), &path.join("/"), None).await;
-            let refusal = answer.refused(501);
-            assert!(refusal.message.contains(operation.name), "{refusal:?}");
-            asked += 1;
+            let response = resource
+                .send(operation.method(), &path.join("/"), None)
+                .await;
+            let error = response.expect_error(501);
+            assert!(error.message.contains(operation.name), "{error:?}");
+            routes += 1;
         }
     }
-    println!("{asked} routes of planned operations");
-    assert!(asked > 60, "{asked}");
+    println!("{routes} routes of planned operations");
+    assert!(routes > 60, "{routes}");
 }
 
-async fn an_operation_is_either_built_or_planned(_: &Server) {
+async fn an_operation_is_either_implemented_or_planned(_: &Server) {
     let planned: HashSet<&str> = operations::planned()
         .iter()
         .map(|operation| operation.name)
@@ -57,9 +59,9 @@ async fn an_operation_is_either_built_or_planned(_: &Server) {
         .map(|operation| operation.number)
         .collect();
     assert_eq!(numbers.len(), operations::OPERATIONS.len());
-    let built: Vec<_> = endpoints();
+    let implemented: Vec<_> = endpoints();
     for operation in &operations::OPERATIONS {
-        let endpoint = built
+        let endpoint = implemented
             .iter()
             .find(|endpoint| endpoint.id() == operation.name);
         assert_eq!(
@@ -82,8 +84,8 @@ async fn an_operation_is_either_built_or_planned(_: &Server) {
             .collect();
         assert_eq!(mounts, contracted, "{}", operation.name);
     }
-    let mut built = (1..=27).chain(46..=51).chain([64]);
-    assert!(built.all(|number: u8| {
+    let mut implemented = (1..=27).chain(46..=51).chain([64]);
+    assert!(implemented.all(|number: u8| {
         let operation = operations::OPERATIONS
             .iter()
             .find(|operation| operation.number == number);

@@ -1,32 +1,32 @@
-//! `/presets`: what kinds of participants may do.
+//! `/presets`.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::http::answer::assert_shape;
-use crate::http::participants::person;
-use crate::http::place::{NOBODYS_ID, Place};
+use crate::http::participants::new_participant;
+use crate::http::resource::{Resource, UNKNOWN_ID};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     a_new_app_has_the_seven_presets,
-    a_stock_preset_is_answered_whole,
-    a_list_has_no_permissions_in_it,
+    a_built_in_preset_is_returned_in_full,
+    a_list_contains_no_permissions,
     presets_are_searched_and_paged,
-    a_preset_of_only_a_name_is_answered_whole,
-    known_extras_are_taken,
-    a_wrong_part_is_named_by_its_place,
-    a_taken_name_is_refused,
-    racing_makers_of_one_name_make_one_preset,
-    a_change_touches_what_it_names,
-    a_replacement_forgets_everything_else,
+    a_preset_with_only_a_name_gets_the_defaults,
+    undocumented_but_known_fields_are_accepted,
+    an_invalid_field_is_reported_by_its_pointer,
+    a_taken_name_is_rejected,
+    racing_requests_with_one_name_create_one_preset,
+    a_patch_changes_only_the_given_fields,
+    a_put_resets_the_absent_fields,
     a_renamed_preset_is_found_by_its_new_name,
     a_deleted_preset_frees_its_name,
-    an_unknown_preset_is_told_apart_from_a_malformed_id,
+    an_unknown_preset_and_a_malformed_id_get_different_errors,
 ];
 
-async fn create(app: &Place, body: Value) -> Value {
+async fn create(app: &Resource, body: Value) -> Value {
     app.post("/presets", &body).await.data(200)
 }
 
@@ -37,7 +37,7 @@ fn path(preset: &Value) -> String {
 async fn a_new_app_has_the_seven_presets(server: &Server) {
     let app = server.app().await;
     let page = app.get("/presets?sort_order=ASC").await.page();
-    let stock = [
+    let built_in = [
         "group_call_host",
         "group_call_participant",
         "group_call_guest",
@@ -46,18 +46,18 @@ async fn a_new_app_has_the_seven_presets(server: &Server) {
         "livestream_host",
         "livestream_viewer",
     ];
-    assert_eq!(page.texts("name"), stock);
+    assert_eq!(page.texts("name"), built_in);
     for preset in &page.items {
-        let whole = app.get(&path(preset)).await.data(200);
+        let full = app.get(&path(preset)).await.data(200);
         assert_eq!(
-            whole["permissions"]["transcription_enabled"], true,
+            full["permissions"]["transcription_enabled"], true,
             "{}",
-            whole["name"]
+            full["name"]
         );
     }
 }
 
-async fn a_stock_preset_is_answered_whole(server: &Server) {
+async fn a_built_in_preset_is_returned_in_full(server: &Server) {
     let app = server.app().await;
     let host = app.get("/presets?search=group_call_host").await.page();
     let host = app.get(&path(&host.items[0])).await;
@@ -65,10 +65,10 @@ async fn a_stock_preset_is_answered_whole(server: &Server) {
     assert_shape("preset_group_call_host", &host.json());
 }
 
-async fn a_list_has_no_permissions_in_it(server: &Server) {
+async fn a_list_contains_no_permissions(server: &Server) {
     let app = server.app().await;
     let listed = app.get("/presets?per_page=1").await;
-    assert_eq!((listed.page().total, listed.page().span), (7, (1, 1)));
+    assert_eq!((listed.page().total, listed.page().offsets), (7, (1, 1)));
     assert_shape("preset_list", &listed.json());
 }
 
@@ -92,14 +92,14 @@ async fn presets_are_searched_and_paged(server: &Server) {
     assert_eq!(names("search=none").await, "");
     assert_eq!(names("per_page=3&page_no=3").await, "group_call_host");
     assert_eq!(names("per_page=3&page_no=4").await, "");
-    app.get("/presets?per_page=1001").await.refused(400);
+    app.get("/presets?per_page=1001").await.expect_error(400);
 }
 
-async fn a_preset_of_only_a_name_is_answered_whole(server: &Server) {
+async fn a_preset_with_only_a_name_gets_the_defaults(server: &Server) {
     let app = server.app().await;
-    let made = app.post("/presets", &json!({ "name": "plain" })).await;
-    let preset = made.data(200);
-    assert_shape("preset_of_defaults", &made.json());
+    let created = app.post("/presets", &json!({ "name": "plain" })).await;
+    let preset = created.data(200);
+    assert_shape("preset_of_defaults", &created.json());
     assert_eq!(app.get(&path(&preset)).await.data(200), preset);
     for body in [
         json!({}),
@@ -107,13 +107,13 @@ async fn a_preset_of_only_a_name_is_answered_whole(server: &Server) {
         json!({ "name": "" }),
         json!({ "name": "x".repeat(257) }),
     ] {
-        let refusal = app.post("/presets", &body).await.refused(400);
-        assert_eq!(refusal.pointers, [Some("/name".to_owned())], "{body}");
+        let error = app.post("/presets", &body).await.expect_error(400);
+        assert_eq!(error.pointers, [Some("/name".to_owned())], "{body}");
     }
     create(&app, json!({ "name": "x".repeat(256) })).await;
 }
 
-async fn known_extras_are_taken(server: &Server) {
+async fn undocumented_but_known_fields_are_accepted(server: &Server) {
     let app = server.app().await;
     let extras = json!({
         "name": "extras",
@@ -121,15 +121,15 @@ async fn known_extras_are_taken(server: &Server) {
         "ui": { "config_diff": {} },
         "permissions": { "plugins": { "config": { "a-plugin": { "access_control": "VIEW_ONLY", "own": [1] } } } },
     });
-    let made = create(&app, extras).await;
-    assert_eq!(made["config"]["media"]["video"]["simulcast"], true);
+    let created = create(&app, extras).await;
+    assert_eq!(created["config"]["media"]["video"]["simulcast"], true);
     assert_eq!(
-        made["permissions"]["plugins"]["config"]["a-plugin"]["access_control"],
+        created["permissions"]["plugins"]["config"]["a-plugin"]["access_control"],
         "VIEW_ONLY"
     );
 }
 
-async fn a_wrong_part_is_named_by_its_place(server: &Server) {
+async fn an_invalid_field_is_reported_by_its_pointer(server: &Server) {
     let app = server.app().await;
     let preset = create(&app, json!({ "name": "fine" })).await;
     let cases = [
@@ -166,16 +166,16 @@ async fn a_wrong_part_is_named_by_its_place(server: &Server) {
     for (mut body, pointer) in cases {
         let changed = app.patch(&path(&preset), &body).await;
         body["name"] = json!("wrong");
-        for answer in [
+        for response in [
             changed,
             app.post("/presets", &body).await,
             app.put(&path(&preset), &body).await,
         ] {
             assert_eq!(
-                answer.refused(400).pointers,
+                response.expect_error(400).pointers,
                 [Some(pointer.to_owned())],
                 "{}",
-                answer.text()
+                response.text()
             );
         }
     }
@@ -183,18 +183,20 @@ async fn a_wrong_part_is_named_by_its_place(server: &Server) {
     assert_eq!(app.get("/presets").await.page().total, 8);
 }
 
-async fn a_taken_name_is_refused(server: &Server) {
+async fn a_taken_name_is_rejected(server: &Server) {
     let app = server.app().await;
     let mine = create(&app, json!({ "name": "mine" })).await;
     let taken = json!({ "name": "group_call_host" });
-    let refusals = [
+    let responses = [
         app.post("/presets", &taken).await,
         app.patch(&path(&mine), &taken).await,
         app.put(&path(&mine), &taken).await,
     ];
-    for answer in refusals {
+    for response in responses {
         let message = "a preset with the name group_call_host exists already";
-        answer.refused(409).is(message, Some("/name"));
+        response
+            .expect_error(409)
+            .assert_message(message, Some("/name"));
     }
     assert_eq!(app.get(&path(&mine)).await.data(200), mine);
     app.put(&path(&mine), &json!({ "name": "mine" }))
@@ -204,19 +206,21 @@ async fn a_taken_name_is_refused(server: &Server) {
     create(&app, json!({ "name": "Group_Call_Host" })).await;
 }
 
-async fn racing_makers_of_one_name_make_one_preset(server: &Server) {
+async fn racing_requests_with_one_name_create_one_preset(server: &Server) {
     let app = server.app().await;
     let body = json!({ "name": "raced" });
-    let answers = join_all((0..16).map(|_| app.post("/presets", &body))).await;
-    let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
-    assert_eq!(made.len(), 1);
-    for answer in refused {
-        answer.refused(409);
+    let responses = join_all((0..16).map(|_| app.post("/presets", &body))).await;
+    let (created, rejected): (Vec<_>, Vec<_>) = responses
+        .iter()
+        .partition(|response| response.status == 200);
+    assert_eq!(created.len(), 1);
+    for response in rejected {
+        response.expect_error(409);
     }
     assert_eq!(app.get("/presets?search=raced").await.page().total, 1);
 }
 
-async fn a_change_touches_what_it_names(server: &Server) {
+async fn a_patch_changes_only_the_given_fields(server: &Server) {
     let app = server.app().await;
     let before = create(&app, json!({ "name": "changing" })).await;
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -238,7 +242,7 @@ async fn a_change_touches_what_it_names(server: &Server) {
     assert_eq!(reset["ui"], expected["ui"]);
 }
 
-async fn a_replacement_forgets_everything_else(server: &Server) {
+async fn a_put_resets_the_absent_fields(server: &Server) {
     let app = server.app().await;
     let defaults = create(&app, json!({ "name": "defaults" })).await;
     let body = json!({ "name": "full", "permissions": { "can_record": true } });
@@ -254,7 +258,7 @@ async fn a_replacement_forgets_everything_else(server: &Server) {
     assert_eq!(replaced["permissions"], defaults["permissions"]);
     assert_eq!(replaced["name"], "bare");
     assert_eq!(app.get(&path(&before)).await.data(200), replaced);
-    app.put(&path(&before), &json!({})).await.refused(400);
+    app.put(&path(&before), &json!({})).await.expect_error(400);
 }
 
 async fn a_renamed_preset_is_found_by_its_new_name(server: &Server) {
@@ -266,7 +270,10 @@ async fn a_renamed_preset_is_found_by_its_new_name(server: &Server) {
     app.patch(&path(&preset), &json!({ "name": "after" }))
         .await
         .data(200);
-    meeting.post("/participants", &added).await.refused(404);
+    meeting
+        .post("/participants", &added)
+        .await
+        .expect_error(404);
     let one = meeting.get("/participants/custom:one").await.data(200);
     assert_eq!(one["preset_name"], "after");
     let again = json!({ "custom_participant_id": "one", "preset_name": "after" });
@@ -281,36 +288,38 @@ async fn a_deleted_preset_frees_its_name(server: &Server) {
     let body = json!({ "custom_participant_id": "one", "preset_name": "brief" });
     meeting.post("/participants", &body).await.data(201);
     assert_eq!(app.delete(&path(&preset)).await.data(200), preset);
-    app.get(&path(&preset)).await.refused(404);
-    app.delete(&path(&preset)).await.refused(404);
-    app.patch(&path(&preset), &json!({})).await.refused(404);
+    app.get(&path(&preset)).await.expect_error(404);
+    app.delete(&path(&preset)).await.expect_error(404);
+    app.patch(&path(&preset), &json!({}))
+        .await
+        .expect_error(404);
     app.put(&path(&preset), &json!({ "name": "brief" }))
         .await
-        .refused(404);
+        .expect_error(404);
     assert_eq!(app.get("/presets").await.page().total, 7);
     let late = json!({ "custom_participant_id": "two", "preset_name": "brief" });
-    meeting.post("/participants", &late).await.refused(404);
+    meeting.post("/participants", &late).await.expect_error(404);
     let one = meeting.get("/participants/custom:one").await.data(200);
     assert_eq!(one["preset_name"], "brief");
     let successor = create(&app, json!({ "name": "brief" })).await;
     assert_ne!(successor["id"], preset["id"]);
     meeting.post("/participants", &late).await.data(201);
     meeting
-        .post("/participants", &person("three"))
+        .post("/participants", &new_participant("three"))
         .await
         .data(201);
 }
 
-async fn an_unknown_preset_is_told_apart_from_a_malformed_id(server: &Server) {
+async fn an_unknown_preset_and_a_malformed_id_get_different_errors(server: &Server) {
     let app = server.app().await;
-    app.get(&format!("/presets/{NOBODYS_ID}"))
+    app.get(&format!("/presets/{UNKNOWN_ID}"))
         .await
-        .refused(404);
+        .expect_error(404);
     let theirs = create(&server.app().await, json!({ "name": "theirs" })).await;
-    app.get(&path(&theirs)).await.refused(404);
-    app.delete(&path(&theirs)).await.refused(404);
-    let refusal = app.get("/presets/group_call_host").await.refused(400);
-    refusal.is(
+    app.get(&path(&theirs)).await.expect_error(404);
+    app.delete(&path(&theirs)).await.expect_error(404);
+    let error = app.get("/presets/group_call_host").await.expect_error(400);
+    error.assert_message(
         "BAD_REQUEST \"id\" must be a valid GUID (path parameter \"preset_id\")",
         None,
     );

@@ -1,4 +1,4 @@
-//! The servers under test and their command line.
+//! Servers under test, and their command line.
 
 use std::process::ExitStatus;
 
@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::Value;
 
-use crate::http::place::{Place, basic};
-use crate::process::{Records, ServerProcess, shared_servers};
+use crate::http::resource::{Resource, basic_auth};
+use crate::process::{Storage, TestServer, shared_servers};
 
 /// A running server.
-pub(crate) struct Server(ServerProcess);
+pub(crate) struct Server(TestServer);
 
-/// An API token made for a test.
+/// An API token that was created for a test.
 pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) secret: String,
@@ -21,110 +21,111 @@ pub(crate) struct Token {
 impl Server {
     shared_servers!();
 
-    /// A server of its own, on the same kind of database as `like`, that a test may stop.
-    pub(crate) async fn beside(like: &Self, arguments: &[&str]) -> Self {
-        Self::start(Records::like(&like.0.records).await, arguments).await
+    /// Starts a server for one test, on the same kind of database as `like`.
+    pub(crate) async fn dedicated(like: &Self, arguments: &[&str]) -> Self {
+        Self::start(Storage::same_kind_as(&like.0.storage).await, arguments).await
     }
 
-    /// Servers that share records which do not exist yet, started at the same moment.
-    pub(crate) async fn together(like: &Self, count: usize) -> Vec<Self> {
-        let records = Records::like(&like.0.records).await;
-        let start = |_| Self::start(records.clone(), &[]);
+    /// Starts several servers at the same time, on one empty database.
+    pub(crate) async fn cluster(like: &Self, count: usize) -> Vec<Self> {
+        let storage = Storage::same_kind_as(&like.0.storage).await;
+        let start = |_| Self::start(storage.clone(), &[]);
         join_all((0..count).map(start)).await
     }
 
-    async fn start(records: Records, arguments: &[&str]) -> Self {
-        Self(ServerProcess::start(records, arguments).await)
+    async fn start(storage: Storage, arguments: &[&str]) -> Self {
+        Self(TestServer::start(storage, arguments).await)
     }
 
-    /// Kills it and starts it again on the same records.
-    pub(crate) async fn kill_and_start(mut self) -> Self {
-        self.0.parlor.kill().unwrap();
-        self.0.start_again().await;
+    /// Kills the server and restarts it on the same database.
+    pub(crate) async fn kill_and_restart(mut self) -> Self {
+        self.0.process.kill().unwrap();
+        self.0.restart().await;
         self
     }
 
-    /// Asks it to stop, and waits until it did.
+    /// Terminates the server, and waits until it has exited.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        self.0.parlor.terminate().await.unwrap()
+        self.0.process.terminate().await.unwrap()
     }
 
-    /// Everything of this server, without credentials.
-    pub(crate) fn public(&self) -> Place {
-        Place::of(self.0.parlor.url())
+    /// Returns the root of the server, without credentials.
+    pub(crate) fn public(&self) -> Resource {
+        Resource::new(self.0.process.url())
     }
 
-    /// The account of every test, as its administrator.
-    pub(crate) fn account(&self) -> Place {
-        self.account_of(ACCOUNT_ID, API_TOKEN)
+    /// Returns the default account, with the default API token.
+    pub(crate) fn account(&self) -> Resource {
+        self.account_with(ACCOUNT_ID, API_TOKEN)
     }
 
-    /// Another account, or the same one with another token.
-    pub(crate) fn account_of(&self, account: &str, secret: &str) -> Place {
+    /// Returns an account, with the given token.
+    pub(crate) fn account_with(&self, account: &str, secret: &str) -> Resource {
         self.public()
-            .bearing(secret)
-            .at(&format!("/client/v4/accounts/{account}/realtime/kit"))
+            .with_token(secret)
+            .join(&format!("/client/v4/accounts/{account}/realtime/kit"))
     }
 
-    /// A new app on surface A.
-    pub(crate) async fn app(&self) -> Place {
+    /// Creates an app in the default account, and returns it on surface A.
+    pub(crate) async fn app(&self) -> Resource {
         self.account().app().await
     }
 
-    /// An app on surface B.
-    pub(crate) fn surface_b(&self, app_id: &str, secret: &str) -> Place {
+    /// Returns an app on surface B.
+    pub(crate) fn surface_b(&self, app_id: &str, secret: &str) -> Resource {
         self.public()
-            .with_header("authorization", &basic(app_id, secret))
-            .at("/v2")
+            .with_header("authorization", &basic_auth(app_id, secret))
+            .join("/v2")
     }
 
-    /// The same, once it does not change any more.
-    pub(crate) async fn settled(&self) -> u64 {
-        self.0.parlor.process().settled().await.unwrap()
+    /// Waits until the resident memory is stable, and returns it in bytes.
+    pub(crate) async fn settled_memory(&self) -> u64 {
+        self.0.process.process().settled_memory().await.unwrap()
     }
 
-    /// Its metrics.
+    /// Returns the metrics page.
     pub(crate) async fn metrics(&self) -> String {
-        self.0.parlor.metrics().await.unwrap()
+        self.0.process.metrics().await.unwrap()
     }
 
-    /// What a metric counts, by its name and labels; 0 when it is not there yet.
-    pub(crate) async fn counted(&self, metric: &str) -> u64 {
+    /// Returns the value of a metric, by its name and labels, or 0 if it is absent.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = self.metrics().await;
         let mut values = text
             .lines()
-            .filter_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         values.next().map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Waits until a metric counts so many.
-    pub(crate) async fn counts(&self, metric: &str, count: u64) {
+    /// Waits until a metric has a value.
+    pub(crate) async fn wait_for_metric(&self, name: &str, expected: u64) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         loop {
-            let counted = self.counted(metric).await;
-            if counted == count {
+            let value = self.metric(name).await;
+            if value == expected {
                 return;
             }
             let metrics = self.metrics().await;
             assert!(
                 std::time::Instant::now() < deadline,
-                "{metric} is {counted}: {metrics}"
+                "{name} is {value}: {metrics}"
             );
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
 
-    /// The memory that it holds resident, in bytes.
-    pub(crate) fn resident(&self) -> u64 {
-        self.0.parlor.process().resident().unwrap()
+    /// Returns the resident memory, in bytes.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        self.0.process.process().resident().unwrap()
     }
 
-    /// Where the records are, to look at them behind the server's back.
-    pub(crate) fn records(&self) -> parlor_store::Place {
-        self.0.records.place()
+    /// Returns the location of the database, for tests that access it directly.
+    pub(crate) fn database(&self) -> parlor_store::DatabaseLocation {
+        self.0.storage.location()
     }
 
-    /// Runs the command line on this server's database and reads the JSON it prints.
+    /// Runs a command of the server binary on this server's database, and parses the JSON it
+    /// prints.
     pub(crate) fn run(&self, arguments: &[&str]) -> Value {
         let output = self.0.run(&[arguments, &["--json"]].concat());
         let printed = String::from_utf8(output.stdout).unwrap();
@@ -132,10 +133,10 @@ impl Server {
             .unwrap_or_else(|error| panic!("{arguments:?} printed {printed:?}: {error}"))
     }
 
-    /// Makes an API token of an account.
+    /// Creates an API token for an account.
     pub(crate) fn token(&self, account: &str, options: &[&str]) -> Token {
-        let made = self.run(&[&["token", "create", "--account", account], options].concat());
-        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        let created = self.run(&[&["token", "create", "--account", account], options].concat());
+        let text = |name: &str| created[name].as_str().unwrap().to_owned();
         Token {
             id: text("id"),
             secret: text("token"),

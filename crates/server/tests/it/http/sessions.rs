@@ -1,4 +1,4 @@
-//! Sessions, over records that a room would have kept.
+//! `/sessions`. The tests write the session records themselves instead of running rooms.
 
 mod chat;
 mod list;
@@ -16,39 +16,40 @@ use parlor_server::rooms::records;
 use parlor_store::{Db, Options};
 use serde_json::{Value, json};
 
-use crate::http::place::Place;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
 
 pub(crate) const MINUTE_MS: i64 = 60_000;
 
-/// Writes down what rooms would, behind the server's back.
-pub(crate) struct Rooms {
-    pub(crate) app: Place,
+/// Writes session records directly to the database of an app.
+pub(crate) struct SessionWriter {
+    pub(crate) app: Resource,
     pub(crate) now_ms: i64,
     clock: Clock,
     db: Db,
 }
 
-/// A meeting with a session.
+/// A session in the database.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct StoredSession {
+    /// Id of the meeting.
     pub(crate) meeting: String,
-    pub(crate) session: SessionRecord,
+    pub(crate) record: SessionRecord,
 }
 
-impl Held {
+impl StoredSession {
     pub(crate) fn id(&self) -> String {
-        self.session.id.to_string()
+        self.record.id.to_string()
     }
 }
 
-impl Rooms {
-    pub(crate) async fn of(server: &Server) -> Self {
+impl SessionWriter {
+    pub(crate) async fn new(server: &Server) -> Self {
         Self::in_app(server, server.app().await).await
     }
 
-    pub(crate) async fn in_app(server: &Server, app: Place) -> Self {
-        let db = Db::open(&server.records(), Options::default(), Arc::new(()))
+    pub(crate) async fn in_app(server: &Server, app: Resource) -> Self {
+        let db = Db::open(&server.database(), Options::default(), Arc::new(()))
             .await
             .unwrap();
         let clock = Clock::default();
@@ -60,32 +61,44 @@ impl Rooms {
         }
     }
 
-    /// A new meeting.
+    /// Creates a meeting, and returns its id.
     pub(crate) async fn meeting(&self, title: &str) -> String {
-        let made = self
+        let created = self
             .app
             .post("/meetings", &json!({ "title": title }))
             .await
             .data(201);
-        made["id"].as_str().unwrap().to_owned()
+        created["id"].as_str().unwrap().to_owned()
     }
 
-    /// A live session of a meeting that started some minutes ago; nobody is in it.
-    pub(crate) async fn session(&self, meeting: &str, minutes_ago: i64) -> Held {
-        self.ending(meeting, minutes_ago, None).await
+    /// Writes a live session without peers that started some minutes ago.
+    pub(crate) async fn live_session(&self, meeting: &str, minutes_ago: i64) -> StoredSession {
+        self.insert_session(meeting, minutes_ago, None).await
     }
 
-    /// A session that ended after some minutes, all of which somebody used.
-    pub(crate) async fn ended(&self, meeting: &str, minutes_ago: i64, minutes: i64) -> Held {
-        self.ending(meeting, minutes_ago, Some(minutes)).await
+    /// Writes a session that started `minutes_ago` and lasted `minutes`, all of which were
+    /// consumed.
+    pub(crate) async fn ended_session(
+        &self,
+        meeting: &str,
+        minutes_ago: i64,
+        minutes: i64,
+    ) -> StoredSession {
+        self.insert_session(meeting, minutes_ago, Some(minutes))
+            .await
     }
 
-    async fn ending(&self, meeting: &str, minutes_ago: i64, minutes: Option<i64>) -> Held {
+    async fn insert_session(
+        &self,
+        meeting: &str,
+        minutes_ago: i64,
+        minutes: Option<i64>,
+    ) -> StoredSession {
         let started_ms = self.now_ms - minutes_ago * MINUTE_MS;
         let lasted_ms = minutes.map(|minutes| minutes * MINUTE_MS);
-        let held = Held {
+        let session = StoredSession {
             meeting: meeting.to_owned(),
-            session: SessionRecord {
+            record: SessionRecord {
                 id: SessionId::from_uuid(self.clock.new_id(started_ms)),
                 title: "Then".to_owned(),
                 started_ms,
@@ -96,29 +109,34 @@ impl Rooms {
                 consumed_ms: lasted_ms.unwrap_or_default(),
             },
         };
-        self.keep(&held, &[Record::Session(held.session.clone())])
+        self.insert(&session, &[Record::Session(session.record.clone())])
             .await;
-        held
+        session
     }
 
-    /// A session of a meeting of its own.
-    pub(crate) async fn held(&self, title: &str, minutes_ago: i64) -> Held {
+    /// Creates a meeting with a live session that started some minutes ago.
+    pub(crate) async fn meeting_with_session(
+        &self,
+        title: &str,
+        minutes_ago: i64,
+    ) -> StoredSession {
         let meeting = self.meeting(title).await;
-        self.session(&meeting, minutes_ago).await
+        self.live_session(&meeting, minutes_ago).await
     }
 
-    /// A peer that joined some minutes after the session began, and left some minutes later or is inside.
+    /// Returns the record of a peer that joined `joined` minutes after the start of the session and
+    /// left `stayed` minutes later, or is still connected.
     pub(crate) fn peer(
         &self,
-        held: &Held,
+        session: &StoredSession,
         name: &str,
         joined: i64,
         stayed: Option<i64>,
     ) -> PeerRecord {
-        let joined_ms = held.session.started_ms + joined * MINUTE_MS;
+        let joined_ms = session.record.started_ms + joined * MINUTE_MS;
         let stayed_ms = stayed.map(|stayed| stayed * MINUTE_MS);
         PeerRecord {
-            session: held.session.id,
+            session: session.record.id,
             peer: PeerId::from_uuid(self.clock.random_id()),
             participant: ParticipantId::from_uuid(self.clock.new_id(joined_ms)),
             custom_id: format!("custom-{name}"),
@@ -135,10 +153,10 @@ impl Rooms {
         }
     }
 
-    pub(crate) fn message(&self, held: &Held, payload: &str) -> ChatMessage {
+    pub(crate) fn message(&self, session: &StoredSession, payload: &str) -> ChatMessage {
         ChatMessage {
-            id: self.clock.new_id(held.session.started_ms),
-            session: held.session.id,
+            id: self.clock.new_id(session.record.started_ms),
+            session: session.record.id,
             peer: PeerId::from_uuid(self.clock.random_id()),
             participant: ParticipantId::from_uuid(self.clock.new_id(self.now_ms)),
             name: "Ada".to_owned(),
@@ -147,33 +165,37 @@ impl Rooms {
             pinned: false,
             edited: false,
             targets: Vec::new(),
-            at_ms: held.session.started_ms,
+            at_ms: session.record.started_ms,
         }
     }
 
-    pub(crate) async fn keep(&self, held: &Held, records: &[Record]) {
+    /// Writes records of a session.
+    pub(crate) async fn insert(&self, session: &StoredSession, records: &[Record]) {
         let app: AppId = self.app.id().parse().unwrap();
-        let meeting: MeetingId = held.meeting.parse().unwrap();
+        let meeting: MeetingId = session.meeting.parse().unwrap();
         let unit = records::unit(app, meeting, self.now_ms, records);
         self.db.commit(unit).await.unwrap();
     }
 }
 
-/// The items of a page that tells its place twice.
+/// Returns the items and the paging of a page that contains its paging twice.
 #[track_caller]
-pub(crate) fn page_of(name: &str, answer: &crate::http::answer::Answer) -> (Vec<Value>, Value) {
-    let data = answer.data(200);
-    let paging = answer.json()["paging"].clone();
+pub(crate) fn page_of(
+    name: &str,
+    response: &crate::http::response::Response,
+) -> (Vec<Value>, Value) {
+    let data = response.data(200);
+    let paging = response.json()["paging"].clone();
     assert_eq!(data["paging"], paging);
     (data[name].as_array().unwrap().clone(), paging)
 }
 
-/// A number, which may have lost a little on the way.
+/// Checks that a number is within 0.5 of the expected value.
 #[track_caller]
-pub(crate) fn assert_near(number: &Value, wanted: f64) {
+pub(crate) fn assert_near(number: &Value, expected: f64) {
     let number = number.as_f64().unwrap();
     assert!(
-        (number - wanted).abs() < 0.5,
-        "{number} is not near {wanted}"
+        (number - expected).abs() < 0.5,
+        "{number} is not near {expected}"
     );
 }

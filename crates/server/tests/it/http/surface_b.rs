@@ -1,20 +1,20 @@
-//! `/v2`: the same operations with the app's credentials instead of its path.
+//! `/v2`, where the credentials identify the app instead of the path.
 
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::json;
 
-use crate::http::participants::{person, person_with};
-use crate::http::place::{NOBODYS_ID, basic};
+use crate::http::participants::{new_participant, new_participant_with};
+use crate::http::resource::{UNKNOWN_ID, basic_auth};
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     both_surfaces_show_the_same_records,
-    basic_credentials_are_read_in_their_forms,
-    every_operation_of_the_surface_answers,
-    operations_that_the_surface_lacks_are_refused,
-    a_token_that_is_limited_to_the_app_is_enough,
-    idempotency_and_errors_are_those_of_the_other_surface,
+    every_form_of_basic_credentials_is_accepted,
+    every_operation_of_the_surface_works,
+    operations_that_the_surface_lacks_are_rejected,
+    a_token_that_is_limited_to_the_app_is_sufficient,
+    idempotency_and_errors_work_as_on_the_other_surface,
 ];
 
 async fn both_surfaces_show_the_same_records(server: &Server) {
@@ -22,10 +22,10 @@ async fn both_surfaces_show_the_same_records(server: &Server) {
     let b = server.surface_b(app.id(), API_TOKEN);
     let meeting = b.meeting().await;
     let added = meeting
-        .post("/participants", &person_with("ada", "name", "Ada"))
+        .post("/participants", &new_participant_with("ada", "name", "Ada"))
         .await
         .data(201);
-    let on_a = app.at(&format!("/meetings/{}", meeting.id()));
+    let on_a = app.join(&format!("/meetings/{}", meeting.id()));
     assert_eq!(
         on_a.get("").await.data(200),
         meeting.get("").await.data(200)
@@ -46,32 +46,32 @@ async fn both_surfaces_show_the_same_records(server: &Server) {
     );
 }
 
-async fn basic_credentials_are_read_in_their_forms(server: &Server) {
+async fn every_form_of_basic_credentials_is_accepted(server: &Server) {
     let app = server.app().await;
     let hyphenated = uuid::Uuid::parse_str(app.id())
         .unwrap()
         .hyphenated()
         .to_string();
-    let padded = basic(app.id(), API_TOKEN);
+    let padded = basic_auth(app.id(), API_TOKEN);
     let forms = [
         padded.clone(),
         padded.trim_end_matches('=').to_owned(),
         padded.replacen("Basic", "basic", 1),
         padded.replacen("Basic ", "BASIC  ", 1),
-        basic(&hyphenated, API_TOKEN),
-        basic(&app.id().to_uppercase(), API_TOKEN),
+        basic_auth(&hyphenated, API_TOKEN),
+        basic_auth(&app.id().to_uppercase(), API_TOKEN),
     ];
     for form in forms {
-        let answer = server
+        let response = server
             .public()
             .with_header("authorization", &form)
             .get("/v2/meetings")
             .await;
-        assert_eq!(answer.page().total, 0, "{form}");
+        assert_eq!(response.page().total, 0, "{form}");
     }
 }
 
-async fn every_operation_of_the_surface_answers(server: &Server) {
+async fn every_operation_of_the_surface_works(server: &Server) {
     let app = server.app().await;
     let b = server.surface_b(app.id(), API_TOKEN);
     let preset = b
@@ -90,7 +90,7 @@ async fn every_operation_of_the_surface_answers(server: &Server) {
         .await
         .data(200);
     meeting.put("", &json!({ "title": "Two" })).await.data(200);
-    let both = json!({ "participants": [person("ada"), person("eve")] });
+    let both = json!({ "participants": [new_participant("ada"), new_participant("eve")] });
     meeting.post("/participants/bulk", &both).await.data(201);
     meeting
         .patch("/participants/custom:ada", &json!({ "name": "Ada" }))
@@ -106,46 +106,51 @@ async fn every_operation_of_the_surface_answers(server: &Server) {
     meeting.delete("").await.data(200);
 }
 
-async fn operations_that_the_surface_lacks_are_refused(server: &Server) {
+async fn operations_that_the_surface_lacks_are_rejected(server: &Server) {
     let app = server.app().await;
     let b = server.surface_b(app.id(), API_TOKEN);
     let meeting = b.meeting().await;
     let put = meeting
-        .put(&format!("/participants/{NOBODYS_ID}"), &person("ada"))
+        .put(
+            &format!("/participants/{UNKNOWN_ID}"),
+            &new_participant("ada"),
+        )
         .await;
-    put.refused(405);
+    put.expect_error(405);
     assert!(
         !put.header("allow").unwrap().contains("PUT"),
         "{:?}",
         put.headers
     );
-    b.put(&format!("/presets/{NOBODYS_ID}"), &json!({ "name": "x" }))
+    b.put(&format!("/presets/{UNKNOWN_ID}"), &json!({ "name": "x" }))
         .await
-        .refused(405);
-    b.get("/apps").await.refused(404);
-    b.post("/apps", &json!({ "name": "x" })).await.refused(404);
+        .expect_error(405);
+    b.get("/apps").await.expect_error(404);
+    b.post("/apps", &json!({ "name": "x" }))
+        .await
+        .expect_error(404);
 }
 
-async fn a_token_that_is_limited_to_the_app_is_enough(server: &Server) {
+async fn a_token_that_is_limited_to_the_app_is_sufficient(server: &Server) {
     let app = server.app().await;
     let token = server.token(ACCOUNT_ID, &["--permission", "Realtime", "--app", app.id()]);
     server.surface_b(app.id(), &token.secret).meeting().await;
     assert_eq!(app.get("/meetings").await.page().total, 1);
 }
 
-async fn idempotency_and_errors_are_those_of_the_other_surface(server: &Server) {
+async fn idempotency_and_errors_work_as_on_the_other_surface(server: &Server) {
     let app = server.app().await;
     let meeting = server.surface_b(app.id(), API_TOKEN).meeting().await;
-    let keyed = meeting.keyed("on-surface-b");
-    let first = keyed.post("/participants", &person("ada")).await;
-    let again = keyed.post("/participants", &person("ada")).await;
+    let keyed = meeting.with_idempotency_key("on-surface-b");
+    let first = keyed.post("/participants", &new_participant("ada")).await;
+    let again = keyed.post("/participants", &new_participant("ada")).await;
     assert_eq!((first.status, &first.bytes), (201, &again.bytes));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    let refusal = meeting
+    let error = meeting
         .post("/participants", &json!({ "preset_name": "x" }))
         .await
-        .refused(400);
-    refusal.is(
+        .expect_error(400);
+    error.assert_message(
         "BAD_REQUEST: \"custom_participant_id\" is required",
         Some("/custom_participant_id"),
     );

@@ -1,4 +1,4 @@
-//! REST in the middle of a call, and what the clients see of it.
+//! REST requests during a call, and their effects on the connected clients.
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::polls::UpdatePollResponse;
@@ -7,17 +7,17 @@ use parlor_testkit::signal::Peer;
 use serde_json::json;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{say, settle};
-use crate::signalling::server::{Server, until};
+use crate::signalling::meeting::{send_message, settle};
+use crate::signalling::server::{Server, wait_until};
 
 on_both_databases![
     the_live_session_is_described,
-    a_person_is_kicked_in_every_tab,
+    a_participant_is_kicked_in_every_tab,
     everybody_is_kicked,
-    people_are_muted,
-    a_poll_is_asked_by_the_app,
-    a_meeting_without_a_session_says_so,
-    a_new_title_is_seen_inside,
+    participants_are_muted,
+    the_app_creates_a_poll,
+    actions_without_a_live_session_return_404,
+    a_new_title_reaches_connected_clients,
 ];
 
 async fn the_live_session_is_described(server: &Server) {
@@ -29,7 +29,7 @@ async fn the_live_session_is_described(server: &Server) {
     assert_eq!(session["live_participants"], 2);
     assert_eq!(session["max_concurrent_participants"], 2);
     bob.leave().await.unwrap();
-    let session = until("one is left", async || {
+    let session = wait_until("one participant is left", async || {
         let session = meeting.active_session().await.unwrap();
         (session["live_participants"] == 1).then_some(session)
     })
@@ -37,7 +37,7 @@ async fn the_live_session_is_described(server: &Server) {
     assert_eq!(session["max_concurrent_participants"], 2);
 }
 
-async fn a_person_is_kicked_in_every_tab(server: &Server) {
+async fn a_participant_is_kicked_in_every_tab(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, carol) = (
         meeting.host().await,
@@ -65,11 +65,11 @@ async fn a_person_is_kicked_in_every_tab(server: &Server) {
             .unwrap();
     }
     settle(&[&ada]).await;
-    assert!(ada.untaken(&[event::KICK]).is_empty());
+    assert!(ada.take_pushes(&[event::KICK]).is_empty());
     assert_eq!(ada.roster().await.unwrap(), [ada.id()]);
-    let nobody = json!({ "participant_ids": [bob.user()] });
+    let departed = json!({ "participant_ids": [bob.user()] });
     let again = meeting
-        .post(&meeting.path("/active-session/kick"), &nobody)
+        .post(&meeting.path("/active-session/kick"), &departed)
         .await;
     assert_eq!(again.status, 404, "{}", again.body);
 }
@@ -87,13 +87,13 @@ async fn everybody_is_kicked(server: &Server) {
         let pushed = peer.push_frame(event::KICK_ALL).await;
         assert!(pushed.is_ok() || peer.push_frame(event::KICK).await.is_ok());
     }
-    until("no session is live", async || {
+    wait_until("no session is live", async || {
         meeting.active_session().await.is_none().then_some(())
     })
     .await;
 }
 
-async fn people_are_muted(server: &Server) {
+async fn participants_are_muted(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let body = json!({ "participant_ids": [bob.user()] });
@@ -113,30 +113,30 @@ async fn people_are_muted(server: &Server) {
     assert_eq!(ada.roster().await.unwrap().len(), 2);
 }
 
-async fn a_poll_is_asked_by_the_app(server: &Server) {
+async fn the_app_creates_a_poll(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let body = json!({ "question": "Tea?", "options": ["yes", "no"] });
-    let made = meeting
+    let created = meeting
         .post(&meeting.path("/active-session/poll"), &body)
         .await
         .expect(201)
         .unwrap();
     for peer in [&ada, &bob] {
-        let seen = until("the poll", async || {
-            let pushed = peer.untaken(&[event::CREATE_POLL, event::UPDATE_POLL]);
+        let seen = wait_until("the poll arrives", async || {
+            let pushed = peer.take_pushes(&[event::CREATE_POLL, event::UPDATE_POLL]);
             Some(pushed.first()?.message::<UpdatePollResponse>().unwrap())
         })
         .await;
         let poll = seen.poll.unwrap();
         assert_eq!(
             (json!(poll.poll_id), &*poll.question),
-            (made["poll"]["id"].clone(), "Tea?")
+            (created["poll"]["id"].clone(), "Tea?")
         );
     }
 }
 
-async fn a_meeting_without_a_session_says_so(server: &Server) {
+async fn actions_without_a_live_session_return_404(server: &Server) {
     let meeting = server.meeting().await;
     for rest in ["/kick", "/kick-all", "/mute", "/mute-all", "/poll"] {
         let body = match rest {
@@ -147,15 +147,15 @@ async fn a_meeting_without_a_session_says_so(server: &Server) {
             "/poll" => json!({ "question": "?", "options": ["a", "b"] }),
             _ => json!({}),
         };
-        let answer = meeting
+        let response = meeting
             .post(&meeting.path(&format!("/active-session{rest}")), &body)
             .await;
-        assert_eq!(answer.status, 404, "{rest}: {}", answer.body);
+        assert_eq!(response.status, 404, "{rest}: {}", response.body);
     }
     assert!(meeting.active_session().await.is_none());
 }
 
-async fn a_new_title_is_seen_inside(server: &Server) {
+async fn a_new_title_reaches_connected_clients(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     meeting
@@ -163,11 +163,11 @@ async fn a_new_title_is_seen_inside(server: &Server) {
         .await
         .expect(200)
         .unwrap();
-    let seen: RoomInfoResponse = until("the title", async || {
+    let seen: RoomInfoResponse = wait_until("the title changes", async || {
         let info: RoomInfoResponse = ada.ask_bare(event::GET_ROOM_INFO).await.unwrap();
         (info.room.as_ref()?.title == "Monthly").then_some(info)
     })
     .await;
     assert_eq!(seen.room.unwrap().room_id, meeting.id);
-    say(&ada, "nobody noticed").await;
+    send_message(&ada, "still connected").await;
 }

@@ -1,4 +1,4 @@
-//! Messages of the app (docs/spec/signalling.md 6.9).
+//! Broadcast messages of the application (docs/spec/signalling.md 6.9).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::room::{BroadcastMessage, BroadcastType};
@@ -28,7 +28,7 @@ async fn a_broadcast_reaches_everybody_once(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let sent = message(&[], None);
-    // The reply is the sender's copy.
+    // The sender receives its copy as the reply.
     let mine: BroadcastMessage = ada.ask(event::BROADCAST_MESSAGE, &sent).await.unwrap();
     let theirs: BroadcastMessage = bob.push(event::BROADCAST_MESSAGE).await.unwrap();
     for received in [mine, theirs] {
@@ -39,10 +39,10 @@ async fn a_broadcast_reaches_everybody_once(server: &Server) {
     }
     settle(&[&ada, &bob]).await;
     assert!(
-        ada.untaken(&[event::BROADCAST_MESSAGE]).is_empty(),
-        "not twice to the sender"
+        ada.take_pushes(&[event::BROADCAST_MESSAGE]).is_empty(),
+        "the sender gets one copy"
     );
-    assert!(bob.untaken(&[event::BROADCAST_MESSAGE]).is_empty());
+    assert!(bob.take_pushes(&[event::BROADCAST_MESSAGE]).is_empty());
 }
 
 async fn a_broadcast_to_some_reaches_only_them(server: &Server) {
@@ -61,10 +61,10 @@ async fn a_broadcast_to_some_reaches_only_them(server: &Server) {
     );
     settle(&[&ada, &bob, &eve]).await;
     assert!(
-        eve.untaken(&[event::BROADCAST_TO_ENTITY, event::BROADCAST_MESSAGE])
+        eve.take_pushes(&[event::BROADCAST_TO_ENTITY, event::BROADCAST_MESSAGE])
             .is_empty()
     );
-    // To nobody is not to everybody.
+    // An empty list of recipients does not mean everybody.
     ada.tell(
         event::BROADCAST_TO_ENTITY,
         &message(&[], Some(BroadcastType::Peers)),
@@ -72,13 +72,13 @@ async fn a_broadcast_to_some_reaches_only_them(server: &Server) {
     .await
     .unwrap();
     settle(&[&ada, &bob, &eve]).await;
-    assert!(eve.untaken(&[event::BROADCAST_TO_ENTITY]).is_empty());
+    assert!(eve.take_pushes(&[event::BROADCAST_TO_ENTITY]).is_empty());
 }
 
 async fn a_broadcast_does_not_reach_another_app(server: &Server) {
     let (here, elsewhere) = (server.meeting().await, server.meeting().await);
     let (ada, stranger) = (here.host().await, elsewhere.host().await);
-    // A meeting of another app is none of this one's business.
+    // A meeting of another app cannot be addressed.
     let sent = message(&[&elsewhere.id, &here.id], Some(BroadcastType::Rooms));
     let reply = ada
         .ask_on(
@@ -90,7 +90,7 @@ async fn a_broadcast_does_not_reach_another_app(server: &Server) {
     settle(&[&ada, &stranger]).await;
     assert!(
         stranger
-            .untaken(&[event::BROADCAST_TO_ENTITY, event::BROADCAST_MESSAGE])
+            .take_pushes(&[event::BROADCAST_TO_ENTITY, event::BROADCAST_MESSAGE])
             .is_empty(),
         "{reply:?}"
     );
@@ -106,5 +106,5 @@ async fn a_broadcast_that_is_too_large_is_refused(server: &Server) {
     let refused = ada.refused(event::BROADCAST_MESSAGE, &large).await.unwrap();
     assert!([400, 413].contains(&refused.code), "{refused}");
     settle(&[&bob]).await;
-    assert!(bob.untaken(&[event::BROADCAST_MESSAGE]).is_empty());
+    assert!(bob.take_pushes(&[event::BROADCAST_MESSAGE]).is_empty());
 }

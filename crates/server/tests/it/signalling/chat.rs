@@ -12,30 +12,32 @@ use parlor_testkit::signal::Peer;
 use serde_json::json;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{said, say, settle, whisper, whispered};
-use crate::signalling::server::{Server, until};
+use crate::signalling::meeting::{
+    next_message, next_private_message, private_message, send_message, settle,
+};
+use crate::signalling::server::{Server, wait_until};
 
 on_both_databases![
     a_message_reaches_everybody_once,
-    a_private_message_reaches_only_those_it_is_for,
-    an_own_message_is_edited_and_deleted,
-    a_message_of_somebody_else_is_not,
+    a_private_message_reaches_only_its_recipients,
+    the_sender_edits_and_deletes_a_message,
+    the_message_of_another_sender_cannot_be_edited_or_deleted,
     a_message_is_pinned,
-    a_private_message_cannot_be_touched_from_outside,
+    a_private_message_cannot_be_changed_by_others,
     history_is_read_in_pages,
     a_long_history_is_read_in_parts,
-    what_breaks_clients_is_refused,
-    a_late_joiner_reads_what_was_said,
+    invalid_messages_are_refused,
+    a_late_joiner_reads_the_history,
     chat_ends_with_its_session_unless_it_persists,
     messages_are_searched,
-    a_recipient_who_may_not_receive_is_spared,
+    a_recipient_without_permission_receives_nothing,
 ];
 
 async fn a_message_reaches_everybody_once(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let mine = say(&ada, "h\u{e9}llo \u{1f44b}").await;
-    let theirs = said(&bob).await;
+    let mine = send_message(&ada, "h\u{e9}llo \u{1f44b}").await;
+    let theirs = next_message(&bob).await;
     assert_eq!(mine, theirs);
     assert_eq!((&*mine.peer_id, &*mine.user_id), (ada.id(), ada.user()));
     assert_eq!(mine.display_name, ada.identity().name);
@@ -44,17 +46,17 @@ async fn a_message_reaches_everybody_once(server: &Server) {
         (0, "h\u{e9}llo \u{1f44b}")
     );
     assert!(!mine.pinned && !mine.is_edited && mine.target_user_ids.is_empty());
-    let at_ms = mine.created_at_ms.expect("the cursor of the UI");
-    assert_eq!(mine.created_at, at_ms / 1000, "seconds beside milliseconds");
+    let at_ms = mine.created_at_ms.expect("the UI uses it as its cursor");
+    assert_eq!(mine.created_at, at_ms / 1000, "the same time in seconds");
     settle(&[&ada, &bob]).await;
     assert!(
-        ada.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty(),
-        "two copies are two messages"
+        ada.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).is_empty(),
+        "a client shows a second copy as a second message"
     );
-    assert!(bob.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
+    assert!(bob.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
 }
 
-async fn a_private_message_reaches_only_those_it_is_for(server: &Server) {
+async fn a_private_message_reaches_only_its_recipients(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, eve) = (
         meeting.host().await,
@@ -63,36 +65,45 @@ async fn a_private_message_reaches_only_those_it_is_for(server: &Server) {
     );
     ada.tell(
         event::SEND_MESSAGE_TO_PEERS,
-        &whisper(&ada, &[&bob], "psst"),
+        &private_message(&ada, &[&bob], "psst"),
     )
     .await
     .unwrap();
-    let (mine, theirs) = (whispered(&ada).await, whispered(&bob).await);
+    let (mine, theirs) = (
+        next_private_message(&ada).await,
+        next_private_message(&bob).await,
+    );
     assert_eq!(mine, theirs);
     let mut targets = mine.target_user_ids.clone();
     targets.sort();
     let mut expected = vec![ada.user().to_owned(), bob.user().to_owned()];
     expected.sort();
-    assert_eq!(targets, expected, "sender and recipients, by user id");
+    assert_eq!(
+        targets, expected,
+        "the user ids of the sender and the recipients"
+    );
     settle(&[&ada, &bob, &eve]).await;
-    let heard = eve.untaken(&[event::SEND_MESSAGE_TO_PEERS, event::SEND_MESSAGE_TO_ROOM]);
+    let heard = eve.take_pushes(&[event::SEND_MESSAGE_TO_PEERS, event::SEND_MESSAGE_TO_ROOM]);
     assert!(heard.is_empty(), "{heard:?}");
     for peer in [&ada, &bob] {
         assert!(
-            peer.untaken(&[event::SEND_MESSAGE_TO_PEERS]).is_empty(),
+            peer.take_pushes(&[event::SEND_MESSAGE_TO_PEERS]).is_empty(),
             "one copy"
         );
     }
-    for (peer, may) in [(&ada, true), (&bob, true), (&eve, false)] {
+    for (peer, allowed) in [(&ada, true), (&bob, true), (&eve, false)] {
         let found = history(peer)
             .await
             .iter()
             .any(|message| message.chat_id == mine.chat_id);
-        assert!(found <= may, "history of somebody else's conversation");
+        assert!(
+            found <= allowed,
+            "the history contains the conversation of others"
+        );
         let found = page(peer, u64::MAX >> 12, 50, true, None).await;
-        assert!(found.iter().any(|message| message.chat_id == mine.chat_id) <= may);
+        assert!(found.iter().any(|message| message.chat_id == mine.chat_id) <= allowed);
     }
-    // The private conversation with somebody (docs/spec/signalling.md 6.6, filters.user_id).
+    // The private conversation with one participant (docs/spec/signalling.md 6.6, filters.user_id).
     let with_bob = page(
         &ada,
         u64::MAX >> 12,
@@ -111,15 +122,15 @@ async fn a_private_message_reaches_only_those_it_is_for(server: &Server) {
     )
     .await;
     assert!(with_eve.is_empty());
-    // Peers that are not there are no reason to tell everybody.
-    let mut nowhere = whisper(&ada, &[], "anybody?");
-    nowhere.peer_ids = vec!["nobody".to_owned()];
-    ada.tell(event::SEND_MESSAGE_TO_PEERS, &nowhere)
+    // A message to unknown peers only is not sent to everybody.
+    let mut unaddressed = private_message(&ada, &[], "anybody?");
+    unaddressed.peer_ids = vec!["nobody".to_owned()];
+    ada.tell(event::SEND_MESSAGE_TO_PEERS, &unaddressed)
         .await
         .unwrap();
     settle(&[&ada, &bob, &eve]).await;
     assert!(
-        bob.untaken(&[event::SEND_MESSAGE_TO_PEERS, event::SEND_MESSAGE_TO_ROOM])
+        bob.take_pushes(&[event::SEND_MESSAGE_TO_PEERS, event::SEND_MESSAGE_TO_ROOM])
             .is_empty()
     );
 }
@@ -161,10 +172,10 @@ fn edit(chat_id: &str, payload: &str) -> EditChatMessageRequest {
     }
 }
 
-async fn an_own_message_is_edited_and_deleted(server: &Server) {
+async fn the_sender_edits_and_deletes_a_message(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let sent = say(&bob, "helo").await;
+    let sent = send_message(&bob, "helo").await;
     let reply: EditChatMessageResponse = bob
         .ask(event::EDIT_MESSAGE, &edit(&sent.chat_id, "hello"))
         .await
@@ -190,9 +201,9 @@ async fn an_own_message_is_edited_and_deleted(server: &Server) {
     assert!(history(&ada).await.is_empty());
     settle(&[&bob]).await;
     assert!(
-        bob.untaken(&[event::EDIT_MESSAGE, event::DELETE_MESSAGE])
+        bob.take_pushes(&[event::EDIT_MESSAGE, event::DELETE_MESSAGE])
             .is_empty(),
-        "the reply is the one copy"
+        "the sender gets its copy as the reply"
     );
     bob.refused(event::EDIT_MESSAGE, &edit(&sent.chat_id, "gone"))
         .await
@@ -200,11 +211,11 @@ async fn an_own_message_is_edited_and_deleted(server: &Server) {
     bob.refused(event::DELETE_MESSAGE, &delete).await.unwrap();
 }
 
-async fn a_message_of_somebody_else_is_not(server: &Server) {
+async fn the_message_of_another_sender_cannot_be_edited_or_deleted(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, eve) = (meeting.host().await, meeting.participant().await);
-    let sent = say(&ada, "mine").await;
-    said(&eve).await;
+    let sent = send_message(&ada, "mine").await;
+    next_message(&eve).await;
     let refused = eve
         .refused(event::EDIT_MESSAGE, &edit(&sent.chat_id, "yours"))
         .await
@@ -227,7 +238,7 @@ async fn a_message_of_somebody_else_is_not(server: &Server) {
     }
     settle(&[&ada]).await;
     assert!(
-        ada.untaken(&[event::EDIT_MESSAGE, event::DELETE_MESSAGE])
+        ada.take_pushes(&[event::EDIT_MESSAGE, event::DELETE_MESSAGE])
             .is_empty()
     );
     assert_eq!(history(&ada).await, [sent]);
@@ -236,7 +247,7 @@ async fn a_message_of_somebody_else_is_not(server: &Server) {
 async fn a_message_is_pinned(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let sent = say(&ada, "the plan").await;
+    let sent = send_message(&ada, "the plan").await;
     for pinned in [true, false, true] {
         let request = PinChatMessageRequest {
             chat_id: sent.chat_id.clone(),
@@ -253,8 +264,8 @@ async fn a_message_is_pinned(server: &Server) {
         );
     }
     settle(&[&ada]).await;
-    assert!(ada.untaken(&[event::PIN_MESSAGE]).is_empty());
-    say(&ada, "not pinned").await;
+    assert!(ada.take_pushes(&[event::PIN_MESSAGE]).is_empty());
+    send_message(&ada, "not pinned").await;
     let pinned = page(&bob, u64::MAX >> 12, 10, true, Some(Filters::Pinned(true))).await;
     assert_eq!(
         pinned
@@ -265,7 +276,7 @@ async fn a_message_is_pinned(server: &Server) {
     );
 }
 
-async fn a_private_message_cannot_be_touched_from_outside(server: &Server) {
+async fn a_private_message_cannot_be_changed_by_others(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, eve) = (
         meeting.participant().await,
@@ -274,11 +285,11 @@ async fn a_private_message_cannot_be_touched_from_outside(server: &Server) {
     );
     ada.tell(
         event::SEND_MESSAGE_TO_PEERS,
-        &whisper(&ada, &[&bob], "psst"),
+        &private_message(&ada, &[&bob], "psst"),
     )
     .await
     .unwrap();
-    let sent = whispered(&ada).await;
+    let sent = next_private_message(&ada).await;
     eve.refused(event::EDIT_MESSAGE, &edit(&sent.chat_id, "x"))
         .await
         .unwrap();
@@ -293,7 +304,7 @@ async fn a_private_message_cannot_be_touched_from_outside(server: &Server) {
         channel_id: None,
     };
     eve.refused(event::DELETE_MESSAGE, &delete).await.unwrap();
-    // What its owner changes, the others in it learn, and nobody else.
+    // Changes by the sender are pushed to the recipients only.
     ada.ask::<EditChatMessageResponse>(event::EDIT_MESSAGE, &edit(&sent.chat_id, "psst!"))
         .await
         .unwrap();
@@ -304,7 +315,7 @@ async fn a_private_message_cannot_be_touched_from_outside(server: &Server) {
     bob.push_frame(event::DELETE_MESSAGE).await.unwrap();
     settle(&[&eve]).await;
     assert!(
-        eve.untaken(&[
+        eve.take_pushes(&[
             event::EDIT_MESSAGE,
             event::DELETE_MESSAGE,
             event::PIN_MESSAGE
@@ -318,7 +329,7 @@ async fn history_is_read_in_pages(server: &Server) {
     let ada = meeting.host().await;
     let mut sent = Vec::new();
     for index in 0..12 {
-        sent.push(say(&ada, &format!("{index}")).await);
+        sent.push(send_message(&ada, &format!("{index}")).await);
         tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     }
     assert_eq!(history(&ada).await, sent, "oldest first");
@@ -333,13 +344,13 @@ async fn history_is_read_in_pages(server: &Server) {
     assert_eq!(
         texts(&before),
         ["6", "5", "4"],
-        "newest first, its bound included"
+        "newest first, including the bound"
     );
     let after = page(&ada, middle, 3, false, None).await;
     assert_eq!(
         texts(&after),
         ["6", "7", "8"],
-        "oldest first, its bound included"
+        "oldest first, including the bound"
     );
     assert_eq!(page(&ada, middle - 1, 100, true, None).await.len(), 6);
     assert!(page(&ada, 0, 10, true, None).await.is_empty());
@@ -378,7 +389,7 @@ async fn a_long_history_is_read_in_parts(server: &Server) {
         ada.tell(event::SEND_MESSAGE_TO_ROOM, &request)
             .await
             .unwrap();
-        // In goes, so that the limit on frames is not met.
+        // Sent in batches, to stay below the limit on the frame rate.
         if index % 50 == 49 {
             ada.settle().await.unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(600)).await;
@@ -392,14 +403,14 @@ async fn a_long_history_is_read_in_parts(server: &Server) {
             "{bytes}"
         );
     };
-    let carol = Peer::open(&meeting.person("group_call_participant").await)
+    let carol = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
     let latest = carol.join().await.unwrap().chat;
     fits(&latest);
     let newest = latest.last().unwrap();
     assert!(newest.payload.starts_with("{\"message\":\"149 "));
-    // The rest is in the pages behind.
+    // The earlier pages contain the rest.
     let (mut seen, mut first) = (latest.len(), latest[0].created_at_ms.unwrap());
     loop {
         let request = GetPaginatedChatMessageRoomRequest {
@@ -433,7 +444,7 @@ async fn a_long_history_is_read_in_parts(server: &Server) {
     fits(&found.messages);
 }
 
-async fn what_breaks_clients_is_refused(server: &Server) {
+async fn invalid_messages_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     for (payload_type, payload) in [
@@ -462,7 +473,7 @@ async fn what_breaks_clients_is_refused(server: &Server) {
         assert!([400, 413].contains(&refused.code), "{refused}");
     }
     settle(&[&ada]).await;
-    assert!(ada.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
+    assert!(ada.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
     for (payload_type, payload) in [
         (0, "\u{e9}".repeat(2000)),
         (1, "https://example.org/a.png".to_owned()),
@@ -483,7 +494,7 @@ async fn what_breaks_clients_is_refused(server: &Server) {
         bob.tell(event::SEND_MESSAGE_TO_ROOM, &request)
             .await
             .unwrap();
-        let message = said(&ada).await;
+        let message = next_message(&ada).await;
         assert_eq!(
             (message.payload_type, message.payload),
             (payload_type, request.payload)
@@ -491,19 +502,19 @@ async fn what_breaks_clients_is_refused(server: &Server) {
     }
 }
 
-async fn a_late_joiner_reads_what_was_said(server: &Server) {
+async fn a_late_joiner_reads_the_history(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let first = say(&ada, "first").await;
+    let first = send_message(&ada, "first").await;
     ada.tell(
         event::SEND_MESSAGE_TO_PEERS,
-        &whisper(&ada, &[&bob], "psst"),
+        &private_message(&ada, &[&bob], "psst"),
     )
     .await
     .unwrap();
-    whispered(&bob).await;
-    let second = say(&bob, "second").await;
-    let carol = Peer::open(&meeting.person("group_call_participant").await)
+    next_private_message(&bob).await;
+    let second = send_message(&bob, "second").await;
+    let carol = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
     assert_eq!(carol.join().await.unwrap().chat, [first, second]);
@@ -515,7 +526,7 @@ async fn chat_ends_with_its_session_unless_it_persists(server: &Server) {
             .meeting_with(json!({ "title": "T", "persist_chat": persists }))
             .await;
         let ada = meeting.host().await;
-        let sent = say(&ada, "remember").await;
+        let sent = send_message(&ada, "remember").await;
         ada.tell(
             event::KICK_ALL,
             &parlor_protocol::signal::media::edge::KickAllPeersRequest::default(),
@@ -523,7 +534,7 @@ async fn chat_ends_with_its_session_unless_it_persists(server: &Server) {
         .await
         .unwrap();
         ada.push_frame(event::KICK_ALL).await.unwrap();
-        until("the session has ended", async || {
+        wait_until("the session has ended", async || {
             meeting.active_session().await.is_none().then_some(())
         })
         .await;
@@ -541,7 +552,7 @@ async fn messages_are_searched(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     for text in ["apples", "Pears", "pineapples"] {
-        say(&ada, text).await;
+        send_message(&ada, text).await;
     }
     let request = SearchChatMessagesRequest {
         time_stamp: u64::MAX >> 12,
@@ -557,20 +568,24 @@ async fn messages_are_searched(server: &Server) {
     assert_eq!(found.messages.len(), 2, "{found:?}");
 }
 
-async fn a_recipient_who_may_not_receive_is_spared(server: &Server) {
+async fn a_recipient_without_permission_receives_nothing(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let guarded = meeting
-        .person_who(json!({ "chat": { "private": { "can_receive": false } } }))
+    let recipient = meeting
+        .add_with_permissions(json!({ "chat": { "private": { "can_receive": false } } }))
         .await;
-    let guarded = Peer::enter(&guarded).await.unwrap();
+    let recipient = Peer::enter(&recipient).await.unwrap();
     ada.tell(
         event::SEND_MESSAGE_TO_PEERS,
-        &whisper(&ada, &[&guarded], "psst"),
+        &private_message(&ada, &[&recipient], "psst"),
     )
     .await
     .unwrap();
-    settle(&[&ada, &guarded]).await;
-    assert!(guarded.untaken(&[event::SEND_MESSAGE_TO_PEERS]).is_empty());
-    assert!(history(&guarded).await.is_empty());
+    settle(&[&ada, &recipient]).await;
+    assert!(
+        recipient
+            .take_pushes(&[event::SEND_MESSAGE_TO_PEERS])
+            .is_empty()
+    );
+    assert!(history(&recipient).await.is_empty());
 }

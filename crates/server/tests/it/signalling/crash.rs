@@ -1,6 +1,6 @@
-//! SIGKILL in the middle of a call: what somebody was told has happened is still true afterwards.
+//! SIGKILL during a call: nothing that was acknowledged to a client is lost.
 //!
-//! `PARLOR_CRASH_RUNS` sets the kills per database (5).
+//! `PARLOR_CRASH_RUNS` sets the number of kills per database (default 5).
 
 use std::collections::BTreeSet;
 use std::env;
@@ -20,46 +20,48 @@ use serde_json::Value;
 
 use crate::on_both_databases;
 use crate::signalling::meeting::{Meeting, settle};
-use crate::signalling::server::{Server, until};
+use crate::signalling::server::{Server, wait_until};
 
-on_both_databases![a_kill_makes_no_lie_of_what_was_told];
+on_both_databases![a_kill_loses_nothing_that_was_acknowledged];
 
 const RUNS: usize = 5;
 
-/// People who talk when the kill comes. The first half comes back.
-const TALKERS: usize = 6;
+/// Number of participants that write when the server is killed. The first half reconnects.
+const WRITERS: usize = 6;
 
-/// Messages of each in a round, so that all rounds fit into one history.
+/// Messages per writer and round, few enough for one history to hold all rounds.
 const MESSAGES: usize = 20;
 
-/// What the clients were told.
+/// Ids of everything that was acknowledged to the clients.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     messages: BTreeSet<String>,
     polls: BTreeSet<String>,
     keys: BTreeSet<String>,
 }
 
-async fn a_kill_makes_no_lie_of_what_was_told(like: &Server) {
+async fn a_kill_loses_nothing_that_was_acknowledged(shared: &Server) {
     let runs = env::var("PARLOR_CRASH_RUNS").map_or(RUNS, |text| text.parse().unwrap());
     let arguments = ["--reconnect-grace-secs", "2", "--chat-per-minute", "100000"];
-    let mut server = Server::beside(like, &arguments).await;
+    let mut server = Server::dedicated(shared, &arguments).await;
     let mut meeting = server.meeting().await;
-    let mut told = Told::default();
-    let mut people: Vec<Identity> = Vec::new();
+    let mut acknowledged = Acknowledged::default();
+    let mut identities: Vec<Identity> = Vec::new();
     let mut session = None;
     for round in 0..runs {
-        while people.len() < TALKERS {
-            people.push(meeting.person("group_call_host").await);
+        while identities.len() < WRITERS {
+            identities.push(meeting.add_with_preset("group_call_host").await);
         }
         let mut peers = Vec::new();
-        for person in &people {
-            let peer = Peer::open(&meeting.found_again(person)).await.unwrap();
+        for identity in &identities {
+            let peer = Peer::open(&meeting.at_current_address(identity))
+                .await
+                .unwrap();
             peer.join().await.unwrap();
             peers.push(Arc::new(peer));
         }
         let leaver = meeting.participant().await;
-        let gone = leaver.identity().clone();
+        let departed = leaver.identity().clone();
         let id = meeting.active_session().await.unwrap()["id"]
             .as_str()
             .unwrap()
@@ -67,47 +69,47 @@ async fn a_kill_makes_no_lie_of_what_was_told(like: &Server) {
         assert_eq!(
             session.get_or_insert_with(|| id.clone()),
             &id,
-            "round {round}: the session goes on"
+            "round {round}: the session continues"
         );
-        let talk: Vec<_> = peers
+        let tasks: Vec<_> = peers
             .iter()
-            .map(|peer| tokio::spawn(talk(Arc::clone(peer), round)))
+            .map(|peer| tokio::spawn(generate_load(Arc::clone(peer), round)))
             .collect();
         leaver.leave().await.unwrap();
-        // Where in the work the kill falls differs with each round and each machine.
+        // The kill hits the server at a different point in each round and on each machine.
         tokio::time::sleep(Duration::from_millis(40 + 97 * round as u64 % 300)).await;
         server.kill();
-        for task in talk {
+        for task in tasks {
             task.await.unwrap();
         }
         for peer in &peers {
-            note(peer, &mut told);
+            collect_acknowledged(peer, &mut acknowledged);
         }
         drop(peers);
         server.start_again().await;
         let restarted = parlor_server::clock::Clock::default().now_ms();
-        meeting = meeting.moved_to(&server);
-        let (returning, lost) = people.split_at(TALKERS / 2);
-        let back = come_back(&meeting, returning).await;
-        check_what_was_told(&back[0], &told, round).await;
-        check_who_is_there(&meeting, &id, &back, lost, &gone, restarted).await;
+        meeting = meeting.after_restart(&server);
+        let (returning, abandoned) = identities.split_at(WRITERS / 2);
+        let back = reconnect(&meeting, returning).await;
+        check_acknowledged(&back[0], &acknowledged, round).await;
+        check_participants(&meeting, &id, &back, abandoned, &departed, restarted).await;
         settle(&back.iter().collect::<Vec<_>>()).await;
-        people.truncate(TALKERS / 2);
+        identities.truncate(WRITERS / 2);
     }
     assert!(
-        told.messages.len() > runs && !told.keys.is_empty(),
-        "the load did nothing, so nothing is proved"
+        acknowledged.messages.len() > runs && !acknowledged.keys.is_empty(),
+        "nothing was acknowledged, so the test proves nothing"
     );
     println!(
-        "{runs} kills, {} messages, {} polls, {} keys told, none lost",
-        told.messages.len(),
-        told.polls.len(),
-        told.keys.len()
+        "{runs} kills, {} messages, {} polls, {} keys acknowledged, none lost",
+        acknowledged.messages.len(),
+        acknowledged.polls.len(),
+        acknowledged.keys.len()
     );
 }
 
-/// Writes until the server is gone. What was told is read from the peer's inbox afterwards.
-async fn talk(peer: Arc<Peer>, round: usize) {
+/// Writes until the server dies. The acknowledgements stay in the inbox of the peer.
+async fn generate_load(peer: Arc<Peer>, round: usize) {
     for index in 0..MESSAGES {
         let message = SendChatMessageToRoomRequest {
             payload_type: 0,
@@ -139,22 +141,23 @@ async fn talk(peer: Arc<Peer>, round: usize) {
     }
 }
 
-/// Everything that this peer was told has happened.
-fn note(peer: &Peer, told: &mut Told) {
+/// Adds everything that was acknowledged to this peer.
+fn collect_acknowledged(peer: &Peer, acknowledged: &mut Acknowledged) {
     for frame in peer.received() {
         match frame.event {
             event::SEND_MESSAGE_TO_ROOM if frame.refusal().is_none() => {
                 let push: SendChatMessageToRoomResponse = frame.message().unwrap();
-                told.messages.insert(push.message.unwrap().chat_id);
+                acknowledged.messages.insert(push.message.unwrap().chat_id);
             }
             event::CREATE_POLL => {
                 let push: parlor_protocol::signal::socket::polls::UpdatePollResponse =
                     frame.message().unwrap();
-                told.polls.insert(push.poll.unwrap().poll_id);
+                acknowledged.polls.insert(push.poll.unwrap().poll_id);
             }
             event::STORE_INSERT_KEYS => {
                 let push: PluginStoreResponse = frame.message().unwrap();
-                told.keys
+                acknowledged
+                    .keys
                     .extend(push.store_items.into_iter().map(|item| item.store_key));
             }
             _ => {}
@@ -162,37 +165,39 @@ fn note(peer: &Peer, told: &mut Told) {
     }
 }
 
-async fn come_back(meeting: &Meeting, people: &[Identity]) -> Vec<Peer> {
+async fn reconnect(meeting: &Meeting, identities: &[Identity]) -> Vec<Peer> {
     let mut back = Vec::new();
-    for person in people {
-        let peer = Peer::open(&meeting.found_again(person)).await.unwrap();
+    for identity in identities {
+        let peer = Peer::open(&meeting.at_current_address(identity))
+            .await
+            .unwrap();
         peer.rejoin().await.unwrap();
         back.push(peer);
     }
     back
 }
 
-async fn check_what_was_told(peer: &Peer, told: &Told, round: usize) {
+async fn check_acknowledged(peer: &Peer, acknowledged: &Acknowledged, round: usize) {
     let joined = peer.rejoin().await.unwrap();
     let messages: Vec<String> = joined
         .chat
         .into_iter()
         .map(|message| message.chat_id)
         .collect();
-    let kept: BTreeSet<String> = messages.iter().cloned().collect();
+    let stored: BTreeSet<String> = messages.iter().cloned().collect();
     assert_eq!(
         messages.len(),
-        kept.len(),
-        "round {round}: a message is there twice"
+        stored.len(),
+        "round {round}: a message is listed twice"
     );
-    let missing: Vec<_> = told.messages.difference(&kept).collect();
+    let missing: Vec<_> = acknowledged.messages.difference(&stored).collect();
     assert!(
         missing.is_empty(),
         "round {round}: {} messages are lost: {missing:?}",
         missing.len()
     );
-    let kept: BTreeSet<String> = joined.polls.into_iter().map(|poll| poll.poll_id).collect();
-    let missing: Vec<_> = told.polls.difference(&kept).collect();
+    let stored: BTreeSet<String> = joined.polls.into_iter().map(|poll| poll.poll_id).collect();
+    let missing: Vec<_> = acknowledged.polls.difference(&stored).collect();
     assert!(
         missing.is_empty(),
         "round {round}: {} polls are lost",
@@ -200,12 +205,12 @@ async fn check_what_was_told(peer: &Peer, told: &Told, round: usize) {
     );
     let request = peer.identity().store_request("crash");
     let store: PluginStoreResponse = peer.ask(event::STORE_GET_KEYS, &request).await.unwrap();
-    let kept: BTreeSet<String> = store
+    let stored: BTreeSet<String> = store
         .store_items
         .into_iter()
         .map(|item| item.store_key)
         .collect();
-    let missing: Vec<_> = told.keys.difference(&kept).collect();
+    let missing: Vec<_> = acknowledged.keys.difference(&stored).collect();
     assert!(
         missing.is_empty(),
         "round {round}: {} keys are lost",
@@ -213,33 +218,33 @@ async fn check_what_was_told(peer: &Peer, told: &Told, round: usize) {
     );
 }
 
-async fn check_who_is_there(
+async fn check_participants(
     meeting: &Meeting,
     session: &str,
     back: &[Peer],
-    lost: &[Identity],
-    gone: &Identity,
+    abandoned: &[Identity],
+    departed: &Identity,
     restarted: i64,
 ) {
-    let rows = until("those who do not return have left", async || {
+    let rows = wait_until("all peers that did not reconnect have left", async || {
         let rows = meeting.peers_of(session).await;
         let open = rows.iter().filter(|row| row["left_at"].is_null()).count();
         (open == back.len()).then_some(rows)
     })
     .await;
     let left = |id: &str| -> Value {
-        let fitting: Vec<&Value> = rows.iter().filter(|row| row["id"] == id).collect();
-        assert_eq!(fitting.len(), 1, "one row of {id}: {fitting:?}");
-        fitting[0]["left_at"].clone()
+        let matching: Vec<&Value> = rows.iter().filter(|row| row["id"] == id).collect();
+        assert_eq!(matching.len(), 1, "one row of {id}: {matching:?}");
+        matching[0]["left_at"].clone()
     };
     for peer in back {
         assert!(left(peer.id()).is_null());
     }
-    for person in lost.iter().chain([gone]) {
-        let at = left(&person.peer);
+    for identity in abandoned.iter().chain([departed]) {
+        let at = left(&identity.peer);
         let at: jiff::Timestamp = at
             .as_str()
-            .unwrap_or_else(|| panic!("{} is still inside", person.peer))
+            .unwrap_or_else(|| panic!("{} has not left", identity.peer))
             .parse()
             .unwrap();
         assert!(
@@ -250,7 +255,7 @@ async fn check_who_is_there(
     }
     let mut inside: Vec<String> = back.iter().map(|peer| peer.id().to_owned()).collect();
     inside.sort();
-    until("others see who is there", async || {
+    wait_until("the roster is up to date", async || {
         (back[0].roster().await.unwrap() == inside).then_some(())
     })
     .await;

@@ -1,4 +1,5 @@
-//! Clients that ask for more than their share: refused with 429, still connected, alone.
+//! Rate limits: clients that exceed them get code 429 and stay connected, and others are not
+//! affected.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use parlor_protocol::signal::socket::{chat, plugin, polls, room};
 use parlor_testkit::signal::{Peer, Refused, wire};
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{say, settle};
+use crate::signalling::meeting::{send_message, settle};
 use crate::signalling::server::Server;
 
 on_both_databases![
@@ -16,15 +17,20 @@ on_both_databases![
     too_many_reads_of_the_chat_are_refused,
     too_many_broadcasts_are_refused,
     too_many_writes_to_stores_are_refused,
-    a_key_that_is_named_often_is_set_once,
-    a_store_holds_no_more_than_one_reply,
+    a_repeated_key_is_set_once,
+    a_store_never_outgrows_one_reply,
     too_many_polls_are_refused,
     a_flood_of_frames_slows_nobody_else,
-    whoever_does_not_read_is_let_go,
+    a_client_that_does_not_read_is_disconnected,
 ];
 
-/// Sends `count` requests at once; answers how many were refused, all of them with 429.
-async fn excess<M>(peer: &Peer, number: u32, count: usize, request: impl Fn(usize) -> M) -> usize
+/// Sends `count` requests at once and returns how many were refused, all of them with code 429.
+async fn count_refused<M>(
+    peer: &Peer,
+    number: u32,
+    count: usize,
+    request: impl Fn(usize) -> M,
+) -> usize
 where
     M: parlor_testkit::signal::Encodable + Clone,
 {
@@ -50,14 +56,14 @@ where
 async fn too_many_messages_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let (mallory, ada) = (meeting.participant().await, meeting.host().await);
-    let said = |index: usize| chat::SendChatMessageToRoomRequest {
+    let message = |index: usize| chat::SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: format!("{index}"),
     };
-    // In three goes, so that the limit on frames is not met first.
+    // Sent in batches, to stay below the limit on the frame rate.
     let mut refused = 0;
     for _ in 0..4 {
-        refused += excess(&mallory, event::SEND_MESSAGE_TO_ROOM, 60, said).await;
+        refused += count_refused(&mallory, event::SEND_MESSAGE_TO_ROOM, 60, message).await;
         tokio::time::sleep(Duration::from_millis(900)).await;
     }
     assert!(
@@ -65,9 +71,9 @@ async fn too_many_messages_are_refused(server: &Server) {
         "180 a minute: {refused} of 240 refused"
     );
     settle(&[&ada]).await;
-    let arrived = ada.untaken(&[event::SEND_MESSAGE_TO_ROOM]).len();
+    let arrived = ada.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).len();
     assert_eq!(arrived, 240 - refused);
-    say(&ada, "I may still speak").await;
+    send_message(&ada, "I may still speak").await;
     mallory
         .push_frame(event::SEND_MESSAGE_TO_ROOM)
         .await
@@ -81,7 +87,7 @@ async fn too_many_files_are_refused(server: &Server) {
         payload_type: 1,
         payload: format!("https://example.org/{index}.png"),
     };
-    let refused = excess(&mallory, event::SEND_MESSAGE_TO_ROOM, 30, file).await;
+    let refused = count_refused(&mallory, event::SEND_MESSAGE_TO_ROOM, 30, file).await;
     assert!(
         (8..=10).contains(&refused),
         "20 a minute: {refused} of 30 refused"
@@ -91,23 +97,23 @@ async fn too_many_files_are_refused(server: &Server) {
 async fn too_many_reads_of_the_chat_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let mallory = meeting.participant().await;
-    // Its own join has read once.
+    // Joining has read the chat once.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let page = |_| chat::GetPaginatedChatMessageRoomRequest {
         size: 50,
         ..chat::GetPaginatedChatMessageRoomRequest::default()
     };
-    let refused = excess(&mallory, event::GET_PAGINATED_MESSAGES, 30, page).await;
+    let refused = count_refused(&mallory, event::GET_PAGINATED_MESSAGES, 30, page).await;
     assert!(
         (10..=20).contains(&refused),
         "10 a second: {refused} of 30 refused"
     );
-    // The history and the search are of the same kind.
+    // The history and the search share this limit.
     let search = |_| chat::SearchChatMessagesRequest::default();
-    let refused = excess(&mallory, event::SEARCH_CHANNEL_MESSAGES, 15, search).await;
+    let refused = count_refused(&mallory, event::SEARCH_CHANNEL_MESSAGES, 15, search).await;
     assert!(refused >= 3, "{refused} of 15 refused");
     let history = |_| room::RoomPeersInfoRequest::default();
-    let refused = excess(&mallory, event::GET_MESSAGES, 15, history).await;
+    let refused = count_refused(&mallory, event::GET_MESSAGES, 15, history).await;
     assert!(refused >= 3, "{refused} of 15 refused");
 }
 
@@ -120,13 +126,16 @@ async fn too_many_broadcasts_are_refused(server: &Server) {
         timestamp: 1,
         ..room::BroadcastMessage::default()
     };
-    let refused = excess(&mallory, event::BROADCAST_MESSAGE, 20, message).await;
+    let refused = count_refused(&mallory, event::BROADCAST_MESSAGE, 20, message).await;
     assert!(
         (10..=15).contains(&refused),
         "5 a second: {refused} of 20 refused"
     );
     settle(&[&ada]).await;
-    assert_eq!(ada.untaken(&[event::BROADCAST_MESSAGE]).len(), 20 - refused);
+    assert_eq!(
+        ada.take_pushes(&[event::BROADCAST_MESSAGE]).len(),
+        20 - refused
+    );
 }
 
 async fn too_many_writes_to_stores_are_refused(server: &Server) {
@@ -140,15 +149,18 @@ async fn too_many_writes_to_stores_are_refused(server: &Server) {
             payload: Some("1".into()),
         }],
     };
-    let refused = excess(&mallory, event::STORE_INSERT_KEYS, 20, insert).await;
+    let refused = count_refused(&mallory, event::STORE_INSERT_KEYS, 20, insert).await;
     assert!(
         (10..=15).contains(&refused),
         "5 a second: {refused} of 20 refused"
     );
 }
 
-/// Changes of the store `notes`.
-fn notes(meeting: &str, keys: Vec<plugin::StoreKeys>) -> plugin::PluginStoreInsertKeysRequest {
+/// Returns a request that inserts keys into the store `notes`.
+fn insert_into_notes(
+    meeting: &str,
+    keys: Vec<plugin::StoreKeys>,
+) -> plugin::PluginStoreInsertKeysRequest {
     plugin::PluginStoreInsertKeysRequest {
         plugin_id: meeting.to_owned(),
         store_name: "notes".to_owned(),
@@ -156,7 +168,7 @@ fn notes(meeting: &str, keys: Vec<plugin::StoreKeys>) -> plugin::PluginStoreInse
     }
 }
 
-async fn a_key_that_is_named_often_is_set_once(server: &Server) {
+async fn a_repeated_key_is_set_once(server: &Server) {
     let meeting = server.meeting().await;
     let mallory = meeting.participant().await;
     let key = |value: String| plugin::StoreKeys {
@@ -165,37 +177,44 @@ async fn a_key_that_is_named_often_is_set_once(server: &Server) {
     };
     for _ in 0..2 {
         let keys = (0..1000).map(|index| key(index.to_string()));
-        let request = notes(&meeting.id, keys.collect());
+        let request = insert_into_notes(&meeting.id, keys.collect());
         let reply: plugin::PluginStoreResponse = mallory
             .ask(event::STORE_INSERT_KEYS, &request)
             .await
             .unwrap();
-        assert_eq!(reply.store_items.len(), 1, "a small request, a large push");
+        assert_eq!(
+            reply.store_items.len(),
+            1,
+            "a small request must not cause a large push"
+        );
         assert_eq!(&*reply.store_items[0].payload, b"999");
     }
 }
 
-async fn a_store_holds_no_more_than_one_reply(server: &Server) {
+async fn a_store_never_outgrows_one_reply(server: &Server) {
     const REPLY_BYTES: usize = 2 << 20;
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     let value = vec![b'1'; 60_000];
-    let some = |number: usize| {
+    let keys_of = |number: usize| {
         let keys = (0..15).map(|index| plugin::StoreKeys {
             store_key: format!("{number} {index}"),
             payload: Some(value.clone().into()),
         });
-        notes(&meeting.id, keys.collect())
+        insert_into_notes(&meeting.id, keys.collect())
     };
     for number in 0..2 {
-        let insert = some(number);
+        let insert = keys_of(number);
         let _: plugin::PluginStoreResponse =
             ada.ask(event::STORE_INSERT_KEYS, &insert).await.unwrap();
     }
-    let refused = ada.refused(event::STORE_INSERT_KEYS, &some(2)).await;
+    let refused = ada.refused(event::STORE_INSERT_KEYS, &keys_of(2)).await;
     assert_eq!(refused.unwrap().code, 409);
-    // What is there can be set again, and is read as a whole.
-    let _: plugin::PluginStoreResponse = ada.ask(event::STORE_INSERT_KEYS, &some(1)).await.unwrap();
+    // Existing keys can be overwritten, and the whole store is read in one reply.
+    let _: plugin::PluginStoreResponse = ada
+        .ask(event::STORE_INSERT_KEYS, &keys_of(1))
+        .await
+        .unwrap();
     let all = plugin::PluginStoreGetKeysRequest {
         plugin_id: meeting.id.clone(),
         store_name: "notes".to_owned(),
@@ -214,7 +233,7 @@ async fn too_many_polls_are_refused(server: &Server) {
         options: vec!["a".to_owned(), "b".to_owned()],
         ..polls::NewPollRequest::default()
     };
-    let refused = excess(&mallory, event::CREATE_POLL, 40, poll).await;
+    let refused = count_refused(&mallory, event::CREATE_POLL, 40, poll).await;
     assert!(
         (8..=10).contains(&refused),
         "30 a minute: {refused} of 40 refused"
@@ -235,7 +254,7 @@ async fn a_flood_of_frames_slows_nobody_else(server: &Server) {
         );
     }
     ada.settle().await.unwrap();
-    // The flood ebbs, and the client is still one of the room.
+    // After the flood the client is still in the room.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(mallory.is_open());
     mallory.settle().await.unwrap();
@@ -248,23 +267,23 @@ async fn a_flood_of_frames_slows_nobody_else(server: &Server) {
     assert_eq!(mallory.roster().await.unwrap().len(), 2);
 }
 
-async fn whoever_does_not_read_is_let_go(server: &Server) {
-    // More than the queue of a socket holds, and the buffers of the system.
+async fn a_client_that_does_not_read_is_disconnected(server: &Server) {
+    // More than the queue of a socket and the socket buffers hold.
     const MESSAGES: usize = 1000;
-    // A socket that takes nothing is given up after 40 s, and then its peer's time runs out.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    // A stalled socket is closed after 40 s. The grace period of its peer follows.
+    const TIMEOUT: Duration = Duration::from_secs(60);
     let arguments = ["--reconnect-grace-secs", "1", "--chat-per-minute", "0"];
-    let server = Server::beside(server, &arguments).await;
+    let server = Server::dedicated(server, &arguments).await;
     let overflowed = async || {
         let metrics = server.metrics().await;
         let mut lines = metrics.lines();
-        let counted = lines.find_map(|line| line.strip_prefix("parlor_sockets_overflowed_total "));
-        counted.expect("it is counted").to_owned()
+        let count = lines.find_map(|line| line.strip_prefix("parlor_sockets_overflowed_total "));
+        count.expect("the metric exists").to_owned()
     };
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let sleeper = meeting.person("group_call_participant").await;
-    // The bare socket: joined, and never read from again.
+    let sleeper = meeting.add_with_preset("group_call_participant").await;
+    // A raw socket that joins and is never read from again.
     let mut socket = wire::open(&sleeper).await.unwrap();
     let join = wire::frame(event::JOIN_ROOM, "j", &sleeper.join_request());
     wire::send(&mut socket, join).await.unwrap();
@@ -275,7 +294,7 @@ async fn whoever_does_not_read_is_let_go(server: &Server) {
     };
     let mut said = 0;
     while overflowed().await == "0" {
-        assert!(said < MESSAGES, "the queue of whoever sleeps has no end");
+        assert!(said < MESSAGES, "the queue of the sleeper is unbounded");
         for _ in 0..20 {
             ada.tell(event::SEND_MESSAGE_TO_ROOM, &large).await.unwrap();
         }
@@ -286,12 +305,12 @@ async fn whoever_does_not_read_is_let_go(server: &Server) {
     }
     let began = Instant::now();
     let left = loop {
-        if let Some(left) = ada.untaken(&[event::LEAVE_ROOM]).pop() {
+        if let Some(left) = ada.take_pushes(&[event::LEAVE_ROOM]).pop() {
             break left.message::<room::PeerInfoResponse>().unwrap();
         }
-        assert!(began.elapsed() < PATIENCE, "whoever sleeps is still there");
+        assert!(began.elapsed() < TIMEOUT, "the sleeper has not left");
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(left.peer.unwrap().peer_id, sleeper.peer);
-    assert_eq!(overflowed().await, "1", "nobody else was let go");
+    assert_eq!(overflowed().await, "1", "only the sleeper was disconnected");
 }

@@ -1,4 +1,4 @@
-//! Joining, and what others see of it (docs/spec/signalling.md 6.1 to 6.3 and 7).
+//! Joins, and how other peers see them (docs/spec/signalling.md 6.1 to 6.3 and 7).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge;
@@ -11,30 +11,30 @@ use parlor_testkit::signal::{Identity, PLUGINS, Peer};
 use serde_json::json;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{is_turned_away, say, settle};
+use crate::signalling::meeting::{assert_rejected, send_message, settle};
 use crate::signalling::server::Server;
 
 on_both_databases![
     a_join_is_answered_step_by_step,
-    others_learn_of_a_join_and_of_a_leave,
-    what_may_be_asked_before_joining_is_answered,
-    what_may_not_be_asked_before_joining_is_refused,
+    others_are_notified_of_joins_and_leaves,
+    requests_allowed_before_joining_are_answered,
+    requests_not_allowed_before_joining_are_refused,
     joining_twice_is_joining_once,
-    two_tabs_of_a_person_are_two_peers,
-    a_peer_of_somebody_else_cannot_be_taken_over,
-    what_a_client_claims_about_itself_is_not_believed,
-    a_name_is_chosen_by_those_who_may,
-    a_person_without_a_name_joins,
-    people_of_other_meetings_are_not_seen,
-    an_audience_starts_off_the_stage,
+    two_tabs_of_a_participant_are_two_peers,
+    the_peer_of_another_participant_cannot_be_taken_over,
+    claims_of_a_client_about_itself_are_ignored,
+    a_display_name_is_chosen_only_with_permission,
+    a_participant_without_a_name_joins,
+    participants_of_other_meetings_are_not_visible,
+    viewers_start_off_the_stage,
     a_hidden_peer_is_marked,
     the_roster_is_searched_and_paged,
-    a_socket_that_belongs_to_nobody_is_closed_for_good,
+    a_socket_without_valid_credentials_is_closed_for_good,
 ];
 
 async fn a_join_is_answered_step_by_step(server: &Server) {
     let meeting = server.meeting().await;
-    let ada = meeting.person("group_call_host").await;
+    let ada = meeting.add_with_preset("group_call_host").await;
     let peer = Peer::open(&ada).await.unwrap();
     let joined = peer.join().await.unwrap();
 
@@ -43,7 +43,7 @@ async fn a_join_is_answered_step_by_step(server: &Server) {
     assert_eq!(me.display_name, ada.name);
     assert_eq!(me.stage_type(), StageType::OnStage);
     assert!(!me.waitlisted);
-    is_visible(me);
+    assert_visible(me);
 
     assert_eq!(joined.room.room_id, meeting.id);
     assert_eq!(joined.room.title, "Weekly");
@@ -63,9 +63,9 @@ async fn a_join_is_answered_step_by_step(server: &Server) {
     peer.settle().await.unwrap();
 }
 
-/// The two traps that hide a peer (docs/spec/signalling.md 6.3).
+/// Checks the two fields that make clients hide a peer (docs/spec/signalling.md 6.3).
 #[track_caller]
-fn is_visible(peer: &RoomPeer) {
+fn assert_visible(peer: &RoomPeer) {
     assert_eq!(peer.stage_type(), StageType::OnStage, "{peer:?}");
     assert!(!peer.waitlisted);
     if let Some(flags) = &peer.flags {
@@ -74,11 +74,11 @@ fn is_visible(peer: &RoomPeer) {
     }
 }
 
-async fn others_learn_of_a_join_and_of_a_leave(server: &Server) {
+async fn others_are_notified_of_joins_and_leaves(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let person = meeting.person("group_call_participant").await;
-    let bob = Peer::open(&person).await.unwrap();
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let bob = Peer::open(&identity).await.unwrap();
     let joined = bob.join().await.unwrap();
     let seen: Vec<_> = joined
         .peers
@@ -86,47 +86,47 @@ async fn others_learn_of_a_join_and_of_a_leave(server: &Server) {
         .filter(|peer| peer.peer_id == ada.id())
         .collect();
     assert_eq!(seen.len(), 1, "{:?}", joined.peers);
-    is_visible(seen[0]);
+    assert_visible(seen[0]);
 
     let push: PeerInfoResponse = ada.push(event::JOIN_ROOM).await.unwrap();
     let peer = push.peer.unwrap();
-    is_visible(&peer);
-    assert_eq!(peer.peer_id, person.peer);
-    assert_eq!(peer.user_id, person.participant);
-    assert_eq!(peer.display_name, person.name);
+    assert_visible(&peer);
+    assert_eq!(peer.peer_id, identity.peer);
+    assert_eq!(peer.user_id, identity.participant);
+    assert_eq!(peer.display_name, identity.name);
     assert_eq!(
         peer.custom_participant_id.as_deref(),
-        Some(&*person.custom_id)
+        Some(&*identity.custom_id)
     );
     if let Some(PeerFlags { preset_name, .. }) = peer.flags {
         assert_eq!(preset_name, "group_call_participant");
     }
     settle(&[&ada, &bob]).await;
     assert_eq!(
-        ada.untaken(&[event::JOIN_ROOM]).len(),
+        ada.take_pushes(&[event::JOIN_ROOM]).len(),
         0,
-        "one push for one join"
+        "one push per join"
     );
     assert_eq!(
-        bob.untaken(&[event::JOIN_ROOM]).len(),
+        bob.take_pushes(&[event::JOIN_ROOM]).len(),
         0,
-        "none about oneself"
+        "no push to a peer about its own join"
     );
 
     bob.leave().await.unwrap();
     let push: PeerInfoResponse = ada.push(event::LEAVE_ROOM).await.unwrap();
-    assert_eq!(push.peer.unwrap().peer_id, person.peer);
-    assert!(!ada.roster().await.unwrap().contains(&person.peer));
+    assert_eq!(push.peer.unwrap().peer_id, identity.peer);
+    assert!(!ada.roster().await.unwrap().contains(&identity.peer));
 }
 
-async fn what_may_be_asked_before_joining_is_answered(server: &Server) {
+async fn requests_allowed_before_joining_are_answered(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    say(&ada, "not for those outside").await;
-    let bob = Peer::open(&meeting.person("group_call_participant").await)
+    send_message(&ada, "only for participants").await;
+    let bob = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
-    // Pre-join roster (docs/spec/signalling.md 6.3).
+    // The roster before the join (docs/spec/signalling.md 6.3).
     assert_eq!(bob.roster().await.unwrap(), [ada.id()]);
     let request = bob.identity().store_request(PLUGINS);
     let store: plugin::PluginStoreResponse =
@@ -135,7 +135,7 @@ async fn what_may_be_asked_before_joining_is_answered(server: &Server) {
         (&*store.plugin_id, &*store.store_name),
         (&*meeting.id, PLUGINS)
     );
-    // As often as the client likes: it tries fifteen times (docs/spec/media.md 1.1).
+    // Repeatedly, because the client tries fifteen times (docs/spec/media.md 1.1).
     for _ in 0..3 {
         let request = edge::PeerJoinRequest::default();
         bob.ask::<edge::PeerJoinResponse>(event::MEDIA_JOIN, &request)
@@ -145,28 +145,28 @@ async fn what_may_be_asked_before_joining_is_answered(server: &Server) {
     bob.settle().await.unwrap();
     settle(&[&ada]).await;
     assert!(
-        ada.untaken(&[event::JOIN_ROOM]).is_empty(),
-        "nobody has joined yet"
+        ada.take_pushes(&[event::JOIN_ROOM]).is_empty(),
+        "connecting is not joining"
     );
-    // Whatever chat is answered, it is not the meeting's.
+    // The reply must not contain the chat of the meeting.
     let chat = bob
         .ask_bare::<chat::GetChatMessagesResponse>(event::GET_MESSAGES)
         .await;
     assert!(chat.is_err() || chat.unwrap().messages.is_empty());
 }
 
-async fn what_may_not_be_asked_before_joining_is_refused(server: &Server) {
+async fn requests_not_allowed_before_joining_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    // A host, so that it is not a permission that is missing.
-    let bob = Peer::open(&meeting.person("group_call_host").await)
+    // A host, so that the refusals are not about permissions.
+    let bob = Peer::open(&meeting.add_with_preset("group_call_host").await)
         .await
         .unwrap();
     let ids = |id: &str| vec![id.to_owned()];
     let kick = room::RemoveParticipantsRequest {
         peer_ids: ids(ada.id()),
     };
-    let said = chat::SendChatMessageToRoomRequest {
+    let message = chat::SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: "boo".to_owned(),
     };
@@ -199,7 +199,7 @@ async fn what_may_not_be_asked_before_joining_is_refused(server: &Server) {
         bob.refused(event::KICK, &kick).await,
         bob.refused(event::KICK_ALL, &edge::KickAllPeersRequest::default())
             .await,
-        bob.refused(event::SEND_MESSAGE_TO_ROOM, &said).await,
+        bob.refused(event::SEND_MESSAGE_TO_ROOM, &message).await,
         bob.refused(event::CREATE_POLL, &poll).await,
         bob.refused(event::STORE_INSERT_KEYS, &insert).await,
         bob.refused(event::BROADCAST_MESSAGE, &broadcast).await,
@@ -227,8 +227,8 @@ async fn what_may_not_be_asked_before_joining_is_refused(server: &Server) {
         .filter(|frame| frame.id.is_none())
         .map(|frame| frame.event)
         .collect();
-    assert_eq!(pushed, [0; 0], "others were told nothing");
-    // And it may still join.
+    assert_eq!(pushed, [0; 0], "nothing is pushed to others");
+    // The peer may still join.
     bob.join().await.unwrap();
     assert_eq!(ada.roster().await.unwrap().len(), 2);
 }
@@ -243,7 +243,7 @@ async fn joining_twice_is_joining_once(server: &Server) {
     assert!(!again.me.waitlisted);
     settle(&[&ada]).await;
     assert!(
-        ada.untaken(&[event::JOIN_ROOM, event::LEAVE_ROOM])
+        ada.take_pushes(&[event::JOIN_ROOM, event::LEAVE_ROOM])
             .is_empty(),
         "a second push makes clients forget the peer's tracks"
     );
@@ -258,25 +258,25 @@ async fn joining_twice_is_joining_once(server: &Server) {
     );
 }
 
-async fn two_tabs_of_a_person_are_two_peers(server: &Server) {
+async fn two_tabs_of_a_participant_are_two_peers(server: &Server) {
     let meeting = server.meeting().await;
-    let person = meeting.person("group_call_participant").await;
-    let first = Peer::enter(&person).await.unwrap();
-    let second = Peer::enter(&person.in_another_tab()).await.unwrap();
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let first = Peer::enter(&identity).await.unwrap();
+    let second = Peer::enter(&identity.in_another_tab()).await.unwrap();
     let push: PeerInfoResponse = first.push(event::JOIN_ROOM).await.unwrap();
     let peer = push.peer.unwrap();
     assert_eq!(peer.peer_id, second.id());
-    assert_eq!(peer.user_id, person.participant);
+    assert_eq!(peer.user_id, identity.participant);
     assert_eq!(second.roster().await.unwrap().len(), 2);
     second.leave().await.unwrap();
     first.push_frame(event::LEAVE_ROOM).await.unwrap();
     assert_eq!(first.roster().await.unwrap(), [first.id()]);
 }
 
-async fn a_peer_of_somebody_else_cannot_be_taken_over(server: &Server) {
+async fn the_peer_of_another_participant_cannot_be_taken_over(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let mallory = meeting.person("group_call_participant").await;
+    let mallory = meeting.add_with_preset("group_call_participant").await;
     let disguised = Identity {
         peer: ada.id().to_owned(),
         ..mallory
@@ -287,25 +287,29 @@ async fn a_peer_of_somebody_else_cannot_be_taken_over(server: &Server) {
     settle(&[&ada]).await;
     assert!(ada.is_open());
     assert_eq!(ada.roster().await.unwrap(), [ada.id()]);
-    let echo = say(&ada, "it is still me").await;
+    let echo = send_message(&ada, "it is still me").await;
     assert_eq!(echo.user_id, ada.user());
-    assert!(attempt.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
-    // Not even once the other has left: its peer is on record.
+    assert!(
+        attempt
+            .take_pushes(&[event::SEND_MESSAGE_TO_ROOM])
+            .is_empty()
+    );
+    // Not even after the other has left, because the peer is stored.
     ada.leave().await.unwrap();
     let late = Peer::open(&disguised).await.unwrap();
     assert!(late.rejoin().await.is_err());
 }
 
-async fn what_a_client_claims_about_itself_is_not_believed(server: &Server) {
+async fn claims_of_a_client_about_itself_are_ignored(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let person = meeting.person("group_call_participant").await;
-    let bob = Peer::open(&person).await.unwrap();
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let bob = Peer::open(&identity).await.unwrap();
     let claim = JoinRoomRequest {
         peer: Some(RoomPeer {
             peer_id: ada.id().to_owned(),
             user_id: ada.user().to_owned(),
-            display_name: person.name.clone(),
+            display_name: identity.name.clone(),
             stage_type: Some(StageType::RequestedStage.into()),
             custom_participant_id: Some("the boss".to_owned()),
             preset_id: Some(ada.id().to_owned()),
@@ -322,14 +326,14 @@ async fn what_a_client_claims_about_itself_is_not_believed(server: &Server) {
     let reply: PeerInfoResponse = bob.ask(event::JOIN_ROOM, &claim).await.unwrap();
     let push: PeerInfoResponse = ada.push(event::JOIN_ROOM).await.unwrap();
     for peer in [reply.peer.unwrap(), push.peer.unwrap()] {
-        is_visible(&peer);
+        assert_visible(&peer);
         assert_eq!(
             (&peer.peer_id, &peer.user_id),
-            (&person.peer, &person.participant)
+            (&identity.peer, &identity.participant)
         );
         assert_eq!(
             peer.custom_participant_id.as_deref(),
-            Some(&*person.custom_id)
+            Some(&*identity.custom_id)
         );
         if let Some(flags) = peer.flags {
             assert_eq!(flags.preset_name, "group_call_participant");
@@ -337,58 +341,62 @@ async fn what_a_client_claims_about_itself_is_not_believed(server: &Server) {
     }
 }
 
-async fn a_name_is_chosen_by_those_who_may(server: &Server) {
+async fn a_display_name_is_chosen_only_with_permission(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    for (may, shown) in [(true, "Chosen"), (false, "Given")] {
-        let mut person = meeting
-            .person_who(json!({ "can_edit_display_name": may }))
+    for (allowed, shown) in [(true, "Chosen"), (false, "Given")] {
+        let mut identity = meeting
+            .add_with_permissions(json!({ "can_edit_display_name": allowed }))
             .await;
-        let path = meeting.path(&format!("/participants/{}", person.participant));
+        let path = meeting.path(&format!("/participants/{}", identity.participant));
         meeting
             .patch(&path, &json!({ "name": "Given" }))
             .await
             .expect(200)
             .unwrap();
-        "Chosen".clone_into(&mut person.name);
-        let peer = Peer::enter(&person).await.unwrap();
+        "Chosen".clone_into(&mut identity.name);
+        let peer = Peer::enter(&identity).await.unwrap();
         let push: PeerInfoResponse = ada.push(event::JOIN_ROOM).await.unwrap();
-        assert_eq!(push.peer.unwrap().display_name, shown, "may choose: {may}");
-        assert_eq!(say(&peer, "hello").await.display_name, shown);
+        assert_eq!(
+            push.peer.unwrap().display_name,
+            shown,
+            "may choose: {allowed}"
+        );
+        assert_eq!(send_message(&peer, "hello").await.display_name, shown);
     }
 }
 
-async fn a_person_without_a_name_joins(server: &Server) {
+async fn a_participant_without_a_name_joins(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let nobody = meeting
+    let nameless = meeting
         .add(json!({ "preset_name": "group_call_participant" }))
         .await;
-    let peer = Peer::enter(&nobody).await.unwrap();
+    let peer = Peer::enter(&nameless).await.unwrap();
     ada.push_frame(event::JOIN_ROOM).await.unwrap();
-    say(&peer, "who am I").await;
+    send_message(&peer, "who am I").await;
     settle(&[&ada, &peer]).await;
 }
 
-async fn people_of_other_meetings_are_not_seen(server: &Server) {
+async fn participants_of_other_meetings_are_not_visible(server: &Server) {
     let (here, there) = (server.meeting().await, server.meeting().await);
     let (ada, bob) = (here.host().await, there.host().await);
-    say(&ada, "here").await;
+    send_message(&ada, "here").await;
     settle(&[&bob]).await;
     assert_eq!(bob.roster().await.unwrap(), [bob.id()]);
     assert!(
-        bob.untaken(&[event::JOIN_ROOM, event::SEND_MESSAGE_TO_ROOM])
+        bob.take_pushes(&[event::JOIN_ROOM, event::SEND_MESSAGE_TO_ROOM])
             .is_empty()
     );
-    // Neither a token for another meeting nor a meeting for another token.
+    // A token is not valid for another meeting.
     let strayed = Identity {
         meeting: there.id.clone(),
-        ..here.person("group_call_host").await
+        ..here.add_with_preset("group_call_host").await
     };
-    is_turned_away(&strayed).await;
+    assert_rejected(&strayed).await;
 }
 
-async fn an_audience_starts_off_the_stage(server: &Server) {
+async fn viewers_start_off_the_stage(server: &Server) {
     let meeting = server.meeting().await;
     for (preset, expected) in [
         ("webinar_presenter", StageType::ApprovedStage),
@@ -397,7 +405,9 @@ async fn an_audience_starts_off_the_stage(server: &Server) {
         ("livestream_viewer", StageType::OffStage),
         ("group_call_participant", StageType::OnStage),
     ] {
-        let peer = Peer::open(&meeting.person(preset).await).await.unwrap();
+        let peer = Peer::open(&meeting.add_with_preset(preset).await)
+            .await
+            .unwrap();
         let joined = peer.join().await.unwrap();
         assert_eq!(joined.me.stage_type(), expected, "{preset}");
     }
@@ -407,16 +417,16 @@ async fn a_hidden_peer_is_marked(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     let ghost = meeting
-        .person_who(json!({ "hidden_participant": true }))
+        .add_with_permissions(json!({ "hidden_participant": true }))
         .await;
     let recorder = meeting
-        .person_who(json!({ "recorder_type": "RECORDER" }))
+        .add_with_permissions(json!({ "recorder_type": "RECORDER" }))
         .await;
     let ghost = Peer::enter(&ghost).await.unwrap();
     let recorder = Peer::enter(&recorder).await.unwrap();
-    // Not announcing them at all would do as well.
+    // Not announcing these peers at all would be correct, too.
     settle(&[&ghost, &recorder, &ada]).await;
-    for push in ada.untaken(&[event::JOIN_ROOM]) {
+    for push in ada.take_pushes(&[event::JOIN_ROOM]) {
         let peer = push.message::<PeerInfoResponse>().unwrap().peer.unwrap();
         let flags = peer.flags.unwrap();
         if peer.peer_id == ghost.id() {
@@ -434,10 +444,10 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
     let meeting = server.meeting().await;
     let mut peers = Vec::new();
     for name in ["Ada", "Adam", "Bob", "Carol"] {
-        let person = json!({ "preset_name": "group_call_participant", "name": name });
-        peers.push(Peer::enter(&meeting.add(person).await).await.unwrap());
+        let participant = json!({ "preset_name": "group_call_participant", "name": name });
+        peers.push(Peer::enter(&meeting.add(participant).await).await.unwrap());
     }
-    // The reply may leave out who asks (docs/spec/signalling.md 6.3).
+    // The reply may omit the peer that asks (docs/spec/signalling.md 6.3).
     let watcher = meeting.host().await;
     let page = async |query: &str, limit, offset| {
         let request = RoomPeersInfoRequest {
@@ -469,7 +479,7 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
     let mut all = [first, second].concat();
     all.sort();
     assert_eq!(all, ["Ada", "Adam", "Bob", "Carol"]);
-    // Numbers that make no sense are no reason to fail.
+    // Nonsensical numbers must not cause a failure.
     for (limit, offset) in [(-1, 0), (0, -1), (i32::MAX, i32::MAX), (i32::MIN, i32::MIN)] {
         let request = RoomPeersInfoRequest {
             seach_query: String::new(),
@@ -483,10 +493,10 @@ async fn the_roster_is_searched_and_paged(server: &Server) {
     }
 }
 
-async fn a_socket_that_belongs_to_nobody_is_closed_for_good(server: &Server) {
+async fn a_socket_without_valid_credentials_is_closed_for_good(server: &Server) {
     let meeting = server.meeting().await;
-    let person = meeting.person("group_call_participant").await;
-    let mut halves = person.token.rsplitn(2, '.');
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let mut halves = identity.token.rsplitn(2, '.');
     let (signature, rest) = (halves.next().unwrap(), halves.next().unwrap());
     let forged: String = signature.chars().rev().collect();
     for token in [
@@ -497,25 +507,25 @@ async fn a_socket_that_belongs_to_nobody_is_closed_for_good(server: &Server) {
         &format!("{rest}.{forged}"),
         &"x".repeat(5000),
     ] {
-        is_turned_away(&Identity {
+        assert_rejected(&Identity {
             token: token.to_owned(),
-            ..person.clone()
+            ..identity.clone()
         })
         .await;
     }
     for peer in ["", "me", "../../etc/passwd", &"f".repeat(3000)] {
-        is_turned_away(&Identity {
+        assert_rejected(&Identity {
             peer: peer.to_owned(),
-            ..person.clone()
+            ..identity.clone()
         })
         .await;
     }
     for room in ["", "0190f3c0-a0b1-7c1d-8e2f-0123456789ab"] {
-        is_turned_away(&Identity {
+        assert_rejected(&Identity {
             meeting: room.to_owned(),
-            ..person.clone()
+            ..identity.clone()
         })
         .await;
     }
-    Peer::enter(&person).await.unwrap();
+    Peer::enter(&identity).await.unwrap();
 }

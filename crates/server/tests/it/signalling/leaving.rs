@@ -1,4 +1,4 @@
-//! Leaving, being removed, and the end for everybody (docs/spec/signalling.md 6.4).
+//! Leaves, kicks, and ending the meeting for all (docs/spec/signalling.md 6.4).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::KickAllPeersRequest;
@@ -7,13 +7,13 @@ use parlor_testkit::signal::Peer;
 
 use crate::on_both_databases;
 use crate::signalling::meeting::settle;
-use crate::signalling::server::{Server, until};
+use crate::signalling::server::{Server, wait_until};
 
 on_both_databases![
-    a_kick_removes_its_victim_and_nobody_else,
-    a_kick_of_nobody_harms_nobody,
-    the_end_for_all_reaches_the_caller_too,
-    the_end_for_all_ends_the_session,
+    a_kick_removes_only_its_target,
+    a_kick_of_unknown_peers_does_nothing,
+    kick_all_reaches_the_caller_too,
+    kick_all_ends_the_session,
 ];
 
 fn kick(peers: &[&str]) -> RemoveParticipantsRequest {
@@ -22,14 +22,14 @@ fn kick(peers: &[&str]) -> RemoveParticipantsRequest {
     }
 }
 
-async fn a_kick_removes_its_victim_and_nobody_else(server: &Server) {
+async fn a_kick_removes_only_its_target(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, carol) = (
         meeting.host().await,
         meeting.participant().await,
         meeting.participant().await,
     );
-    // The SDK sends it twice.
+    // The SDK sends the kick twice.
     let ids = [
         ada.tell(event::KICK, &kick(&[bob.id()])).await.unwrap(),
         ada.tell(event::KICK, &kick(&[bob.id()])).await.unwrap(),
@@ -41,62 +41,65 @@ async fn a_kick_removes_its_victim_and_nobody_else(server: &Server) {
     }
     settle(&[&ada, &carol]).await;
     assert!(
-        ada.untaken(&[event::LEAVE_ROOM]).is_empty(),
-        "one leave for one victim"
+        ada.take_pushes(&[event::LEAVE_ROOM]).is_empty(),
+        "one leave per kicked peer"
     );
     assert_eq!(
-        ada.untaken(&[event::KICK]).len(),
+        ada.take_pushes(&[event::KICK]).len(),
         0,
-        "whoever receives it leaves"
+        "a client that receives this push leaves"
     );
-    let answers = ada.received();
-    let answers = answers
+    let replies = ada.received();
+    let replies = replies
         .iter()
         .filter(|frame| frame.id.as_ref().is_some_and(|id| ids.contains(id)));
     assert!(
-        answers.clone().all(|frame| frame.event == event::ERROR),
+        replies.clone().all(|frame| frame.event == event::ERROR),
         "{:?}",
-        answers.collect::<Vec<_>>()
+        replies.collect::<Vec<_>>()
     );
     assert_eq!(ada.roster().await.unwrap().len(), 2);
-    // The victim's client closes by itself; if it does not, it still is outside.
+    // A kicked client that does not close its socket is no longer in the room either.
     if bob.is_open() {
         bob.tell(event::SEND_MESSAGE_TO_ROOM, &kick(&[])).await.ok();
         bob.settle().await.ok();
     }
     settle(&[&carol]).await;
-    assert!(carol.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
-    // A kick is no ban: the same token joins again as another client.
+    assert!(carol.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
+    // A kick is not a ban: the same token may join again with another client.
     let back = Peer::enter(&bob.identity().in_another_tab()).await.unwrap();
     assert_eq!(back.roster().await.unwrap().len(), 3);
 }
 
-async fn a_kick_of_nobody_harms_nobody(server: &Server) {
+async fn a_kick_of_unknown_peers_does_nothing(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let elsewhere = server.meeting().await.host().await;
+    let stranger = server.meeting().await.host().await;
     for victims in [
         vec![],
         vec!["nobody"],
         vec![""],
-        vec![elsewhere.id()],
+        vec![stranger.id()],
         vec!["x"; 5000],
     ] {
         ada.tell(event::KICK, &kick(&victims)).await.unwrap();
     }
-    settle(&[&ada, &bob, &elsewhere]).await;
+    settle(&[&ada, &bob, &stranger]).await;
     assert_eq!(ada.roster().await.unwrap().len(), 2);
-    assert_eq!(elsewhere.roster().await.unwrap().len(), 1);
-    for peer in [&ada, &bob, &elsewhere] {
-        assert!(peer.untaken(&[event::KICK, event::LEAVE_ROOM]).is_empty());
+    assert_eq!(stranger.roster().await.unwrap().len(), 1);
+    for peer in [&ada, &bob, &stranger] {
+        assert!(
+            peer.take_pushes(&[event::KICK, event::LEAVE_ROOM])
+                .is_empty()
+        );
     }
 }
 
-async fn the_end_for_all_reaches_the_caller_too(server: &Server) {
+async fn kick_all_reaches_the_caller_too(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let waiting = meeting
-        .person_who(serde_json::json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
+        .add_with_permissions(serde_json::json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
         .await;
     let waiting = Peer::enter(&waiting).await.unwrap();
     let request = KickAllPeersRequest {
@@ -108,7 +111,7 @@ async fn the_end_for_all_reaches_the_caller_too(server: &Server) {
     }
 }
 
-async fn the_end_for_all_ends_the_session(server: &Server) {
+async fn kick_all_ends_the_session(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let first = meeting.active_session().await.unwrap()["id"].clone();
@@ -116,7 +119,7 @@ async fn the_end_for_all_ends_the_session(server: &Server) {
         .await
         .unwrap();
     bob.push_frame(event::KICK_ALL).await.unwrap();
-    until("no session is live", async || {
+    wait_until("no session is live", async || {
         meeting.active_session().await.is_none().then_some(())
     })
     .await;
@@ -129,7 +132,7 @@ async fn the_end_for_all_ends_the_session(server: &Server) {
         rows.iter().all(|row| row["left_at"].is_string()),
         "{rows:?}"
     );
-    // The next to join begins another.
+    // The next join starts a new session.
     let bob = Peer::enter(&bob.identity().in_another_tab()).await.unwrap();
     let second = meeting.active_session().await.unwrap()["id"].clone();
     assert_ne!(first, second);

@@ -1,4 +1,4 @@
-//! The media plane's messages, as far as they need no media (docs/spec/media.md 1 and 4).
+//! Messages of the media plane that can be tested without media (docs/spec/media.md 1 and 4).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::media::edge::{
@@ -15,7 +15,7 @@ use parlor_protocol::signal::media::{
 use parlor_testkit::signal::Peer;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{say, settle};
+use crate::signalling::meeting::{send_message, settle};
 use crate::signalling::server::Server;
 
 on_both_databases![
@@ -24,11 +24,11 @@ on_both_databases![
     a_bad_offer_is_refused,
     a_peer_is_pinned_for_everybody,
     a_host_mutes_others,
-    a_name_is_changed_in_the_call,
+    a_display_name_is_changed_during_the_call,
     leaving_the_media_is_not_leaving_the_room,
 ];
 
-async fn complete(peer: &Peer) -> PeerJoinCompleteResponse {
+async fn complete_media_join(peer: &Peer) -> PeerJoinCompleteResponse {
     let request = PeerJoinCompleteRequest {};
     let reply: PeerJoinCompleteResponse = peer
         .ask(event::MEDIA_JOIN_COMPLETE, &request)
@@ -41,7 +41,7 @@ async fn complete(peer: &Peer) -> PeerJoinCompleteResponse {
 async fn a_completed_media_join_is_announced_after_the_room_join(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let first = complete(&ada).await;
+    let first = complete_media_join(&ada).await;
     assert!(
         first
             .participants
@@ -50,7 +50,7 @@ async fn a_completed_media_join_is_announced_after_the_room_join(server: &Server
         "{first:?}"
     );
     let bob = meeting.participant().await;
-    let snapshot = complete(&bob).await;
+    let snapshot = complete_media_join(&bob).await;
     assert!(
         snapshot
             .participants
@@ -66,7 +66,7 @@ async fn a_completed_media_join_is_announced_after_the_room_join(server: &Server
         .map(|frame| frame.event)
         .filter(|number| [event::JOIN_ROOM, event::MEDIA_PEER_JOINED].contains(number))
         .collect();
-    // The first is the reply to the own join.
+    // The first frame is the reply to Ada's own join.
     assert_eq!(
         order,
         [event::JOIN_ROOM, event::JOIN_ROOM, event::MEDIA_PEER_JOINED]
@@ -88,7 +88,7 @@ async fn nothing_is_published_or_received_before_the_media_join(server: &Server)
     ada.refused(event::CONSUME, &ConsumePeersRequest::default())
         .await
         .unwrap();
-    // Whoever's microphone is on says so 2.5 times a second, and waits for no answer.
+    // Clients with an active microphone send this event 2.5 times a second and expect no reply.
     for _ in 0..5 {
         ada.tell(event::AUDIO_ACTIVITY, &AudioActivityRequest::default())
             .await
@@ -128,8 +128,8 @@ async fn a_bad_offer_is_refused(server: &Server) {
 async fn a_peer_is_pinned_for_everybody(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    complete(&ada).await;
-    complete(&bob).await;
+    complete_media_join(&ada).await;
+    complete_media_join(&bob).await;
     for pinned in [bob.id(), ""] {
         let request = GlobalPeerPinningRequest {
             participant_id: pinned.to_owned(),
@@ -143,11 +143,11 @@ async fn a_peer_is_pinned_for_everybody(server: &Server) {
             assert_eq!(push.participant_id, pinned);
         }
     }
-    let nobody = GlobalPeerPinningRequest {
+    let unknown = GlobalPeerPinningRequest {
         participant_id: "nobody".to_owned(),
     };
-    ada.refused(event::PIN_PEER, &nobody).await.unwrap();
-    // A newcomer learns of it from the snapshot.
+    ada.refused(event::PIN_PEER, &unknown).await.unwrap();
+    // The snapshot contains the pin for peers that join later.
     let request = GlobalPeerPinningRequest {
         participant_id: bob.id().to_owned(),
     };
@@ -156,7 +156,11 @@ async fn a_peer_is_pinned_for_everybody(server: &Server) {
         .unwrap();
     let carol = meeting.participant().await;
     assert_eq!(
-        complete(&carol).await.room_state.unwrap().pinned_peer_ids,
+        complete_media_join(&carol)
+            .await
+            .room_state
+            .unwrap()
+            .pinned_peer_ids,
         [bob.id()]
     );
 }
@@ -181,7 +185,7 @@ async fn a_host_mutes_others(server: &Server) {
     assert_eq!(reply.status, "success");
 }
 
-async fn a_name_is_changed_in_the_call(server: &Server) {
+async fn a_display_name_is_changed_during_the_call(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let request = PeerDisplayNameEditRequest {
@@ -191,8 +195,11 @@ async fn a_name_is_changed_in_the_call(server: &Server) {
     let reply: PeerDisplayNameEditResponse =
         bob.ask(event::CHANGE_DISPLAY_NAME, &request).await.unwrap();
     assert_eq!(reply.status, "success");
-    assert_eq!(say(&bob, "call me Robert").await.display_name, "Robert");
-    // Nobody renames somebody else, whatever id it sends.
+    assert_eq!(
+        send_message(&bob, "call me Robert").await.display_name,
+        "Robert"
+    );
+    // A peer cannot rename another one by sending its id.
     let other = PeerDisplayNameEditRequest {
         participant_id: ada.id().to_owned(),
         display_name: "Fool".to_owned(),
@@ -201,26 +208,31 @@ async fn a_name_is_changed_in_the_call(server: &Server) {
         .ask::<PeerDisplayNameEditResponse>(event::CHANGE_DISPLAY_NAME, &other)
         .await;
     for name in ["x".repeat(257), String::new()] {
-        let odd = PeerDisplayNameEditRequest {
+        let invalid = PeerDisplayNameEditRequest {
             participant_id: bob.id().to_owned(),
             display_name: name,
         };
-        bob.refused(event::CHANGE_DISPLAY_NAME, &odd).await.unwrap();
+        bob.refused(event::CHANGE_DISPLAY_NAME, &invalid)
+            .await
+            .unwrap();
     }
-    assert_eq!(say(&ada, "I am").await.display_name, ada.identity().name);
+    assert_eq!(
+        send_message(&ada, "I am").await.display_name,
+        ada.identity().name
+    );
 }
 
 async fn leaving_the_media_is_not_leaving_the_room(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    complete(&ada).await;
-    complete(&bob).await;
+    complete_media_join(&ada).await;
+    complete_media_join(&bob).await;
     let request = PeerLeaveRequest::default();
     bob.ask::<PeerLeaveResponse>(event::MEDIA_LEAVE, &request)
         .await
         .unwrap();
     ada.push_frame(event::MEDIA_PEER_LEFT).await.unwrap();
     settle(&[&ada, &bob]).await;
-    assert!(ada.untaken(&[event::LEAVE_ROOM]).is_empty());
+    assert!(ada.take_pushes(&[event::LEAVE_ROOM]).is_empty());
     assert_eq!(ada.roster().await.unwrap().len(), 2);
 }

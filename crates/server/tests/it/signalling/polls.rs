@@ -15,12 +15,12 @@ on_both_databases![
     a_poll_reaches_everybody_once,
     a_vote_counts_once,
     an_anonymous_poll_names_nobody,
-    what_is_no_poll_is_refused,
+    an_invalid_poll_is_refused,
     a_late_joiner_sees_the_polls,
-    whoever_may_not_see_polls_sees_none,
+    a_participant_without_permission_sees_no_polls,
 ];
 
-fn new(question: &str, options: &[&str]) -> NewPollRequest {
+fn poll_request(question: &str, options: &[&str]) -> NewPollRequest {
     NewPollRequest {
         question: question.to_owned(),
         options: options.iter().map(|&option| option.to_owned()).collect(),
@@ -28,8 +28,8 @@ fn new(question: &str, options: &[&str]) -> NewPollRequest {
     }
 }
 
-/// The next poll that arrives, made or changed.
-async fn next(peer: &Peer, number: u32) -> Poll {
+/// Waits for the next push of a poll, new or changed.
+async fn next_poll(peer: &Peer, number: u32) -> Poll {
     let push: UpdatePollResponse = peer.push(number).await.unwrap();
     push.poll.unwrap()
 }
@@ -42,23 +42,23 @@ async fn vote(peer: &Peer, poll: &Poll, index: u64) -> String {
     peer.tell(event::VOTE_POLL, &request).await.unwrap()
 }
 
-/// Every push by which a poll may be told.
+/// All events that push a poll.
 const POLLS: [u32; 3] = [event::CREATE_POLL, event::VOTE_POLL, event::UPDATE_POLL];
 
 async fn a_poll_reaches_everybody_once(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    // Who asks is decided by the token.
+    // The token decides who the author is.
     let request = NewPollRequest {
         created_by: Some("The boss".to_owned()),
         created_by_user_id: Some(bob.user().to_owned()),
         hide_votes: true,
-        ..new("Tea?", &["yes", "no"])
+        ..poll_request("Tea?", &["yes", "no"])
     };
     ada.tell(event::CREATE_POLL, &request).await.unwrap();
     let (mine, theirs) = (
-        next(&ada, event::CREATE_POLL).await,
-        next(&bob, event::CREATE_POLL).await,
+        next_poll(&ada, event::CREATE_POLL).await,
+        next_poll(&bob, event::CREATE_POLL).await,
     );
     assert_eq!(mine, theirs);
     assert_eq!(
@@ -77,34 +77,35 @@ async fn a_poll_reaches_everybody_once(server: &Server) {
     assert_eq!(
         counts,
         [("yes", Some(0)), ("no", Some(0))],
-        "zero is said, or the UI has none"
+        "zero must be present, or the UI shows no count"
     );
     settle(&[&ada, &bob]).await;
-    assert!(ada.untaken(&POLLS).is_empty() && bob.untaken(&POLLS).is_empty());
+    assert!(ada.take_pushes(&POLLS).is_empty() && bob.take_pushes(&POLLS).is_empty());
 }
 
 async fn a_vote_counts_once(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    ada.tell(event::CREATE_POLL, &new("Tea?", &["yes", "no"]))
+    ada.tell(event::CREATE_POLL, &poll_request("Tea?", &["yes", "no"]))
         .await
         .unwrap();
-    let poll = next(&ada, event::CREATE_POLL).await;
+    let poll = next_poll(&ada, event::CREATE_POLL).await;
     vote(&bob, &poll, 1).await;
     let (mine, theirs) = (
-        next(&bob, event::VOTE_POLL).await,
-        next(&ada, event::VOTE_POLL).await,
+        next_poll(&bob, event::VOTE_POLL).await,
+        next_poll(&ada, event::VOTE_POLL).await,
     );
     assert_eq!(mine, theirs);
     assert_eq!(mine.votes, [bob.user()]);
     assert_eq!(mine.options[1].count, Some(1));
     assert_eq!(mine.options[1].votes[0].user_id, bob.user());
     assert_eq!(mine.options[1].votes[0].name, bob.identity().name);
-    // Neither again, nor for another answer, nor from another tab, nor for what is not there.
+    // A second vote is refused, also for another option or from another tab, and so is a vote for
+    // an unknown option.
     let tab = Peer::enter(&bob.identity().in_another_tab()).await.unwrap();
     for (peer, index) in [(&bob, 1), (&bob, 0), (&tab, 0), (&ada, 2), (&ada, u64::MAX)] {
         let id = vote(peer, &poll, index).await;
-        peer.refusal_of(&id, event::VOTE_POLL).await.unwrap();
+        peer.error_reply(&id, event::VOTE_POLL).await.unwrap();
     }
     for poll_id in ["", "nothing"] {
         let request = VotePollRequest {
@@ -114,7 +115,7 @@ async fn a_vote_counts_once(server: &Server) {
         ada.refused(event::VOTE_POLL, &request).await.unwrap();
     }
     settle(&[&ada]).await;
-    assert!(ada.untaken(&POLLS).is_empty());
+    assert!(ada.take_pushes(&POLLS).is_empty());
     let polls: GetPollsResponse = ada.ask_bare(event::GET_POLLS).await.unwrap();
     assert_eq!(polls.polls, [mine]);
 }
@@ -124,91 +125,90 @@ async fn an_anonymous_poll_names_nobody(server: &Server) {
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let request = NewPollRequest {
         anonymous: true,
-        ..new("Tea?", &["yes", "no"])
+        ..poll_request("Tea?", &["yes", "no"])
     };
     ada.tell(event::CREATE_POLL, &request).await.unwrap();
-    let poll = next(&bob, event::CREATE_POLL).await;
+    let poll = next_poll(&bob, event::CREATE_POLL).await;
     vote(&bob, &poll, 0).await;
-    // The UI would show them to whoever asked: nobody has them. It shows how many have voted.
+    // The UI would show the names to the author, so no client gets them. The counts are sent.
     let names = |poll: &Poll| {
         poll.options
             .iter()
             .map(|option| option.votes.len())
             .sum::<usize>()
     };
-    let seen = next(&ada, event::VOTE_POLL).await;
+    let seen = next_poll(&ada, event::VOTE_POLL).await;
     assert_eq!(
         (seen.options[0].count, names(&seen), seen.votes.clone()),
         (Some(1), 0, vec![String::new()])
     );
-    let carol = Peer::open(&meeting.person("group_call_host").await)
+    let carol = Peer::open(&meeting.add_with_preset("group_call_host").await)
         .await
         .unwrap();
     let polls = carol.join().await.unwrap().polls;
     assert_eq!((polls[0].options[0].count, names(&polls[0])), (Some(1), 0));
     assert_eq!(polls[0].votes, [""]);
-    let seen = next(&bob, event::VOTE_POLL).await;
+    let seen = next_poll(&bob, event::VOTE_POLL).await;
     assert_eq!((seen.options[0].count, names(&seen)), (Some(1), 0));
-    // Nor who voted at all, but whether oneself has.
+    // The list of voters contains only the receiver, if they have voted.
     assert_eq!(seen.votes, [bob.user()]);
 }
 
-async fn what_is_no_poll_is_refused(server: &Server) {
+async fn an_invalid_poll_is_refused(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let many: Vec<&str> = vec!["x"; 51];
     let long = "x".repeat(2001);
     for request in [
-        new("", &["a", "b"]),
-        new("?", &[]),
-        new("?", &many),
-        new(&long, &["a", "b"]),
-        new("?", &[&long, "b"]),
+        poll_request("", &["a", "b"]),
+        poll_request("?", &[]),
+        poll_request("?", &many),
+        poll_request(&long, &["a", "b"]),
+        poll_request("?", &[&long, "b"]),
     ] {
         let refused = ada.refused(event::CREATE_POLL, &request).await.unwrap();
         assert!([400, 413].contains(&refused.code), "{refused}");
     }
     settle(&[&bob]).await;
-    assert!(bob.untaken(&POLLS).is_empty());
+    assert!(bob.take_pushes(&POLLS).is_empty());
 }
 
 async fn a_late_joiner_sees_the_polls(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for question in ["one?", "two?"] {
-        ada.tell(event::CREATE_POLL, &new(question, &["a", "b"]))
+        ada.tell(event::CREATE_POLL, &poll_request(question, &["a", "b"]))
             .await
             .unwrap();
-        made.push(next(&ada, event::CREATE_POLL).await);
+        created.push(next_poll(&ada, event::CREATE_POLL).await);
     }
-    let bob = Peer::open(&meeting.person("group_call_participant").await)
+    let bob = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
-    assert_eq!(bob.join().await.unwrap().polls, made);
+    assert_eq!(bob.join().await.unwrap().polls, created);
 }
 
-async fn whoever_may_not_see_polls_sees_none(server: &Server) {
+async fn a_participant_without_permission_sees_no_polls(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let blind = meeting
-        .person_who(json!({ "polls": { "can_view": false } }))
+    let identity = meeting
+        .add_with_permissions(json!({ "polls": { "can_view": false } }))
         .await;
-    // The SDK does not ask for polls then.
-    let blind = Peer::open(&blind).await.unwrap();
-    blind
-        .ask::<parlor_protocol::signal::socket::room::PeerInfoResponse>(
-            event::JOIN_ROOM,
-            &blind.identity().join_request(),
-        )
+    // In this case the SDK does not request the polls.
+    let peer = Peer::open(&identity).await.unwrap();
+    peer.ask::<parlor_protocol::signal::socket::room::PeerInfoResponse>(
+        event::JOIN_ROOM,
+        &peer.identity().join_request(),
+    )
+    .await
+    .unwrap();
+    ada.tell(event::CREATE_POLL, &poll_request("Tea?", &["yes", "no"]))
         .await
         .unwrap();
-    ada.tell(event::CREATE_POLL, &new("Tea?", &["yes", "no"]))
-        .await
-        .unwrap();
-    next(&ada, event::CREATE_POLL).await;
-    settle(&[&blind]).await;
-    assert!(blind.untaken(&POLLS).is_empty());
-    let asked = blind.ask_bare::<GetPollsResponse>(event::GET_POLLS).await;
-    assert!(asked.is_err() || asked.unwrap().polls.is_empty());
+    next_poll(&ada, event::CREATE_POLL).await;
+    settle(&[&peer]).await;
+    assert!(peer.take_pushes(&POLLS).is_empty());
+    let reply = peer.ask_bare::<GetPollsResponse>(event::GET_POLLS).await;
+    assert!(reply.is_err() || reply.unwrap().polls.is_empty());
 }

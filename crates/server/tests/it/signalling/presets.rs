@@ -1,4 +1,4 @@
-//! Permissions that are read and changed while the call runs (docs/spec/signalling.md 6.10).
+//! Reading and changing permissions during a call (docs/spec/signalling.md 6.10).
 
 use parlor_protocol::signal::event;
 use parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest;
@@ -11,18 +11,18 @@ use parlor_testkit::signal::Peer;
 use serde_json::Value;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{say, settle};
+use crate::signalling::meeting::{send_message, settle};
 use crate::signalling::server::Server;
 
 on_both_databases![
     permissions_are_read_as_json,
-    a_change_reaches_every_tab_of_the_person,
-    a_change_holds_over_a_reconnect,
+    a_change_reaches_every_tab_of_the_participant,
+    a_change_survives_a_reconnect,
     a_change_of_one_permission_leaves_the_others,
-    a_permission_that_is_given_holds_at_once,
+    a_granted_permission_takes_effect_at_once,
 ];
 
-fn patch(peer: &Peer, patch: PresetUpdates) -> UpdatePeersPresetRequest {
+fn update_request(peer: &Peer, patch: PresetUpdates) -> UpdatePeersPresetRequest {
     UpdatePeersPresetRequest {
         update_peers_presets: vec![UpdatePeerPreset {
             user_ids: peer.user().to_owned(),
@@ -31,7 +31,7 @@ fn patch(peer: &Peer, patch: PresetUpdates) -> UpdatePeersPresetRequest {
     }
 }
 
-fn mute() -> PresetUpdates {
+fn deny_public_chat() -> PresetUpdates {
     PresetUpdates {
         chat: Some(ChatPermissionUpdate {
             public: Some(PublicChatPermission {
@@ -44,7 +44,7 @@ fn mute() -> PresetUpdates {
     }
 }
 
-/// What a client reads of somebody's permissions.
+/// Reads the permissions of a peer as another client.
 async fn permissions(reader: &Peer, of: &Peer) -> Value {
     let request = ReadPeersPresetRequest {
         user_ids: vec![of.user().to_owned()],
@@ -63,9 +63,9 @@ async fn permissions_are_read_as_json(server: &Server) {
     assert_eq!(read["chat"]["public"]["can_send"], true, "{read}");
     assert_eq!(read["polls"]["can_create"], false);
     assert_eq!(read["plugins"]["can_start"], false);
-    for nobody in ["", "nobody", "0190f3c0-a0b1-7c1d-8e2f-0123456789ab"] {
+    for unknown in ["", "nobody", "0190f3c0-a0b1-7c1d-8e2f-0123456789ab"] {
         let request = ReadPeersPresetRequest {
-            user_ids: vec![nobody.to_owned()],
+            user_ids: vec![unknown.to_owned()],
         };
         let reply = ada
             .ask::<ReadPeersPresetResponse>(event::GET_USER_PRESETS, &request)
@@ -74,7 +74,7 @@ async fn permissions_are_read_as_json(server: &Server) {
     }
 }
 
-async fn a_change_reaches_every_tab_of_the_person(server: &Server) {
+async fn a_change_reaches_every_tab_of_the_participant(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, eve) = (
         meeting.host().await,
@@ -82,19 +82,19 @@ async fn a_change_reaches_every_tab_of_the_person(server: &Server) {
         meeting.participant().await,
     );
     let tab = Peer::enter(&bob.identity().in_another_tab()).await.unwrap();
-    let request = patch(&bob, mute());
+    let request = update_request(&bob, deny_public_chat());
     ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &request)
         .await
         .unwrap();
     for peer in [&bob, &tab] {
         let push: UpdatePeersPresetResponse = peer.push(event::UPDATE_USER_PRESET).await.unwrap();
         assert_eq!(push.update_peers_presets, request.update_peers_presets);
-        let said = SendChatMessageToRoomRequest {
+        let message = SendChatMessageToRoomRequest {
             payload_type: 0,
             payload: "x".to_owned(),
         };
         assert_eq!(
-            peer.refused(event::SEND_MESSAGE_TO_ROOM, &said)
+            peer.refused(event::SEND_MESSAGE_TO_ROOM, &message)
                 .await
                 .unwrap()
                 .code,
@@ -103,33 +103,36 @@ async fn a_change_reaches_every_tab_of_the_person(server: &Server) {
     }
     settle(&[&ada, &eve]).await;
     assert!(
-        eve.untaken(&[event::UPDATE_USER_PRESET]).is_empty(),
-        "nobody else is told"
+        eve.take_pushes(&[event::UPDATE_USER_PRESET]).is_empty(),
+        "other participants are not notified"
     );
-    assert!(ada.untaken(&[event::UPDATE_USER_PRESET]).is_empty());
+    assert!(ada.take_pushes(&[event::UPDATE_USER_PRESET]).is_empty());
     assert_eq!(
         permissions(&ada, &bob).await["chat"]["public"]["can_send"],
         false
     );
 }
 
-async fn a_change_holds_over_a_reconnect(server: &Server) {
+async fn a_change_survives_a_reconnect(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &patch(&bob, mute()))
-        .await
-        .unwrap();
-    let person = bob.cut().await;
-    let back = Peer::open(&person).await.unwrap();
+    ada.ask::<UpdatePeersPresetResponse>(
+        event::UPDATE_USER_PRESET,
+        &update_request(&bob, deny_public_chat()),
+    )
+    .await
+    .unwrap();
+    let identity = bob.cut().await;
+    let back = Peer::open(&identity).await.unwrap();
     back.rejoin().await.unwrap();
-    let fresh = Peer::enter(&person.in_another_tab()).await.unwrap();
+    let fresh = Peer::enter(&identity.in_another_tab()).await.unwrap();
     for peer in [&back, &fresh] {
-        let said = SendChatMessageToRoomRequest {
+        let message = SendChatMessageToRoomRequest {
             payload_type: 0,
             payload: "x".to_owned(),
         };
         assert_eq!(
-            peer.refused(event::SEND_MESSAGE_TO_ROOM, &said)
+            peer.refused(event::SEND_MESSAGE_TO_ROOM, &message)
                 .await
                 .unwrap()
                 .code,
@@ -149,7 +152,7 @@ async fn a_change_of_one_permission_leaves_the_others(server: &Server) {
         }),
         ..PresetUpdates::default()
     };
-    ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &patch(&bob, update))
+    ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &update_request(&bob, update))
         .await
         .unwrap();
     let mut expected = before;
@@ -157,18 +160,18 @@ async fn a_change_of_one_permission_leaves_the_others(server: &Server) {
     assert_eq!(permissions(&ada, &bob).await, expected);
 }
 
-async fn a_permission_that_is_given_holds_at_once(server: &Server) {
+async fn a_granted_permission_takes_effect_at_once(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob, eve) = (
         meeting.host().await,
         meeting.participant().await,
         meeting.participant().await,
     );
-    let give = PresetUpdates {
+    let grant = PresetUpdates {
         kick_participant: Some(true),
         ..PresetUpdates::default()
     };
-    ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &patch(&bob, give))
+    ada.ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &update_request(&bob, grant))
         .await
         .unwrap();
     let kick = parlor_protocol::signal::socket::room::RemoveParticipantsRequest {
@@ -176,12 +179,12 @@ async fn a_permission_that_is_given_holds_at_once(server: &Server) {
     };
     bob.tell(event::KICK, &kick).await.unwrap();
     eve.push_frame(event::KICK).await.unwrap();
-    // Whoever is not there, or whoever one is oneself, changes nothing for others.
-    let nobody = UpdatePeersPresetRequest {
+    // Updates of unknown users do not affect others.
+    let unknown = UpdatePeersPresetRequest {
         update_peers_presets: vec![
             UpdatePeerPreset {
                 user_ids: "nobody".to_owned(),
-                patch: Some(mute()),
+                patch: Some(deny_public_chat()),
             },
             UpdatePeerPreset {
                 user_ids: String::new(),
@@ -190,7 +193,7 @@ async fn a_permission_that_is_given_holds_at_once(server: &Server) {
         ],
     };
     let _ = ada
-        .ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &nobody)
+        .ask::<UpdatePeersPresetResponse>(event::UPDATE_USER_PRESET, &unknown)
         .await;
-    say(&bob, "still here").await;
+    send_message(&bob, "still here").await;
 }

@@ -1,4 +1,5 @@
-//! Tokens and people that are no longer valid: what the records say holds at once, on every socket.
+//! Expired tokens, and deleted participants, meetings and apps: a change of the records takes
+//! effect at once on every socket.
 
 use std::time::Duration;
 
@@ -10,76 +11,77 @@ use parlor_testkit::signal::{Identity, Peer, Refused};
 use serde_json::json;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{Meeting, is_turned_away, say, settle};
-use crate::signalling::server::{Server, until};
+use crate::signalling::meeting::{Meeting, assert_rejected, send_message, settle};
+use crate::signalling::server::{Server, wait_until};
 
 on_both_databases![
-    an_expired_token_is_turned_away_for_good,
+    an_expired_token_is_rejected_for_good,
     a_deleted_participant_stays_until_it_leaves,
-    a_deleted_participant_is_dropped_when_asked,
-    an_inactive_meeting_takes_nobody_in_and_throws_nobody_out,
-    a_deleted_meeting_ends_for_those_on_the_setup_screen_too,
-    a_deleted_app_ends_its_meetings_at_once,
-    an_app_that_the_command_line_deletes_ends_its_meetings,
-    a_participant_with_another_preset_joins_with_it,
+    a_deleted_participant_is_dropped_on_request,
+    an_inactive_meeting_admits_nobody_and_removes_nobody,
+    deleting_a_meeting_disconnects_peers_that_have_not_joined,
+    deleting_an_app_ends_its_meetings_at_once,
+    deleting_an_app_on_the_command_line_ends_its_meetings,
+    a_participant_joins_with_its_new_preset,
     a_refreshed_token_joins_beside_the_older_one,
 ];
 
-fn person_path(meeting: &Meeting, person: &Identity) -> String {
-    meeting.path(&format!("/participants/{}", person.participant))
+fn participant_path(meeting: &Meeting, identity: &Identity) -> String {
+    meeting.path(&format!("/participants/{}", identity.participant))
 }
 
-async fn an_expired_token_is_turned_away_for_good(server: &Server) {
+async fn an_expired_token_is_rejected_for_good(server: &Server) {
     let meeting = server.meeting().await;
-    let person = meeting
+    let identity = meeting
         .add(json!({ "preset_name": "group_call_participant", "name": "X", "expires_in": 1 }))
         .await;
-    let early = Peer::enter(&person).await.unwrap();
+    let early = Peer::enter(&identity).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    is_turned_away(&person.in_another_tab()).await;
-    // Whoever is inside already stays: the token was for joining.
+    assert_rejected(&identity.in_another_tab()).await;
+    // A peer that has joined stays, because the token is only checked on joining.
     settle(&[&early]).await;
-    say(&early, "still here").await;
+    send_message(&early, "still here").await;
 }
 
 async fn a_deleted_participant_stays_until_it_leaves(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let person = bob.identity().clone();
+    let identity = bob.identity().clone();
     meeting
-        .delete(&person_path(&meeting, &person))
+        .delete(&participant_path(&meeting, &identity))
         .await
         .expect(200)
         .unwrap();
-    is_turned_away(&person.in_another_tab()).await;
+    assert_rejected(&identity.in_another_tab()).await;
     // RealtimeKit does not drop a peer that is connected.
     settle(&[&ada, &bob]).await;
     assert!(bob.is_open());
     assert_eq!(ada.roster().await.unwrap().len(), 2);
-    // Its socket may not even break.
+    // After a broken socket the peer cannot reconnect.
     bob.cut().await;
-    is_turned_away(&person).await;
+    assert_rejected(&identity).await;
 }
 
-async fn a_deleted_participant_is_dropped_when_asked(server: &Server) {
+async fn a_deleted_participant_is_dropped_on_request(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let person = bob.identity().clone();
-    let path = format!("{}?drop=true", person_path(&meeting, &person));
+    let identity = bob.identity().clone();
+    let path = format!("{}?drop=true", participant_path(&meeting, &identity));
     meeting.delete(&path).await.expect(200).unwrap();
     bob.push_frame(event::KICK).await.unwrap();
     let closed = bob.closed().await.unwrap();
     assert_eq!(closed.code, Some(1000), "{closed:?}");
     let push: PeerInfoResponse = ada.push(event::LEAVE_ROOM).await.unwrap();
-    assert_eq!(push.peer.unwrap().peer_id, person.peer);
-    is_turned_away(&person).await;
+    assert_eq!(push.peer.unwrap().peer_id, identity.peer);
+    assert_rejected(&identity).await;
 }
 
-/// The socket is closed for good, or the join is refused, which the official client reports.
-pub(crate) async fn may_not_join(person: &Identity) {
-    let peer = Peer::open(person).await.unwrap();
+/// Checks that the join is refused, which the official client reports, or that the socket is closed
+/// for good.
+pub(crate) async fn assert_cannot_join(identity: &Identity) {
+    let peer = Peer::open(identity).await.unwrap();
     let Err(error) = peer.rejoin().await else {
-        panic!("{} has joined", person.peer)
+        panic!("{} has joined", identity.peer)
     };
     let refused = error.downcast_ref::<Refused>().map(|refused| refused.code);
     let closed = if refused.is_none() {
@@ -90,31 +92,31 @@ pub(crate) async fn may_not_join(person: &Identity) {
     assert!(refused == Some(403) || closed == Some(1000), "{error:#}");
 }
 
-/// Asks for links for a file; the status.
-async fn asks_for_links(server: &Server, person: &Identity) -> u16 {
+/// Requests links for a file and returns the status.
+async fn request_links(server: &Server, identity: &Identity) -> u16 {
     let url = format!("{}/v2/meetings/chat-upload", server.origin());
-    let body = json!({ "roomUUID": person.meeting, "filename": "a.txt" });
+    let body = json!({ "roomUUID": identity.meeting, "filename": "a.txt" });
     let request = plain_http().post(url).json(&body);
-    let answer = request.bearer_auth(&person.token).send().await.unwrap();
-    answer.status().as_u16()
+    let response = request.bearer_auth(&identity.token).send().await.unwrap();
+    response.status().as_u16()
 }
 
-async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Server) {
+async fn an_inactive_meeting_admits_nobody_and_removes_nobody(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let late = meeting.person("group_call_participant").await;
+    let late = meeting.add_with_preset("group_call_participant").await;
     meeting
         .patch(&meeting.path(""), &json!({ "status": "INACTIVE" }))
         .await
         .expect(200)
         .unwrap();
-    may_not_join(&late).await;
+    assert_cannot_join(&late).await;
     settle(&[&ada, &bob]).await;
-    say(&ada, "we go on").await;
-    // Those who are inside send files as well, nobody else.
-    assert_eq!(asks_for_links(server, ada.identity()).await, 200);
-    assert_eq!(asks_for_links(server, &late).await, 403);
-    // A socket that breaks is no new join.
+    send_message(&ada, "we go on").await;
+    // Only peers that have joined may send files.
+    assert_eq!(request_links(server, ada.identity()).await, 200);
+    assert_eq!(request_links(server, &late).await, 403);
+    // Reconnecting after a broken socket is not a new join.
     let back = Peer::open(&bob.cut().await).await.unwrap();
     back.rejoin().await.unwrap();
     meeting
@@ -132,33 +134,33 @@ async fn an_inactive_meeting_takes_nobody_in_and_throws_nobody_out(server: &Serv
         .expect(200)
         .unwrap();
     ada.push_frame(event::KICK_ALL).await.unwrap();
-    until("no session is live", async || {
+    wait_until("no session is live", async || {
         meeting.active_session().await.is_none().then_some(())
     })
     .await;
 }
 
-/// Somebody inside, and somebody on the setup screen.
-async fn inside_and_outside(meeting: &Meeting) -> [Peer; 2] {
-    let person = meeting.person("group_call_participant").await;
-    let outside = Peer::open(&person).await.unwrap();
-    // A socket is open before the room has heard of it; what it answers, it has heard.
+/// Returns a peer that has joined, and one that is connected but has not joined.
+async fn joined_and_connected(meeting: &Meeting) -> [Peer; 2] {
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let outside = Peer::open(&identity).await.unwrap();
+    // A socket opens before the room knows of it. After a reply the room does.
     outside.roster().await.unwrap();
     [meeting.host().await, outside]
 }
 
-/// Whoever is connected is put out, and nobody joins.
-async fn have_to_go(peers: &[Peer; 2]) {
+/// Checks that both peers are disconnected and that neither can join.
+async fn assert_removed(peers: &[Peer; 2]) {
     for peer in peers {
         peer.push_frame(event::KICK_ALL).await.unwrap();
     }
     let [_, outside] = peers;
-    // Whoever was on the setup screen clicks "join" now: the room does not know them any more.
+    // The user on the setup screen joins now, but the room no longer knows the peer.
     let request = outside.identity().join_request();
     let _ = outside.tell(event::JOIN_ROOM, &request).await;
     for peer in peers {
         assert_eq!(peer.closed().await.unwrap().code, Some(1000));
-        is_turned_away(&peer.identity().in_another_tab()).await;
+        assert_rejected(&peer.identity().in_another_tab()).await;
     }
     let joined = outside.received();
     let joined = joined
@@ -167,49 +169,49 @@ async fn have_to_go(peers: &[Peer; 2]) {
     assert_eq!(joined.count(), 0);
 }
 
-async fn a_deleted_meeting_ends_for_those_on_the_setup_screen_too(server: &Server) {
+async fn deleting_a_meeting_disconnects_peers_that_have_not_joined(server: &Server) {
     let meeting = server.meeting().await;
-    let peers = inside_and_outside(&meeting).await;
-    let gone = meeting.delete(&meeting.path("")).await;
-    gone.expect(200).unwrap();
-    have_to_go(&peers).await;
+    let peers = joined_and_connected(&meeting).await;
+    let deleted = meeting.delete(&meeting.path("")).await;
+    deleted.expect(200).unwrap();
+    assert_removed(&peers).await;
 }
 
-async fn a_deleted_app_ends_its_meetings_at_once(server: &Server) {
+async fn deleting_an_app_ends_its_meetings_at_once(server: &Server) {
     let meeting = server.meeting().await;
     let other = server.meeting().await;
     let bystander = other.host().await;
-    let peers = inside_and_outside(&meeting).await;
+    let peers = joined_and_connected(&meeting).await;
     let (kit, id) = meeting.app.rsplit_once('/').unwrap();
-    let gone = meeting.delete(&format!("{kit}/apps/{id}")).await;
-    gone.expect(200).unwrap();
+    let deleted = meeting.delete(&format!("{kit}/apps/{id}")).await;
+    deleted.expect(200).unwrap();
     peers[0].push_frame(event::KICK_ALL).await.unwrap();
     peers[0].closed().await.unwrap();
     peers[1].push_frame(event::KICK_ALL).await.unwrap();
-    is_turned_away(&peers[1].identity().in_another_tab()).await;
+    assert_rejected(&peers[1].identity().in_another_tab()).await;
     settle(&[&bystander]).await;
 }
 
-async fn an_app_that_the_command_line_deletes_ends_its_meetings(server: &Server) {
+async fn deleting_an_app_on_the_command_line_ends_its_meetings(server: &Server) {
     let meeting = server.meeting().await;
-    let peers = inside_and_outside(&meeting).await;
+    let peers = joined_and_connected(&meeting).await;
     let (_, id) = meeting.app.rsplit_once('/').unwrap();
     server.run(&["app", "delete", id, "--account", ACCOUNT_ID]);
-    have_to_go(&peers).await;
+    assert_removed(&peers).await;
 }
 
-async fn a_participant_with_another_preset_joins_with_it(server: &Server) {
+async fn a_participant_joins_with_its_new_preset(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let person = meeting.person("group_call_participant").await;
+    let identity = meeting.add_with_preset("group_call_participant").await;
     let body = json!({ "preset_name": "group_call_host" });
     meeting
-        .patch(&person_path(&meeting, &person), &body)
+        .patch(&participant_path(&meeting, &identity), &body)
         .await
         .expect(200)
         .unwrap();
-    // With the token it had before: what counts is what the records say.
-    let bob = Peer::enter(&person).await.unwrap();
+    // The token is older than the change, but the records decide.
+    let bob = Peer::enter(&identity).await.unwrap();
     ada.push_frame(event::JOIN_ROOM).await.unwrap();
     let kick = parlor_protocol::signal::socket::room::RemoveParticipantsRequest {
         peer_ids: vec![ada.id().to_owned()],
@@ -220,15 +222,15 @@ async fn a_participant_with_another_preset_joins_with_it(server: &Server) {
 
 async fn a_refreshed_token_joins_beside_the_older_one(server: &Server) {
     let meeting = server.meeting().await;
-    let person = meeting.person("group_call_participant").await;
-    let path = format!("{}/token", person_path(&meeting, &person));
+    let identity = meeting.add_with_preset("group_call_participant").await;
+    let path = format!("{}/token", participant_path(&meeting, &identity));
     let refreshed = meeting.post(&path, &json!({})).await.expect(200).unwrap();
     let newer = Identity {
         token: refreshed["token"].as_str().unwrap().to_owned(),
-        ..person.in_another_tab()
+        ..identity.in_another_tab()
     };
     let (old, new) = (
-        Peer::enter(&person).await.unwrap(),
+        Peer::enter(&identity).await.unwrap(),
         Peer::enter(&newer).await.unwrap(),
     );
     settle(&[&old, &new]).await;

@@ -1,4 +1,4 @@
-//! The servers under test.
+//! The server under test.
 
 use std::time::Duration;
 
@@ -7,111 +7,111 @@ use parlor_testkit::process::Process;
 use parlor_testkit::server::ACCOUNT_ID;
 use serde_json::json;
 
-use crate::process::{Records, ServerProcess, shared_servers};
+use crate::process::{Storage, TestServer, shared_servers};
 use crate::signalling::meeting::Meeting;
 
-/// How often a condition is looked at that nothing announces.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Interval between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a condition may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Maximum time to wait for a condition.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A running server.
-pub(crate) struct Server(ServerProcess);
+pub(crate) struct Server(TestServer);
 
 impl Server {
     shared_servers!();
 
-    /// A server of its own, on the same kind of database as `like`, with more arguments.
-    pub(crate) async fn beside(like: &Self, arguments: &[&str]) -> Self {
-        Self::start(Records::like(&like.0.records).await, arguments).await
+    /// Starts a dedicated server on the same kind of database as `like`, with additional arguments.
+    pub(crate) async fn dedicated(like: &Self, arguments: &[&str]) -> Self {
+        Self::start(Storage::same_kind_as(&like.0.storage).await, arguments).await
     }
 
-    async fn start(records: Records, arguments: &[&str]) -> Self {
-        Self(ServerProcess::start(records, arguments).await)
+    async fn start(storage: Storage, arguments: &[&str]) -> Self {
+        Self(TestServer::start(storage, arguments).await)
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
-        self.0.parlor.kill().unwrap();
+        self.0.process.kill().unwrap();
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops the server gracefully and waits for its exit.
     pub(crate) async fn stop(&mut self) {
-        let status = self.0.parlor.terminate().await.unwrap();
-        assert!(status.success(), "{status}: {}", self.0.parlor.output());
+        let status = self.0.process.terminate().await.unwrap();
+        assert!(status.success(), "{status}: {}", self.0.process.output());
     }
 
-    /// Starts it again, on the same records and another port.
+    /// Starts the server again, on the same records and another port.
     pub(crate) async fn start_again(&mut self) {
-        self.0.start_again().await;
+        self.0.restart().await;
     }
 
-    /// Runs the command line on its records.
+    /// Runs the command line on the records of the server.
     pub(crate) fn run(&self, arguments: &[&str]) {
         self.0.run(arguments);
     }
 
-    /// Whether its records are in PostgreSQL.
+    /// Whether the records are in PostgreSQL.
     pub(crate) fn is_on_postgres(&self) -> bool {
-        self.0.records.are_on_postgres()
+        self.0.storage.is_on_postgres()
     }
 
-    /// Where it listens.
+    /// The origin of the server: scheme, host and port.
     pub(crate) fn origin(&self) -> &str {
-        self.0.parlor.url()
+        self.0.process.url()
     }
 
-    /// What the kernel knows of it.
+    /// Process information from the kernel.
     pub(crate) fn process(&self) -> Process {
-        self.0.parlor.process()
+        self.0.process.process()
     }
 
-    /// Its metrics.
+    /// Reads the metrics.
     pub(crate) async fn metrics(&self) -> String {
-        self.0.parlor.metrics().await.unwrap()
+        self.0.process.metrics().await.unwrap()
     }
 
-    /// The administrator's client.
+    /// Returns a REST client with the administrator's token.
     pub(crate) fn client(&self) -> Client {
-        self.0.parlor.client()
+        self.0.process.client()
     }
 
-    /// A new app: the path of everything in it.
-    pub(crate) async fn app(&self) -> String {
+    /// Creates an app and returns the path of its resources.
+    pub(crate) async fn create_app(&self) -> String {
         let kit = format!("/client/v4/accounts/{ACCOUNT_ID}/realtime/kit");
-        let made = self
+        let created = self
             .client()
             .post(&format!("{kit}/apps"), &json!({ "name": "Test" }))
             .await
             .unwrap()
             .expect(200)
             .unwrap();
-        format!("{kit}/{}", made["app"]["id"].as_str().unwrap())
+        format!("{kit}/{}", created["app"]["id"].as_str().unwrap())
     }
 
-    /// A new meeting in a new app.
+    /// Creates a meeting in a new app.
     pub(crate) async fn meeting(&self) -> Meeting {
-        Meeting::make(self, self.app().await, json!({ "title": "Weekly" })).await
+        Meeting::create(self, self.create_app().await, json!({ "title": "Weekly" })).await
     }
 
-    /// A new meeting with these settings in a new app.
+    /// Creates a meeting with these settings in a new app.
     pub(crate) async fn meeting_with(&self, settings: serde_json::Value) -> Meeting {
-        Meeting::make(self, self.app().await, settings).await
+        Meeting::create(self, self.create_app().await, settings).await
     }
 }
 
-/// Waits until `look` finds something, and says what was awaited when it does not.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = std::time::Instant::now() + PATIENCE;
+/// Waits until `check` returns a value, and panics with `what` after the timeout.
+pub(crate) async fn wait_until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + TIMEOUT;
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = check().await {
             return found;
         }
         assert!(
             std::time::Instant::now() < deadline,
-            "not within {PATIENCE:?}: {what}"
+            "did not happen within {TIMEOUT:?}: {what}"
         );
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The records that a call leaves: one session, one row for each peer, exact times.
+//! The records of a call: one session, one row per peer, exact times.
 
 use std::time::Duration;
 
@@ -8,19 +8,21 @@ use parlor_testkit::signal::Peer;
 use serde_json::{Value, json};
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{say, settle};
-use crate::signalling::server::{Server, until};
+use crate::signalling::meeting::{send_message, settle};
+use crate::signalling::server::{Server, wait_until};
 
 on_both_databases![
     every_peer_has_one_row_with_its_times,
     events_come_in_pairs,
-    whoever_only_waits_is_not_in_the_session,
-    what_was_said_is_downloaded,
+    a_waiting_peer_is_not_part_of_the_session,
+    the_chat_is_downloaded,
 ];
 
-/// Milliseconds since 1970 of an RFC 3339 text.
+/// Returns the Unix time of an RFC 3339 timestamp, in milliseconds.
 pub(super) fn millis(time: &Value) -> i64 {
-    let text = time.as_str().unwrap_or_else(|| panic!("no time: {time}"));
+    let text = time
+        .as_str()
+        .unwrap_or_else(|| panic!("not a timestamp: {time}"));
     let time: jiff::Timestamp = text.parse().unwrap();
     time.as_millisecond()
 }
@@ -33,7 +35,7 @@ async fn every_peer_has_one_row_with_its_times(server: &Server) {
     bob.leave().await.unwrap();
     let session = meeting.active_session().await.unwrap();
     let id = session["id"].as_str().unwrap();
-    let rows = until("bob has left", async || {
+    let rows = wait_until("bob has left", async || {
         let rows = meeting.peers_of(id).await;
         rows.iter()
             .any(|row| row["left_at"].is_string())
@@ -53,11 +55,11 @@ async fn every_peer_has_one_row_with_its_times(server: &Server) {
     assert_eq!(second["display_name"], bob.identity().name);
     assert_eq!(second["preset_name"], "group_call_participant");
     assert!(first["left_at"].is_null());
-    let stay = millis(&second["left_at"]) - millis(&second["joined_at"]);
-    assert!((1200..5000).contains(&stay), "{stay} ms");
+    let duration = millis(&second["left_at"]) - millis(&second["joined_at"]);
+    assert!((1200..5000).contains(&duration), "{duration} ms");
     let minutes = second["duration"].as_f64().unwrap();
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
-    let expected = stay as f64 / 60_000.0;
+    let expected = duration as f64 / 60_000.0;
     assert!(
         (minutes - expected).abs() < 0.001,
         "{minutes} instead of {expected}"
@@ -69,8 +71,8 @@ async fn every_peer_has_one_row_with_its_times(server: &Server) {
 async fn events_come_in_pairs(server: &Server) {
     let meeting = server.meeting().await;
     let (_ada, bob) = (meeting.host().await, meeting.participant().await);
-    let person = bob.cut().await;
-    let bob = Peer::open(&person).await.unwrap();
+    let identity = bob.cut().await;
+    let bob = Peer::open(&identity).await.unwrap();
     bob.rejoin().await.unwrap();
     bob.leave().await.unwrap();
     let session = meeting.active_session().await.unwrap();
@@ -79,12 +81,12 @@ async fn events_come_in_pairs(server: &Server) {
         meeting.app,
         session["id"].as_str().unwrap()
     );
-    let events = until("bob has left", async || {
+    let events = wait_until("bob has left", async || {
         let listed = meeting.get(&path).await.expect(200).unwrap();
         let rows = listed["participants"].as_array().unwrap();
         let row = rows
             .iter()
-            .find(|row| row["id"] == *person.peer)
+            .find(|row| row["id"] == *identity.peer)
             .unwrap()
             .clone();
         row["left_at"]
@@ -107,14 +109,14 @@ async fn events_come_in_pairs(server: &Server) {
     }
 }
 
-async fn whoever_only_waits_is_not_in_the_session(server: &Server) {
+async fn a_waiting_peer_is_not_part_of_the_session(server: &Server) {
     let meeting = server.meeting().await;
-    let person = meeting
-        .person_who(json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
+    let identity = meeting
+        .add_with_permissions(json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
         .await;
-    let waiting = Peer::enter(&person).await.unwrap();
-    // Who waits begins no session, and a bare socket neither.
-    let bare = Peer::open(&meeting.person("group_call_participant").await)
+    let waiting = Peer::enter(&identity).await.unwrap();
+    // Neither a waiting peer nor a socket that has not joined starts a session.
+    let bare = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
     settle(&[&waiting, &bare]).await;
@@ -127,10 +129,10 @@ async fn whoever_only_waits_is_not_in_the_session(server: &Server) {
     drop((waiting, ada));
 }
 
-async fn what_was_said_is_downloaded(server: &Server) {
+async fn the_chat_is_downloaded(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    say(&ada, "quote \" comma , and\nline").await;
+    send_message(&ada, "quote \" comma , and\nline").await;
     let id = meeting.active_session().await.unwrap()["id"]
         .as_str()
         .unwrap()
@@ -138,7 +140,7 @@ async fn what_was_said_is_downloaded(server: &Server) {
     ada.tell(event::KICK_ALL, &KickAllPeersRequest::default())
         .await
         .unwrap();
-    until("no session is live", async || {
+    wait_until("no session is live", async || {
         meeting.active_session().await.is_none().then_some(())
     })
     .await;

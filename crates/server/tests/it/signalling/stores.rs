@@ -12,11 +12,11 @@ use crate::signalling::meeting::settle;
 use crate::signalling::server::Server;
 
 on_both_databases![
-    what_is_set_reaches_the_others,
-    what_is_deleted_is_gone_for_all,
+    inserted_keys_reach_the_others,
+    deleted_keys_are_deleted_for_everybody,
     a_late_joiner_reads_the_store,
-    stores_of_a_meeting_are_apart,
-    what_does_not_fit_is_refused,
+    stores_are_isolated,
+    oversized_writes_are_refused,
 ];
 
 fn key(name: &str, payload: Option<&str>) -> StoreKeys {
@@ -46,8 +46,9 @@ async fn read(peer: &Peer, store: &str) -> Vec<PluginStoreItem> {
     items
 }
 
-/// The next change by somebody else. The author may be sent its own, which clients ignore.
-async fn change(peer: &Peer, number: u32) -> PluginStoreResponse {
+/// Waits for the next change by another peer. A server may also push changes to their author, which
+/// clients ignore.
+async fn next_change(peer: &Peer, number: u32) -> PluginStoreResponse {
     loop {
         let push: PluginStoreResponse = peer.push(number).await.unwrap();
         if push
@@ -60,19 +61,19 @@ async fn change(peer: &Peer, number: u32) -> PluginStoreResponse {
     }
 }
 
-/// Changes by others that have arrived.
-fn changes(peer: &Peer, number: u32) -> usize {
-    let pushed = peer.untaken(&[number]);
-    let of_others = pushed.iter().filter(|frame| {
+/// Counts the received changes by other peers.
+fn count_changes(peer: &Peer, number: u32) -> usize {
+    let pushed = peer.take_pushes(&[number]);
+    let by_others = pushed.iter().filter(|frame| {
         let push: PluginStoreResponse = frame.message().unwrap();
         push.store_items
             .iter()
             .any(|item| item.peer_id != peer.id())
     });
-    of_others.count()
+    by_others.count()
 }
 
-async fn what_is_set_reaches_the_others(server: &Server) {
+async fn inserted_keys_reach_the_others(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let request = insert(
@@ -81,7 +82,7 @@ async fn what_is_set_reaches_the_others(server: &Server) {
         vec![key("a", Some("{\"x\":1}")), key("b", Some("2"))],
     );
     bob.tell(event::STORE_INSERT_KEYS, &request).await.unwrap();
-    let push = change(&ada, event::STORE_INSERT_KEYS).await;
+    let push = next_change(&ada, event::STORE_INSERT_KEYS).await;
     assert_eq!(
         (&*push.plugin_id, &*push.store_name),
         (&*meeting.id, "board")
@@ -97,14 +98,14 @@ async fn what_is_set_reaches_the_others(server: &Server) {
         ("a", &b"{\"x\":1}"[..])
     );
     assert_eq!(items.len(), 2);
-    // The last to write wins.
+    // The last write wins.
     ada.tell(
         event::STORE_INSERT_KEYS,
         &insert(&ada, "board", vec![key("a", Some("3"))]),
     )
     .await
     .unwrap();
-    change(&bob, event::STORE_INSERT_KEYS).await;
+    next_change(&bob, event::STORE_INSERT_KEYS).await;
     let items = read(&bob, "board").await;
     assert_eq!(
         (&items[0].payload[..], &*items[0].peer_id),
@@ -112,7 +113,7 @@ async fn what_is_set_reaches_the_others(server: &Server) {
     );
 }
 
-async fn what_is_deleted_is_gone_for_all(server: &Server) {
+async fn deleted_keys_are_deleted_for_everybody(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     ada.tell(
@@ -125,14 +126,14 @@ async fn what_is_deleted_is_gone_for_all(server: &Server) {
     )
     .await
     .unwrap();
-    change(&bob, event::STORE_INSERT_KEYS).await;
+    next_change(&bob, event::STORE_INSERT_KEYS).await;
     let request = PluginStoreDeleteKeysRequest {
         plugin_id: meeting.id.clone(),
         store_name: "board".to_owned(),
         delete_keys: vec![key("a", None), key("nothing", None)],
     };
     bob.tell(event::STORE_DELETE_KEYS, &request).await.unwrap();
-    let push = change(&ada, event::STORE_DELETE_KEYS).await;
+    let push = next_change(&ada, event::STORE_DELETE_KEYS).await;
     assert!(
         push.store_items
             .iter()
@@ -158,16 +159,16 @@ async fn a_late_joiner_reads_the_store(server: &Server) {
     .await
     .unwrap();
     settle(&[&ada]).await;
-    let bob = Peer::open(&meeting.person("group_call_participant").await)
+    let bob = Peer::open(&meeting.add_with_preset("group_call_participant").await)
         .await
         .unwrap();
-    // Before it joins, as init() does, and after.
+    // Before the join, as `init()` does, and after.
     assert_eq!(read(&bob, PLUGINS).await.len(), 1);
     assert_eq!(bob.join().await.unwrap().plugins.len(), 1);
     assert!(read(&bob, "unknown").await.is_empty());
 }
 
-async fn stores_of_a_meeting_are_apart(server: &Server) {
+async fn stores_are_isolated(server: &Server) {
     let (here, there) = (server.meeting().await, server.meeting().await);
     let (ada, eve) = (here.host().await, there.host().await);
     ada.tell(
@@ -177,7 +178,7 @@ async fn stores_of_a_meeting_are_apart(server: &Server) {
     .await
     .unwrap();
     settle(&[&ada]).await;
-    // Naming the other meeting's store does not open it.
+    // The id of another meeting does not give access to its stores.
     let mut request = eve.identity().store_request("board");
     request.plugin_id.clone_from(&here.id);
     let reply = eve
@@ -188,9 +189,9 @@ async fn stores_of_a_meeting_are_apart(server: &Server) {
     write.plugin_id.clone_from(&here.id);
     eve.tell(event::STORE_INSERT_KEYS, &write).await.unwrap();
     settle(&[&eve, &ada]).await;
-    assert_eq!(changes(&ada, event::STORE_INSERT_KEYS), 0);
+    assert_eq!(count_changes(&ada, event::STORE_INSERT_KEYS), 0);
     assert_eq!(&read(&ada, "board").await[0].payload[..], b"1");
-    // Names that try to reach into another store of the same meeting.
+    // Crafted names must not reach into another store of the same meeting.
     for (store, name) in [
         ("board\u{1f}a", "x"),
         ("boar", "d\u{1f}a"),
@@ -210,7 +211,7 @@ async fn stores_of_a_meeting_are_apart(server: &Server) {
     assert_eq!(&board[0].payload[..], b"1");
 }
 
-async fn what_does_not_fit_is_refused(server: &Server) {
+async fn oversized_writes_are_refused(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let large = "x".repeat(64 * 1024 + 1);
@@ -229,9 +230,9 @@ async fn what_does_not_fit_is_refused(server: &Server) {
         .await
         .unwrap();
     settle(&[&ada]).await;
-    assert_eq!(changes(&ada, event::STORE_INSERT_KEYS), 0);
+    assert_eq!(count_changes(&ada, event::STORE_INSERT_KEYS), 0);
     assert!(
         read(&ada, "board").await.is_empty(),
-        "all of a request or nothing"
+        "a request is applied completely or not at all"
     );
 }

@@ -1,5 +1,5 @@
-//! Tracks over the wire: published, received, muted and ended, as the official client asks for it
-//! (docs/spec/media.md 1 to 4). No packet flows: that is tested where packets are.
+//! Publishing, consuming, muting and closing tracks with the requests of the official client
+//! (docs/spec/media.md 1 to 4). No packets are sent; the tests of the media plane do that.
 
 use std::fmt::Write;
 
@@ -24,16 +24,16 @@ use crate::on_both_databases;
 use crate::signalling::server::Server;
 
 on_both_databases![
-    a_track_goes_from_its_publisher_to_those_who_ask_for_it,
-    a_host_and_the_app_mute_somebody,
-    what_cannot_be_used_is_said_in_words_that_clients_know,
-    whoever_is_kicked_is_heard_no_more,
+    a_track_is_published_and_consumed,
+    a_host_and_the_app_mute_a_peer,
+    errors_have_codes_that_clients_know,
+    the_tracks_of_a_kicked_publisher_end,
 ];
 
-/// A line of an offer: its name, its kind, and which way something is sent on it.
+/// A media line of an offer: its mid, kind and direction.
 type Line<'l> = (&'l str, &'l str, &'l str);
 
-/// An offer or answer with these lines, as browsers write them.
+/// Returns an offer or answer with these lines, as browsers write it.
 fn sdp(lines: &[Line<'_>], setup: &str) -> SessionDescription {
     let mids: Vec<&str> = lines.iter().map(|(mid, ..)| *mid).collect();
     let mut text = format!(
@@ -63,34 +63,35 @@ fn sdp(lines: &[Line<'_>], setup: &str) -> SessionDescription {
     }
 }
 
-/// The two lines that every transport begins with.
+/// The two lines at the start of every transport.
 const FIRST: [Line<'static>; 2] = [("0", "audio", "sendonly"), ("1", "video", "sendonly")];
 
 fn offer(more: &[Line<'_>]) -> SessionDescription {
     sdp(&[&FIRST, more].concat(), "actpass")
 }
 
-/// A peer with both transports; the ids of them.
+/// Creates both transports of a peer, completes its media join, and returns the ids: publishing,
+/// subscribing.
 async fn connect(peer: &Peer) -> [String; 2] {
     let request = PeerJoinRequest::default();
     peer.ask::<()>(event::MEDIA_JOIN, &request).await.unwrap();
-    let mut names = Vec::new();
+    let mut ids = Vec::new();
     for consuming in [false, true] {
         let request = CreateTransportRequest {
             consuming,
             description: Some(offer(&[])),
             ..CreateTransportRequest::default()
         };
-        let made: CreateTransportResponse =
+        let created: CreateTransportResponse =
             peer.ask(event::CREATE_TRANSPORT, &request).await.unwrap();
-        assert!(made.description.unwrap().sdp.contains("a=ice-pwd:"));
-        names.push(made.transport_id);
+        assert!(created.description.unwrap().sdp.contains("a=ice-pwd:"));
+        ids.push(created.transport_id);
     }
     let _: PeerJoinCompleteResponse = peer
         .ask(event::MEDIA_JOIN_COMPLETE, &PeerJoinCompleteRequest {})
         .await
         .unwrap();
-    names.try_into().unwrap()
+    ids.try_into().unwrap()
 }
 
 fn microphone(transport: &str) -> ProducerCreateRequest {
@@ -105,15 +106,15 @@ fn microphone(transport: &str) -> ProducerCreateRequest {
 }
 
 async fn publish(peer: &Peer, transport: &str) -> String {
-    let made: ProducerCreateResponse = peer
+    let created: ProducerCreateResponse = peer
         .ask(event::PRODUCE, &microphone(transport))
         .await
         .unwrap();
-    assert!(made.description.unwrap().sdp.contains("a=mid:2"));
-    made.producer_id
+    assert!(created.description.unwrap().sdp.contains("a=mid:2"));
+    created.producer_id
 }
 
-fn wants(transport: &str, producer: &str) -> ConsumePeersRequest {
+fn consume_request(transport: &str, producer: &str) -> ConsumePeersRequest {
     ConsumePeersRequest {
         requests: vec![ConsumePeerRequest {
             producer_id: Some(producer.to_owned()),
@@ -123,35 +124,38 @@ fn wants(transport: &str, producer: &str) -> ConsumePeersRequest {
     }
 }
 
-/// What a refusal says, as clients read it.
-async fn error(peer: &Peer, event: u32, request: &impl prost::Message) -> serde_json::Value {
+/// Sends a request that is refused and returns the error as clients parse it.
+async fn error_body(peer: &Peer, event: u32, request: &impl prost::Message) -> serde_json::Value {
     let id = peer.tell(event, request).await.unwrap();
-    peer.refusal_of(&id, event).await.unwrap();
+    peer.error_reply(&id, event).await.unwrap();
     let frames = peer.received().into_iter();
     let mut replies = frames.filter(|frame| frame.id.as_deref() == Some(&*id));
     let reply: ErrorResponse = replies.next().unwrap().message().unwrap();
     serde_json::from_str(&reply.error_message).unwrap()
 }
 
-async fn a_track_goes_from_its_publisher_to_those_who_ask_for_it(server: &Server) {
+async fn a_track_is_published_and_consumed(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     let [out, _] = connect(&ada).await;
-    let [_, inward] = connect(&bob).await;
+    let [_, consuming] = connect(&bob).await;
     let id = publish(&ada, &out).await;
-    let told: PeerProducerCreateBroadcastResponse =
+    let push: PeerProducerCreateBroadcastResponse =
         bob.push(event::PRODUCER_CREATED).await.unwrap();
-    assert_eq!(told.participant_id, ada.id());
-    assert_eq!(told.producer_state.unwrap().producer_id, id);
-    let told: ConsumePeerResponse = bob.ask(event::CONSUME, &wants(&inward, &id)).await.unwrap();
-    let map = told.consumer_ids_map.unwrap().map;
+    assert_eq!(push.participant_id, ada.id());
+    assert_eq!(push.producer_state.unwrap().producer_id, id);
+    let reply: ConsumePeerResponse = bob
+        .ask(event::CONSUME, &consume_request(&consuming, &id))
+        .await
+        .unwrap();
+    let map = reply.consumer_ids_map.unwrap().map;
     let line = &map[&id].producer_track.as_ref().unwrap().stream_id;
-    let offered = told.description.unwrap();
+    let offered = reply.description.unwrap();
     assert!(offered.sdp.contains(&format!("a=mid:{line}\r\n")));
-    let accepts = [(line.as_str(), "audio", "recvonly")];
+    let accepted = [(line.as_str(), "audio", "recvonly")];
     let answer = RenegotiateRequest {
-        transport_id: inward.clone(),
-        description: Some(sdp(&[&FIRST[..], &accepts].concat(), "active")),
+        transport_id: consuming.clone(),
+        description: Some(sdp(&[&FIRST[..], &accepted].concat(), "active")),
     };
     let _: RenegotiateResponse = bob.ask(event::RENEGOTIATE, &answer).await.unwrap();
     for pause in [true, false] {
@@ -160,32 +164,32 @@ async fn a_track_goes_from_its_publisher_to_those_who_ask_for_it(server: &Server
             pause,
         };
         let _: ProducerToggleResponse = ada.ask(event::TOGGLE_PRODUCER, &request).await.unwrap();
-        let told: PeerProducerToggleBroadcastResponse =
+        let push: PeerProducerToggleBroadcastResponse =
             bob.push(event::PRODUCER_TOGGLED).await.unwrap();
-        assert_eq!(told.producer_state.unwrap().pause, pause);
+        assert_eq!(push.producer_state.unwrap().pause, pause);
     }
-    let no_more = ConsumerCloseRequest {
+    let close = ConsumerCloseRequest {
         consumer_ids: vec![line.clone()],
         description: Some(offer(&[(line.as_str(), "audio", "inactive")])),
-        consuming_transport_id: Some(inward),
+        consuming_transport_id: Some(consuming),
     };
-    let _: ConsumerClosingResponse = bob.ask(event::CLOSE_CONSUMER, &no_more).await.unwrap();
+    let _: ConsumerClosingResponse = bob.ask(event::CLOSE_CONSUMER, &close).await.unwrap();
     let request = ProducerCloseRequest {
         producer_id: id.clone(),
         description: Some(offer(&[("2", "audio", "inactive")])),
         producing_transport_id: None,
     };
-    // It is closed once, and answered each time.
+    // Closing a closed producer succeeds again.
     for _ in 0..2 {
         let closed: ProducerClosingResponse =
             ada.ask(event::CLOSE_PRODUCER, &request).await.unwrap();
         assert_eq!(closed.description.unwrap().r#type, "answer");
     }
-    let told: PeerProducerCloseBroadcastResponse = bob.push(event::PRODUCER_CLOSED).await.unwrap();
-    assert_eq!(told.producer_state.unwrap().producer_id, id);
+    let push: PeerProducerCloseBroadcastResponse = bob.push(event::PRODUCER_CLOSED).await.unwrap();
+    assert_eq!(push.producer_state.unwrap().producer_id, id);
 }
 
-async fn a_host_and_the_app_mute_somebody(server: &Server) {
+async fn a_host_and_the_app_mute_a_peer(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
     connect(&ada).await;
@@ -209,10 +213,10 @@ async fn a_host_and_the_app_mute_somebody(server: &Server) {
             meeting.post(&path, &all).await.expect(200).unwrap();
         }
         for peer in [&ada, &bob] {
-            let told: PeerProducerToggleBroadcastResponse =
+            let push: PeerProducerToggleBroadcastResponse =
                 peer.push(event::PRODUCER_TOGGLED).await.unwrap();
-            assert!(told.producer_state.unwrap().pause);
-            let by = told.initiator_participant_id;
+            assert!(push.producer_state.unwrap().pause);
+            let by = push.initiator_participant_id;
             assert_eq!(by.as_deref(), by_host.then_some(ada.id()));
         }
         if may_unmute {
@@ -224,39 +228,42 @@ async fn a_host_and_the_app_mute_somebody(server: &Server) {
     }
 }
 
-async fn what_cannot_be_used_is_said_in_words_that_clients_know(server: &Server) {
+async fn errors_have_codes_that_clients_know(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let [out, inward] = connect(&ada).await;
+    let [out, consuming] = connect(&ada).await;
     let mut bad = microphone(&out);
     "nonsense".clone_into(&mut bad.description.as_mut().unwrap().sdp);
-    let said = error(&ada, event::PRODUCE, &bad).await;
-    assert_eq!(said["errorCode"], "invalid_session_description");
+    let error = error_body(&ada, event::PRODUCE, &bad).await;
+    assert_eq!(error["errorCode"], "invalid_session_description");
     let bob = meeting.participant().await;
     let [theirs, _] = connect(&bob).await;
     let id = publish(&bob, &theirs).await;
-    let said = error(&ada, event::CONSUME, &wants("gone", &id)).await;
-    let known = json!({ "errorCode": "internal_error", "errorDescription": "Backend error" });
-    assert_eq!(said, known);
-    // And everything is as it was.
+    let error = error_body(&ada, event::CONSUME, &consume_request("unknown", &id)).await;
+    let expected = json!({ "errorCode": "internal_error", "errorDescription": "Backend error" });
+    assert_eq!(error, expected);
+    // The failed requests have changed nothing.
     publish(&ada, &out).await;
-    let _: ConsumePeerResponse = ada.ask(event::CONSUME, &wants(&inward, &id)).await.unwrap();
+    let _: ConsumePeerResponse = ada
+        .ask(event::CONSUME, &consume_request(&consuming, &id))
+        .await
+        .unwrap();
 }
 
-async fn whoever_is_kicked_is_heard_no_more(server: &Server) {
+async fn the_tracks_of_a_kicked_publisher_end(server: &Server) {
     let meeting = server.meeting().await;
     let (ada, bob) = (meeting.host().await, meeting.participant().await);
-    let [_, inward] = connect(&ada).await;
+    let [_, consuming] = connect(&ada).await;
     let [out, _] = connect(&bob).await;
     let id = publish(&bob, &out).await;
-    let request = wants(&inward, &id);
+    let request = consume_request(&consuming, &id);
     let _: ConsumePeerResponse = ada.ask(event::CONSUME, &request).await.unwrap();
     let body = json!({ "participant_ids": [bob.user()] });
     let path = meeting.path("/active-session/kick");
     meeting.post(&path, &body).await.expect(200).unwrap();
-    let gone: PeerLeaveBroadcastResponse = ada.push(event::MEDIA_PEER_LEFT).await.unwrap();
-    assert_eq!(gone.participant_id, bob.id());
-    let told: ConsumePeerResponse = ada.ask(event::CONSUME, &request).await.unwrap();
-    let state = &told.consumer_ids_map.unwrap().map[&id];
+    let push: PeerLeaveBroadcastResponse = ada.push(event::MEDIA_PEER_LEFT).await.unwrap();
+    assert_eq!(push.participant_id, bob.id());
+    let reply: ConsumePeerResponse = ada.ask(event::CONSUME, &request).await.unwrap();
+    let state = &reply.consumer_ids_map.unwrap().map[&id];
     assert_eq!(state.error_code.as_deref(), Some("not_found_track_error"));
 }

@@ -9,31 +9,31 @@ use parlor_testkit::signal::Peer;
 use serde_json::json;
 
 use crate::on_both_databases;
-use crate::signalling::meeting::{Meeting, say, settle};
+use crate::signalling::meeting::{Meeting, send_message, settle};
 use crate::signalling::server::Server;
 
 on_both_databases![
-    whoever_waits_learns_nothing,
-    whoever_is_let_in_joins,
-    whoever_is_turned_away_is_told,
-    several_are_let_in_at_once,
-    a_guest_enters_when_somebody_privileged_does,
-    whoever_was_let_in_once_need_not_wait_again,
-    hosts_learn_who_gives_up_waiting,
+    a_waiting_peer_learns_nothing,
+    an_admitted_peer_joins,
+    a_denied_peer_is_notified,
+    several_peers_are_admitted_at_once,
+    a_guest_is_admitted_when_a_host_joins,
+    an_admitted_participant_does_not_wait_again,
+    hosts_are_notified_when_a_waiting_peer_leaves,
 ];
 
-/// Somebody who has to be let in, in the waiting room.
-async fn waiting(meeting: &Meeting) -> Peer {
-    let person = meeting
-        .person_who(json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
+/// Returns a peer in the waiting room that must be admitted.
+async fn join_waiting_room(meeting: &Meeting) -> Peer {
+    let identity = meeting
+        .add_with_permissions(json!({ "waiting_room_type": "SKIP_ON_ACCEPT" }))
         .await;
-    let peer = Peer::open(&person).await.unwrap();
+    let peer = Peer::open(&identity).await.unwrap();
     assert!(peer.join().await.unwrap().me.waitlisted);
     peer
 }
 
-/// Who waits, by the next list that a host is sent.
-async fn list(host: &Peer) -> Vec<String> {
+/// Waits for the next list of waiting peers that is pushed to a host, and returns their user ids.
+async fn next_waiting_list(host: &Peer) -> Vec<String> {
     let push: GetWaitingRoomRequests = host.push(event::GET_WAITING_ROOM_REQUESTS).await.unwrap();
     push.requests
         .into_iter()
@@ -41,10 +41,10 @@ async fn list(host: &Peer) -> Vec<String> {
         .collect()
 }
 
-async fn whoever_waits_learns_nothing(server: &Server) {
+async fn a_waiting_peer_learns_nothing(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    say(&ada, "a secret").await;
+    send_message(&ada, "a secret").await;
     let poll = polls::NewPollRequest {
         question: "?".to_owned(),
         options: vec!["a".to_owned(), "b".to_owned()],
@@ -52,15 +52,15 @@ async fn whoever_waits_learns_nothing(server: &Server) {
     };
     ada.tell(event::CREATE_POLL, &poll).await.unwrap();
     ada.push_frame(event::CREATE_POLL).await.unwrap();
-    assert!(list(&ada).await.is_empty());
-    let bob = waiting(&meeting).await;
+    assert!(next_waiting_list(&ada).await.is_empty());
+    let bob = join_waiting_room(&meeting).await;
     let joined = bob.rejoin().await.unwrap();
     assert!(joined.me.waitlisted);
     assert!(joined.chat.is_empty() && joined.polls.is_empty() && joined.peers.is_empty());
-    assert_eq!(list(&ada).await, [bob.user()]);
-    say(&ada, "another secret").await;
+    assert_eq!(next_waiting_list(&ada).await, [bob.user()]);
+    send_message(&ada, "another secret").await;
     settle(&[&ada, &bob]).await;
-    let heard = bob.untaken(&[
+    let heard = bob.take_pushes(&[
         event::SEND_MESSAGE_TO_ROOM,
         event::JOIN_ROOM,
         event::CREATE_POLL,
@@ -68,19 +68,19 @@ async fn whoever_waits_learns_nothing(server: &Server) {
     ]);
     assert!(heard.is_empty(), "{heard:?}");
     assert!(
-        ada.untaken(&[event::JOIN_ROOM]).is_empty(),
-        "others do not see who waits"
+        ada.take_pushes(&[event::JOIN_ROOM]).is_empty(),
+        "others do not see a waiting peer"
     );
     assert_eq!(ada.roster().await.unwrap(), [ada.id()]);
-    let shout = chat::SendChatMessageToRoomRequest {
+    let message = chat::SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: "let me in".to_owned(),
     };
-    bob.refused(event::SEND_MESSAGE_TO_ROOM, &shout)
+    bob.refused(event::SEND_MESSAGE_TO_ROOM, &message)
         .await
         .unwrap();
     settle(&[&ada]).await;
-    assert!(ada.untaken(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
+    assert!(ada.take_pushes(&[event::SEND_MESSAGE_TO_ROOM]).is_empty());
     let history = bob
         .ask_bare::<chat::GetChatMessagesResponse>(event::GET_MESSAGES)
         .await
@@ -88,12 +88,12 @@ async fn whoever_waits_learns_nothing(server: &Server) {
     assert!(history.messages.is_empty());
 }
 
-async fn whoever_is_let_in_joins(server: &Server) {
+async fn an_admitted_peer_joins(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let bob = waiting(&meeting).await;
-    assert!(list(&ada).await.is_empty());
-    assert_eq!(list(&ada).await, [bob.user()]);
+    let bob = join_waiting_room(&meeting).await;
+    assert!(next_waiting_list(&ada).await.is_empty());
+    assert_eq!(next_waiting_list(&ada).await, [bob.user()]);
     let accept = AcceptWaitingRoomRequests {
         user_ids: vec![bob.user().to_owned()],
     };
@@ -110,14 +110,17 @@ async fn whoever_is_let_in_joins(server: &Server) {
     let peer = push.peer.unwrap();
     assert_eq!(peer.peer_id, bob.id());
     assert!(!peer.waitlisted);
-    assert!(list(&ada).await.is_empty(), "nobody waits any more");
-    say(&bob, "thanks").await;
+    assert!(
+        next_waiting_list(&ada).await.is_empty(),
+        "the waiting room is empty"
+    );
+    send_message(&bob, "thanks").await;
 }
 
-async fn whoever_is_turned_away_is_told(server: &Server) {
+async fn a_denied_peer_is_notified(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let bob = waiting(&meeting).await;
+    let bob = join_waiting_room(&meeting).await;
     let deny = DenyWaitingRoomRequests {
         user_ids: vec![bob.user().to_owned()],
     };
@@ -127,7 +130,7 @@ async fn whoever_is_turned_away_is_told(server: &Server) {
     bob.push_frame(event::WAITING_ROOM_REQUEST_DENIED)
         .await
         .unwrap();
-    // Of several changes in a moment the last is told a little later.
+    // Several changes in quick succession are pushed once, with a short delay.
     loop {
         let list: GetWaitingRoomRequests =
             ada.push(event::GET_WAITING_ROOM_REQUESTS).await.unwrap();
@@ -136,22 +139,22 @@ async fn whoever_is_turned_away_is_told(server: &Server) {
         }
     }
     assert_eq!(ada.roster().await.unwrap(), [ada.id()]);
-    // The client may try again, and may still be let in.
+    // The client may try again, and may still be admitted.
     let again = bob.rejoin().await;
     let is_outside = again.as_ref().map_or(true, |joined| joined.me.waitlisted);
     assert!(
         is_outside,
-        "being turned away does not let one in: {again:?}"
+        "a denied peer must not be in the room: {again:?}"
     );
 }
 
-async fn several_are_let_in_at_once(server: &Server) {
+async fn several_peers_are_admitted_at_once(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
     let crowd = [
-        waiting(&meeting).await,
-        waiting(&meeting).await,
-        waiting(&meeting).await,
+        join_waiting_room(&meeting).await,
+        join_waiting_room(&meeting).await,
+        join_waiting_room(&meeting).await,
     ];
     let mut user_ids: Vec<String> = crowd.iter().map(|peer| peer.user().to_owned()).collect();
     user_ids.extend(["nobody".to_owned(), String::new()]);
@@ -170,18 +173,18 @@ async fn several_are_let_in_at_once(server: &Server) {
     assert_eq!(ada.roster().await.unwrap().len(), 4);
 }
 
-async fn a_guest_enters_when_somebody_privileged_does(server: &Server) {
+async fn a_guest_is_admitted_when_a_host_joins(server: &Server) {
     let meeting = server.meeting().await;
-    let guest = Peer::open(&meeting.person("group_call_guest").await)
+    let guest = Peer::open(&meeting.add_with_preset("group_call_guest").await)
         .await
         .unwrap();
     assert!(guest.join().await.unwrap().me.waitlisted);
-    // Somebody without the right to let people in changes nothing.
+    // A participant without the permission to admit others changes nothing.
     let bob = meeting.participant().await;
     settle(&[&bob, &guest]).await;
     assert!(
         guest
-            .untaken(&[event::WAITING_ROOM_REQUEST_ACCEPTED])
+            .take_pushes(&[event::WAITING_ROOM_REQUEST_ACCEPTED])
             .is_empty()
     );
     let _ada = meeting.host().await;
@@ -190,19 +193,19 @@ async fn a_guest_enters_when_somebody_privileged_does(server: &Server) {
         .await
         .unwrap();
     assert!(!guest.rejoin().await.unwrap().me.waitlisted);
-    let late = Peer::open(&meeting.person("group_call_guest").await)
+    let late = Peer::open(&meeting.add_with_preset("group_call_guest").await)
         .await
         .unwrap();
     assert!(
         !late.join().await.unwrap().me.waitlisted,
-        "a host is there already"
+        "a host has already joined"
     );
 }
 
-async fn whoever_was_let_in_once_need_not_wait_again(server: &Server) {
+async fn an_admitted_participant_does_not_wait_again(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let bob = waiting(&meeting).await;
+    let bob = join_waiting_room(&meeting).await;
     let accept = AcceptWaitingRoomRequests {
         user_ids: vec![bob.user().to_owned()],
     };
@@ -213,23 +216,23 @@ async fn whoever_was_let_in_once_need_not_wait_again(server: &Server) {
         .await
         .unwrap();
     bob.rejoin().await.unwrap();
-    let person = bob.identity().in_another_tab();
+    let identity = bob.identity().in_another_tab();
     bob.leave().await.unwrap();
-    let again = Peer::open(&person).await.unwrap();
+    let again = Peer::open(&identity).await.unwrap();
     assert!(!again.join().await.unwrap().me.waitlisted);
 }
 
-async fn hosts_learn_who_gives_up_waiting(server: &Server) {
+async fn hosts_are_notified_when_a_waiting_peer_leaves(server: &Server) {
     let meeting = server.meeting().await;
     let ada = meeting.host().await;
-    let bob = waiting(&meeting).await;
-    assert!(list(&ada).await.is_empty());
-    assert_eq!(list(&ada).await, [bob.user()]);
+    let bob = join_waiting_room(&meeting).await;
+    assert!(next_waiting_list(&ada).await.is_empty());
+    assert_eq!(next_waiting_list(&ada).await, [bob.user()]);
     bob.leave().await.unwrap();
-    assert!(list(&ada).await.is_empty());
+    assert!(next_waiting_list(&ada).await.is_empty());
     settle(&[&ada]).await;
     assert!(
-        ada.untaken(&[event::LEAVE_ROOM]).is_empty(),
-        "it never was inside"
+        ada.take_pushes(&[event::LEAVE_ROOM]).is_empty(),
+        "the waiting peer never was in the room"
     );
 }

@@ -31,7 +31,7 @@ fn cost(wanted: &[Wanted], out: &[Option<usize>]) -> u64 {
 }
 
 #[test]
-fn with_plenty_everybody_gets_what_they_prefer() {
+fn with_plenty_every_video_gets_its_preferred_layer() {
     let preferring = |preferred| Wanted {
         preferred,
         ..camera(None)
@@ -41,7 +41,7 @@ fn with_plenty_everybody_gets_what_they_prefer() {
 }
 
 #[test]
-fn a_preferred_layer_that_is_not_sent_gives_way_to_the_nearest_worse_one_or_else_better_one() {
+fn a_preferred_layer_that_is_not_sent_is_replaced_by_the_nearest_lower_or_else_higher_one() {
     let choice = |preferred, layers| {
         let want = Wanted {
             preferred,
@@ -60,7 +60,7 @@ fn a_preferred_layer_that_is_not_sent_gives_way_to_the_nearest_worse_one_or_else
 }
 
 #[test]
-fn everybody_is_seen_before_anybody_is_seen_well() {
+fn every_video_gets_its_lowest_layer_before_any_is_raised() {
     let wanted = [camera(None); 5];
     assert_eq!(
         given(1_300_000, &wanted),
@@ -73,12 +73,12 @@ fn everybody_is_seen_before_anybody_is_seen_well() {
 }
 
 #[test]
-fn on_a_guess_as_many_as_fit_are_seen_and_nobody_well() {
+fn an_unknown_budget_allocates_only_lowest_layers() {
     let wanted = [camera(None); 5];
     let some = [Some(2), Some(2), Some(2), Some(2), None];
     assert_eq!(of(800_000, false, &wanted), some);
     assert_eq!(of(PLENTY, false, &wanted), [Some(2); 5]);
-    // Without sending anything, nothing can be found out.
+    // Nothing can be measured without sending.
     let mut wanted = wanted;
     wanted[3].priority = Priority::Screen;
     wanted[3].layers = [3_000_000, 0, 0];
@@ -89,7 +89,7 @@ fn on_a_guess_as_many_as_fit_are_seen_and_nobody_well() {
 }
 
 #[test]
-fn what_is_left_goes_to_the_screen_then_the_pinned_then_the_speaker() {
+fn the_rest_of_the_budget_goes_to_screen_then_pinned_then_speaker() {
     let mut wanted = [camera(None); 4];
     wanted[1].priority = Priority::Speaker;
     wanted[2].priority = Priority::Screen;
@@ -114,7 +114,7 @@ fn what_is_left_goes_to_the_screen_then_the_pinned_then_the_speaker() {
 }
 
 #[test]
-fn equals_rise_together_before_one_of_them_gets_the_best() {
+fn equal_videos_are_raised_together() {
     assert_eq!(given(3_600_000, &[camera(None); 2]), [Some(0), Some(1)]);
     assert_eq!(given(3_000_000, &[camera(None); 2]), [Some(1), Some(1)]);
 }
@@ -130,13 +130,13 @@ fn a_layer_is_kept_while_it_fits_and_a_better_one_needs_room_to_spare() {
 }
 
 #[test]
-fn no_equal_loses_a_layer_for_another_to_gain_it() {
+fn no_video_loses_a_layer_to_an_equally_important_one() {
     let wanted = [camera(Some(2)), camera(Some(1))];
     assert_eq!(given(800_000, &wanted), [Some(2), Some(1)]);
 }
 
 #[test]
-fn the_most_important_is_shown_even_if_it_costs_up_to_twice_the_budget() {
+fn the_most_important_video_may_cost_up_to_twice_the_budget() {
     let mut wanted = [camera(Some(2)), camera(Some(2))];
     wanted[1].priority = Priority::Screen;
     wanted[1].layers = [1_000_000, 0, 0];
@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_gets_what_is_not_sent_or_better_than_preferred(
+    fn no_video_gets_an_inactive_layer_or_a_better_one_than_preferred(
         budget in prop_oneof![0..20_000_000_u64, Just(PLENTY)],
         wanted in prop::collection::vec(any_wanted(), 0..30),
     ) {
@@ -208,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_decided_stays_decided(
+    fn the_allocation_is_stable(
         budget in prop_oneof![0..20_000_000_u64, Just(PLENTY)],
         mut wanted in prop::collection::vec(any_wanted(), 0..30),
     ) {
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_loses_by_becoming_more_important(
+    fn a_higher_priority_never_lowers_a_video(
         budget in 0..8_000_000_u64,
         mut wanted in prop::collection::vec(any_wanted(), 1..12),
         who in any::<prop::sample::Index>(),
@@ -239,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn a_video_alone_gains_by_a_larger_budget(
+    fn a_larger_budget_never_lowers_a_single_video(
         want in any_wanted(),
         budget in 0..4_000_000_u64,
         more in 0..1_000_000_u64,
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn any_numbers_are_decided_about(
+    fn any_numbers_can_be_allocated(
         budget in any::<u64>(),
         wanted in prop::collection::vec(
             (any::<usize>(), any::<[u64; 3]>(), any::<Option<usize>>()).prop_map(

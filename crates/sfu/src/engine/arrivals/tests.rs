@@ -36,7 +36,7 @@ fn arrivals_and_gaps_are_reported_in_order_whatever_the_order_they_came_in() {
 }
 
 #[test]
-fn a_packet_that_the_report_overtook_is_reported_again_with_those_after_it() {
+fn a_late_packet_is_reported_again_with_those_after_it() {
     let start = Instant::now();
     let mut arrivals = Arrivals::new();
     for sequence in [10, 11, 13] {
@@ -69,7 +69,7 @@ fn a_report_is_due_50_ms_after_the_first_arrival_or_at_50_packets() {
 }
 
 #[test]
-fn what_was_reported_is_not_reported_again() {
+fn nothing_is_reported_twice() {
     let start = Instant::now();
     let mut arrivals = Arrivals::new();
     for sequence in 0..1_000 {
@@ -81,7 +81,7 @@ fn what_was_reported_is_not_reported_again() {
 }
 
 #[test]
-fn a_jump_in_the_numbers_starts_anew() {
+fn a_jump_in_the_numbers_restarts_the_record() {
     let start = Instant::now();
     let mut arrivals = Arrivals::new();
     arrivals.packet(start, 1);
@@ -108,31 +108,31 @@ proptest! {
             let pending = arrivals.pending();
             prop_assert_eq!(pending.is_some(), arrivals.next_report().is_some());
             if let Some((_, times)) = pending {
-                prop_assert!(times.len() <= PENDING + 2 * HISTORY);
+                prop_assert!(times.len() <= MAX_PENDING + 2 * HISTORY);
                 prop_assert!(times.last().is_some_and(Option::is_some));
             }
-            prop_assert!(arrivals.times.len() <= PENDING + 2 * HISTORY);
+            prop_assert!(arrivals.times.len() <= MAX_PENDING + 2 * HISTORY);
             if consumed % 3 == 0 {
                 arrivals.consumed(consumed);
             }
         }
     }
 
-    /// What the sender knows in the end is what happened, whatever was lost, doubled, came in
-    /// another order, or was reported in pieces.
+    /// The reports contain every arrival exactly, for any loss, duplication and reordering, and for
+    /// reports split in any way.
     #[test]
-    fn the_sender_learns_of_every_arrival(
+    fn every_arrival_is_reported(
         first in any::<u16>(),
         fates in prop::collection::vec((0..10_u8, 0..60_u64), 1..1_000),
         pieces in prop::collection::vec(1..80_usize, 1..20),
     ) {
-        // Number and position on the path; 0 is lost, 1 comes twice.
+        // Position on the path and number; fate 0 is lost, 1 is duplicated.
         let mut path = Vec::new();
         for (sent, (fate, delay)) in (0_u64..).zip(&fates) {
             if *fate == 0 && sent > 0 {
                 continue;
             }
-            // The first stays the first, for what comes before it is not reported.
+            // The first one stays first, since packets before it are not reported.
             let delay = if sent == 0 { 0 } else { *delay + 1 };
             path.push((sent + delay, sent));
             if *fate == 1 {
@@ -149,11 +149,11 @@ proptest! {
         let mut report = |arrivals: &mut Arrivals| {
             while let Some((base, times)) = pending(arrivals) {
                 let piece = times.len().min(*pieces.next().expect("cycles"));
-                // All numbers are less than half of the space from the first.
+                // All numbers are less than half of the number space from the first.
                 let base = u64::from(base.wrapping_sub(first));
                 for (sent, time) in (base..).zip(&times[..piece]) {
                     let known = learned.entry(sent).or_default();
-                    assert!(known.is_none() || known == time, "an arrival is taken back");
+                    assert!(known.is_none() || known == time, "a reported arrival must not change");
                     *known = *time;
                 }
                 arrivals.consumed(piece);
@@ -170,7 +170,7 @@ proptest! {
         }
         report(&mut arrivals);
         for sent in 0..fates.len() as u64 {
-            let last = happened.last_key_value().expect("the first came").0;
+            let last = happened.last_key_value().expect("the first packet arrived").0;
             if sent <= *last {
                 let expected = happened.get(&sent).copied().flatten();
                 prop_assert_eq!(learned.get(&sent).copied(), Some(expected), "number {}", sent);

@@ -1,70 +1,70 @@
-//! A queue that stays: sending a little less than the network carries empties a long one slowly,
-//! and all the while everything comes late.
+//! Detection of a standing queue. Sending slightly less than the network carries drains a long
+//! queue only slowly, and in the meantime every packet is delayed.
 
-/// The shortest way is remembered for one to two times so long, in µs of arrival: another path may
-/// be longer for good.
-const MEMORY_US: i64 = 10_000_000;
-/// What takes so much longer than the shortest has waited in a queue that must go, in µs.
+/// Length of a window, in µs of arrival time. The minimum transit time is that of the current and
+/// the previous window. Older packets do not count, since a new path may be permanently longer.
+const WINDOW_US: i64 = 10_000_000;
+/// Queuing delay above which the queue is long, in µs.
 const LONG_US: i64 = 250_000;
-/// When it waits no longer than this, the queue is gone, in µs.
+/// Queuing delay below which a long queue counts as drained, in µs.
 const SHORT_US: i64 = 80_000;
 
-/// A wait that is longer, or shorter than none by this, is another clock, in µs.
-const BREAK_US: i64 = 10_000_000;
+/// Change of the transit time, in µs, above which the clock must have been changed.
+const CLOCK_CHANGE_US: i64 = 10_000_000;
 
-/// How long packets wait on their way.
+/// Tracks the queuing delay of packets.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     window: Option<Window>,
-    waits: bool,
+    is_standing: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Window {
-    /// On the remote clock.
-    began: i64,
+    /// Arrival time at the start of the window, on the remote clock.
+    started: i64,
     shortest: i64,
-    /// Of the window before.
-    before: i64,
+    /// Minimum transit time of the previous window.
+    previous_shortest: i64,
 }
 
 impl Backlog {
-    /// Takes in a packet: when it left and when it came, in µs. The clocks need not agree.
+    /// Records a packet's send and arrival time, in µs. The clocks need not agree.
     pub(super) fn packet(&mut self, sent: u64, arrival: i64) {
-        let way = arrival.saturating_sub(i64::try_from(sent).unwrap_or(i64::MAX));
+        let transit = arrival.saturating_sub(i64::try_from(sent).unwrap_or(i64::MAX));
         let fresh = Window {
-            began: arrival,
-            shortest: way,
-            before: way,
+            started: arrival,
+            shortest: transit,
+            previous_shortest: transit,
         };
         let window = self.window.get_or_insert(fresh);
-        if way
-            .saturating_sub(window.shortest.min(window.before))
+        if transit
+            .saturating_sub(window.shortest.min(window.previous_shortest))
             .saturating_abs()
-            > BREAK_US
+            > CLOCK_CHANGE_US
         {
             *window = fresh;
-        } else if arrival.saturating_sub(window.began) > MEMORY_US {
-            window.before = window.shortest;
-            window.began = arrival;
-            window.shortest = way;
+        } else if arrival.saturating_sub(window.started) > WINDOW_US {
+            window.previous_shortest = window.shortest;
+            window.started = arrival;
+            window.shortest = transit;
         }
-        window.shortest = window.shortest.min(way);
-        let waited = way.saturating_sub(window.shortest.min(window.before));
-        if waited > LONG_US {
-            self.waits = true;
-        } else if waited < SHORT_US {
-            self.waits = false;
+        window.shortest = window.shortest.min(transit);
+        let queued = transit.saturating_sub(window.shortest.min(window.previous_shortest));
+        if queued > LONG_US {
+            self.is_standing = true;
+        } else if queued < SHORT_US {
+            self.is_standing = false;
         }
     }
 
-    /// Nothing was sent for so long that the queue is gone.
-    pub(super) const fn forget(&mut self) {
-        self.waits = false;
+    /// Resets the state after nothing was sent for so long that the queue must have drained.
+    pub(super) const fn reset(&mut self) {
+        self.is_standing = false;
     }
 
-    /// Whether there is a long queue that is not yet gone.
+    /// Whether there is a long queue that has not drained yet.
     pub(super) const fn is_long(&self) -> bool {
-        self.waits
+        self.is_standing
     }
 }

@@ -1,54 +1,55 @@
-//! Whether a queue fills on the way: packets sent together take longer and longer.
+//! Detection of a filling queue from growing packet delay.
 //!
-//! Packets that left within 5 ms are one group. From group to group, how much longer the way has
-//! become is added up and smoothed, and a line is laid through the last twenty sums. Its slope is
-//! compared with a threshold that follows the noise of the network (draft-ietf-rmcat-gcc-02 5).
+//! Packets sent within 5 ms form a group. The delay variation from group to group is accumulated
+//! and smoothed, and a line is fitted through the last twenty sums. Its slope is compared with a
+//! threshold that adapts to the jitter of the network (draft-ietf-rmcat-gcc-02 5).
 
 use super::millis;
 
-/// What leaves within this belongs together, in µs.
+/// Packets sent within this time form a group, in µs.
 const GROUP_US: u64 = 5_000;
-/// What arrives within this of what came before, faster than it left, was held up together, in µs.
+/// Maximum interval between the arrivals of a burst, in µs. The packets of a burst arrive faster
+/// than they were sent, because they were queued together.
 const BURST_US: i64 = 5_000;
-/// But no longer than this, in µs.
+/// Maximum length of a burst, in µs.
 const LONGEST_BURST_US: i64 = 100_000;
-/// A way that is longer or shorter by this at once is another way, or another clock, in µs.
-const BREAK_US: i64 = 3_000_000;
-/// So many groups in a row that arrive before their predecessors mean that the clock went back.
+/// Sudden change of the transit time, in µs, that indicates another path or another clock.
+const PATH_CHANGE_US: i64 = 3_000_000;
+/// Number of consecutive groups that must arrive before their predecessors to show that the clock
+/// was set back.
 const BACKWARDS: u8 = 3;
 
-/// How many sums the line goes through.
+/// Number of sums that the line is fitted through.
 const WINDOW: usize = 20;
-/// At first, so few are enough,
-const FEW: usize = 8;
-/// if they took so long, in ms: on a slow network twenty take seconds.
-const LONG_MS: f64 = 250.0;
+/// Minimum number of sums for a fit before the window is full. They must also span [`MIN_SPAN_MS`].
+const MIN_POINTS: usize = 8;
+/// Minimum span of these sums, in ms. On a slow network, filling the window takes seconds.
+const MIN_SPAN_MS: f64 = 250.0;
 const SMOOTHING: f64 = 0.9;
-/// From slope to what the threshold is compared with.
+/// Factor from the slope to the value that is compared with the threshold.
 const GAIN: f64 = 4.0;
-/// Early on there are few groups to trust, and their slope counts less.
-const FULL_TRUST: u32 = 60;
+/// Number of groups for full confidence. With fewer groups, the slope counts less.
+const FULL_CONFIDENCE_GROUPS: u32 = 60;
 
 const THRESHOLD: f64 = 12.5;
-const THRESHOLDS: (f64, f64) = (6.0, 600.0);
-/// The threshold goes up towards a louder slope this fast, and down towards a quieter one that
-/// fast, per ms.
+const THRESHOLD_RANGE: (f64, f64) = (6.0, 600.0);
+/// How fast the threshold adapts upwards and downwards, per ms.
 const THRESHOLD_UP: f64 = 0.0087;
 const THRESHOLD_DOWN: f64 = 0.039;
-/// A slope this far above the threshold is no noise to get used to.
+/// Distance above the threshold beyond which the threshold does not adapt to a slope.
 const SPIKE: f64 = 15.0;
-/// Congestion is what lasts longer than this, in ms.
-const LASTING_MS: f64 = 10.0;
+/// How long overuse must last to count as congestion, in ms.
+const OVERUSE_MS: f64 = 10.0;
 
-/// How the queue on the way behaves.
+/// The state of the network's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
-    /// It stays as it is.
+    /// It is stable.
     #[default]
     Normal,
-    /// It fills.
+    /// It is filling.
     Over,
-    /// It empties.
+    /// It is draining.
     Under,
 }
 
@@ -60,37 +61,37 @@ struct Group {
     last_arrival: i64,
 }
 
-/// Tells from arrivals whether the network is overused.
+/// Detects overuse of the network from packet arrivals.
 #[derive(Debug, Default)]
-pub(super) struct Delay {
+pub(super) struct DelayDetector {
     previous: Option<Group>,
     current: Option<Group>,
     backwards: u8,
-    line: Line,
-    detector: Detector,
+    trendline: Trendline,
+    detector: OveruseDetector,
 }
 
-impl Delay {
-    /// Takes in a packet, in the order of arrival: when it left and when it came, in µs.
+impl DelayDetector {
+    /// Records a packet's send and arrival time, in µs, in the order of arrival.
     pub(super) fn packet(&mut self, sent: u64, arrival: i64) {
         let Some(current) = &mut self.current else {
             self.current = Some(Group::new(sent, arrival));
             return;
         };
         if sent < current.first_sent {
-            // Overtaken by a group that left later.
+            // Reordered: it belongs to an earlier group.
             return;
         }
         if arrival
             .saturating_sub(current.last_arrival)
             .saturating_abs()
-            > BREAK_US.saturating_add(signed(sent.saturating_sub(current.last_sent)))
+            > PATH_CHANGE_US.saturating_add(signed(sent.saturating_sub(current.last_sent)))
         {
             *self = Self::default();
             self.current = Some(Group::new(sent, arrival));
             return;
         }
-        if current.takes(sent, arrival) {
+        if current.accepts(sent, arrival) {
             current.last_sent = current.last_sent.max(sent);
             current.last_arrival = current.last_arrival.max(arrival);
             return;
@@ -102,20 +103,20 @@ impl Delay {
         }
     }
 
-    /// What the last packets say.
+    /// Returns the current state of the queue.
     pub(super) const fn usage(&self) -> Usage {
         self.detector.usage
     }
 
-    /// Whether a queue fills.
+    /// Whether the queue is filling.
     pub(super) const fn is_congested(&self) -> bool {
         matches!(self.detector.usage, Usage::Over)
     }
 
     fn compare(&mut self, previous: Group, group: Group) {
-        let came = group.last_arrival.saturating_sub(previous.last_arrival);
-        let left = signed(group.last_sent.saturating_sub(previous.last_sent));
-        if came < 0 {
+        let arrival_delta = group.last_arrival.saturating_sub(previous.last_arrival);
+        let send_delta = signed(group.last_sent.saturating_sub(previous.last_sent));
+        if arrival_delta < 0 {
             self.backwards += 1;
             if self.backwards >= BACKWARDS {
                 *self = Self::default();
@@ -123,10 +124,14 @@ impl Delay {
             return;
         }
         self.backwards = 0;
-        let longer = millis(came.saturating_sub(left));
-        let trend = self.line.add(longer, millis(came));
-        self.detector
-            .judge(trend, self.line.groups, millis(left), millis(came));
+        let delay_change = millis(arrival_delta.saturating_sub(send_delta));
+        let trend = self.trendline.add(delay_change, millis(arrival_delta));
+        self.detector.detect(
+            trend,
+            self.trendline.groups,
+            millis(send_delta),
+            millis(arrival_delta),
+        );
     }
 }
 
@@ -140,14 +145,14 @@ impl Group {
         }
     }
 
-    fn takes(&self, sent: u64, arrival: i64) -> bool {
+    fn accepts(&self, sent: u64, arrival: i64) -> bool {
         if sent.saturating_sub(self.first_sent) <= GROUP_US {
             return true;
         }
-        let came = arrival.saturating_sub(self.last_arrival);
-        let left = signed(sent.saturating_sub(self.last_sent));
-        came < left
-            && came <= BURST_US
+        let arrival_delta = arrival.saturating_sub(self.last_arrival);
+        let send_delta = signed(sent.saturating_sub(self.last_sent));
+        arrival_delta < send_delta
+            && arrival_delta <= BURST_US
             && arrival.saturating_sub(self.first_arrival) < LONGEST_BURST_US
     }
 }
@@ -158,37 +163,37 @@ fn signed(micros: u64) -> i64 {
 
 /// The line through the last sums.
 #[derive(Debug, Default)]
-struct Line {
-    /// (when, smoothed sum), both in ms; a ring.
+struct Trendline {
+    /// Ring of (time, smoothed sum), both in ms.
     points: [(f64, f64); WINDOW],
     groups: u32,
-    /// When the last group came, in ms since the first.
+    /// Arrival time of the last group, in ms since the first.
     time: f64,
     sum: f64,
     smoothed: f64,
     slope: f64,
 }
 
-impl Line {
-    /// Adds a group that took `longer` than the one before, which came `after` ms ago. Returns the
-    /// slope: ms of delay per ms of time.
-    fn add(&mut self, longer: f64, after: f64) -> f64 {
-        self.time += after;
-        self.sum += longer;
+impl Trendline {
+    /// Adds a group whose delay grew by `longer` ms since the previous group, which arrived `after`
+    /// ms earlier. Returns the slope: ms of delay per ms of time.
+    fn add(&mut self, delay_change: f64, arrival_delta: f64) -> f64 {
+        self.time += arrival_delta;
+        self.sum += delay_change;
         self.smoothed = SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * self.sum;
         self.points[self.groups as usize % WINDOW] = (self.time, self.smoothed);
-        // Past the end it goes on where the ring does, and is still old.
+        // On overflow, the count continues at the same ring position, and stays high.
         self.groups = self.groups.checked_add(1).unwrap_or(u32::MAX / 20 * 20);
         let points = self.points.len().min(self.groups as usize);
         let points = &self.points[..points];
-        if points.len() == WINDOW || points.len() >= FEW && self.time > LONG_MS {
+        if points.len() == WINDOW || points.len() >= MIN_POINTS && self.time > MIN_SPAN_MS {
             self.slope = fit(points).unwrap_or(self.slope);
         }
         self.slope
     }
 }
 
-/// Least squares. None if all came at once.
+/// Fits a line by least squares and returns its slope, or `None` if all points have the same time.
 fn fit(points: &[(f64, f64)]) -> Option<f64> {
     let n: f64 = points.iter().map(|_| 1.0).sum();
     let (mut x, mut y) = (0.0, 0.0);
@@ -204,18 +209,18 @@ fn fit(points: &[(f64, f64)]) -> Option<f64> {
     (under > 0.0).then(|| over / under)
 }
 
-/// The slope against a threshold that follows the noise.
+/// Compares the slope with an adaptive threshold.
 #[derive(Debug)]
-struct Detector {
+struct OveruseDetector {
     usage: Usage,
     threshold: f64,
-    /// For how long the slope has been above it, in ms. None while it is not.
+    /// How long the slope has been above the threshold, in ms, or `None` if it is not.
     over: Option<f64>,
     over_groups: u32,
     previous: f64,
 }
 
-impl Default for Detector {
+impl Default for OveruseDetector {
     fn default() -> Self {
         Self {
             usage: Usage::Normal,
@@ -227,18 +232,18 @@ impl Default for Detector {
     }
 }
 
-impl Detector {
-    fn judge(&mut self, trend: f64, groups: u32, left: f64, came: f64) {
+impl OveruseDetector {
+    fn detect(&mut self, trend: f64, groups: u32, send_delta: f64, arrival_delta: f64) {
         if groups < 2 {
             return;
         }
-        let slope = f64::from(groups.min(FULL_TRUST)) * trend * GAIN;
+        let slope = f64::from(groups.min(FULL_CONFIDENCE_GROUPS)) * trend * GAIN;
         if slope > self.threshold {
-            // Somewhere in its first interval it has crossed the threshold.
-            let over = self.over.map_or(left / 2.0, |over| over + left);
+            // It crossed the threshold somewhere in its first interval.
+            let over = self.over.map_or(send_delta / 2.0, |over| over + send_delta);
             self.over = Some(over);
             self.over_groups = self.over_groups.saturating_add(1);
-            if over > LASTING_MS && self.over_groups > 1 && trend >= self.previous {
+            if over > OVERUSE_MS && self.over_groups > 1 && trend >= self.previous {
                 self.over = Some(0.0);
                 self.over_groups = 0;
                 self.usage = Usage::Over;
@@ -253,10 +258,10 @@ impl Detector {
             };
         }
         self.previous = trend;
-        self.follow(slope.abs(), came);
+        self.adapt_threshold(slope.abs(), arrival_delta);
     }
 
-    fn follow(&mut self, slope: f64, came: f64) {
+    fn adapt_threshold(&mut self, slope: f64, arrival_delta: f64) {
         if slope > self.threshold + SPIKE {
             return;
         }
@@ -265,7 +270,7 @@ impl Detector {
         } else {
             THRESHOLD_UP
         };
-        let moved = self.threshold + gain * (slope - self.threshold) * came.min(100.0);
-        self.threshold = moved.clamp(THRESHOLDS.0, THRESHOLDS.1);
+        let adapted = self.threshold + gain * (slope - self.threshold) * arrival_delta.min(100.0);
+        self.threshold = adapted.clamp(THRESHOLD_RANGE.0, THRESHOLD_RANGE.1);
     }
 }

@@ -1,44 +1,45 @@
-//! What was sent and not yet forgotten.
+//! The packets that were sent recently.
 
-/// So many packets are remembered at most: a second of 39 Mbit/s in packets of 1200 bytes.
-const MOST: usize = 4096;
+/// Maximum number of packets remembered: one second of 39 Mbit/s in packets of 1200 bytes.
+const MAX_PACKETS: usize = 4096;
 
-/// And room for so many is made with the first.
-const FIRST: usize = 256;
+/// Initial capacity, allocated with the first packet.
+const INITIAL_CAPACITY: usize = 256;
 
-/// Memory of sent packets: a ring that grows while more is under way than it holds.
+/// A ring of sent packets, which grows while more packets are in flight than it holds.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Its length is a power of two, or zero before the first packet.
     ring: Vec<Record>,
-    /// How many were sent. The low 16 bits are the next number.
+    /// Number of packets sent. The low 16 bits are the next sequence number.
     next: u64,
-    /// One after the highest that feedback has spoken of.
-    answered: u64,
+    /// One more than the highest packet that feedback has covered.
+    covered: u64,
 }
 
-/// What feedback said about a packet that was sent.
+/// A packet that feedback has covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// Its place among all that were sent.
+pub(super) struct PacketFeedback {
+    /// Number of the packet, without wrapping.
     pub(super) index: u64,
-    /// When it was, in µs.
+    /// Send time, in µs.
     pub(super) sent: u64,
-    /// Its size.
+    /// Size, in bytes.
     pub(super) bytes: u16,
-    /// Feedback has never spoken of the one before it.
+    /// Whether no feedback covered the packet before it.
     pub(super) skipped: bool,
-    /// It has arrived, and had been reported as lost.
+    /// Whether it has arrived after it was reported as lost.
     pub(super) was_lost: bool,
 }
 
-/// A packet in eight bytes: 46 bits of µs, which is two years; 16 bits of size; 2 bits of fate.
+/// A packet in eight bytes: 46 bits of send time in µs, which is two years; 16 bits of size; 2 bits
+/// of status.
 #[derive(Debug, Clone, Copy, Default)]
 struct Record(u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    UnderWay,
+enum Status {
+    InFlight,
     Lost,
     Arrived,
 }
@@ -56,28 +57,28 @@ impl Record {
         (self.0 >> 2 & 0xffff) as u16
     }
 
-    const fn fate(self) -> Fate {
+    const fn status(self) -> Status {
         match self.0 & 3 {
-            0 => Fate::UnderWay,
-            1 => Fate::Lost,
-            _ => Fate::Arrived,
+            0 => Status::InFlight,
+            1 => Status::Lost,
+            _ => Status::Arrived,
         }
     }
 
-    const fn meets(&mut self, fate: Fate) {
-        let bits = match fate {
-            Fate::UnderWay => 0,
-            Fate::Lost => 1,
-            Fate::Arrived => 2,
+    const fn set_status(&mut self, status: Status) {
+        let bits = match status {
+            Status::InFlight => 0,
+            Status::Lost => 1,
+            Status::Arrived => 2,
         };
         self.0 = self.0 & !3 | bits;
     }
 }
 
 impl History {
-    /// Remembers a packet and says its place.
+    /// Records a packet and returns its index.
     pub(super) fn sent(&mut self, at: u64, bytes: u16) -> u64 {
-        if self.unanswered() >= self.ring.len() as u64 && self.ring.len() < MOST {
+        if self.unacknowledged() >= self.ring.len() as u64 && self.ring.len() < MAX_PACKETS {
             self.grow();
         }
         let index = self.next;
@@ -87,14 +88,15 @@ impl History {
         index
     }
 
-    /// The number on the wire for a place.
+    /// Returns the sequence number on the wire.
     #[expect(clippy::cast_possible_truncation, reason = "numbers wrap")]
     pub(super) const fn number(index: u64) -> u16 {
         index as u16
     }
 
-    /// Which packet a number is about, and that its fate is known now. None if that is no news.
-    pub(super) fn answered(&mut self, number: u16, arrived: bool) -> Option<Answer> {
+    /// Records the status of the packet with this number, and returns the packet, or `None` if the
+    /// status is not new.
+    pub(super) fn record_feedback(&mut self, number: u16, arrived: bool) -> Option<PacketFeedback> {
         let back = match Self::number(self.next).wrapping_sub(number) {
             0 => 1 << 16,
             back => u64::from(back),
@@ -103,18 +105,22 @@ impl History {
             return None;
         }
         let index = self.next.checked_sub(back)?;
-        let skipped = index > self.answered;
-        self.answered = self.answered.max(index + 1);
+        let skipped = index > self.covered;
+        self.covered = self.covered.max(index + 1);
         let slot = slot(&self.ring, index);
         let record = self.ring.get_mut(slot)?;
-        let was_lost = match record.fate() {
-            Fate::Arrived => return None,
-            Fate::Lost if !arrived => return None,
-            Fate::Lost => true,
-            Fate::UnderWay => false,
+        let was_lost = match record.status() {
+            Status::Arrived => return None,
+            Status::Lost if !arrived => return None,
+            Status::Lost => true,
+            Status::InFlight => false,
         };
-        record.meets(if arrived { Fate::Arrived } else { Fate::Lost });
-        Some(Answer {
+        record.set_status(if arrived {
+            Status::Arrived
+        } else {
+            Status::Lost
+        });
+        Some(PacketFeedback {
             index,
             sent: record.sent(),
             bytes: record.bytes(),
@@ -123,24 +129,25 @@ impl History {
         })
     }
 
-    /// How many have been sent since the last that feedback has spoken of.
-    pub(super) const fn unanswered(&self) -> u64 {
-        self.next - self.answered
+    /// Returns the number of packets sent after the last one that feedback has covered.
+    pub(super) const fn unacknowledged(&self) -> u64 {
+        self.next - self.covered
     }
 
-    /// The place after the last that feedback has spoken of.
-    pub(super) const fn first_unanswered(&self) -> u64 {
-        self.answered
+    /// Returns the index after the last packet that feedback has covered.
+    pub(super) const fn first_unacknowledged(&self) -> u64 {
+        self.covered
     }
 
-    /// Bytes that it takes.
+    /// Returns the allocated memory, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.ring.capacity() * size_of::<Record>()
     }
 
     fn grow(&mut self) {
-        let longer = vec![Record::default(); (self.ring.len() * 2).clamp(FIRST, MOST)];
+        let longer =
+            vec![Record::default(); (self.ring.len() * 2).clamp(INITIAL_CAPACITY, MAX_PACKETS)];
         let old = std::mem::replace(&mut self.ring, longer);
         let kept = self.next.min(old.len() as u64);
         for index in self.next - kept..self.next {
@@ -150,7 +157,7 @@ impl History {
     }
 }
 
-/// Where a place is in a ring that is not empty.
+/// Returns the slot of an index in a ring that is not empty.
 #[expect(clippy::cast_possible_truncation, reason = "masked by the length")]
 const fn slot(ring: &[Record], index: u64) -> usize {
     index as usize & (ring.len() - 1)

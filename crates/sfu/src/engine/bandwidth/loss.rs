@@ -1,57 +1,58 @@
-//! Packets that go missing: a queue that is full, or a network that drops some anyway.
+//! Reacts to packet loss, whether it comes from a full queue or from a lossy network.
 
 use super::float;
 use super::throughput::Flow;
 
-/// A window closes after so long, in µs,
+/// Minimum length of a window, in µs.
 const WINDOW_US: u64 = 250_000;
-/// and with so many packets.
+/// Minimum number of packets in a window.
 const WINDOW_PACKETS: u32 = 20;
-/// Judged are so many windows together.
+/// Number of windows that are evaluated together.
 const WINDOWS: usize = 8;
-/// More than this is too much.
-const HEAVY: f64 = 0.10;
-/// More than this is a reason not to send more.
-const NOTABLE: f64 = 0.02;
-/// After sending less, what that has done is awaited for so long, in µs, and a round trip.
-const PATIENCE_US: u64 = 300_000;
-/// Loss that stays while a quarter less is sent is none of our making.
-const STAYS: f64 = 0.75;
-/// But no more than this is taken for that.
-const MOST_INHERENT: f64 = 0.4;
+/// Fraction of lost packets above which the rate is lowered.
+const HEAVY_LOSS: f64 = 0.10;
+/// Fraction of lost packets above which the rate does not rise.
+const NOTABLE_LOSS: f64 = 0.02;
+/// How long to wait for the effect of a lower rate, in µs, in addition to the round trip.
+const SETTLING_US: u64 = 300_000;
+/// Loss is inherent to the network if more than this part of it remains after the send rate has
+/// dropped below this part.
+const PERSISTENT: f64 = 0.75;
+/// Maximum loss that is accepted as inherent.
+const MAX_INHERENT: f64 = 0.4;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
     arrived: u32,
-    /// Less than zero when more that had been given up has come than was newly lost.
+    /// Negative when more packets arrived after being reported as lost than were newly lost.
     lost: i32,
 }
 
-/// Which part of what we send is lost, and what to conclude.
+/// Measures the fraction of lost packets, and decides when to lower the rate.
 #[derive(Debug, Default)]
-pub(super) struct Loss {
+pub(super) struct LossMonitor {
     open: Window,
-    /// None before the first packet.
+    /// `None` before the first packet.
     opened_at: Option<u64>,
     closed: [Window; WINDOWS],
-    turn: usize,
-    /// Of all windows together.
+    next_window: usize,
+    /// Fraction of lost packets over all windows.
     fraction: f64,
     packets: u32,
-    /// What this network loses however little is sent.
+    /// Fraction of packets that the network loses regardless of the send rate.
     inherent: f64,
     lowered_at: u64,
-    /// What was sent, and which part was lost, when less was sent because of it.
+    /// Send rate and fraction of lost packets when the rate was first lowered.
     reference: Option<(f64, f64)>,
 }
 
-impl Loss {
-    /// A packet is missing.
+impl LossMonitor {
+    /// Records a lost packet.
     pub(super) const fn lost(&mut self) {
         self.open.lost = self.open.lost.saturating_add(1);
     }
 
-    /// A packet has arrived, perhaps after it was called missing.
+    /// Records an arrived packet, which may have been reported as lost before.
     pub(super) const fn arrived(&mut self, was_lost: bool) {
         self.open.arrived = self.open.arrived.saturating_add(1);
         if was_lost {
@@ -59,8 +60,8 @@ impl Loss {
         }
     }
 
-    /// Forgets what was counted, not what was learnt.
-    pub(super) fn forget(&mut self) {
+    /// Clears the counters, but keeps the inherent loss.
+    pub(super) fn clear(&mut self) {
         *self = Self {
             inherent: self.inherent,
             lowered_at: self.lowered_at,
@@ -68,25 +69,28 @@ impl Loss {
         };
     }
 
-    /// From 0 to 1.
-    #[expect(clippy::cast_possible_truncation, reason = "a fraction needs no more")]
+    /// Returns the fraction of lost packets, from 0 to 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a fraction needs no more precision"
+    )]
     pub(super) const fn fraction(&self) -> f32 {
         self.fraction as f32
     }
 
-    /// Whether to send less because of it.
+    /// Whether the loss calls for a lower rate.
     pub(super) fn is_heavy(&self) -> bool {
-        self.excess() > HEAVY + self.doubt(0.4)
+        self.excess() > HEAVY_LOSS + self.margin(0.4)
     }
 
-    /// Whether not to send more because of it.
+    /// Whether the loss forbids a higher rate.
     pub(super) fn is_notable(&self) -> bool {
-        self.excess() > NOTABLE + self.doubt(0.3)
+        self.excess() > NOTABLE_LOSS + self.margin(0.3)
     }
 
-    /// After each feedback. The rate to go down to, in bits per second, if too much is lost at
-    /// `rate`.
-    pub(super) fn judge(
+    /// Called after each feedback. Returns the rate to lower to, in bits per second, if too much is
+    /// lost at `rate`.
+    pub(super) fn update(
         &mut self,
         at: u64,
         round_trip: u64,
@@ -102,13 +106,13 @@ impl Loss {
         }
         self.close(at);
         let sent = flow.map_or(rate, |flow| flow.sent);
-        self.learn(sent);
-        let patience = PATIENCE_US.saturating_add(round_trip);
-        if !self.is_heavy() || at.saturating_sub(self.lowered_at) < patience {
+        self.update_inherent(sent);
+        let settling_us = SETTLING_US.saturating_add(round_trip);
+        if !self.is_heavy() || at.saturating_sub(self.lowered_at) < settling_us {
             return None;
         }
         let received = flow.map_or(0.0, |flow| flow.received);
-        // What arrives is what there is room for, and a little less lets the queue empty.
+        // The receive rate is the capacity. A slightly lower rate lets the queue drain.
         let lowered = 0.95 * received.max(rate * (1.0 - self.excess()));
         self.lowered_at = at;
         if self.reference.is_none() {
@@ -122,14 +126,14 @@ impl Loss {
         self.fraction - self.inherent
     }
 
-    /// Among few packets, chance is a large part.
-    fn doubt(&self, width: f64) -> f64 {
+    /// Returns a margin for the noise of small samples.
+    fn margin(&self, width: f64) -> f64 {
         width / f64::from(self.packets.max(1)).sqrt()
     }
 
     fn close(&mut self, at: u64) {
-        self.closed[self.turn % WINDOWS] = self.open;
-        self.turn = (self.turn + 1) % WINDOWS;
+        self.closed[self.next_window % WINDOWS] = self.open;
+        self.next_window = (self.next_window + 1) % WINDOWS;
         self.open = Window::default();
         self.opened_at = Some(at);
         let (mut arrived, mut lost) = (0_u64, 0_i64);
@@ -143,7 +147,7 @@ impl Loss {
         self.fraction = float(lost) / float(all.max(1));
     }
 
-    fn learn(&mut self, sent: f64) {
+    fn update_inherent(&mut self, sent: f64) {
         if self.fraction < self.inherent {
             self.inherent += 0.05 * (self.fraction - self.inherent);
         }
@@ -151,10 +155,10 @@ impl Loss {
             return;
         };
         if self.fraction < fraction / 2.0 {
-            // Sending less has helped.
+            // The lower rate has helped.
             self.reference = None;
-        } else if sent < STAYS * rate && self.fraction > STAYS * fraction {
-            self.inherent = (0.9 * self.fraction).min(MOST_INHERENT);
+        } else if sent < PERSISTENT * rate && self.fraction > PERSISTENT * fraction {
+            self.inherent = (0.9 * self.fraction).min(MAX_INHERENT);
             self.reference = None;
         }
     }

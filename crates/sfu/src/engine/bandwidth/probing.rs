@@ -1,97 +1,97 @@
-//! Padding that finds out whether the network carries more than is sent.
+//! Probing for more bandwidth with padding.
 //!
-//! A cluster is a handful of packets at the rate in question. If they arrive as fast as they left,
-//! the network carries that; if not, what it carries is how fast they arrived.
+//! A cluster is a short burst of packets at the target rate. If they arrive as fast as they were
+//! sent, the network carries that rate; otherwise it carries the rate at which they arrived.
 
 use super::rate::Rate;
 use super::{Arrived, float, whole};
 
-/// A cluster has at least so many packets,
-const PACKETS: u32 = 5;
-/// takes at least so long, in µs,
-const DURATION_US: u64 = 15_000;
-/// and is given up after this, in µs.
-const LONGEST_US: u64 = 1_000_000;
-/// Padding is asked for in portions of so much time, in µs,
+/// Minimum number of packets in a cluster.
+const MIN_PACKETS: u32 = 5;
+/// Minimum duration of a cluster, in µs.
+const MIN_DURATION_US: u64 = 15_000;
+/// Maximum duration of a cluster, in µs, after which it is cancelled.
+const MAX_DURATION_US: u64 = 1_000_000;
+/// Duration of one portion of requested padding, in µs.
 const PORTION_US: u64 = 4_000;
-/// and of at least so many bytes.
+/// Minimum size of a portion, in bytes.
 const PORTION_BYTES: u64 = 200;
-/// After so many portions that nobody sent, nobody is going to.
-const IGNORED: u8 = 3;
-/// Feedback on a cluster is awaited for so long, in µs.
-const ANSWER_US: u64 = 1_000_000;
+/// Maximum number of unsent portions in a row, after which the cluster is cancelled.
+const MAX_UNSENT_PORTIONS: u8 = 3;
+/// Timeout for feedback on a cluster, in µs.
+const FEEDBACK_TIMEOUT_US: u64 = 1_000_000;
 
-/// A cluster tries so many times what is known to work,
-const STEP: f64 = 2.0;
-/// but not more than so many times what is wanted,
-const SPARE: f64 = 1.3;
-/// and only if it is at least so many times what is known.
-const WORTHWHILE: f64 = 1.1;
-/// Arrived at least so fast compared to its target, another may follow at once.
-const ENCOURAGING: f64 = 0.7;
+/// Maximum target of a cluster, as a multiple of the estimate.
+const MAX_STEP: f64 = 2.0;
+/// Maximum target of a cluster, as a multiple of the wanted rate.
+const HEADROOM: f64 = 1.3;
+/// Minimum target of a cluster, as a multiple of the estimate.
+const MIN_STEP: f64 = 1.1;
+/// If at least this part of the target arrived, another cluster may follow at once.
+const CONTINUE_ABOVE: f64 = 0.7;
 
-/// After a cluster that was too fast, so long until the next, in µs; twice that after another. A busy
-/// machine makes a cluster seem too fast, so that one alone must not cost much.
-const WAIT_US: u64 = 1_000_000;
-const LONGEST_WAIT_US: u64 = 5_000_000;
-/// When it is no time to probe, so long until that is considered again, in µs.
-const AGAIN_US: u64 = 200_000;
-/// After nobody sent the padding, or the cluster was cut off or lost, in µs.
+/// Wait after a cluster that exceeded the capacity, in µs; doubled after each further one. The
+/// first wait is short because a busy machine can make a cluster seem too fast.
+const MIN_WAIT_US: u64 = 1_000_000;
+const MAX_WAIT_US: u64 = 5_000_000;
+/// Delay before probing is reconsidered while it is not allowed, in µs.
+const RECHECK_US: u64 = 200_000;
+/// Pause after a cluster whose padding was not sent, or which was cancelled or lost, in µs.
 const PAUSE_US: u64 = 2_000_000;
 
-/// Down to this part or less is by much.
-const HALF: f64 = 0.5;
+/// A drop of the estimate to this part or less is a large one.
+const LARGE_DROP: f64 = 0.5;
 
-/// Part of this must have arrived to be judged, of packets and of bytes.
-const ENOUGH: f64 = 0.8;
-/// Arriving slower than this part of how fast it left, it has met its limit.
-const UNHINDERED: f64 = 0.9;
-/// And then this part of that is what may be sent.
-const UTILISED: f64 = 0.95;
-/// Arriving that many times faster than it left, the measurement is wrong.
-const ABSURD: f64 = 2.0;
+/// Minimum part of the packets, and of the bytes, that must arrive for a valid result.
+const MIN_RECEIVED: f64 = 0.8;
+/// A cluster that arrives slower than this part of its send rate has exceeded the capacity.
+const SATURATED_BELOW: f64 = 0.9;
+/// Part of the measured capacity that may then be used.
+const UTILISATION: f64 = 0.95;
+/// Ratio of arrival rate to send rate above which a measurement is invalid.
+const IMPLAUSIBLE: f64 = 2.0;
 
-/// One burst of padding.
+/// The id of a probe cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cluster(u32);
+pub(crate) struct ClusterId(u32);
 
-/// Padding that is to be sent now.
+/// A request for padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
-    /// What it belongs to; goes with each packet.
-    pub(crate) cluster: Cluster,
-    /// How much, headers included. A little more or less does no harm: the next portion makes up
-    /// for it.
+    /// The cluster that each padding packet belongs to.
+    pub(crate) cluster: ClusterId,
+    /// Number of bytes, including headers. A small deviation is harmless, since the next portion
+    /// compensates for it.
     pub(crate) bytes: usize,
 }
 
-/// What a cluster has shown, in bits per second.
+/// The result of a cluster, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Outcome {
-    /// The network carries this.
+    /// The network carries this rate.
     Carried(f64),
-    /// The network carries this and no more.
+    /// The network carries this rate and no more.
     Saturated(f64),
-    /// Nothing.
-    Nothing,
+    /// The result is inconclusive.
+    Inconclusive,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Trial {
-    cluster: Cluster,
+struct ActiveCluster {
+    cluster: ClusterId,
     target: f64,
-    begun: u64,
-    /// When the next portion is due; when the last was sent, until when the answer is awaited.
+    started_at: u64,
+    /// When the next portion is due or, once complete, when the wait for feedback ends.
     due: u64,
-    /// All of it was sent.
+    /// Whether all packets of the cluster have been sent.
     complete: bool,
-    /// Portions that nobody sent, in a row.
-    ignored: u8,
+    /// Number of portions in a row that were requested but not sent.
+    unsent_portions: u8,
     sent: Sent,
-    came: Came,
+    received: Received,
 }
 
-/// What has left, media included.
+/// The sent packets of a cluster, including media.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sent {
     first_index: u64,
@@ -103,9 +103,9 @@ struct Sent {
     last_bytes: u64,
 }
 
-/// What has come of it.
+/// The packets of a cluster that have arrived.
 #[derive(Debug, Clone, Copy, Default)]
-struct Came {
+struct Received {
     first: i64,
     last: i64,
     packets: u32,
@@ -113,187 +113,192 @@ struct Came {
     first_bytes: u64,
 }
 
-/// Decides when to probe and what came of it.
+/// Decides when to probe, and evaluates the result.
 #[derive(Debug, Default)]
-pub(super) struct Probing {
+pub(super) struct ProbeController {
     wanted: f64,
-    trial: Option<Trial>,
+    active: Option<ActiveCluster>,
     clusters: u32,
-    /// No new cluster before this.
+    /// Earliest start of the next cluster.
     next: u64,
-    /// How long the last wait was.
+    /// Length of the last wait.
     wait: u64,
-    /// What worked before it was lost, to be tried at once.
-    recover: Option<f64>,
-    /// The first packet that feedback has not spoken of.
-    answered: u64,
+    /// The rate before an outage, which is probed first afterwards.
+    rate_before_outage: Option<f64>,
+    /// Index after the last packet that feedback has covered.
+    covered: u64,
 }
 
-impl Probing {
-    /// How much would be sent, in bits per second.
-    pub(super) const fn wants(&mut self, bps: f64) {
+impl ProbeController {
+    /// Sets the bit rate that would be sent if there were room, in bits per second.
+    pub(super) const fn set_wanted_bps(&mut self, bps: f64) {
         self.wanted = bps;
     }
 
-    /// A packet leaves.
-    pub(super) fn sent(&mut self, at: u64, index: u64, bytes: u16, padding: Option<Cluster>) {
-        let Some(trial) = &mut self.trial else { return };
-        if !trial.complete {
-            trial.send(at, index, bytes, padding);
+    /// Records a sent packet.
+    pub(super) fn sent(&mut self, at: u64, index: u64, bytes: u16, padding: Option<ClusterId>) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        if !active.complete {
+            active.send(at, index, bytes, padding);
         }
     }
 
-    /// A packet has arrived.
+    /// Records an arrived packet.
     pub(super) fn arrived(&mut self, arrived: &Arrived) {
-        if let Some(trial) = &mut self.trial {
-            trial.arrive(arrived);
+        if let Some(active) = &mut self.active {
+            active.arrive(arrived);
         }
     }
 
-    /// Feedback has spoken of everything before `index`.
-    pub(super) const fn answered(&mut self, index: u64) {
-        self.answered = index;
+    /// Records that feedback has covered all packets before `index`.
+    pub(super) const fn covered(&mut self, index: u64) {
+        self.covered = index;
     }
 
-    /// The estimate has changed. A cluster that is being sent is too fast then, if it went down;
-    /// and if by much, that may have been something that passes.
-    pub(super) fn changed(&mut self, at: u64, before: f64, bps: f64) {
+    /// Handles a change of the estimate. If it has dropped, the cluster being sent is too fast and
+    /// is cancelled; after a large drop, which may be temporary, the next probe comes soon.
+    pub(super) fn estimate_changed(&mut self, at: u64, before: f64, bps: f64) {
         if bps >= before {
             return;
         }
-        if self.trial.as_ref().is_some_and(|trial| !trial.complete) {
+        if self.active.as_ref().is_some_and(|active| !active.complete) {
             self.cancel(at);
         }
-        if bps < before * HALF {
+        if bps < before * LARGE_DROP {
             self.next = self.next.min(at.saturating_add(PAUSE_US));
             self.wait = 0;
         }
     }
 
-    /// The network is back after an outage, before which `before` was possible.
-    pub(super) fn recover(&mut self, at: u64, before: f64) {
-        self.trial = None;
+    /// Handles the end of an outage, before which the rate was `before`.
+    pub(super) fn outage_ended(&mut self, at: u64, before: f64) {
+        self.active = None;
         self.next = at;
         self.wait = 0;
-        self.recover = Some(before);
+        self.rate_before_outage = Some(before);
     }
 
-    /// Gives up the cluster that is being sent, if there is one.
+    /// Cancels the current cluster, if there is one.
     pub(super) fn cancel(&mut self, at: u64) {
-        if self.trial.take().is_some() {
+        if self.active.take().is_some() {
             self.next = at.saturating_add(PAUSE_US);
         }
     }
 
-    /// What the last cluster has shown, once: when all of it is answered, or it is too late.
+    /// Returns the result of the last cluster, once: when feedback has covered all of it, or is
+    /// overdue.
     pub(super) fn outcome(&mut self, at: u64, rate: &Rate) -> Option<Outcome> {
-        let trial = self.trial.as_ref().filter(|trial| trial.complete)?;
-        if self.answered <= trial.sent.last_index && at < trial.due {
+        let active = self.active.as_ref().filter(|active| active.complete)?;
+        if self.covered <= active.sent.last_index && at < active.due {
             return None;
         }
-        let outcome = trial.outcome();
+        let outcome = active.outcome();
         let shown = match outcome {
             Outcome::Carried(shown) | Outcome::Saturated(shown) => shown,
-            Outcome::Nothing => 0.0,
+            Outcome::Inconclusive => 0.0,
         };
-        if shown >= trial.target * ENCOURAGING && (shown > rate.exact() || rate.is_guessed()) {
+        if shown >= active.target * CONTINUE_ABOVE && (shown > rate.exact() || rate.is_initial()) {
             self.next = at;
             self.wait = 0;
-        } else if outcome == Outcome::Nothing {
-            let pause = if rate.is_guessed() {
-                AGAIN_US
+        } else if outcome == Outcome::Inconclusive {
+            let pause = if rate.is_initial() {
+                RECHECK_US
             } else {
                 PAUSE_US
             };
             self.next = at.saturating_add(pause);
         } else {
-            self.wait = (self.wait * 2).clamp(WAIT_US, LONGEST_WAIT_US);
+            self.wait = (self.wait * 2).clamp(MIN_WAIT_US, MAX_WAIT_US);
             self.next = at.saturating_add(self.wait);
         }
-        self.trial = None;
+        self.active = None;
         Some(outcome)
     }
 
-    /// The padding that is due. `calm` is whether a new cluster may begin.
+    /// Returns the padding that is due. A new cluster starts only if `may_start` is set.
     pub(super) fn poll(
         &mut self,
         at: u64,
         rate: &Rate,
-        calm: bool,
+        may_start: bool,
         is_outage: bool,
     ) -> Option<Probe> {
-        if self.trial.is_none() {
+        if self.active.is_none() {
             if at < self.next {
                 return None;
             }
             let target = self.target(rate, is_outage)?;
-            if !calm {
-                self.next = at.saturating_add(AGAIN_US);
+            if !may_start {
+                self.next = at.saturating_add(RECHECK_US);
                 return None;
             }
-            self.recover = None;
+            self.rate_before_outage = None;
             self.clusters = self.clusters.wrapping_add(1);
-            self.trial = Some(Trial::new(Cluster(self.clusters), target, at));
+            self.active = Some(ActiveCluster::new(ClusterId(self.clusters), target, at));
         }
-        let trial = self.trial.as_mut()?;
-        if trial.complete || at < trial.due {
+        let active = self.active.as_mut()?;
+        if active.complete || at < active.due {
             return None;
         }
-        if trial.ignored >= IGNORED || at.saturating_sub(trial.begun) > LONGEST_US {
+        if active.unsent_portions >= MAX_UNSENT_PORTIONS
+            || at.saturating_sub(active.started_at) > MAX_DURATION_US
+        {
             self.cancel(at);
             return None;
         }
-        trial.portion(at)
+        active.next_portion(at)
     }
 
-    /// When [`Self::poll`] and [`Self::outcome`] are to be asked again. None while there is nothing
-    /// to find out.
+    /// Returns when [`Self::poll`] and [`Self::outcome`] must be called again, or `None` while
+    /// there is nothing to probe.
     pub(super) fn next_timeout(&self, rate: &Rate, is_outage: bool) -> Option<u64> {
-        match &self.trial {
-            Some(trial) => Some(trial.due),
+        match &self.active {
+            Some(active) => Some(active.due),
             None => self.target(rate, is_outage).map(|_| self.next),
         }
     }
 
-    /// The rate that is worth trying.
+    /// Returns the rate to probe, if one is worth it.
     fn target(&self, rate: &Rate, is_outage: bool) -> Option<f64> {
         let bps = rate.exact();
         if is_outage {
-            // Whoever sends nothing because nothing may be sent would not notice the end of it.
+            // A transport that sends nothing because of the outage would not detect its end.
             return (self.wanted > 0.0).then_some(bps);
         }
-        let wanted = self.wanted * SPARE;
-        let tried = match self.recover {
-            // Nobody has said what is wanted: as much as there was.
+        let wanted = self.wanted * HEADROOM;
+        let target = match self.rate_before_outage {
+            // Without a wanted rate, return to the rate before the outage.
             Some(before) if wanted <= 0.0 => before,
-            Some(before) => before.max(bps * STEP).min(wanted),
-            // A first one shows whether what was guessed is right, too.
-            None if rate.is_guessed() && wanted > 0.0 => wanted.clamp(bps, bps * STEP),
-            None => wanted.min(bps * STEP),
+            Some(before) => before.max(bps * MAX_STEP).min(wanted),
+            // The first cluster also verifies the initial value.
+            None if rate.is_initial() && wanted > 0.0 => wanted.clamp(bps, bps * MAX_STEP),
+            None => wanted.min(bps * MAX_STEP),
         };
-        let tried = tried.min(rate.most());
-        let is_worthwhile = rate.is_guessed() || tried >= bps * WORTHWHILE;
-        (tried > 0.0 && is_worthwhile).then_some(tried)
+        let target = target.min(rate.max_bps());
+        let is_worthwhile = rate.is_initial() || target >= bps * MIN_STEP;
+        (target > 0.0 && is_worthwhile).then_some(target)
     }
 }
 
-impl Trial {
-    fn new(cluster: Cluster, target: f64, at: u64) -> Self {
+impl ActiveCluster {
+    fn new(cluster: ClusterId, target: f64, at: u64) -> Self {
         Self {
             cluster,
             target,
-            begun: at,
+            started_at: at,
             due: at,
             complete: false,
-            ignored: 0,
+            unsent_portions: 0,
             sent: Sent::default(),
-            came: Came::default(),
+            received: Received::default(),
         }
     }
 
-    fn send(&mut self, at: u64, index: u64, bytes: u16, padding: Option<Cluster>) {
+    fn send(&mut self, at: u64, index: u64, bytes: u16, padding: Option<ClusterId>) {
         if padding == Some(self.cluster) {
-            self.ignored = 0;
+            self.unsent_portions = 0;
         }
         let sent = &mut self.sent;
         if sent.packets == 0 {
@@ -305,12 +310,12 @@ impl Trial {
         sent.last_bytes = u64::from(bytes);
         sent.packets = sent.packets.saturating_add(1);
         sent.bytes = sent.bytes.saturating_add(u64::from(bytes));
-        let enough = self.target * float(DURATION_US) / 8_000_000.0;
-        self.complete = sent.packets >= PACKETS
-            && at.saturating_sub(self.begun) >= DURATION_US
+        let enough = self.target * float(MIN_DURATION_US) / 8_000_000.0;
+        self.complete = sent.packets >= MIN_PACKETS
+            && at.saturating_sub(self.started_at) >= MIN_DURATION_US
             && float(sent.bytes) >= enough;
         if self.complete {
-            self.due = at.saturating_add(ANSWER_US);
+            self.due = at.saturating_add(FEEDBACK_TIMEOUT_US);
         }
     }
 
@@ -320,60 +325,64 @@ impl Trial {
             return;
         }
         let bytes = u64::from(arrived.bytes);
-        let came = &mut self.came;
-        if came.packets == 0 || arrived.arrival < came.first {
-            came.first = arrived.arrival;
-            came.first_bytes = bytes;
+        let received = &mut self.received;
+        if received.packets == 0 || arrived.arrival < received.first {
+            received.first = arrived.arrival;
+            received.first_bytes = bytes;
         }
-        if came.packets == 0 || arrived.arrival > came.last {
-            came.last = arrived.arrival;
+        if received.packets == 0 || arrived.arrival > received.last {
+            received.last = arrived.arrival;
         }
-        came.packets = came.packets.saturating_add(1);
-        came.bytes = came.bytes.saturating_add(bytes);
+        received.packets = received.packets.saturating_add(1);
+        received.bytes = received.bytes.saturating_add(bytes);
     }
 
-    /// What is missing until a portion from now, if that is at least half a portion.
-    fn portion(&mut self, at: u64) -> Option<Probe> {
+    /// Requests the bytes that are missing until the end of the next portion, if that is at least
+    /// half a portion.
+    fn next_portion(&mut self, at: u64) -> Option<Probe> {
         let portion = whole(self.target * float(PORTION_US) / 8_000_000.0).max(PORTION_BYTES);
-        let takes = whole(float(portion) * 8_000_000.0 / self.target).max(1);
-        let until = at.saturating_sub(self.begun).saturating_add(takes);
-        let wanted = whole(self.target * float(until) / 8_000_000.0);
-        self.due = at.saturating_add(takes);
+        let portion_us = whole(float(portion) * 8_000_000.0 / self.target).max(1);
+        let elapsed = at
+            .saturating_sub(self.started_at)
+            .saturating_add(portion_us);
+        let wanted = whole(self.target * float(elapsed) / 8_000_000.0);
+        self.due = at.saturating_add(portion_us);
         let missing = wanted.saturating_sub(self.sent.bytes);
         if missing < portion / 2 {
             return None;
         }
-        self.ignored += 1;
+        self.unsent_portions += 1;
         Some(Probe {
             cluster: self.cluster,
-            // Late by much, the cluster is longer rather than faster.
+            // If sending is far behind, the cluster takes longer rather than getting faster.
             bytes: usize::try_from(missing.min(portion * 3)).unwrap_or(usize::MAX),
         })
     }
 
     fn outcome(&self) -> Outcome {
-        let (sent, came) = (&self.sent, &self.came);
-        if f64::from(came.packets) < ENOUGH * f64::from(sent.packets)
-            || float(came.bytes) < ENOUGH * float(sent.bytes)
+        let (sent, received) = (&self.sent, &self.received);
+        if f64::from(received.packets) < MIN_RECEIVED * f64::from(sent.packets)
+            || float(received.bytes) < MIN_RECEIVED * float(sent.bytes)
         {
-            return Outcome::Nothing;
+            return Outcome::Inconclusive;
         }
-        let left = sent.last.saturating_sub(sent.first);
-        let arriving = u64::try_from(came.last.saturating_sub(came.first)).unwrap_or(0);
-        if left == 0 || arriving == 0 || arriving > 1_000_000 {
-            return Outcome::Nothing;
+        let send_us = sent.last.saturating_sub(sent.first);
+        let receive_us = u64::try_from(received.last.saturating_sub(received.first)).unwrap_or(0);
+        if send_us == 0 || receive_us == 0 || receive_us > 1_000_000 {
+            return Outcome::Inconclusive;
         }
-        let left = float((sent.bytes - sent.last_bytes) * 8_000_000) / float(left);
-        let arriving = float((came.bytes - came.first_bytes) * 8_000_000) / float(arriving);
-        if arriving > ABSURD * left {
-            return Outcome::Nothing;
+        let sent_bps = float((sent.bytes - sent.last_bytes) * 8_000_000) / float(send_us);
+        let received_bps =
+            float((received.bytes - received.first_bytes) * 8_000_000) / float(receive_us);
+        if received_bps > IMPLAUSIBLE * sent_bps {
+            return Outcome::Inconclusive;
         }
-        // What leaves in portions seems faster than it is on the whole.
-        let left = left.min(self.target);
-        if arriving < UNHINDERED * left {
-            Outcome::Saturated(UTILISED * arriving)
+        // Packets sent in portions seem faster than the cluster as a whole.
+        let sent_bps = sent_bps.min(self.target);
+        if received_bps < SATURATED_BELOW * sent_bps {
+            Outcome::Saturated(UTILISATION * received_bps)
         } else {
-            Outcome::Carried(arriving.min(left))
+            Outcome::Carried(received_bps.min(sent_bps))
         }
     }
 }

@@ -1,122 +1,122 @@
-//! The number itself: up carefully, down at once.
+//! The rate estimate, which rises slowly and drops at once.
 
 use super::delay::Usage;
 use super::throughput::Flow;
 use super::{Settings, float, whole};
 
-/// What is left after congestion of what arrived during it.
+/// Multiplicative decrease: the part of the acknowledged rate that is kept on congestion.
 const BETA: f64 = 0.85;
-/// A long queue is given the rest, to empty.
-const DRAINING: f64 = 0.6;
-/// Growth in a second while the limit is far.
+/// The part of the rate that is sent while a long queue drains.
+const DRAIN_FACTOR: f64 = 0.6;
+/// Growth factor per second, far from the link capacity.
 const GROWTH: f64 = 1.08;
-/// Less than this part of what may be sent is no test of it. So what is sent bounds the growth.
-const LIMITED: f64 = 0.7;
-/// A reaction takes a round trip and so long, in s.
-const REACTION_S: f64 = 0.1;
-/// What one packet holds at most, in bits.
+/// Minimum part of the rate that must actually be sent before the rate may rise further.
+const TESTED_ABOVE: f64 = 0.7;
+/// Response time in addition to the round trip, in s.
+const RESPONSE_S: f64 = 0.1;
+/// Maximum size of a packet, in bits.
 const PACKET_BITS: f64 = 9_600.0;
-/// After going down, the queue is left to empty for so long, in µs.
+/// How long the queue is left to drain after a decrease, in µs.
 const SETTLING_US: u64 = 1_500_000;
-/// What goes down while little is sent goes down this often at most, in µs.
-const DOUBTFUL_US: u64 = 1_000_000;
+/// Minimum interval between decreases while little is sent, in µs.
+const DECREASE_INTERVAL_US: u64 = 1_000_000;
 
-/// What an update knows.
+/// Input of an update.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Evidence {
-    /// What arrives. None if that is too little to tell.
+pub(super) struct RateInput {
+    /// Send and acknowledged rates, or `None` if too few packets have arrived.
     pub(super) flow: Option<Flow>,
-    /// In µs.
+    /// Round-trip time, in µs.
     pub(super) round_trip: u64,
-    /// Whether nothing speaks against sending more.
+    /// Whether the rate may rise.
     pub(super) may_rise: bool,
 }
 
-/// What may be sent.
+/// The rate that may be sent.
 #[derive(Debug)]
 pub(super) struct Rate {
     bps: f64,
-    least: f64,
-    most: f64,
-    /// Nothing has been learnt yet.
-    guessed: bool,
+    min_bps: f64,
+    max_bps: f64,
+    /// Whether the rate is still the initial value.
+    initial: bool,
     rising: bool,
     updated_at: u64,
-    /// None if it never was.
+    /// `None` if the rate was never lowered.
     lowered_at: Option<u64>,
-    limit: Limit,
+    link_capacity: LinkCapacity,
 }
 
 impl Rate {
     pub(super) fn new(settings: Settings) -> Self {
-        let least = float(settings.min_bps);
-        let most = float(settings.max_bps).max(least);
+        let min_bps = float(settings.min_bps);
+        let max_bps = float(settings.max_bps).max(min_bps);
         Self {
-            bps: float(settings.start_bps).clamp(least, most),
-            least,
-            most,
-            guessed: true,
+            bps: float(settings.start_bps).clamp(min_bps, max_bps),
+            min_bps,
+            max_bps,
+            initial: true,
             rising: false,
             updated_at: 0,
             lowered_at: None,
-            limit: Limit::default(),
+            link_capacity: LinkCapacity::default(),
         }
     }
 
-    /// In bits per second.
+    /// Returns the rate, in bits per second.
     pub(super) const fn bps(&self) -> u64 {
         whole(self.bps)
     }
 
-    /// What lets a long queue go, in bits per second.
-    pub(super) fn drained(&self) -> u64 {
-        whole((self.bps * DRAINING).max(self.least))
+    /// Returns the rate that drains a long queue, in bits per second.
+    pub(super) fn drain_bps(&self) -> u64 {
+        whole((self.bps * DRAIN_FACTOR).max(self.min_bps))
     }
 
-    /// In bits per second.
+    /// Returns the rate without rounding, in bits per second.
     pub(super) const fn exact(&self) -> f64 {
         self.bps
     }
 
-    /// The most that it may become.
-    pub(super) const fn most(&self) -> f64 {
-        self.most
+    /// Returns the upper bound, in bits per second.
+    pub(super) const fn max_bps(&self) -> f64 {
+        self.max_bps
     }
 
-    /// Whether nothing has shown what the network carries.
-    pub(super) const fn is_guessed(&self) -> bool {
-        self.guessed
+    /// Whether the rate is still the initial value.
+    pub(super) const fn is_initial(&self) -> bool {
+        self.initial
     }
 
-    /// Whether it has not gone down lately.
+    /// Whether the last decrease is long enough ago.
     pub(super) fn is_settled(&self, at: u64) -> bool {
         self.lowered_at
             .is_none_or(|lowered| at.saturating_sub(lowered) >= SETTLING_US)
     }
 
-    /// After each feedback.
-    pub(super) fn update(&mut self, at: u64, usage: Usage, evidence: Evidence) {
+    /// Updates the rate after each feedback.
+    pub(super) fn update(&mut self, at: u64, usage: Usage, input: RateInput) {
         match usage {
             Usage::Over => {
                 self.rising = false;
-                self.congested(at, evidence);
+                self.on_overuse(at, input);
             }
-            // The queue empties. What arrives now is more than the network carries.
+            // While the queue drains, more arrives than the network carries.
             Usage::Under => self.rising = false,
             Usage::Normal if !self.rising => {
                 self.rising = true;
                 self.updated_at = at;
             }
-            Usage::Normal => self.grow(at, evidence),
+            Usage::Normal => self.grow(at, input),
         }
     }
 
-    /// So much is lost that it has to be `bps`, if that is less.
-    pub(super) fn overloaded(&mut self, at: u64, bps: f64, flow: Option<Flow>) {
+    /// Lowers the rate to `bps` because of loss.
+    pub(super) fn lower_for_loss(&mut self, at: u64, bps: f64, flow: Option<Flow>) {
         if self.is_tested(flow) && bps < self.bps {
-            self.limit.observe(received(flow));
+            self.link_capacity.observe(received(flow));
         }
-        self.guessed &= flow.is_none();
+        self.initial &= flow.is_none();
         self.lower(at, bps);
     }
 
@@ -128,98 +128,98 @@ impl Rate {
         }
     }
 
-    /// Nothing is heard from the other side.
+    /// Lowers the rate because feedback is missing.
     pub(super) fn back_off(&mut self, at: u64) {
         self.set(at, self.bps * 0.7);
         self.rising = false;
     }
 
-    /// A probe has shown that the network carries `bps`.
+    /// Raises the rate to `bps`, which a probe has shown the network to carry.
     pub(super) fn raise(&mut self, at: u64, bps: f64) {
-        self.guessed &= bps < LIMITED * self.bps;
+        self.initial &= bps < TESTED_ABOVE * self.bps;
         if bps > self.bps {
             self.set(at, bps);
-            if self.limit.is_below(bps) {
-                self.limit = Limit::default();
+            if self.link_capacity.is_below(bps) {
+                self.link_capacity = LinkCapacity::default();
             }
         }
     }
 
-    /// A probe has shown that the network carries no more than `bps`. It was short, so if that is
-    /// less than what may be sent it is not believed at once, unless nothing better is known.
+    /// Sets the rate to `bps`, which a probe has shown to be the capacity. A probe is short, so a
+    /// decrease is limited, unless the rate is still the initial value.
     pub(super) fn learn_ceiling(&mut self, at: u64, bps: f64, flow: Option<Flow>) {
         if bps >= self.bps {
             self.raise(at, bps);
         } else {
             let received = received(flow);
-            let least = if self.guessed { 0.0 } else { self.bps * BETA };
-            self.guessed = false;
-            self.lower(at, bps.max(received).max(least));
+            let floor = if self.initial { 0.0 } else { self.bps * BETA };
+            self.initial = false;
+            self.lower(at, bps.max(received).max(floor));
         }
     }
 
     fn set(&mut self, at: u64, bps: f64) {
         if bps.is_finite() {
-            self.bps = bps.clamp(self.least, self.most);
+            self.bps = bps.clamp(self.min_bps, self.max_bps);
         }
         self.updated_at = at;
     }
 
-    fn congested(&mut self, at: u64, evidence: Evidence) {
+    fn on_overuse(&mut self, at: u64, input: RateInput) {
         let since = at.saturating_sub(self.lowered_at.unwrap_or(0));
-        let Some(flow) = evidence.flow else {
-            // What little is sent overuses the network, as far as that can be told from it.
-            if since >= DOUBTFUL_US {
+        let Some(flow) = input.flow else {
+            // Too little is sent to measure it, but it overuses the network.
+            if since >= DECREASE_INTERVAL_US {
                 self.lower(at, self.bps * BETA);
             }
             return;
         };
-        if self.is_tested(evidence.flow) || flow.received < 0.95 * flow.sent {
-            let soon = evidence.round_trip.clamp(10_000, 200_000);
-            if since < soon && flow.received >= self.bps / 2.0 {
+        if self.is_tested(input.flow) || flow.received < 0.95 * flow.sent {
+            let min_interval = input.round_trip.clamp(10_000, 200_000);
+            if since < min_interval && flow.received >= self.bps / 2.0 {
                 return;
             }
-            self.guessed = false;
-            self.limit.observe(flow.received);
+            self.initial = false;
+            self.link_capacity.observe(flow.received);
             let mut lowered = flow.received * BETA;
             if lowered > self.bps
-                && let Some(limit) = self.limit.bps
+                && let Some(link_capacity) = self.link_capacity.bps
             {
-                lowered = limit * BETA;
+                lowered = link_capacity * BETA;
             }
             self.lower(at, lowered);
-        } else if since >= DOUBTFUL_US {
-            // All that is sent arrives, and it is far less than may be: most likely noise.
+        } else if since >= DECREASE_INTERVAL_US {
+            // Everything arrives, and it is far less than the rate: most likely jitter.
             self.lower(at, self.bps * BETA);
         }
     }
 
-    fn grow(&mut self, at: u64, evidence: Evidence) {
+    fn grow(&mut self, at: u64, input: RateInput) {
         let seconds = (float(at.saturating_sub(self.updated_at)) / 1_000_000.0).min(1.0);
         self.updated_at = at;
-        let Some(flow) = evidence.flow else { return };
-        if !evidence.may_rise || !self.is_tested(evidence.flow) {
+        let Some(flow) = input.flow else { return };
+        if !input.may_rise || !self.is_tested(input.flow) {
             return;
         }
-        if self.limit.is_below(flow.received) {
-            self.limit = Limit::default();
+        if self.link_capacity.is_below(flow.received) {
+            self.link_capacity = LinkCapacity::default();
         }
-        let grown = if self.limit.bps.is_some() {
-            // Near where it was too much: one packet more in the time of a reaction.
+        let grown = if self.link_capacity.bps.is_some() {
+            // Near the link capacity, grow by one packet per response time.
             let frame = self.bps / 30.0;
             let packet = frame / (frame / PACKET_BITS).ceil().max(1.0);
-            let reaction = float(evidence.round_trip) / 1_000_000.0 + REACTION_S;
-            self.bps + (packet / reaction).max(4_000.0) * seconds
+            let response_s = float(input.round_trip) / 1_000_000.0 + RESPONSE_S;
+            self.bps + (packet / response_s).max(4_000.0) * seconds
         } else {
             self.bps * GROWTH.powf(seconds) + 1_000.0 * seconds
         };
-        self.guessed = false;
+        self.initial = false;
         self.set(at, grown);
     }
 
-    /// Whether enough is sent for its arrival to say something about the rate.
+    /// Whether enough is sent to test the rate.
     fn is_tested(&self, flow: Option<Flow>) -> bool {
-        sent(flow) >= LIMITED * self.bps
+        sent(flow) >= TESTED_ABOVE * self.bps
     }
 }
 
@@ -231,16 +231,17 @@ fn sent(flow: Option<Flow>) -> f64 {
     flow.map_or(0.0, |flow| flow.sent)
 }
 
-/// Where congestion has begun, as an average with its spread; in bits per second.
+/// Link capacity: the average acknowledged rate at congestion, in bits per second, and its
+/// variance.
 #[derive(Debug, Default)]
-struct Limit {
+struct LinkCapacity {
     bps: Option<f64>,
-    /// The variance in kbit/s, divided by the average.
+    /// Variance in kbit/s, divided by the average.
     spread: f64,
 }
 
-impl Limit {
-    /// Congestion while `received` arrived.
+impl LinkCapacity {
+    /// Records the acknowledged rate at congestion.
     fn observe(&mut self, received: f64) {
         let sample = received / 1_000.0;
         let Some(average) = self.bps.map(|bps| bps / 1_000.0) else {
@@ -264,7 +265,7 @@ impl Limit {
         self.bps = Some(average * 1_000.0);
     }
 
-    /// Whether more has arrived than that was.
+    /// Whether the acknowledged rate is clearly above the link capacity.
     fn is_below(&self, received: f64) -> bool {
         self.bps.is_some_and(|bps| {
             let average = bps / 1_000.0;
@@ -272,7 +273,7 @@ impl Limit {
         })
     }
 
-    /// Three standard deviations, in kbit/s.
+    /// Returns three standard deviations, in kbit/s.
     fn deviation(&self, average: f64) -> f64 {
         3.0 * (self.spread * average).sqrt()
     }

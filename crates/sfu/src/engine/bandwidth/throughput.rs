@@ -1,23 +1,23 @@
-//! What arrives: the rate that the network carries for certain.
+//! The acknowledged bit rate, which the network is known to carry.
 
 use super::Arrived;
 
-/// A slot of time, in µs of arrival.
+/// Length of a slot, in µs of arrival time.
 const SLOT_US: i64 = 50_000;
-/// The window is so many slots.
+/// Number of slots in the window.
 const SLOTS: usize = 12;
-const LENGTH: i64 = 12;
-/// Fewer packets than this say nothing.
-const LEAST_PACKETS: u32 = 5;
-/// And so does less time than this, in µs.
-const LEAST_SPAN_US: u64 = 120_000;
+const WINDOW_SLOTS: i64 = 12;
+/// Minimum number of packets for a measurement.
+const MIN_PACKETS: u32 = 5;
+/// Minimum time for a measurement, in µs.
+const MIN_SPAN_US: u64 = 120_000;
 
 /// Rates of the same packets at both ends, in bits per second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flow {
-    /// How fast they left, with those that were lost.
+    /// Send rate, including lost packets.
     pub(super) sent: f64,
-    /// How fast they came, and not faster than they left.
+    /// Arrival rate, at most the send rate.
     pub(super) received: f64,
 }
 
@@ -26,32 +26,32 @@ struct Slot {
     number: i64,
     packets: u32,
     bytes: u64,
-    /// Of packets that were to come about now.
+    /// Bytes of lost packets that would have arrived in about this slot.
     lost: u64,
     first_arrival: i64,
     last_arrival: i64,
     first_sent: u64,
     last_sent: u64,
-    /// Size of the first to arrive.
+    /// Size of the packet that arrived first.
     first_bytes: u32,
-    /// The longest time without an arrival before one of these.
+    /// Longest time without an arrival before a packet of this slot.
     gap: u64,
-    /// Time that nothing is known of: of sending, and of arriving.
+    /// Time not covered by feedback: of sending, and of arriving.
     unknown: (u64, u64),
 }
 
 /// The rate of arrivals over the last 0.6 s.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
-    /// A ring by slot number; what is too old is no longer counted.
+    /// Ring indexed by slot number; old slots are ignored.
     slots: [Option<Slot>; SLOTS],
-    /// The last arrival.
+    /// Time of the last arrival.
     newest: Option<i64>,
     last_sent: u64,
 }
 
 impl Throughput {
-    /// Takes in a packet.
+    /// Records an arrived packet.
     pub(super) fn packet(&mut self, packet: &Arrived) {
         let &Arrived {
             sent,
@@ -62,7 +62,7 @@ impl Throughput {
         let gap = self.newest.map_or(0, |newest| {
             u64::try_from(arrival.saturating_sub(newest)).unwrap_or(0)
         });
-        // What has come in between is not known, so the time in between does not count.
+        // Arrivals in between are unknown, so that time does not count.
         let unknown = if packet.skipped {
             (sent.saturating_sub(self.last_sent), gap)
         } else {
@@ -73,8 +73,9 @@ impl Throughput {
         let number = arrival.div_euclid(SLOT_US);
         if let Some(newest) = self.newest {
             let behind = newest.div_euclid(SLOT_US).saturating_sub(number);
-            if behind >= LENGTH {
-                // Another clock, or so late that it makes no difference: the clock decides.
+            if behind >= WINDOW_SLOTS {
+                // The clock was changed, or the packet is so late that resetting makes no
+                // difference.
                 *self = Self::default();
             }
         }
@@ -113,7 +114,7 @@ impl Throughput {
         }
     }
 
-    /// Takes in a packet that is missing.
+    /// Records a lost packet.
     pub(super) fn lost(&mut self, bytes: u16) {
         if let Some(newest) = self.newest
             && let Some(slot) = &mut self.slots[index(newest.div_euclid(SLOT_US))]
@@ -122,10 +123,10 @@ impl Throughput {
         }
     }
 
-    /// The rates now. None if too little has arrived to tell.
+    /// Returns the current rates, or `None` if too few packets have arrived.
     pub(super) fn measure(&self) -> Option<Flow> {
         let newest = self.newest?;
-        let oldest = newest.div_euclid(SLOT_US).saturating_sub(LENGTH - 1);
+        let oldest = newest.div_euclid(SLOT_US).saturating_sub(WINDOW_SLOTS - 1);
         let mut first: Option<Slot> = None;
         let (mut packets, mut bytes, mut lost) = (0_u32, 0_u64, 0_u64);
         let (mut first_sent, mut last_sent) = (u64::MAX, 0);
@@ -143,7 +144,7 @@ impl Throughput {
             last_sent = last_sent.max(slot.last_sent);
         }
         let first = first?;
-        // One long silence, and only one, is a pause of the sender rather than of the network.
+        // A single long gap is a pause of the sender, not of the network.
         let (mut longest, mut second) = (0, 0);
         let mut unknown = (0_u64, 0_u64);
         for slot in self.slots.iter().flatten() {
@@ -158,20 +159,20 @@ impl Throughput {
                 second = second.max(slot.gap);
             }
         }
-        let came = u64::try_from(newest.saturating_sub(first.first_arrival)).unwrap_or(0);
-        let came = came
+        let arrival_us = u64::try_from(newest.saturating_sub(first.first_arrival)).unwrap_or(0);
+        let arrival_us = arrival_us
             .saturating_sub(longest - second)
             .saturating_sub(unknown.1);
-        let left = last_sent
+        let send_us = last_sent
             .saturating_sub(first_sent)
             .saturating_sub(unknown.0);
-        if packets < LEAST_PACKETS || came.max(left) < LEAST_SPAN_US {
+        if packets < MIN_PACKETS || arrival_us.max(send_us) < MIN_SPAN_US {
             return None;
         }
-        // The first marks where the time begins.
+        // The first packet only marks the beginning of the time span.
         let bytes = bytes.saturating_sub(u64::from(first.first_bytes));
-        let sent = rate(bytes.saturating_add(lost), left.max(LEAST_SPAN_US / 4));
-        let received = rate(bytes, came.max(LEAST_SPAN_US / 4));
+        let sent = rate(bytes.saturating_add(lost), send_us.max(MIN_SPAN_US / 4));
+        let received = rate(bytes, arrival_us.max(MIN_SPAN_US / 4));
         Some(Flow {
             sent,
             received: received.min(sent),
@@ -179,11 +180,11 @@ impl Throughput {
     }
 }
 
-/// Bits per second.
+/// Converts to bits per second.
 fn rate(bytes: u64, micros: u64) -> f64 {
     super::float(bytes.saturating_mul(8_000_000)) / super::float(micros.max(1))
 }
 
 fn index(number: i64) -> usize {
-    usize::try_from(number.rem_euclid(LENGTH)).expect("a remainder by twelve is from 0 to 11")
+    usize::try_from(number.rem_euclid(WINDOW_SLOTS)).expect("less than the number of slots")
 }

@@ -1,35 +1,35 @@
 //! The bit rate of a stream over the last second.
 
-/// The length of a bin in µs. The result is as old as this at most.
-const BIN: u64 = 100_000;
+/// Length of a bin in µs: the maximum age of the result.
+const BIN_US: u64 = 100_000;
 
-/// The current bin and a second of full ones before it.
+/// The current bin and one second of complete bins.
 const BINS: usize = 11;
 
-/// How many bins are a second.
-const SECOND: u64 = 10;
+/// Number of bins in a second.
+const BINS_PER_SECOND: u64 = 10;
 
-/// A stream that began less than this many µs ago is not extrapolated further: it begins with a
-/// key frame.
-const SHORTEST: u64 = 500_000;
+/// Minimum span for the rate, in µs. A stream that started more recently is not extrapolated
+/// further, since it starts with a key frame.
+const MIN_SPAN: u64 = 500_000;
 
-/// Bytes in bins of 100 ms. Times are in µs since the first packet.
+/// Bytes received, in bins of 100 ms. Times are in µs since the first packet.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     bins: [u64; BINS],
-    /// The number of the bin that was filled last.
+    /// Number of the bin that was filled last.
     latest: u64,
-    /// When it began, for the first time or after a silence longer than what is remembered.
-    began: u64,
+    /// When the stream started, or resumed after a silence longer than the remembered second.
+    started: u64,
 }
 
 impl Rate {
-    /// Bytes came.
+    /// Records received bytes.
     pub(super) fn add(&mut self, now: u64, bytes: u64) {
-        let bin = now / BIN;
-        if bin.saturating_sub(self.latest) > SECOND {
+        let bin = now / BIN_US;
+        if bin.saturating_sub(self.latest) > BINS_PER_SECOND {
             self.bins = Default::default();
-            self.began = now;
+            self.started = now;
             self.latest = bin;
         }
         while self.latest < bin {
@@ -40,24 +40,24 @@ impl Rate {
         *latest = latest.saturating_add(bytes);
     }
 
-    /// How many bits per second it has been.
+    /// Returns the bit rate, in bits per second.
     pub(super) fn bits_per_second(&self, now: u64) -> u64 {
-        let newest = self.latest.max(now / BIN);
-        let oldest = newest.saturating_sub(SECOND);
+        let newest = self.latest.max(now / BIN_US);
+        let oldest = newest.saturating_sub(BINS_PER_SECOND);
         let bytes = (oldest..=self.latest)
-            .map(|bin| self.bins[Self::place(bin)])
+            .map(|bin| self.bins[Self::slot_of(bin)])
             .fold(0, u64::saturating_add);
-        let since = (oldest * BIN).max(self.began);
-        let span = now.saturating_sub(since).max(SHORTEST);
+        let since = (oldest * BIN_US).max(self.started);
+        let span = now.saturating_sub(since).max(MIN_SPAN);
         let bits = u128::from(bytes) * 8 * 1_000_000 / u128::from(span);
         u64::try_from(bits).unwrap_or(u64::MAX)
     }
 
     fn bin(&mut self, bin: u64) -> &mut u64 {
-        &mut self.bins[Self::place(bin)]
+        &mut self.bins[Self::slot_of(bin)]
     }
 
-    fn place(bin: u64) -> usize {
-        usize::try_from(bin % (SECOND + 1)).expect("less than the number of bins")
+    fn slot_of(bin: u64) -> usize {
+        usize::try_from(bin % (BINS_PER_SECOND + 1)).expect("less than the number of bins")
     }
 }

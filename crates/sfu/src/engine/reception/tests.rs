@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 const RTT: Duration = Duration::from_millis(50);
-/// An index with which nothing underflows, just before the 16 bits wrap.
+/// An index from which nothing underflows, just before the 16 bits wrap.
 const FIRST: u64 = 0x1_FFFE;
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A stream whose packets come with an offset from the first, 1000 bytes each.
+/// A stream of packets of 1000 bytes, numbered from the first one.
 struct Stream {
     start: Instant,
     reception: Reception,
@@ -37,7 +37,7 @@ impl Stream {
             .packet(now, FIRST + number, timestamp, 1000, false)
     }
 
-    /// What is asked for, as offsets from the first.
+    /// Returns the numbers of the NACKs that are due, relative to the first packet.
     fn nacks(&mut self, millis: u64) -> Vec<u16> {
         let mut out = Vec::new();
         self.reception.nacks(self.at(millis), RTT, &mut out);
@@ -48,7 +48,7 @@ impl Stream {
 }
 
 #[test]
-fn novelty_tells_the_late_from_the_doubled_and_the_unknown() {
+fn novelty_distinguishes_late_duplicate_and_old_packets() {
     let mut stream = Stream::new(90_000);
     assert_eq!(stream.packet(0, 0), Novelty::InOrder);
     assert_eq!(stream.packet(1, 3), Novelty::InOrder);
@@ -60,13 +60,13 @@ fn novelty_tells_the_late_from_the_doubled_and_the_unknown() {
     assert_eq!(stream.packet(6, 1), Novelty::TooOld);
     assert_eq!(stream.packet(7, 40_000), Novelty::InOrder);
     assert_eq!(stream.packet(8, 39_999), Novelty::Late);
-    // It has the same place in the window as 1025 had.
+    // It shares a bit of the window with 1025.
     assert_eq!(stream.packet(9, 1025 + 38 * 1024), Novelty::Late);
     assert_eq!(stream.packet(9, 1025), Novelty::TooOld);
 }
 
 #[test]
-fn what_came_before_the_first_counts() {
+fn a_packet_before_the_first_one_counts() {
     let mut stream = Stream::new(90_000);
     stream.packet(0, 5);
     assert_eq!(stream.packet(1, 4), Novelty::Late);
@@ -75,7 +75,7 @@ fn what_came_before_the_first_counts() {
 }
 
 #[test]
-fn a_missing_packet_is_asked_for_after_10_ms_or_when_a_second_one_came_after_it() {
+fn a_missing_packet_is_nacked_after_10_ms_or_two_later_packets() {
     let mut stream = Stream::new(90_000);
     stream.packet(0, 0);
     assert_eq!(stream.reception.next_nack(), None);
@@ -93,7 +93,7 @@ fn a_missing_packet_is_asked_for_after_10_ms_or_when_a_second_one_came_after_it(
     stream.packet(15, 6);
     stream.packet(16, 8);
     assert_eq!(stream.nacks(40), Vec::<u16>::new());
-    // 1 and 3 again, a round trip after each was asked for.
+    // Both are retried one round trip after their last NACK.
     assert_eq!(stream.nacks(61), [1]);
     assert_eq!(stream.nacks(63), [3]);
     stream.packet(64, 1);
@@ -104,7 +104,7 @@ fn a_missing_packet_is_asked_for_after_10_ms_or_when_a_second_one_came_after_it(
 }
 
 #[test]
-fn video_is_asked_for_ten_times_at_most_and_for_a_second_at_most() {
+fn video_is_nacked_at_most_ten_times_and_for_a_second() {
     for (rtt, expected) in [(0, 10), (50, 10), (150, 7), (5_000, 1)] {
         let mut stream = Stream::new(90_000);
         stream.packet(0, 0);
@@ -124,19 +124,19 @@ fn video_is_asked_for_ten_times_at_most_and_for_a_second_at_most() {
 }
 
 #[test]
-fn sound_is_asked_for_three_times_within_200_ms() {
+fn audio_is_nacked_three_times_within_200_ms() {
     let mut stream = Stream::new(48_000);
     stream.packet(0, 0);
     stream.packet(0, 2);
-    let asked: Vec<u64> = (0..1_000)
+    let requested: Vec<u64> = (0..1_000)
         .filter(|millis| !stream.nacks(*millis).is_empty())
         .collect();
-    assert_eq!(asked, [10, 60, 110]);
+    assert_eq!(requested, [10, 60, 110]);
     assert!(stream.reception.take_given_up());
 }
 
 #[test]
-fn too_much_missing_is_given_up_at_once() {
+fn too_many_missing_packets_are_given_up_at_once() {
     let mut stream = Stream::new(90_000);
     stream.packet(0, 0);
     stream.packet(1, 501);
@@ -151,7 +151,7 @@ fn too_much_missing_is_given_up_at_once() {
 }
 
 #[test]
-fn nothing_before_a_key_frame_is_asked_for() {
+fn packets_before_a_key_frame_are_not_nacked() {
     let mut stream = Stream::new(90_000);
     for number in [0, 2, 4, 5, 7] {
         stream.packet(0, number);
@@ -167,16 +167,19 @@ fn nothing_before_a_key_frame_is_asked_for() {
 }
 
 #[test]
-fn a_report_tells_what_was_lost_since_the_last_one() {
+fn a_report_covers_the_loss_since_the_last_one() {
     let mut stream = Stream::new(90_000);
     assert_eq!(stream.reception.report(stream.at(0)), None);
     for number in [0, 1, 2, 4, 6, 7] {
         stream.packet(0, number);
     }
-    let report = stream.reception.report(stream.at(0)).expect("packets came");
+    let report = stream
+        .reception
+        .report(stream.at(0))
+        .expect("packets were received");
     assert_eq!(report.fraction_lost, 64);
     assert_eq!(report.lost, 2);
-    // The first was 0xFFFE of the cycle that counts as 0.
+    // The first number was 0xFFFE of the cycle that counts as 0.
     assert_eq!(report.highest, 0x1_0005);
     assert_eq!((report.lsr, report.dlsr), (0, 0));
     assert_eq!(stream.reception.report(stream.at(5)), None);
@@ -188,8 +191,8 @@ fn a_report_tells_what_was_lost_since_the_last_one() {
     let report = stream
         .reception
         .report(stream.at(510))
-        .expect("packets came");
-    // One more was expected and two came.
+        .expect("packets were received");
+    // One more packet was expected, and two arrived.
     assert_eq!(report.fraction_lost, 0);
     assert_eq!(report.lost, 1);
     assert_eq!((report.lsr, report.dlsr), (0x3344_5566, 32_768));
@@ -198,13 +201,13 @@ fn a_report_tells_what_was_lost_since_the_last_one() {
     let report = stream
         .reception
         .report(stream.at(520))
-        .expect("packets came");
+        .expect("packets were received");
     assert_eq!(report.fraction_lost, 253);
     assert_eq!(report.lost, 100);
 }
 
 #[test]
-fn what_came_because_it_was_asked_for_was_lost_on_the_path() {
+fn retransmitted_packets_count_as_lost() {
     let mut stream = Stream::new(90_000);
     for number in [0, 2, 4, 6] {
         stream.packet(0, number);
@@ -243,7 +246,7 @@ fn jitter_follows_the_rfc() {
     let report = stream
         .reception
         .report(stream.at(4_000))
-        .expect("packets came");
+        .expect("packets were received");
     assert!(
         (f64::from(report.jitter) - expected).abs() <= 1.0,
         "{report:?}"
@@ -252,7 +255,7 @@ fn jitter_follows_the_rfc() {
 }
 
 #[test]
-fn what_is_late_or_sent_again_is_not_jitter() {
+fn late_and_retransmitted_packets_do_not_count_as_jitter() {
     let mut stream = Stream::new(90_000);
     for number in [0, 2, 4] {
         stream.packet(number * 20, number);
@@ -295,7 +298,7 @@ fn neither_pacing_nor_a_new_source_is_jitter() {
 }
 
 #[test]
-fn the_bit_rate_is_that_of_the_last_second_and_falls_to_nothing() {
+fn the_bit_rate_covers_the_last_second_and_falls_to_zero() {
     let mut stream = Stream::new(90_000);
     assert_eq!(stream.reception.bitrate(stream.at(0)), 0);
     let mut number = 0;
@@ -317,7 +320,7 @@ fn the_bit_rate_is_that_of_the_last_second_and_falls_to_nothing() {
         last = rate;
     }
     assert_eq!(last, 0);
-    // After a silence it is measured from its new beginning.
+    // After a silence, the rate is measured from the restart.
     for millis in (9_000..9_600).step_by(10) {
         stream.packet(millis, number);
         number += 1;
@@ -326,26 +329,27 @@ fn the_bit_rate_is_that_of_the_last_second_and_falls_to_nothing() {
     assert!((760_000..=840_000).contains(&rate), "{rate}");
 }
 
-/// What happens to a packet on its way.
+/// What happens to a packet on the path.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    Comes { delay: u64 },
-    Doubled { again: u64 },
+    Arrives { delay: u64 },
+    Duplicated { after: u64 },
     Lost { answered: bool },
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
-        12 => Just(Fate::Comes { delay: 0 }),
-        3 => (0..40_u64).prop_map(|delay| Fate::Comes { delay }),
-        1 => (0..100_u64).prop_map(|again| Fate::Doubled { again }),
+        12 => Just(Fate::Arrives { delay: 0 }),
+        3 => (0..40_u64).prop_map(|delay| Fate::Arrives { delay }),
+        1 => (0..100_u64).prop_map(|after| Fate::Duplicated { after }),
         2 => any::<bool>().prop_map(|answered| Fate::Lost { answered }),
     ]
 }
 
 proptest! {
-    /// A path that loses, doubles and reorders packets, and a sender that answers some requests on
-    /// the stream itself and some on a stream of its own, against plain sets.
+    /// Compares the state with plain sets, on a path that loses, duplicates and reorders packets,
+    /// with a sender that answers some NACKs on the stream itself and some on a separate RTX
+    /// stream.
     #[test]
     fn every_packet_is_accounted_for(
         fates in prop::collection::vec(fate(), 1..600),
@@ -354,36 +358,36 @@ proptest! {
     ) {
         let start = Instant::now();
         let mut reception = Reception::new(90_000);
-        // By when they come: index, and whether as a retransmission.
-        let mut coming: BTreeMap<u64, Vec<(u64, bool)>> = BTreeMap::new();
+        // By arrival time: the index, and whether it is a retransmission.
+        let mut arrivals: BTreeMap<u64, Vec<(u64, bool)>> = BTreeMap::new();
         for (sent, fate) in (0_u64..).zip(&fates) {
             let (at, index) = (sent * 4, first + sent);
             match fate {
-                Fate::Comes { delay } => coming.entry(at + delay).or_default().push((index, false)),
-                Fate::Doubled { again } => {
-                    coming.entry(at).or_default().push((index, false));
-                    coming.entry(at + again).or_default().push((index, false));
+                Fate::Arrives { delay } => arrivals.entry(at + delay).or_default().push((index, false)),
+                Fate::Duplicated { after } => {
+                    arrivals.entry(at).or_default().push((index, false));
+                    arrivals.entry(at + after).or_default().push((index, false));
                 }
                 Fate::Lost { .. } => {}
             }
         }
         let end = fates.len() as u64 * 4 + 1_500;
-        let mut here = BTreeSet::new();
-        let mut asked: HashMap<u64, Vec<u64>> = HashMap::new();
-        let (mut repaired, mut lowest, mut first_here) = (0, None, None);
+        let mut received = BTreeSet::new();
+        let mut requested: HashMap<u64, Vec<u64>> = HashMap::new();
+        let (mut repaired, mut lowest, mut first_received) = (0, None, None);
         for millis in 0..end {
             let now = start + ms(millis);
-            for (index, retransmitted) in coming.remove(&millis).unwrap_or_default() {
+            for (index, retransmitted) in arrivals.remove(&millis).unwrap_or_default() {
                 let novelty = reception.packet(now, index, 0, 10, retransmitted);
-                first_here.get_or_insert(index);
+                first_received.get_or_insert(index);
                 lowest = Some(lowest.map_or(index, |lowest: u64| lowest.min(index)));
-                let expected = match here.last() {
-                    _ if here.contains(&index) => Novelty::Duplicate,
+                let expected = match received.last() {
+                    _ if received.contains(&index) => Novelty::Duplicate,
                     Some(last) if index < *last => Novelty::Late,
                     _ => Novelty::InOrder,
                 };
                 prop_assert_eq!(novelty, expected);
-                if here.insert(index) && (retransmitted || asked.contains_key(&index)) {
+                if received.insert(index) && (retransmitted || requested.contains_key(&index)) {
                     repaired += 1;
                 }
             }
@@ -391,41 +395,41 @@ proptest! {
             reception.nacks(now, RTT, &mut out);
             prop_assert!(reception.next_nack().is_none_or(|next| next > now));
             for number in out {
-                let highest = *here.last().expect("nothing is missing before the first");
+                let highest = *received.last().expect("packets are missing only after an arrival");
                 let ago = (highest & 0xFFFF).wrapping_sub(u64::from(number)) & 0xFFFF;
                 let index = highest - ago;
-                prop_assert!(!here.contains(&index), "asked for what is here");
-                let requests = asked.entry(index).or_default();
+                prop_assert!(!received.contains(&index), "NACK for a packet that has arrived");
+                let requests = requested.entry(index).or_default();
                 prop_assert!(requests.last().is_none_or(|last| millis - last >= 50));
                 requests.push(millis);
                 prop_assert!(requests.len() <= 10);
                 let sent = usize::try_from(index - first).expect("short");
                 if let Fate::Lost { answered: true } = fates[sent] {
-                    coming.entry(millis + 50).or_default().push((index, separate));
+                    arrivals.entry(millis + 50).or_default().push((index, separate));
                 }
             }
         }
-        let (Some(lowest), Some(highest)) = (lowest, here.last()) else {
+        let (Some(lowest), Some(highest)) = (lowest, received.last()) else {
             prop_assert_eq!(reception.report(start), None);
             return Ok(());
         };
-        let unique = here.len() as u64;
+        let unique = received.len() as u64;
         let expected = highest - lowest + 1;
         prop_assert_eq!(reception.packets(), unique);
         prop_assert_eq!(reception.repaired(), repaired);
         prop_assert_eq!(reception.lost(), expected - (unique - repaired));
         prop_assert_eq!(reception.bytes(), unique * 10);
-        let report = reception.report(start + ms(end)).expect("packets came");
+        let report = reception.report(start + ms(end)).expect("packets were received");
         prop_assert_eq!(u64::try_from(report.lost), Ok(reception.lost()));
-        prop_assert_eq!(u64::from(report.highest), highest - (first_here.expect("one came") & !0xFFFF));
-        // Whatever stayed missing between two that came was asked for and given up; except before
-        // the first, which can only come late if something is reordered.
-        let in_order = fates.iter().all(|fate| !matches!(fate, Fate::Comes { delay } if *delay > 0));
-        let missing: Vec<u64> = (lowest..*highest).filter(|index| !here.contains(index)).collect();
+        prop_assert_eq!(u64::from(report.highest), highest - (first_received.expect("a packet was received") & !0xFFFF));
+        // Packets that stayed missing between two others were NACKed and given up; except before
+        // the first arrival, which can only come late if packets are reordered.
+        let in_order = fates.iter().all(|fate| !matches!(fate, Fate::Arrives { delay } if *delay > 0));
+        let missing: Vec<u64> = (lowest..*highest).filter(|index| !received.contains(index)).collect();
         if in_order {
-            prop_assert!(missing.iter().all(|index| asked.contains_key(index)));
+            prop_assert!(missing.iter().all(|index| requested.contains_key(index)));
         }
-        if missing.iter().any(|index| asked.contains_key(index)) {
+        if missing.iter().any(|index| requested.contains_key(index)) {
             prop_assert!(reception.take_given_up());
         } else if missing.is_empty() {
             prop_assert!(!reception.take_given_up());
@@ -445,7 +449,7 @@ proptest! {
         let mut now = start;
         let mut out = Vec::new();
         for (index, timestamp, bytes, retransmitted, after) in packets {
-            // Time that runs backwards now and then does no harm either.
+            // Time that runs backwards occasionally does no harm either.
             now = if after == 0 { start } else { now + ms(after) };
             reception.packet(now, index, timestamp, bytes, retransmitted);
             reception.sender_report(now, index);

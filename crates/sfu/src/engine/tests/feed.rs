@@ -1,38 +1,38 @@
-//! What clients publish in tests: packets that say what they are.
+//! Media sources for tests, whose packets identify themselves.
 
 use std::time::{Duration, Instant};
 
-use crate::client::{Heard, Say};
+use crate::client::{OutgoingPacket, ReceivedPacket};
 use crate::wire::vp8::Descriptor;
 
-/// The bytes of a payload descriptor with everything that browsers put in.
+/// Size of a VP8 payload descriptor with all fields that browsers send.
 const DESCRIPTOR: usize = 6;
 
 /// One stream of a client.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
-    /// What its packets are known by at the other end.
+    /// Identifies its packets at the subscriber.
     pub(super) id: u8,
     pub(super) is_audio: bool,
     pub(super) mid: String,
     pub(super) rid: Option<String>,
     pub(super) every: Duration,
-    /// Packets in each picture.
+    /// Number of packets in each frame.
     pub(super) packets: u8,
     pub(super) bytes: usize,
-    /// How loud it is, in dBov.
+    /// Audio level, in dBov.
     pub(super) level: i8,
-    /// It sends nothing.
+    /// Whether it sends nothing.
     pub(super) muted: bool,
-    /// The next picture is a key frame.
+    /// Whether the next frame is a key frame.
     pub(super) key: bool,
     pub(super) next: Instant,
-    /// The number of the next packet.
+    /// Extended sequence number of the next packet.
     pub(super) index: u64,
     pub(super) frame: u32,
     timestamp: u32,
     clock_rate: u32,
-    begun: Instant,
+    started_at: Instant,
 }
 
 impl Feed {
@@ -49,17 +49,17 @@ impl Feed {
             muted: false,
             key: false,
             next: now,
-            // So that it wraps soon.
+            // Close to the maximum, so that it wraps soon.
             index: 65_500,
             frame: 0,
             timestamp: 4_294_900_000,
             clock_rate: 48_000,
-            begun: now,
+            started_at: now,
         }
     }
 
     pub(super) fn video(now: Instant, id: u8, mid: &str, rid: Option<&str>) -> Self {
-        // What a camera costs here: 800, 320 and 80 kbit/s.
+        // The bit rates of the layers: 800, 320 and 80 kbit/s.
         let (packets, bytes) = match rid {
             Some("f") | None => (4, 1000),
             Some("h") => (2, 800),
@@ -72,7 +72,7 @@ impl Feed {
             packets,
             bytes,
             key: true,
-            // The first number is one of those that have not wrapped (RFC 3711, 3.3.1).
+            // The first number is less than 2^15 (RFC 3711, 3.3.1).
             index: 250 * u64::from(id),
             timestamp: 1_000_000 * u32::from(id),
             clock_rate: 90_000,
@@ -80,9 +80,9 @@ impl Feed {
         }
     }
 
-    /// The packets of the next frame.
-    pub(super) fn frame(&mut self, now: Instant) -> Vec<Say> {
-        let micros = (now - self.begun).as_micros() * u128::from(self.clock_rate) / 1_000_000;
+    /// Returns the packets of the next frame.
+    pub(super) fn frame(&mut self, now: Instant) -> Vec<OutgoingPacket> {
+        let micros = (now - self.started_at).as_micros() * u128::from(self.clock_rate) / 1_000_000;
         let timestamp = self.timestamp.wrapping_add(u32::try_from(micros).unwrap());
         let key = std::mem::take(&mut self.key);
         let count = self.packets;
@@ -97,7 +97,7 @@ impl Feed {
             let mut payload = tag.write(self.is_audio);
             payload.resize(self.bytes.max(payload.len()), 0x55);
             self.index += 1;
-            Say {
+            OutgoingPacket {
                 index: self.index - 1,
                 timestamp,
                 marker: !self.is_audio && number + 1 == count,
@@ -112,7 +112,7 @@ impl Feed {
     }
 }
 
-/// What a packet says about itself.
+/// The content of a packet, which identifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag {
     pub(super) feed: u8,
@@ -140,7 +140,7 @@ impl Tag {
     }
 
     pub(super) fn read(payload: &[u8]) -> Self {
-        // Feeds of audio begin with a byte that no descriptor here begins with.
+        // Audio payloads begin with a byte that no descriptor here begins with.
         let is_audio = payload[0] < 0x80;
         let rest = if is_audio {
             payload
@@ -160,19 +160,19 @@ impl Tag {
     }
 }
 
-/// The packets of a line in their order, each with what it says; numbers that are there twice are
-/// an error, and so are contents that came changed.
-pub(super) fn in_order(heard: &[Heard], mid: &str) -> Vec<(Tag, Heard)> {
-    let mut all = heard
+/// Returns the packets of a media section in order, with their tags. Asserts that no sequence
+/// number is used twice.
+pub(super) fn in_order(received: &[ReceivedPacket], mid: &str) -> Vec<(Tag, ReceivedPacket)> {
+    let mut all = received
         .iter()
-        .filter(|heard| heard.mid == mid)
-        .map(|heard| (Tag::read(&heard.payload), heard.clone()))
+        .filter(|received| received.mid == mid)
+        .map(|received| (Tag::read(&received.payload), received.clone()))
         .collect::<Vec<_>>();
-    all.sort_by_key(|(_, heard)| heard.index);
+    all.sort_by_key(|(_, received)| received.index);
     for pair in all.windows(2) {
         assert!(
             pair[0].1.index < pair[1].1.index,
-            "{:?} came twice",
+            "{:?} arrived twice",
             pair[0]
         );
         assert_eq!(pair[0].1.ssrc, pair[1].1.ssrc);
@@ -180,43 +180,48 @@ pub(super) fn in_order(heard: &[Heard], mid: &str) -> Vec<(Tag, Heard)> {
     all
 }
 
-/// The stream is one that a decoder can play from its first packet on: no number is missing, every
-/// picture is whole, pictures count up, and time goes on as fast as it should.
-pub(super) fn assert_plays(packets: &[(Tag, Heard)], clock_rate: u32) {
-    let (first, _) = packets.first().expect("nothing came");
+/// Asserts that a decoder can play the stream from its first packet on: no sequence number is
+/// missing, every frame is complete, picture ids are consecutive, and timestamps advance at the
+/// right rate.
+pub(super) fn assert_plays(packets: &[(Tag, ReceivedPacket)], clock_rate: u32) {
+    let (first, _) = packets.first().expect("no packets received");
     let is_audio = clock_rate == 48_000;
     assert!(
         is_audio || first.key && first.number == 0,
-        "begins with {first:?}"
+        "starts with {first:?}"
     );
     for pair in packets.windows(2) {
-        let [(before, earlier), (tag, heard)] = pair else {
+        let [(before, earlier), (tag, received)] = pair else {
             unreachable!()
         };
         assert_eq!(
-            heard.index,
+            received.index,
             earlier.index + 1,
             "between {before:?} and {tag:?}"
         );
-        // What is lost of the last picture of a layer is not missed: the next needs nothing of it.
+        // The rest of an old layer's last frame may be lost: the next key frame does not depend on
+        // it.
         let cut = tag.key && tag.number == 0 && tag.feed != before.feed;
         let same_picture = before.number + 1 < before.count && !cut;
         if same_picture {
             let next = (before.feed, before.frame, before.number + 1);
             assert_eq!((tag.feed, tag.frame, tag.number), next);
-            assert_eq!(heard.timestamp, earlier.timestamp);
+            assert_eq!(received.timestamp, earlier.timestamp);
             assert!(!earlier.marker);
         } else {
-            assert_eq!(tag.number, 0, "after {before:?} came {tag:?}");
+            assert_eq!(tag.number, 0, "{tag:?} follows {before:?}");
             assert!(is_audio || earlier.marker || cut);
-            let ticks = heard
+            let ticks = received
                 .timestamp
                 .wrapping_sub(earlier.timestamp)
                 .cast_signed();
-            assert!(ticks > 0, "time went back between {before:?} and {tag:?}");
+            assert!(
+                ticks > 0,
+                "timestamp went back between {before:?} and {tag:?}"
+            );
         }
         if !is_audio {
-            let (earlier, picture) = (described(earlier), described(heard));
+            let (earlier, picture) = (descriptor(earlier), descriptor(received));
             let step = u16::from(!same_picture);
             let counted = picture
                 .picture_id
@@ -231,19 +236,20 @@ pub(super) fn assert_plays(packets: &[(Tag, Heard)], clock_rate: u32) {
         }
         assert!(
             tag.feed == before.feed || tag.key,
-            "changed the layer in {tag:?}"
+            "layer changed without a key frame in {tag:?}"
         );
     }
-    // Over the whole, as much time in it as passed outside, but for what a change of layers rounds.
+    // Overall, the timestamps advance as fast as real time, except for rounding at layer changes.
     let ((_, first), (_, last)) = (&packets[0], &packets[packets.len() - 1]);
-    let told = f64::from(last.timestamp.wrapping_sub(first.timestamp)) / f64::from(clock_rate);
+    let media_time =
+        f64::from(last.timestamp.wrapping_sub(first.timestamp)) / f64::from(clock_rate);
     let passed = (last.at - first.at).as_secs_f64();
     assert!(
-        (told - passed).abs() < 0.5,
-        "{told} s of media in {passed} s"
+        (media_time - passed).abs() < 0.5,
+        "{media_time} s of media in {passed} s"
     );
 }
 
-fn described(heard: &Heard) -> Descriptor {
-    Descriptor::parse(&heard.payload).unwrap()
+fn descriptor(received: &ReceivedPacket) -> Descriptor {
+    Descriptor::parse(&received.payload).unwrap()
 }

@@ -1,160 +1,157 @@
-//! Cameras that send several layers, of which each receiver gets one.
+//! Simulcast cameras, of which each subscriber receives one layer.
 
 use std::time::Duration;
 
 use super::feed::{Tag, assert_plays, in_order};
-use super::world::{Person, World};
+use super::simulation::{Peer, Simulation};
 use crate::client::RIDS;
-use crate::engine::transport::middle;
+use crate::engine::transport::ntp_middle;
 use crate::wire::rtcp::ReportBlock;
-use crate::{Source, Want};
+use crate::{ConsumeRequest, Source};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The layer of the last packet that came on a line: 0 is the best.
-fn layer_now(world: &World, person: Person, mid: &str) -> u8 {
-    let heard = in_order(&world.guests[person.into].client.heard, mid);
-    heard.last().unwrap().0.feed % 10
+/// Returns the layer of the last packet on a media section: 0 is the best.
+fn layer_now(sim: &Simulation, peer: Peer, mid: &str) -> u8 {
+    let received = in_order(&sim.endpoints[peer.receive].client.received, mid);
+    received.last().unwrap().0.feed % 10
 }
 
-fn prefer(world: &mut World, person: Person, mid: &str, rid: &str) {
+fn prefer(sim: &mut Simulation, peer: Peer, mid: &str, rid: &str) {
     let wish = (mid.to_owned(), rid.to_owned());
-    world.engine.prefer(world.now, person.member, &[wish]);
-    world.check();
+    sim.engine.prefer(sim.now, peer.member, &[wish]);
+    sim.check_invariants();
 }
 
 #[test]
-fn everybody_gets_the_layer_that_they_prefer() {
-    let mut world = World::new();
-    let [ada, ben, cy] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    let line = |world: &mut World, person| world.consume(person, &[(ada, camera)]).remove(0);
-    let (first, second) = (line(&mut world, ben), line(&mut world, cy));
-    world.run(8 * SECOND);
-    assert_eq!(layer_now(&world, ben, &first), 0);
-    assert_eq!(layer_now(&world, cy, &second), 0);
+fn every_subscriber_gets_its_preferred_layer() {
+    let mut sim = Simulation::new();
+    let [ada, ben, cy] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    let line = |sim: &mut Simulation, peer| sim.consume(peer, &[(ada, camera)]).remove(0);
+    let (first, second) = (line(&mut sim, ben), line(&mut sim, cy));
+    sim.run(8 * SECOND);
+    assert_eq!(layer_now(&sim, ben, &first), 0);
+    assert_eq!(layer_now(&sim, cy, &second), 0);
     for (rid, layer) in [("q", 2), ("h", 1), ("f", 0), ("q", 2)] {
-        prefer(&mut world, cy, &second, rid);
-        world.run(6 * SECOND);
-        assert_eq!(layer_now(&world, cy, &second), layer, "{rid}");
-        assert_eq!(layer_now(&world, ben, &first), 0);
-        let report = world
+        prefer(&mut sim, cy, &second, rid);
+        sim.run(6 * SECOND);
+        assert_eq!(layer_now(&sim, cy, &second), layer, "{rid}");
+        assert_eq!(layer_now(&sim, ben, &first), 0);
+        let report = sim
             .engine
-            .report(world.now, cy.member)
+            .report(sim.now, cy.member)
             .unwrap()
             .receive
             .unwrap();
         assert_eq!(report.tracks[0].layer.as_deref(), Some(rid));
     }
-    for (person, mid) in [(ben, first), (cy, second)] {
-        let heard = in_order(&world.guests[person.into].client.heard, &mid);
-        assert_plays(&heard, 90_000);
+    for (peer, mid) in [(ben, first), (cy, second)] {
+        let received = in_order(&sim.endpoints[peer.receive].client.received, &mid);
+        assert_plays(&received, 90_000);
     }
 }
 
 #[test]
-fn a_layer_begins_with_a_key_frame_and_the_older_one_goes_on_until_then() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    world.run(8 * SECOND);
-    // The publisher does not hear that a key frame is wanted.
-    world.guests[ada.out].deaf = true;
-    prefer(&mut world, ben, &mid, "q");
-    world.run(2 * SECOND);
-    assert_eq!(layer_now(&world, ben, &mid), 0);
-    world.guests[ada.out].deaf = false;
-    world.run(SECOND);
-    assert_eq!(layer_now(&world, ben, &mid), 2);
+fn the_old_layer_is_forwarded_until_the_key_frame_of_the_new_one() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    sim.run(8 * SECOND);
+    // The publisher does not receive the key frame request.
+    sim.endpoints[ada.publish].drops_incoming = true;
+    prefer(&mut sim, ben, &mid, "q");
+    sim.run(2 * SECOND);
+    assert_eq!(layer_now(&sim, ben, &mid), 0);
+    sim.endpoints[ada.publish].drops_incoming = false;
+    sim.run(SECOND);
+    assert_eq!(layer_now(&sim, ben, &mid), 2);
     assert_plays(
-        &in_order(&world.guests[ben.into].client.heard, &mid),
+        &in_order(&sim.endpoints[ben.receive].client.received, &mid),
         90_000,
     );
 }
 
 #[test]
-fn changes_of_layers_are_whole_on_paths_that_lose_packets() {
+fn layer_switches_are_seamless_on_lossy_paths() {
     for seed in 0..4 {
-        let mut world = World::seeded(seed);
-        let [ada, ben] = world.people();
-        let camera = world.publish(ada, Source::Camera, &RIDS);
-        let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-        world.run(6 * SECOND);
-        world.guests[ada.out].up.loss = 30;
-        world.guests[ben.into].down.loss = 30;
+        let mut sim = Simulation::seeded(seed);
+        let [ada, ben] = sim.peers();
+        let camera = sim.publish(ada, Source::Camera, &RIDS);
+        let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+        sim.run(6 * SECOND);
+        sim.endpoints[ada.publish].up.loss = 30;
+        sim.endpoints[ben.receive].down.loss = 30;
         for rid in ["q", "f", "h", "q", "h", "f", "q"] {
-            prefer(&mut world, ben, &mid, rid);
-            world.run(2 * SECOND);
+            prefer(&mut sim, ben, &mid, rid);
+            sim.run(2 * SECOND);
         }
-        world.guests[ada.out].up.loss = 0;
-        world.guests[ben.into].down.loss = 0;
-        world.run(3 * SECOND);
-        let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-        let feeds = heard.iter().map(|(tag, _)| tag.feed).collect::<Vec<_>>();
+        sim.endpoints[ada.publish].up.loss = 0;
+        sim.endpoints[ben.receive].down.loss = 0;
+        sim.run(3 * SECOND);
+        let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+        let feeds = received.iter().map(|(tag, _)| tag.feed).collect::<Vec<_>>();
         let changes = feeds.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert!(changes >= 4, "seed {seed}: {changes}");
-        assert_plays(&heard, 90_000);
+        assert_plays(&received, 90_000);
     }
 }
 
 #[test]
-fn a_layer_that_is_not_sent_any_more_gives_way_to_another() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    world.run(8 * SECOND);
-    assert_eq!(layer_now(&world, ben, &mid), 0);
-    // As a browser does whose own path is narrow.
-    world.guests[ada.out].feeds[0].muted = true;
-    world.run(4 * SECOND);
-    assert_eq!(layer_now(&world, ben, &mid), 1);
-    world.guests[ada.out].feeds[0].muted = false;
-    world.run(5 * SECOND);
-    assert_eq!(layer_now(&world, ben, &mid), 0);
-    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-    assert_plays(&heard, 90_000);
+fn a_layer_that_is_no_longer_sent_is_replaced() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    sim.run(8 * SECOND);
+    assert_eq!(layer_now(&sim, ben, &mid), 0);
+    // Browsers stop sending the highest layer when their uplink is narrow.
+    sim.endpoints[ada.publish].feeds[0].muted = true;
+    sim.run(4 * SECOND);
+    assert_eq!(layer_now(&sim, ben, &mid), 1);
+    sim.endpoints[ada.publish].feeds[0].muted = false;
+    sim.run(5 * SECOND);
+    assert_eq!(layer_now(&sim, ben, &mid), 0);
+    let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    assert_plays(&received, 90_000);
 }
 
 #[test]
-fn the_layer_that_is_asked_for_at_first_is_the_first() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    world.run(2 * SECOND);
-    let want = Want {
+fn the_initially_preferred_layer_is_the_first_to_be_forwarded() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    sim.run(2 * SECOND);
+    let want = ConsumeRequest {
         producer: camera,
         publisher: ada.member.peer,
         preferred_rid: Some("q".to_owned()),
     };
-    let transport = world.guests[ben.into].transport.clone();
-    let consumed = world
-        .engine
-        .consume(ben.member, &transport, &[want])
-        .unwrap();
-    world.answer(ben, &consumed.offer.unwrap());
+    let transport = sim.endpoints[ben.receive].transport.clone();
+    let consumed = sim.engine.consume(ben.member, &transport, &[want]).unwrap();
+    sim.answer(ben, &consumed.offer.unwrap());
     let mid = consumed.mids[0].clone().unwrap();
-    world.run(5 * SECOND);
-    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-    assert!(heard.iter().all(|(tag, _)| tag.feed % 10 == 2));
-    assert_plays(&heard, 90_000);
+    sim.run(5 * SECOND);
+    let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    assert!(received.iter().all(|(tag, _)| tag.feed % 10 == 2));
+    assert_plays(&received, 90_000);
 }
 
 #[test]
-fn only_the_layers_that_somebody_waits_for_are_asked_for_key_frames() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    world.run(8 * SECOND);
-    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-    let plis = world.guests[ada.out].client.told.plis;
-    prefer(&mut world, ben, &mid, "q");
-    world.run(5 * SECOND);
-    assert_eq!(world.guests[ada.out].client.told.plis, plis + 1);
-    let now = in_order(&world.guests[ben.into].client.heard, &mid);
-    let keys = now[heard.len()..].iter().filter(|(tag, _)| tag.key);
+fn key_frames_are_requested_only_of_layers_with_waiting_subscribers() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    sim.run(8 * SECOND);
+    let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    let plis = sim.endpoints[ada.publish].client.rtcp.plis;
+    prefer(&mut sim, ben, &mid, "q");
+    sim.run(5 * SECOND);
+    assert_eq!(sim.endpoints[ada.publish].client.rtcp.plis, plis + 1);
+    let now = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    let keys = now[received.len()..].iter().filter(|(tag, _)| tag.key);
     let keys = keys
         .map(|(Tag { feed, .. }, _)| *feed % 10)
         .collect::<Vec<_>>();
@@ -163,65 +160,65 @@ fn only_the_layers_that_somebody_waits_for_are_asked_for_key_frames() {
 
 #[test]
 fn a_layer_that_comes_or_goes_is_noticed_at_once() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &RIDS);
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    world.run(8 * SECOND);
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &RIDS);
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    sim.run(8 * SECOND);
     for round in 0..5 {
-        // At any time between two looks.
-        world.run(Duration::from_millis(130));
+        // At different times between two periodic allocations.
+        sim.run(Duration::from_millis(130));
         for (muted, layer, most) in [(true, 1, 700), (false, 0, 200)] {
-            let before = layer_now(&world, ben, &mid);
+            let before = layer_now(&sim, ben, &mid);
             assert_ne!(before, layer, "round {round}");
-            world.guests[ada.out].feeds[0].muted = muted;
-            world.run(Duration::from_millis(most));
-            assert_eq!(layer_now(&world, ben, &mid), layer, "round {round}");
-            world.run(Duration::from_millis(1070));
+            sim.endpoints[ada.publish].feeds[0].muted = muted;
+            sim.run(Duration::from_millis(most));
+            assert_eq!(layer_now(&sim, ben, &mid), layer, "round {round}");
+            sim.run(Duration::from_millis(1070));
         }
     }
-    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-    assert_plays(&heard, 90_000);
+    let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    assert_plays(&received, 90_000);
 }
 
 #[test]
-fn a_key_frame_whose_first_packet_is_late_is_sent_whole() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &[]);
-    world.run(SECOND);
-    world.guests[ada.out].silent = true;
-    world.guests[ada.out].deaf = true;
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    let already = world.guests[ada.out].said.len();
-    world.guests[ada.out].feeds[0].key = true;
-    world.run(Duration::from_millis(100));
-    let said = world.guests[ada.out].said[already..].to_vec();
-    assert!(said.len() >= 8);
-    let seen_at = world.guests[ada.out].seen_at;
-    for datagram in said[1..].iter().chain(&said[..1]) {
-        assert!(world.receive(seen_at, datagram));
+fn a_key_frame_whose_first_packet_is_late_is_forwarded_completely() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &[]);
+    sim.run(SECOND);
+    sim.endpoints[ada.publish].drops_outgoing = true;
+    sim.endpoints[ada.publish].drops_incoming = true;
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    let sent_before = sim.endpoints[ada.publish].sent_media.len();
+    sim.endpoints[ada.publish].feeds[0].key = true;
+    sim.run(Duration::from_millis(100));
+    let sent_media = sim.endpoints[ada.publish].sent_media[sent_before..].to_vec();
+    assert!(sent_media.len() >= 8);
+    let observed_address = sim.endpoints[ada.publish].observed_address;
+    for datagram in sent_media[1..].iter().chain(&sent_media[..1]) {
+        assert!(sim.receive(observed_address, datagram));
     }
-    // Sooner than anybody could ask for it again.
-    world.run(Duration::from_millis(15));
-    let heard = in_order(&world.guests[ben.into].client.heard, &mid);
-    assert_eq!(heard.len(), said.len());
-    assert_plays(&heard, 90_000);
+    // Sooner than a retransmission could be requested.
+    sim.run(Duration::from_millis(15));
+    let received = in_order(&sim.endpoints[ben.receive].client.received, &mid);
+    assert_eq!(received.len(), sent_media.len());
+    assert_plays(&received, 90_000);
 }
 
 #[test]
-fn a_report_that_is_repeated_does_not_tell_the_round_trip() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let camera = world.publish(ada, Source::Camera, &[]);
-    let mid = world.consume(ben, &[(ada, camera)]).remove(0);
-    world.run(8 * SECOND);
-    let ssrc = in_order(&world.guests[ben.into].client.heard, &mid)[0]
+fn a_repeated_sender_report_does_not_yield_a_round_trip_time() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let camera = sim.publish(ada, Source::Camera, &[]);
+    let mid = sim.consume(ben, &[(ada, camera)]).remove(0);
+    sim.run(8 * SECOND);
+    let ssrc = in_order(&sim.endpoints[ben.receive].client.received, &mid)[0]
         .1
         .ssrc;
-    // What a client says that repeats the last report at once.
-    let round_trip = |world: &mut World| {
-        let (_, track) = world.engine.tracks.iter().next().unwrap();
+    // A report block that acknowledges the last sender report at once.
+    let round_trip = |sim: &mut Simulation| {
+        let (_, track) = sim.engine.tracks.iter().next().unwrap();
         let (report, _) = track.layers[0].report.unwrap();
         let block = ReportBlock {
             ssrc,
@@ -229,21 +226,23 @@ fn a_report_that_is_repeated_does_not_tell_the_round_trip() {
             lost: 0,
             highest: 0,
             jitter: 0,
-            lsr: middle(report.ntp),
+            lsr: ntp_middle(report.ntp),
             dlsr: 0,
         };
-        let now = world.now;
-        world.engine.subscriber_of(ben.member).block(now, &block)
+        let now = sim.now;
+        sim.engine
+            .subscriber_of(ben.member)
+            .on_report_block(now, &block)
     };
-    assert!(round_trip(&mut world).is_some());
+    assert!(round_trip(&mut sim).is_some());
     for paused in [true, false] {
-        world.engine.pause(world.now, ada.member, camera, paused);
+        sim.engine.pause(sim.now, ada.member, camera, paused);
     }
-    let before = world.guests[ben.into].client.told.sender_reports;
-    world.run(Duration::from_millis(150));
-    let after = world.guests[ben.into].client.told.sender_reports;
+    let before = sim.endpoints[ben.receive].client.rtcp.sender_reports;
+    sim.run(Duration::from_millis(150));
+    let after = sim.endpoints[ben.receive].client.rtcp.sender_reports;
     assert_eq!(after, before + 1);
-    assert_eq!(round_trip(&mut world), None);
-    world.run(6 * SECOND);
-    assert!(round_trip(&mut world).is_some());
+    assert_eq!(round_trip(&mut sim), None);
+    sim.run(6 * SECOND);
+    assert!(round_trip(&mut sim).is_some());
 }

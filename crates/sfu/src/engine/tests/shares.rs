@@ -1,12 +1,12 @@
-//! Nobody has more transports than their share, and those that nobody comes to make room.
+//! Transport limits, and eviction of transports that no client has connected to.
 
 use std::time::{Duration, Instant};
 
 use parlor_protocol::{AppId, MeetingId, ParticipantId};
 use uuid::Uuid;
 
-use super::check::assert_empty;
-use super::world::{World, member, settings};
+use super::invariants::assert_empty;
+use super::simulation::{Simulation, member, settings};
 use crate::engine::{Engine, Settings};
 use crate::sdp::Description;
 use crate::{Direction, Error, Member, Opened, Owner, Share, Shares, Source};
@@ -14,7 +14,7 @@ use crate::{Direction, Error, Member, Opened, Owner, Share, Shares, Source};
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// As a shard opens a transport: a refusal is counted.
+    /// Opens a transport like a shard, which counts rejections.
     fn open_counted(
         &mut self,
         owner: Owner,
@@ -28,7 +28,7 @@ impl Engine {
         opened
     }
 
-    /// The same, for somebody who has nothing else.
+    /// Like `open_counted`, for a participant without other transports.
     pub(super) fn open_alone(
         &mut self,
         now: Instant,
@@ -40,40 +40,40 @@ impl Engine {
     }
 }
 
-fn owner(app: u128, person: u128) -> Owner {
+fn owner(app: u128, participant: u128) -> Owner {
     Owner {
         app: AppId::from_uuid(Uuid::from_u128(app)),
-        person: ParticipantId::from_uuid(Uuid::from_u128(person)),
+        participant: ParticipantId::from_uuid(Uuid::from_u128(participant)),
         admitted: true,
     }
 }
 
-/// Somebody who has not been let in.
-fn outside(app: u128, person: u128) -> Owner {
+/// A participant that has not been admitted.
+fn unadmitted(app: u128, participant: u128) -> Owner {
     Owner {
         admitted: false,
-        ..owner(app, person)
+        ..owner(app, participant)
     }
 }
 
-/// A connected transport of somebody who has not been let in.
-fn connect_outside(world: &mut World, owner: Owner, member: Member) -> usize {
-    let mut client = world.client(Direction::Publish);
-    let offer = super::world::read(client.offer());
-    let (engine, now) = (&mut world.engine, world.now);
+/// Connects a transport of a participant that has not been admitted.
+fn connect_unadmitted(sim: &mut Simulation, owner: Owner, member: Member) -> usize {
+    let mut client = sim.client(Direction::Publish);
+    let offer = super::simulation::read(client.offer());
+    let (engine, now) = (&mut sim.engine, sim.now);
     let opened = engine.open_counted(owner, now, member, Direction::Publish, &offer);
     let opened = opened.unwrap();
     client.accept(&opened.answer);
-    let guest = world.admit(client, opened.transport_id);
-    world.run(SECOND);
-    assert!(world.connected(guest));
-    guest
+    let endpoint = sim.add_endpoint(client, opened.transport_id);
+    sim.run(SECOND);
+    assert!(sim.is_connected(endpoint));
+    endpoint
 }
 
-fn open_in(world: &mut World, owner: Owner, member: Member) -> Result<(), Error> {
-    let client = world.client(Direction::Publish);
-    let offer = super::world::read(client.offer());
-    let (engine, now) = (&mut world.engine, world.now);
+fn open_in(sim: &mut Simulation, owner: Owner, member: Member) -> Result<(), Error> {
+    let client = sim.client(Direction::Publish);
+    let offer = super::simulation::read(client.offer());
+    let (engine, now) = (&mut sim.engine, sim.now);
     let opened = engine.open_counted(owner, now, member, Direction::Publish, &offer);
     opened.map(|_| ())
 }
@@ -85,20 +85,20 @@ fn in_meeting(meeting: u128, peer: u128) -> Member {
     }
 }
 
-/// Opens a transport on an engine; why not, if not.
-fn open(world: &World, engine: &mut Engine, owner: Owner, member: Member) -> Result<(), Error> {
-    let client = world.client(Direction::Publish);
-    let offer = super::world::read(client.offer());
-    let opened = engine.open_counted(owner, world.now, member, Direction::Publish, &offer);
+/// Opens a transport on an engine.
+fn open(sim: &Simulation, engine: &mut Engine, owner: Owner, member: Member) -> Result<(), Error> {
+    let client = sim.client(Direction::Publish);
+    let offer = super::simulation::read(client.offer());
+    let opened = engine.open_counted(owner, sim.now, member, Direction::Publish, &offer);
     opened.map(|_| ())
 }
 
 #[test]
-fn a_person_a_meeting_and_an_app_have_no_more_than_their_share() {
-    let world = World::new();
+fn participants_meetings_and_apps_are_limited_to_their_shares() {
+    let sim = Simulation::new();
     let shared = Settings {
         shares: Shares {
-            person: 2,
+            participant: 2,
             meeting: 3,
             app: 5,
         },
@@ -106,17 +106,17 @@ fn a_person_a_meeting_and_an_app_have_no_more_than_their_share() {
     };
     let mut engines = [Engine::new(shared.clone()), Engine::new(shared)];
     let mut try_open =
-        |engine: usize, owner, member| open(&world, &mut engines[engine], owner, member);
-    let person = Err(Error::Share(Share::Person));
+        |engine: usize, owner, member| open(&sim, &mut engines[engine], owner, member);
+    let participant = Err(Error::Share(Share::Participant));
     assert_eq!(try_open(0, owner(1, 1), in_meeting(1, 1)), Ok(()));
     assert_eq!(try_open(0, owner(1, 1), in_meeting(1, 2)), Ok(()));
-    assert_eq!(try_open(0, owner(1, 1), in_meeting(1, 3)), person);
-    // One in place of an older one is not one more.
+    assert_eq!(try_open(0, owner(1, 1), in_meeting(1, 3)), participant);
+    // A replacement does not count as an additional transport.
     assert_eq!(try_open(0, owner(1, 1), in_meeting(1, 2)), Ok(()));
     assert_eq!(try_open(0, owner(1, 2), in_meeting(1, 3)), Ok(()));
     let meeting = Err(Error::Share(Share::Meeting));
     assert_eq!(try_open(0, owner(1, 3), in_meeting(1, 4)), meeting);
-    // The app's are counted in all engines.
+    // The limit of an app applies across all engines.
     assert_eq!(try_open(1, owner(1, 4), in_meeting(2, 4)), Ok(()));
     assert_eq!(try_open(1, owner(1, 5), in_meeting(2, 5)), Ok(()));
     let app = Err(Error::Share(Share::App));
@@ -125,69 +125,69 @@ fn a_person_a_meeting_and_an_app_have_no_more_than_their_share() {
 
     assert_eq!(engines[0].refused(), [1, 1, 0, 0]);
     assert_eq!(engines[1].refused(), [0, 0, 1, 0]);
-    engines[0].close(world.now, in_meeting(1, 1), false);
-    let freed = open(&world, &mut engines[0], owner(1, 1), in_meeting(1, 9));
+    engines[0].close(sim.now, in_meeting(1, 1), false);
+    let freed = open(&sim, &mut engines[0], owner(1, 1), in_meeting(1, 9));
     assert_eq!(freed, Ok(()));
     for peer in [2, 3, 9] {
-        engines[0].close(world.now, in_meeting(1, peer), false);
+        engines[0].close(sim.now, in_meeting(1, peer), false);
     }
     assert!(engines[0].held.is_empty());
 }
 
 #[test]
-fn when_all_are_taken_those_that_nobody_came_to_make_room() {
+fn unconnected_transports_are_evicted_when_the_engine_is_full() {
     let few = Settings {
         max_transports: 3,
         ..settings()
     };
-    let mut world = World::of(few, 1);
-    let connected = world.join(member(1), Direction::Publish);
-    world.open(member(2), Direction::Publish);
-    world.run(SECOND);
-    world.open(member(3), Direction::Publish);
-    let client = world.client(Direction::Publish);
-    // They still have time.
-    let early = world.try_open(member(4), Direction::Publish, &client);
+    let mut sim = Simulation::of(few, 1);
+    let connected = sim.join(member(1), Direction::Publish);
+    sim.open(member(2), Direction::Publish);
+    sim.run(SECOND);
+    sim.open(member(3), Direction::Publish);
+    let client = sim.client(Direction::Publish);
+    // The others are still protected from eviction.
+    let early = sim.try_open(member(4), Direction::Publish, &client);
     assert_eq!(early, Err(Error::Full));
-    world.run(4 * SECOND);
-    assert!(
-        world
-            .try_open(member(4), Direction::Publish, &client)
-            .is_ok()
-    );
-    assert_eq!(world.engine.open_transports(), 3);
-    let gone = world.engine.report(world.now, member(2));
-    assert!(gone.is_none(), "the oldest goes first: {gone:?}");
-    assert!(world.connected(connected));
-    assert_eq!(world.engine.refused(), [0, 0, 0, 1]);
+    sim.run(4 * SECOND);
+    assert!(sim.try_open(member(4), Direction::Publish, &client).is_ok());
+    assert_eq!(sim.engine.open_transports(), 3);
+    let evicted = sim.engine.report(sim.now, member(2));
+    assert!(evicted.is_none(), "the oldest goes first: {evicted:?}");
+    assert!(sim.is_connected(connected));
+    assert_eq!(sim.engine.refused(), [0, 0, 0, 1]);
 }
 
 #[test]
-fn when_all_are_taken_those_who_wait_outside_make_room_for_those_inside() {
+fn unadmitted_participants_are_evicted_for_admitted_ones() {
     let few = Settings {
         max_transports: 3,
         ..settings()
     };
-    let mut world = World::of(few, 1);
+    let mut sim = Simulation::of(few, 1);
     for peer in 1..=3 {
-        connect_outside(&mut world, outside(1, peer), member(peer));
+        connect_unadmitted(&mut sim, unadmitted(1, peer), member(peer));
     }
-    // The second has come in meanwhile.
-    world.engine.admit(member(2));
-    let newcomer = open_in(&mut world, outside(1, 7), member(7));
-    assert_eq!(newcomer, Err(Error::Full), "nobody outside goes so soon");
+    // The second has been admitted in the meantime.
+    sim.engine.admit(member(2));
+    let early = open_in(&mut sim, unadmitted(1, 7), member(7));
+    assert_eq!(
+        early,
+        Err(Error::Full),
+        "new transports are protected from eviction"
+    );
     for peer in [4, 5] {
-        assert_eq!(open_in(&mut world, owner(1, peer), member(peer)), Ok(()));
+        assert_eq!(open_in(&mut sim, owner(1, peer), member(peer)), Ok(()));
     }
-    let gone = [1, 2, 3].map(|peer| world.engine.report(world.now, member(peer)).is_none());
-    assert_eq!(gone, [true, false, true]);
-    let more = open_in(&mut world, owner(1, 6), member(6));
-    assert_eq!(more, Err(Error::Full), "all are inside");
-    assert_eq!(world.engine.refused(), [0, 0, 0, 2]);
+    let evicted = [1, 2, 3].map(|peer| sim.engine.report(sim.now, member(peer)).is_none());
+    assert_eq!(evicted, [true, false, true]);
+    let more = open_in(&mut sim, owner(1, 6), member(6));
+    assert_eq!(more, Err(Error::Full), "all participants are admitted");
+    assert_eq!(sim.engine.refused(), [0, 0, 0, 2]);
 }
 
 #[test]
-fn those_who_wait_outside_make_room_in_the_share_of_a_meeting_and_an_app_too() {
+fn unadmitted_participants_are_evicted_for_meeting_and_app_shares_too() {
     let shares = [
         Shares {
             meeting: 2,
@@ -199,50 +199,50 @@ fn those_who_wait_outside_make_room_in_the_share_of_a_meeting_and_an_app_too() {
         },
     ];
     for shares in shares {
-        let mut world = World::of(
+        let mut sim = Simulation::of(
             Settings {
                 shares,
                 ..settings()
             },
             1,
         );
-        connect_outside(&mut world, outside(2, 9), in_meeting(9, 9));
+        connect_unadmitted(&mut sim, unadmitted(2, 9), in_meeting(9, 9));
         for peer in 1..=2 {
-            connect_outside(&mut world, outside(1, peer), in_meeting(1, peer));
+            connect_unadmitted(&mut sim, unadmitted(1, peer), in_meeting(1, peer));
         }
-        assert_eq!(open_in(&mut world, owner(1, 3), in_meeting(1, 3)), Ok(()));
-        let other = world.engine.report(world.now, in_meeting(9, 9));
-        assert!(other.is_some(), "others keep theirs");
-        assert_eq!(world.engine.open_transports(), 3);
+        assert_eq!(open_in(&mut sim, owner(1, 3), in_meeting(1, 3)), Ok(()));
+        let other = sim.engine.report(sim.now, in_meeting(9, 9));
+        assert!(other.is_some(), "other meetings and apps are not affected");
+        assert_eq!(sim.engine.open_transports(), 3);
     }
 }
 
 #[test]
-fn a_panic_gives_back_what_was_held() {
-    let mut world = World::new();
-    world.join(member(1), Direction::Publish);
-    world.join(member(2), Direction::Receive);
-    world.run(SECOND);
-    world.engine.start_over();
-    assert_eq!(world.engine.open_transports(), 0);
-    assert_empty(&world.engine);
-    world.join(member(1), Direction::Publish);
-    world.run(Duration::from_secs(2));
-    assert_eq!(world.engine.connected_transports(), 1);
+fn a_reset_releases_the_shares_of_all_transports() {
+    let mut sim = Simulation::new();
+    sim.join(member(1), Direction::Publish);
+    sim.join(member(2), Direction::Receive);
+    sim.run(SECOND);
+    sim.engine.reset();
+    assert_eq!(sim.engine.open_transports(), 0);
+    assert_empty(&sim.engine);
+    sim.join(member(1), Direction::Publish);
+    sim.run(Duration::from_secs(2));
+    assert_eq!(sim.engine.connected_transports(), 1);
 }
 
 #[test]
-fn a_voice_without_measure_is_forwarded_as_far_as_a_voice_may_be() {
-    let mut world = World::new();
-    let [ada, ben] = world.people();
-    let voice = world.publish(ada, Source::Microphone, &[]);
-    world.run(SECOND);
-    let mids = world.consume(ben, &[(ada, voice)]);
-    let feed = &mut world.guests[ada.out].feeds[0];
+fn excessive_audio_is_forwarded_up_to_the_rate_limit() {
+    let mut sim = Simulation::new();
+    let [ada, ben] = sim.peers();
+    let voice = sim.publish(ada, Source::Microphone, &[]);
+    sim.run(SECOND);
+    let mids = sim.consume(ben, &[(ada, voice)]);
+    let feed = &mut sim.endpoints[ada.publish].feeds[0];
     (feed.packets, feed.every) = (10, Duration::from_millis(5));
-    world.run(5 * SECOND);
-    let heard = world.guests[ben.into].client.heard.iter();
-    let heard = heard.filter(|heard| heard.mid == mids[0]).count();
+    sim.run(5 * SECOND);
+    let received = sim.endpoints[ben.receive].client.received.iter();
+    let received = received.filter(|received| received.mid == mids[0]).count();
     // 10,000 were sent.
-    assert!((2_000..=3_050).contains(&heard), "{heard}");
+    assert!((2_000..=3_050).contains(&received), "{received}");
 }

@@ -1,4 +1,4 @@
-//! How transports come, stay and go.
+//! How transports are opened, kept and freed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use is::stun::StunMessage;
 use parlor_protocol::MeetingId;
 use uuid::Uuid;
 
-use super::check::assert_empty;
-use super::world::{TIMEOUT, World, address, member, settings};
+use super::invariants::assert_empty;
+use super::simulation::{Simulation, TIMEOUT, address, member, settings};
 use crate::client::Client;
-use crate::engine::{Engine, FIRST_CHECK, Route, Settings, Taken};
+use crate::engine::{Disposition, Engine, FIRST_CHECK_TIMEOUT, Route, Settings};
 use crate::events::{Event, Events, Listener};
 use crate::relay::{LinkId, Via};
 use crate::sdp::Candidate;
@@ -20,286 +20,279 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn both_transports_of_a_client_connect() {
-    let mut world = World::new();
-    let publish = world.join(member(1), Direction::Publish);
-    let receive = world.join(member(1), Direction::Receive);
+    let mut sim = Simulation::new();
+    let publish = sim.join(member(1), Direction::Publish);
+    let receive = sim.join(member(1), Direction::Receive);
     assert_ne!(
-        world.guests[publish].transport,
-        world.guests[receive].transport
+        sim.endpoints[publish].transport,
+        sim.endpoints[receive].transport
     );
-    assert_eq!(world.engine.open_transports(), 2);
-    assert_eq!(world.engine.connected_transports(), 0);
+    assert_eq!(sim.engine.open_transports(), 2);
+    assert_eq!(sim.engine.connected_transports(), 0);
 
-    world.run(3 * SECOND);
-    assert!(world.connected(publish));
-    assert!(world.connected(receive));
-    assert_eq!(world.engine.connected_transports(), 2);
-    let report = world.engine.report(world.now, member(1)).unwrap();
+    sim.run(3 * SECOND);
+    assert!(sim.is_connected(publish));
+    assert!(sim.is_connected(receive));
+    assert_eq!(sim.engine.connected_transports(), 2);
+    let report = sim.engine.report(sim.now, member(1)).unwrap();
     let remote = report.publish.unwrap().remote;
-    assert_eq!(remote, Some(world.guests[publish].seen_at));
+    assert_eq!(remote, Some(sim.endpoints[publish].observed_address));
     assert!(report.receive.unwrap().connected);
-    assert_eq!(world.engine.report(world.now, member(2)), None);
+    assert_eq!(sim.engine.report(sim.now, member(2)), None);
 }
 
 #[test]
 fn transports_connect_on_a_path_that_loses_a_fifth() {
-    // The client here sends a flight at most five times within these seconds, whatever the server
-    // does: one in 150 loses all of them, or all that they are answered with.
-    let mut unlucky = Vec::new();
+    // The client sends a flight at most five times within this time, whatever the server does: one
+    // in 150 loses all of them, or all responses.
+    let mut failed = Vec::new();
     for seed in 0..40 {
-        let mut world = World::seeded(seed);
-        let guest = world.join(member(1), Direction::Publish);
-        world.guests[guest].up.loss = 200;
-        world.guests[guest].down.loss = 200;
-        world.run(20 * SECOND);
-        assert_eq!(world.engine.open_transports(), 1, "seed {seed}");
-        if world.connected(guest) {
-            assert_eq!(world.engine.connected_transports(), 1, "seed {seed}");
+        let mut sim = Simulation::seeded(seed);
+        let endpoint = sim.join(member(1), Direction::Publish);
+        sim.endpoints[endpoint].up.loss = 200;
+        sim.endpoints[endpoint].down.loss = 200;
+        sim.run(20 * SECOND);
+        assert_eq!(sim.engine.open_transports(), 1, "seed {seed}");
+        if sim.is_connected(endpoint) {
+            assert_eq!(sim.engine.connected_transports(), 1, "seed {seed}");
         } else {
-            unlucky.push(seed);
+            failed.push(seed);
         }
     }
-    assert!(unlucky.len() <= 4, "not connected: seeds {unlucky:?}");
+    assert!(failed.len() <= 4, "not connected: seeds {failed:?}");
 }
 
 #[test]
-fn a_connected_transport_lasts_and_sleeps() {
-    let mut world = World::new();
-    let publish = world.join(member(1), Direction::Publish);
-    let receive = world.join(member(1), Direction::Receive);
-    world.run(3 * SECOND);
-    let woken = world.run(600 * SECOND);
-    assert!(world.connected(publish) && world.connected(receive));
-    assert_eq!(world.engine.connected_transports(), 2);
+fn a_connected_transport_stays_connected_with_few_timeouts() {
+    let mut sim = Simulation::new();
+    let publish = sim.join(member(1), Direction::Publish);
+    let receive = sim.join(member(1), Direction::Receive);
+    sim.run(3 * SECOND);
+    let woken = sim.run(600 * SECOND);
+    assert!(sim.is_connected(publish) && sim.is_connected(receive));
+    assert_eq!(sim.engine.connected_transports(), 2);
     assert!(woken <= 300, "woken {woken} times in ten minutes");
 }
 
 #[test]
-fn a_new_transport_takes_the_place_of_the_older_one() {
-    let mut world = World::new();
-    let old = world.join(member(1), Direction::Publish);
-    let other = world.join(member(1), Direction::Receive);
-    world.run(3 * SECOND);
-    assert!(world.connected(old));
+fn a_new_transport_replaces_the_older_one() {
+    let mut sim = Simulation::new();
+    let old = sim.join(member(1), Direction::Publish);
+    let other = sim.join(member(1), Direction::Receive);
+    sim.run(3 * SECOND);
+    assert!(sim.is_connected(old));
 
-    let new = world.join(member(1), Direction::Publish);
-    assert_eq!(world.engine.open_transports(), 2);
-    assert_eq!(world.engine.connected_transports(), 1);
-    let old_id = &world.guests[old].transport;
-    assert!(!world.engine.by_ufrag.contains_key(old_id));
-    world.run(40 * SECOND);
-    assert!(!world.connected(old));
-    assert!(world.connected(new));
-    assert!(world.connected(other));
-    assert_eq!(world.engine.connected_transports(), 2);
+    let new = sim.join(member(1), Direction::Publish);
+    assert_eq!(sim.engine.open_transports(), 2);
+    assert_eq!(sim.engine.connected_transports(), 1);
+    let old_id = &sim.endpoints[old].transport;
+    assert!(!sim.engine.by_ufrag.contains_key(old_id));
+    sim.run(40 * SECOND);
+    assert!(!sim.is_connected(old));
+    assert!(sim.is_connected(new));
+    assert!(sim.is_connected(other));
+    assert_eq!(sim.engine.connected_transports(), 2);
 }
 
 #[test]
 fn closing_frees_everything_of_the_member_and_nothing_else() {
-    let mut world = World::new();
-    let elsewhere = Member {
+    let mut sim = Simulation::new();
+    let other_meeting = Member {
         meeting: MeetingId::from_uuid(Uuid::from_u128(2)),
         ..member(1)
     };
-    world.join(member(1), Direction::Publish);
-    world.join(member(1), Direction::Receive);
-    let same_peer = world.join(elsewhere, Direction::Publish);
-    let same_meeting = world.join(member(2), Direction::Publish);
-    world.run(3 * SECOND);
-    assert_eq!(world.engine.connected_transports(), 4);
+    sim.join(member(1), Direction::Publish);
+    sim.join(member(1), Direction::Receive);
+    let same_peer = sim.join(other_meeting, Direction::Publish);
+    let same_meeting = sim.join(member(2), Direction::Publish);
+    sim.run(3 * SECOND);
+    assert_eq!(sim.engine.connected_transports(), 4);
 
-    let now = world.now;
-    world.engine.close(now, member(1), false);
-    world.engine.close(now, member(1), false);
-    world.engine.close(now, member(3), false);
-    assert_eq!(world.engine.open_transports(), 2);
-    world.run(30 * SECOND);
-    assert!(world.connected(same_peer));
-    assert!(world.connected(same_meeting));
-    assert_eq!(world.engine.connected_transports(), 2);
+    let now = sim.now;
+    sim.engine.close(now, member(1), false);
+    sim.engine.close(now, member(1), false);
+    sim.engine.close(now, member(3), false);
+    assert_eq!(sim.engine.open_transports(), 2);
+    sim.run(30 * SECOND);
+    assert!(sim.is_connected(same_peer));
+    assert!(sim.is_connected(same_meeting));
+    assert_eq!(sim.engine.connected_transports(), 2);
 
-    let now = world.now;
-    world.engine.close(now, elsewhere, false);
-    world.engine.close(now, member(2), false);
-    assert_empty(&world.engine);
+    let now = sim.now;
+    sim.engine.close(now, other_meeting, false);
+    sim.engine.close(now, member(2), false);
+    assert_empty(&sim.engine);
 }
 
 #[test]
 fn a_transport_that_never_connects_is_freed() {
-    let mut world = World::new();
-    world.open(member(1), Direction::Publish);
-    world.run(FIRST_CHECK.saturating_sub(Duration::from_millis(1)));
-    assert_eq!(world.engine.open_transports(), 1);
-    world.run(Duration::from_millis(1));
-    assert_empty(&world.engine);
+    let mut sim = Simulation::new();
+    sim.open(member(1), Direction::Publish);
+    sim.run(FIRST_CHECK_TIMEOUT.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(sim.engine.open_transports(), 1);
+    sim.run(Duration::from_millis(1));
+    assert_empty(&sim.engine);
 }
 
 #[test]
-fn what_was_lost_is_sent_again_in_time() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    let hears = |sent: usize, world: &mut World| {
+fn a_lost_dtls_flight_is_retransmitted_in_time() {
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    let receives = |sent: usize, sim: &mut Simulation| {
         (0..1000).find(|_| {
-            world.run(Duration::from_millis(10));
-            world.guests[guest].heard > sent
+            sim.run(Duration::from_millis(10));
+            sim.endpoints[endpoint].datagrams > sent
         })
     };
-    // The answer to the client's first check; then the server's part of the handshake, of which
-    // nothing arrives, and nothing else comes that would wake it.
-    hears(0, &mut world).unwrap();
-    world.guests[guest].deaf = true;
-    let hello = world.guests[guest].heard;
-    hears(hello, &mut world).unwrap();
-    world.guests[guest].silent = true;
-    world.run(Duration::from_millis(30));
-    let flight = world.guests[guest].heard;
-    let waited = hears(flight, &mut world).unwrap();
+    // First the response to the client's first check; then the server's flight, which is lost, and
+    // nothing else arrives that would trigger a retransmission.
+    receives(0, &mut sim).unwrap();
+    sim.endpoints[endpoint].drops_incoming = true;
+    let hello = sim.endpoints[endpoint].datagrams;
+    receives(hello, &mut sim).unwrap();
+    sim.endpoints[endpoint].drops_outgoing = true;
+    sim.run(Duration::from_millis(30));
+    let flight = sim.endpoints[endpoint].datagrams;
+    let waited = receives(flight, &mut sim).unwrap();
     assert!(waited < 20, "waited {waited}0 ms");
 }
 
 #[test]
-fn a_transport_that_falls_silent_is_freed_later() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    let talks = world.join(member(2), Direction::Publish);
-    world.run(3 * SECOND);
-    world.guests[guest].silent = true;
+fn a_silent_transport_is_freed_after_the_timeout() {
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    let active = sim.join(member(2), Direction::Publish);
+    sim.run(3 * SECOND);
+    sim.endpoints[endpoint].drops_outgoing = true;
 
-    world.run(45 * SECOND);
-    assert_eq!(world.engine.connected_transports(), 1);
-    assert_eq!(world.engine.open_transports(), 2);
-    world.run(TIMEOUT);
-    assert_eq!(world.engine.open_transports(), 1);
-    assert!(world.connected(talks));
+    sim.run(45 * SECOND);
+    assert_eq!(sim.engine.connected_transports(), 1);
+    assert_eq!(sim.engine.open_transports(), 2);
+    sim.run(TIMEOUT);
+    assert_eq!(sim.engine.open_transports(), 1);
+    assert!(sim.is_connected(active));
 }
 
 #[test]
 fn a_transport_that_was_silent_for_a_while_connects_again() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    world.run(3 * SECOND);
-    // str0m gives up on a path before the engine does, so only one way is cut, and the client's
-    // checks are let through every now and then.
-    world.guests[guest].silent = true;
-    world.run(12 * SECOND);
-    world.guests[guest].silent = false;
-    world.run(10 * SECOND);
-    assert_eq!(world.engine.connected_transports(), 1);
-    world.run(2 * TIMEOUT);
-    assert!(world.connected(guest));
-    assert_eq!(world.engine.connected_transports(), 1);
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    sim.run(3 * SECOND);
+    // str0m gives up on a path earlier than the engine, so only one direction is cut, and the
+    // client's checks get through after a while.
+    sim.endpoints[endpoint].drops_outgoing = true;
+    sim.run(12 * SECOND);
+    sim.endpoints[endpoint].drops_outgoing = false;
+    sim.run(10 * SECOND);
+    assert_eq!(sim.engine.connected_transports(), 1);
+    sim.run(2 * TIMEOUT);
+    assert!(sim.is_connected(endpoint));
+    assert_eq!(sim.engine.connected_transports(), 1);
 }
 
 #[test]
-fn a_client_that_says_goodbye_is_freed_at_once() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    world.run(3 * SECOND);
-    world.guests[guest].client.close();
-    world.run(Duration::from_millis(20));
-    assert_empty(&world.engine);
+fn a_transport_that_its_client_closes_is_freed_at_once() {
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    sim.run(3 * SECOND);
+    sim.endpoints[endpoint].client.close();
+    sim.run(Duration::from_millis(20));
+    assert_empty(&sim.engine);
 }
 
 #[test]
 fn a_client_whose_address_changes_stays_connected() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    world.run(3 * SECOND);
-    world.guests[guest].seen_at = address("203.0.113.5:4000");
-    world.run(60 * SECOND);
-    assert!(world.connected(guest));
-    assert_eq!(world.engine.connected_transports(), 1);
-    assert_eq!(world.engine.by_route.len(), 2);
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    sim.run(3 * SECOND);
+    sim.endpoints[endpoint].observed_address = address("203.0.113.5:4000");
+    sim.run(60 * SECOND);
+    assert!(sim.is_connected(endpoint));
+    assert_eq!(sim.engine.connected_transports(), 1);
+    assert_eq!(sim.engine.by_route.len(), 2);
 }
 
 #[test]
-fn a_client_that_comes_from_everywhere_is_remembered_only_so_often() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
+fn the_number_of_routes_of_a_client_is_limited() {
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
     let mut most = 0;
     for port in 0..200 {
-        world.guests[guest].seen_at = SocketAddr::from(([203, 0, 113, 5], 4000 + port));
-        world.run(3 * SECOND);
-        most = most.max(world.engine.by_route.len());
+        sim.endpoints[endpoint].observed_address =
+            SocketAddr::from(([203, 0, 113, 5], 4000 + port));
+        sim.run(3 * SECOND);
+        most = most.max(sim.engine.by_route.len());
     }
     assert!((10..=64).contains(&most), "{most}");
 }
 
 #[test]
-fn who_does_not_have_the_offered_certificate_is_freed() {
-    let mut world = World::new();
-    let mut client = world.client(Direction::Publish);
-    let other = world.client(Direction::Publish);
+fn a_client_without_the_offered_certificate_is_dropped() {
+    let mut sim = Simulation::new();
+    let mut client = sim.client(Direction::Publish);
+    let other = sim.client(Direction::Publish);
     let fingerprint = |offer: &str| {
         let at = offer.find("a=fingerprint:").unwrap();
         offer[at..].lines().next().unwrap().to_owned()
     };
     let offer = client.offer();
     let offer = offer.replace(&fingerprint(offer), &fingerprint(other.offer()));
-    let offer = super::world::read(&offer);
-    let opened = world
+    let offer = super::simulation::read(&offer);
+    let opened = sim
         .engine
-        .open_alone(world.now, member(1), Direction::Publish, &offer)
+        .open_alone(sim.now, member(1), Direction::Publish, &offer)
         .unwrap();
     client.accept(&opened.answer);
-    world.admit(client, opened.transport_id);
-    world.run(20 * SECOND);
-    assert_empty(&world.engine);
+    sim.add_endpoint(client, opened.transport_id);
+    sim.run(20 * SECOND);
+    assert_empty(&sim.engine);
 }
 
 #[test]
-fn as_many_as_may_be_and_no_more() {
-    let mut world = World::of(
+fn the_number_of_transports_is_limited() {
+    let mut sim = Simulation::of(
         Settings {
             max_transports: 2,
             ..settings()
         },
         1,
     );
-    world.open(member(1), Direction::Publish);
-    world.open(member(1), Direction::Receive);
-    let client = world.client(Direction::Publish);
-    let full = world.try_open(member(2), Direction::Publish, &client);
+    sim.open(member(1), Direction::Publish);
+    sim.open(member(1), Direction::Receive);
+    let client = sim.client(Direction::Publish);
+    let full = sim.try_open(member(2), Direction::Publish, &client);
     assert_eq!(full, Err(Error::Full));
-    // In place of one there is room.
-    assert!(
-        world
-            .try_open(member(1), Direction::Publish, &client)
-            .is_ok()
-    );
-    let now = world.now;
-    world.engine.close(now, member(1), false);
-    assert_empty(&world.engine);
-    assert!(
-        world
-            .try_open(member(2), Direction::Publish, &client)
-            .is_ok()
-    );
+    // A transport that replaces another one needs no room.
+    assert!(sim.try_open(member(1), Direction::Publish, &client).is_ok());
+    let now = sim.now;
+    sim.engine.close(now, member(1), false);
+    assert_empty(&sim.engine);
+    assert!(sim.try_open(member(2), Direction::Publish, &client).is_ok());
 }
 
 #[test]
 fn a_bad_offer_leaves_the_older_transport_as_it_is() {
-    let mut world = World::new();
-    let guest = world.join(member(1), Direction::Publish);
-    world.run(3 * SECOND);
-    let client = world.client(Direction::Publish);
+    let mut sim = Simulation::new();
+    let endpoint = sim.join(member(1), Direction::Publish);
+    sim.run(3 * SECOND);
+    let client = sim.client(Direction::Publish);
     let lite = client.offer().replace("t=0 0", "t=0 0\r\na=ice-lite");
-    let offer = super::world::read(&lite);
-    let refused = world
+    let offer = super::simulation::read(&lite);
+    let refused = sim
         .engine
-        .open_alone(world.now, member(1), Direction::Publish, &offer);
+        .open_alone(sim.now, member(1), Direction::Publish, &offer);
     assert!(matches!(refused, Err(Error::BadOffer(_))), "{refused:?}");
-    world.run(30 * SECOND);
-    assert!(world.connected(guest));
-    assert_eq!(world.engine.connected_transports(), 1);
+    sim.run(30 * SECOND);
+    assert!(sim.is_connected(endpoint));
+    assert_eq!(sim.engine.connected_transports(), 1);
 }
 
 #[test]
-fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
-    let world = World::new();
-    let now = world.now;
-    let homes = ["192.0.2.1:3478", "192.0.2.2:3478", "[2001:db8::1]:3479"].map(address);
-    let candidates = homes.map(|address| Candidate {
+fn every_address_is_a_candidate_and_responses_take_the_route_of_the_check() {
+    let sim = Simulation::new();
+    let now = sim.now;
+    let addresses = ["192.0.2.1:3478", "192.0.2.2:3478", "[2001:db8::1]:3479"].map(address);
+    let candidates = addresses.map(|address| Candidate {
         address,
         tcp: false,
     });
@@ -309,7 +302,7 @@ fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
     });
     let from = address("[2001:db8::9]:5000");
     let mut client = Client::new(now, from);
-    let offer = super::world::read(client.offer());
+    let offer = super::simulation::read(client.offer());
     let opened = engine
         .open_alone(now, member(1), Direction::Publish, &offer)
         .unwrap();
@@ -319,23 +312,24 @@ fn every_address_is_told_and_answers_go_back_the_way_that_checks_came() {
     client.accept(&opened.answer);
     client.timeout(now);
     let (sent, _) = client.poll();
-    assert_eq!(sent[0].0, homes[2]);
+    assert_eq!(sent[0].0, addresses[2]);
     let route = Route::Udp(1, from);
     let taken = engine.receive(now, route, from, &mut sent[0].1.clone());
-    assert_eq!(taken, Taken::Yes);
+    assert_eq!(taken, Disposition::Accepted);
     let mut back = Vec::new();
     engine.flush(|route, outbox| back.push((route, outbox.datagrams().count())));
     assert_eq!(back, [(route, 1)]);
 }
 
-/// What a client hears that checks a transport: whether it is another process's, and if not, whether
-/// the client was away when it was closed.
-fn answer_to_a_check(of_another: bool, away: bool) -> Vec<u8> {
-    let world = World::new();
-    let (now, from) = (world.now, address("198.51.100.7:5000"));
+/// Returns the response to a check of a closed transport. `of_another` is whether the transport
+/// belonged to another process, `client_offline` whether
+/// the client was offline when it was closed.
+fn check_response(of_another: bool, client_offline: bool) -> Vec<u8> {
+    let sim = Simulation::new();
+    let (now, from) = (sim.now, address("198.51.100.7:5000"));
     let mut engine = Engine::new(settings());
     let mut client = Client::new(now, from);
-    let offer = super::world::read(client.offer());
+    let offer = super::simulation::read(client.offer());
     let opened = engine.open_alone(now, member(1), Direction::Publish, &offer);
     client.accept(&opened.unwrap().answer);
     client.timeout(now);
@@ -343,33 +337,33 @@ fn answer_to_a_check(of_another: bool, away: bool) -> Vec<u8> {
     if of_another {
         engine = Engine::new(settings());
     } else {
-        engine.close(now, member(1), away);
+        engine.close(now, member(1), client_offline);
     }
     let mut check = sent[0].1.clone();
     let taken = engine.receive(now, Route::Udp(0, from), from, &mut check);
-    assert_eq!(taken, Taken::No);
+    assert_eq!(taken, Disposition::Dropped);
     let mut back = Vec::new();
     engine.flush(|_, outbox| back.extend(outbox.datagrams().flatten().copied()));
     back
 }
 
 #[test]
-fn a_client_is_told_of_a_transport_that_is_no_more_unless_it_knows() {
+fn a_check_of_a_closed_transport_gets_an_error_unless_the_client_closed_it() {
     for of_another in [false, true] {
-        let told = answer_to_a_check(of_another, true);
+        let response = check_response(of_another, true);
         assert!(
-            StunMessage::parse(&told)
+            StunMessage::parse(&response)
                 .unwrap()
                 .is_failed_binding_response()
         );
     }
-    assert!(answer_to_a_check(false, false).is_empty());
+    assert!(check_response(false, false).is_empty());
 }
 
-/// What happens in the meeting.
-fn listen(world: &mut World) -> Events {
+/// Listens to the meeting's events.
+fn listen(sim: &mut Simulation) -> Events {
     let (listener, events) = Listener::new();
-    world.engine.listen(member(1).meeting, listener);
+    sim.engine.listen(member(1).meeting, listener);
     events
 }
 
@@ -382,90 +376,88 @@ fn freed(peer: u128, direction: Direction, transport_id: &str) -> Event {
 }
 
 #[test]
-fn a_transport_that_nobody_asked_to_free_is_told_of_once() {
-    let mut world = World::new();
-    let mut events = listen(&mut world);
-    let elsewhere = Member {
+fn a_transport_freed_without_a_command_is_reported_once() {
+    let mut sim = Simulation::new();
+    let mut events = listen(&mut sim);
+    let other_meeting = Member {
         meeting: MeetingId::from_uuid(Uuid::from_u128(2)),
         ..member(4)
     };
-    let leaves = world.join(member(1), Direction::Publish);
-    let silent = world.join(member(2), Direction::Receive);
-    let stays = world.join(member(3), Direction::Receive);
-    let other = world.join(elsewhere, Direction::Publish);
-    let (_, never) = world.open(member(5), Direction::Publish);
-    world.run(3 * SECOND);
+    let leaves = sim.join(member(1), Direction::Publish);
+    let silent = sim.join(member(2), Direction::Receive);
+    let stays = sim.join(member(3), Direction::Receive);
+    let other = sim.join(other_meeting, Direction::Publish);
+    let (_, never) = sim.open(member(5), Direction::Publish);
+    sim.run(3 * SECOND);
     assert_eq!(events.try_recv(), None);
 
-    world.guests[leaves].client.close();
-    world.guests[other].client.close();
-    world.guests[silent].silent = true;
-    world.run(SECOND);
-    let id = world.guests[leaves].transport.clone();
+    sim.endpoints[leaves].client.close();
+    sim.endpoints[other].client.close();
+    sim.endpoints[silent].drops_outgoing = true;
+    sim.run(SECOND);
+    let id = sim.endpoints[leaves].transport.clone();
     assert_eq!(events.try_recv(), Some(freed(1, Direction::Publish, &id)));
     assert_eq!(events.try_recv(), None);
-    world.run(TIMEOUT);
+    sim.run(TIMEOUT);
     let id = never.transport_id;
     assert_eq!(events.try_recv(), Some(freed(5, Direction::Publish, &id)));
     assert_eq!(events.try_recv(), None);
-    world.run(TIMEOUT);
-    let id = world.guests[silent].transport.clone();
+    sim.run(TIMEOUT);
+    let id = sim.endpoints[silent].transport.clone();
     assert_eq!(events.try_recv(), Some(freed(2, Direction::Receive, &id)));
-    world.run(TIMEOUT);
+    sim.run(TIMEOUT);
     assert_eq!(events.try_recv(), None);
-    assert!(world.connected(stays));
-    assert_eq!(world.engine.open_transports(), 1);
+    assert!(sim.is_connected(stays));
+    assert_eq!(sim.engine.open_transports(), 1);
 }
 
 #[test]
-fn a_transport_that_somebody_asked_to_free_is_not_told_of() {
-    let mut world = World::new();
-    let mut events = listen(&mut world);
-    let old = world.join(member(1), Direction::Publish);
-    world.join(member(2), Direction::Publish);
-    world.run(3 * SECOND);
-    let new = world.join(member(1), Direction::Publish);
-    let now = world.now;
-    world.engine.close(now, member(2), false);
-    world.run(3 * SECOND);
-    // The client of the older one says goodbye, as browsers do.
-    world.guests[old].client.close();
-    world.run(SECOND);
+fn a_transport_freed_by_a_command_is_not_reported() {
+    let mut sim = Simulation::new();
+    let mut events = listen(&mut sim);
+    let old = sim.join(member(1), Direction::Publish);
+    sim.join(member(2), Direction::Publish);
+    sim.run(3 * SECOND);
+    let new = sim.join(member(1), Direction::Publish);
+    let now = sim.now;
+    sim.engine.close(now, member(2), false);
+    sim.run(3 * SECOND);
+    // The client of the older transport closes it, as browsers do.
+    sim.endpoints[old].client.close();
+    sim.run(SECOND);
     assert_eq!(events.try_recv(), None);
-    world.guests[new].client.close();
-    world.run(SECOND);
-    let id = world.guests[new].transport.clone();
+    sim.endpoints[new].client.close();
+    sim.run(SECOND);
+    let id = sim.endpoints[new].transport.clone();
     assert_eq!(events.try_recv(), Some(freed(1, Direction::Publish, &id)));
     assert_eq!(events.try_recv(), None);
 }
 
 #[test]
-fn links_to_a_transport_that_is_gone_are_let_go_of() {
-    let mut world = World::new();
-    let (now, link) = (world.now, |number| Route::Link(LinkId(number), Via::Tcp));
-    let check = |world: &mut World, peer, number| {
-        let (mut client, opened) = world.open(member(peer), Direction::Publish);
+fn links_of_a_freed_transport_are_released() {
+    let mut sim = Simulation::new();
+    let (now, link) = (sim.now, |number| Route::Link(LinkId(number), Via::Tcp));
+    let check = |sim: &mut Simulation, peer, number| {
+        let (mut client, opened) = sim.open(member(peer), Direction::Publish);
         client.accept(&opened.answer);
         client.timeout(now);
         let (mut sent, _) = client.poll();
         let from = address("198.51.100.1:9");
-        let taken = world
-            .engine
-            .receive(now, link(number), from, &mut sent[0].1);
-        assert_eq!(taken, Taken::Yes);
+        let taken = sim.engine.receive(now, link(number), from, &mut sent[0].1);
+        assert_eq!(taken, Disposition::Accepted);
     };
-    check(&mut world, 1, 7);
-    check(&mut world, 2, 8);
-    world.engine.flush(|_, _| {});
-    assert_eq!(world.engine.released(), None);
-    let now = world.now;
-    world.engine.close(now, member(1), false);
-    assert_eq!(world.engine.released(), Some((LinkId(7), Via::Tcp)));
-    assert_eq!(world.engine.released(), None);
-    // One that has ended before needs not be let go of.
-    world.engine.unlink(LinkId(8), Via::Tcp);
-    let now = world.now;
-    world.engine.close(now, member(2), false);
-    assert_eq!(world.engine.released(), None);
-    assert_empty(&world.engine);
+    check(&mut sim, 1, 7);
+    check(&mut sim, 2, 8);
+    sim.engine.flush(|_, _| {});
+    assert_eq!(sim.engine.released(), None);
+    let now = sim.now;
+    sim.engine.close(now, member(1), false);
+    assert_eq!(sim.engine.released(), Some((LinkId(7), Via::Tcp)));
+    assert_eq!(sim.engine.released(), None);
+    // A link that has ended before is not released again.
+    sim.engine.unlink(LinkId(8), Via::Tcp);
+    let now = sim.now;
+    sim.engine.close(now, member(2), false);
+    assert_eq!(sim.engine.released(), None);
+    assert_empty(&sim.engine);
 }

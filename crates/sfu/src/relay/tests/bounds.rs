@@ -1,48 +1,49 @@
-//! What one client may cost, and what it may cost the others.
+//! Limits on the resources that one client can use.
 
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-use super::super::doorway::WAITING_EACH;
-use super::super::stream::Outbox;
+use super::super::link::MAX_QUEUED_PER_LINK;
+use super::super::stream::WriteBuffer;
 use super::*;
 
-fn somebody() -> SocketAddr {
+fn client_address() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 1))
 }
 
-/// A client of ICE over TCP that has sent its first check, and what the engine heard of it.
-async fn checked(place: &mut Place, buffer: usize) -> (DuplexStream, Outlet) {
+/// Connects a client of ICE over TCP that has sent its first check. Returns the client's stream and
+/// the engine's sender.
+async fn connect(fixture: &mut Fixture, buffer: usize) -> (DuplexStream, LinkSender) {
     let (mut near, far) = duplex(buffer);
-    place.relay.accept(far, somebody());
+    fixture.relay.accept(far, client_address());
     near.write_all(&framed(&check())).await.unwrap();
-    let Some(FromLink::Opened { outlet, .. }) = soon(place.links.recv()).await else {
-        panic!("a link opens first");
+    let Some(LinkEvent::Opened { sender, .. }) = soon(fixture.links.recv()).await else {
+        panic!("expected the link to open first");
     };
-    let first = soon(place.links.recv()).await;
-    assert!(matches!(first, Some(FromLink::Datagram { .. })));
-    (near, outlet)
+    let first = soon(fixture.links.recv()).await;
+    assert!(matches!(first, Some(LinkEvent::Datagram { .. })));
+    (near, sender)
 }
 
 #[test]
-fn a_client_that_is_never_done_reading_does_not_keep_what_it_has_read() {
-    let mut outbox = Outbox::default();
-    outbox.bytes.extend([0; 5000]);
+fn the_write_buffer_of_a_client_that_never_catches_up_is_bounded() {
+    let mut buffer = WriteBuffer::default();
+    buffer.bytes.extend([0; 5000]);
     for round in 0..1000_u32 {
-        outbox.bytes.extend([round.to_be_bytes(); 300].concat());
-        outbox.wrote(1200);
-        assert_eq!(outbox.waiting().len(), 5000);
-        assert!(outbox.bytes.len() < 2 * 32 * 1024, "{}", outbox.bytes.len());
+        buffer.bytes.extend([round.to_be_bytes(); 300].concat());
+        buffer.advance(1200);
+        assert_eq!(buffer.pending().len(), 5000);
+        assert!(buffer.bytes.len() < 2 * 32 * 1024, "{}", buffer.bytes.len());
     }
-    assert!(outbox.waiting().ends_with(&999_u32.to_be_bytes()));
-    outbox.wrote(5000);
-    assert!(outbox.bytes.is_empty());
+    assert!(buffer.pending().ends_with(&999_u32.to_be_bytes()));
+    buffer.advance(5000);
+    assert!(buffer.bytes.is_empty());
 }
 
 #[tokio::test]
-async fn a_slow_but_steady_client_gets_everything_in_order() {
-    let mut place = place(config());
-    let (mut near, outlet) = checked(&mut place, 700).await;
+async fn a_slow_client_receives_everything_in_order() {
+    let mut fixture = fixture(config());
+    let (mut near, sender) = connect(&mut fixture, 700).await;
     let reader = tokio::spawn(async move {
         for round in 0..1000_u32 {
             let mut frame = [0; 1202];
@@ -53,7 +54,7 @@ async fn a_slow_but_steady_client_gets_everything_in_order() {
         }
     });
     for round in 0..1000_u32 {
-        while !reader.is_finished() && !outlet.send([round.to_be_bytes(); 300].concat()) {
+        while !reader.is_finished() && !sender.send([round.to_be_bytes(); 300].concat()) {
             tokio::task::yield_now().await;
         }
     }
@@ -61,121 +62,121 @@ async fn a_slow_but_steady_client_gets_everything_in_order() {
 }
 
 #[tokio::test]
-async fn a_flood_on_one_link_leaves_room_for_the_others() {
-    let mut place = place(config());
-    let (mut flooding, _outlet) = checked(&mut place, 4096).await;
-    let (mut other, _outlet) = checked(&mut place, 4096).await;
-    for _ in 0..3 * WAITING_EACH {
+async fn a_flood_on_one_link_does_not_affect_others() {
+    let mut fixture = fixture(config());
+    let (mut flooding, _sender) = connect(&mut fixture, 4096).await;
+    let (mut other, _sender) = connect(&mut fixture, 4096).await;
+    for _ in 0..3 * MAX_QUEUED_PER_LINK {
         soon(flooding.write_all(&framed(&[0x80; 100])))
             .await
             .unwrap();
     }
-    // Read to the end, for it closes behind it all.
+    // Once the connection is counted as closed, all of its data has been read.
     drop(flooding);
-    until(|| place.relay.stats().ice_tcp == 1).await;
+    until(|| fixture.relay.stats().ice_tcp == 1).await;
     soon(other.write_all(&framed(&[0x81; 100]))).await.unwrap();
     let (mut of_flood, mut closed) = (Vec::new(), false);
     loop {
-        match soon(place.links.recv()).await.unwrap() {
-            FromLink::Datagram {
-                datagram, waits, ..
-            } if datagram[0] == 0x80 => of_flood.push(waits),
-            FromLink::Datagram { .. } => break,
-            FromLink::Closed { .. } => closed = true,
-            FromLink::Opened { .. } => panic!("no more links"),
+        match soon(fixture.links.recv()).await.unwrap() {
+            LinkEvent::Datagram {
+                datagram, permits, ..
+            } if datagram[0] == 0x80 => of_flood.push(permits),
+            LinkEvent::Datagram { .. } => break,
+            LinkEvent::Closed { .. } => closed = true,
+            LinkEvent::Opened { .. } => panic!("unexpected link"),
         }
     }
-    assert_eq!(of_flood.len(), WAITING_EACH);
+    assert_eq!(of_flood.len(), MAX_QUEUED_PER_LINK);
     assert!(closed);
-    // The other link has places of its own, and gets them back.
-    for _ in 0..3 * WAITING_EACH {
+    // The other link has its own permits, which are released.
+    for _ in 0..3 * MAX_QUEUED_PER_LINK {
         soon(other.write_all(&framed(&[0x81; 100]))).await.unwrap();
-        let came = soon(place.links.recv()).await;
-        assert!(matches!(came, Some(FromLink::Datagram { .. })));
+        let event = soon(fixture.links.recv()).await;
+        assert!(matches!(event, Some(LinkEvent::Datagram { .. })));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_whom_the_engine_does_not_answer_is_hung_up_on() {
-    let mut place = place(config());
-    let began = now();
-    let (mut near, _outlet) = checked(&mut place, 4096).await;
-    let ended = tokio::spawn(async move {
-        // Asking again and again does not buy it more time.
+async fn a_client_that_the_engine_does_not_answer_is_disconnected() {
+    let mut fixture = fixture(config());
+    let start = now();
+    let (mut near, _sender) = connect(&mut fixture, 4096).await;
+    let client = tokio::spawn(async move {
+        // Further checks do not extend the deadline.
         while near.write_all(&framed(&check())).await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    until(|| place.relay.stats().streams == 0).await;
-    let lasted = now() - began;
+    until(|| fixture.relay.stats().streams == 0).await;
+    let elapsed = now() - start;
     assert!(
-        (Duration::from_secs(10)..Duration::from_secs(11)).contains(&lasted),
-        "{lasted:?}"
+        (Duration::from_secs(10)..Duration::from_secs(11)).contains(&elapsed),
+        "{elapsed:?}"
     );
-    ended.await.unwrap();
+    client.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_answer_of_the_engine_is_enough_to_stay() {
-    let mut place = place(config());
-    let (mut near, outlet) = checked(&mut place, 4096).await;
+async fn one_response_of_the_engine_keeps_the_connection_open() {
+    let mut fixture = fixture(config());
+    let (mut near, sender) = connect(&mut fixture, 4096).await;
     tokio::time::sleep(Duration::from_secs(9)).await;
-    assert!(outlet.send(b"an answer".to_vec()));
+    assert!(sender.send(b"a response".to_vec()));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(50)).await;
         near.write_all(&framed(&check())).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(place.relay.stats().ice_tcp, 1);
+    assert_eq!(fixture.relay.stats().ice_tcp, 1);
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_still_heard() {
-    let mut place = place(config());
-    let (mut near, outlet) = checked(&mut place, 1024).await;
-    let mut refused = 0;
-    while refused < 100 {
-        refused += usize::from(!outlet.send(vec![0; 1200]));
+async fn a_client_that_reads_nothing_can_still_send() {
+    let mut fixture = fixture(config());
+    let (mut near, sender) = connect(&mut fixture, 1024).await;
+    let mut dropped = 0;
+    while dropped < 100 {
+        dropped += usize::from(!sender.send(vec![0; 1200]));
         tokio::task::yield_now().await;
     }
     for _ in 0..10 {
         soon(near.write_all(&framed(&[0x80; 900]))).await.unwrap();
-        let came = soon(place.links.recv()).await;
-        assert!(matches!(came, Some(FromLink::Datagram { .. })));
+        let event = soon(fixture.links.recv()).await;
+        assert!(matches!(event, Some(LinkEvent::Datagram { .. })));
     }
 }
 
 #[tokio::test]
-async fn the_engine_hangs_up_on_a_client_that_sends_but_reads_nothing() {
-    let mut place = place(config());
-    let (mut near, outlet) = checked(&mut place, 1024).await;
-    let mut refused = 0;
-    while refused < 100 {
-        refused += usize::from(!outlet.send(vec![0; 1200]));
+async fn the_engine_can_disconnect_a_client_that_sends_but_reads_nothing() {
+    let mut fixture = fixture(config());
+    let (mut near, sender) = connect(&mut fixture, 1024).await;
+    let mut dropped = 0;
+    while dropped < 100 {
+        dropped += usize::from(!sender.send(vec![0; 1200]));
         tokio::task::yield_now().await;
     }
-    drop(outlet);
+    drop(sender);
     soon(async {
         while near.write_all(&framed(&check())).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    until(|| place.relay.stats() == RelayStats::default()).await;
+    until(|| fixture.relay.stats() == RelayStats::default()).await;
 }
 
 #[tokio::test]
-async fn little_waits_in_the_system_for_a_slow_client() {
+async fn the_unsent_bytes_in_the_system_are_limited() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     let (_near, (stream, _)) = (near.unwrap(), accepted.unwrap());
     prepare(&stream);
     let socket = socket2::SockRef::from(&stream);
-    assert_eq!(socket.tcp_notsent_lowat().unwrap(), Relay::UNSENT);
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), Relay::MAX_UNSENT_BYTES);
 }
 
-/// Keeps the addresses that are logged.
+/// A log subscriber that records `address` fields.
 #[derive(Clone, Default)]
 struct Addresses(Arc<Mutex<Vec<String>>>);
 
@@ -210,10 +211,10 @@ impl tracing::Subscriber for Addresses {
 }
 
 #[tokio::test]
-async fn the_log_has_the_address_of_a_listener_as_it_is_written() {
+async fn the_address_of_a_listener_is_logged() {
     let logged = Addresses::default();
     let _guard = tracing::subscriber::set_default(logged.clone());
-    let place = place(config());
-    let told = place.relay.tcp_addresses()[0].to_string();
-    assert_eq!(*logged.0.lock().unwrap(), [told]);
+    let fixture = fixture(config());
+    let address = fixture.relay.tcp_addresses()[0].to_string();
+    assert_eq!(*logged.0.lock().unwrap(), [address]);
 }

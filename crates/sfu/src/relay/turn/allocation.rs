@@ -1,29 +1,29 @@
-//! What a client has once it is let in.
+//! TURN allocations.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::super::LinkId;
-use super::refusal::{FAMILY, Refusal};
-use super::server::Seat;
+use super::error::{ErrorResponse, PEER_FAMILY_MISMATCH};
+use super::server::AllocationPermit;
 
-/// Life of a permission (RFC 8656 9).
-pub(super) const PERMISSION: Duration = Duration::from_secs(300);
-/// Life of a channel (RFC 8656 12).
-pub(super) const CHANNEL: Duration = Duration::from_secs(600);
+/// Lifetime of a permission (RFC 8656 9).
+pub(super) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+/// Lifetime of a channel (RFC 8656 12).
+pub(super) const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
 pub(super) struct Allocation {
-    /// The request that made it and its answer, for when that is sent again.
+    /// The transaction id of the Allocate request. A retransmission gets the same response.
     pub(super) transaction: [u8; 12],
-    pub(super) answer: Vec<u8>,
+    pub(super) response: Vec<u8>,
     pub(super) username: String,
     pub(super) relayed: SocketAddr,
     pub(super) expires: Instant,
-    /// None of these has more entries than there are media addresses.
+    // The following lists have at most one entry for each media address.
     pub(super) permissions: Vec<(IpAddr, Instant)>,
     pub(super) channels: Vec<Channel>,
     pub(super) links: Vec<(LinkId, SocketAddr)>,
-    pub(super) _seat: Seat,
+    pub(super) _permit: AllocationPermit,
 }
 
 #[derive(Clone, Copy)]
@@ -34,33 +34,34 @@ pub(super) struct Channel {
 }
 
 impl Allocation {
-    pub(super) fn may_reach(&self, peer: SocketAddr, ours: bool) -> Result<(), Refusal> {
+    /// Checks whether the client may send to a peer. Only media addresses are allowed.
+    pub(super) fn check_peer(&self, peer: SocketAddr, is_media: bool) -> Result<(), ErrorResponse> {
         if peer.is_ipv4() != self.relayed.is_ipv4() {
-            return Err(FAMILY);
+            return Err(PEER_FAMILY_MISMATCH);
         }
-        if !ours {
-            return Err(Refusal::new(403, "Forbidden"));
+        if !is_media {
+            return Err(ErrorResponse::new(403, "Forbidden"));
         }
         Ok(())
     }
 
-    /// Gives an address a number, for as long as a channel lives.
+    /// Binds a channel number to a peer, or refreshes the binding.
     pub(super) fn bind(
         &mut self,
         now: Instant,
         number: u16,
         peer: SocketAddr,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorResponse> {
         self.channels.retain(|channel| channel.expires > now);
         let mut channels = self.channels.iter();
         if channels.any(|channel| (channel.number == number) != (channel.peer == peer)) {
-            return Err(Refusal::malformed());
+            return Err(ErrorResponse::malformed());
         }
         self.channels.retain(|channel| channel.peer != peer);
         self.channels.push(Channel {
             number,
             peer,
-            expires: now + CHANNEL,
+            expires: now + CHANNEL_LIFETIME,
         });
         Ok(())
     }
@@ -73,6 +74,6 @@ impl Allocation {
 
     pub(super) fn permit(&mut self, now: Instant, ip: IpAddr) {
         self.permissions.retain(|(permitted, _)| *permitted != ip);
-        self.permissions.push((ip, now + PERMISSION));
+        self.permissions.push((ip, now + PERMISSION_LIFETIME));
     }
 }

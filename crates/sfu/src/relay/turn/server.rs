@@ -1,4 +1,4 @@
-//! What the clients of the relay share, and how much of it each may have.
+//! State that all TURN clients share, including the allocation quotas.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::LinkId;
 use super::super::credentials::Credentials;
-use super::refusal::Refusal;
+use super::error::ErrorResponse;
 
-/// Who may have how much.
+/// Limits on concurrent allocations.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Quota {
-    /// Allocations at once.
-    pub(in super::super) all: usize,
-    /// Allocations at once of one user.
-    pub(in super::super) each: usize,
+    /// Maximum number of allocations of all users.
+    pub(in super::super) total: usize,
+    /// Maximum number of allocations of one user.
+    pub(in super::super) per_user: usize,
 }
 
-/// What every client of the relay shares.
+/// The TURN server.
 pub(in super::super) struct Server {
     pub(in super::super) credentials: Credentials,
     pub(super) media: Vec<SocketAddr>,
@@ -29,12 +29,12 @@ pub(in super::super) struct Server {
 
 #[derive(Default)]
 pub(super) struct Held {
-    all: usize,
+    total: usize,
     pub(super) by_user: HashMap<String, usize>,
 }
 
 impl Server {
-    /// A server that leads to these addresses.
+    /// Creates a server that relays to these addresses only.
     pub(in super::super) fn new(
         credentials: Credentials,
         media: Vec<SocketAddr>,
@@ -49,50 +49,51 @@ impl Server {
         }
     }
 
-    /// A link that nobody had before.
+    /// Returns an unused link id.
     pub(in super::super) fn new_link(&self) -> LinkId {
         LinkId(self.last_link.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// How many allocations there are.
+    /// Returns the number of allocations.
     pub(in super::super) fn allocations(&self) -> usize {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).all
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.total
     }
 
-    /// A place for one more allocation of a user.
-    pub(super) fn seat(self: &Arc<Self>, who: &str) -> Result<Seat, Refusal> {
+    /// Acquires a permit for one allocation of a user.
+    pub(super) fn acquire(self: &Arc<Self>, user: &str) -> Result<AllocationPermit, ErrorResponse> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.all >= self.quota.all {
-            return Err(Refusal::new(508, "Insufficient Capacity"));
+        if held.total >= self.quota.total {
+            return Err(ErrorResponse::new(508, "Insufficient Capacity"));
         }
-        let theirs = held.by_user.get(who).copied().unwrap_or(0);
-        if theirs >= self.quota.each {
-            return Err(Refusal::new(486, "Allocation Quota Reached"));
+        let count = held.by_user.get(user).copied().unwrap_or(0);
+        if count >= self.quota.per_user {
+            return Err(ErrorResponse::new(486, "Allocation Quota Reached"));
         }
-        held.all += 1;
-        held.by_user.insert(who.to_owned(), theirs + 1);
-        Ok(Seat {
+        held.total += 1;
+        held.by_user.insert(user.to_owned(), count + 1);
+        Ok(AllocationPermit {
             server: Arc::clone(self),
-            who: who.to_owned(),
+            user: user.to_owned(),
         })
     }
 }
 
-/// The place of an allocation in the quota, given back when it is dropped.
-pub(super) struct Seat {
+/// A permit for one allocation. Dropping it releases the permit.
+pub(super) struct AllocationPermit {
     server: Arc<Server>,
-    who: String,
+    user: String,
 }
 
-impl Drop for Seat {
+impl Drop for AllocationPermit {
     fn drop(&mut self) {
         let held = &self.server.held;
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all = held.all.saturating_sub(1);
-        if let Some(theirs) = held.by_user.get_mut(&self.who) {
-            *theirs -= 1;
-            if *theirs == 0 {
-                held.by_user.remove(&self.who);
+        held.total = held.total.saturating_sub(1);
+        if let Some(count) = held.by_user.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                held.by_user.remove(&self.user);
             }
         }
     }

@@ -1,30 +1,30 @@
-//! A client that keeps to RFC 8829, and complains when we do not.
+//! A client that conforms to RFC 8829 and checks that we conform too.
 
 use std::fmt::Write;
 
 use super::check;
 use crate::sdp::{Description, Direction, Kind};
 
-/// A media line as the client knows it.
+/// The client's state of a media line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct LineState {
     pub(super) kind: Kind,
     pub(super) mid: String,
-    /// Whether the client's own last description had it with a port.
+    /// Whether the line had a non-zero port in the client's last description.
     pub(super) live: bool,
-    /// Seen from the client.
+    /// The direction of media, as seen by the client.
     pub(super) direction: Direction,
 }
 
-/// What the client has agreed to.
+/// A client with its negotiated media lines.
 #[derive(Default)]
 pub(super) struct Client {
-    pub(super) lines: Vec<Known>,
+    pub(super) lines: Vec<LineState>,
     version: u32,
 }
 
 impl Client {
-    /// One that has made the two lines that the SDK begins with.
+    /// Creates a client with the two initial lines of the SDK.
     pub(super) fn new() -> Self {
         let mut client = Self::default();
         client.produce(Kind::Audio);
@@ -32,9 +32,9 @@ impl Client {
         client
     }
 
-    /// A further line to send on.
+    /// Adds a line to send on.
     pub(super) fn produce(&mut self, kind: Kind) {
-        self.lines.push(Known {
+        self.lines.push(LineState {
             kind,
             mid: self.lines.len().to_string(),
             live: true,
@@ -42,18 +42,18 @@ impl Client {
         });
     }
 
-    /// The lines after an offer of ours, if the client takes it; all that RFC 8829 asks is checked.
-    pub(super) fn offered(&self, text: &str) -> Vec<Known> {
+    /// Checks our offer against RFC 8829. Returns the lines if the client applies it.
+    pub(super) fn offered(&self, text: &str) -> Vec<LineState> {
         let offer = check(text);
-        assert!(offer.media.len() >= self.lines.len(), "lines vanished");
+        assert!(offer.media.len() >= self.lines.len(), "lines are missing");
         for (line, known) in offer.media.iter().zip(&self.lines) {
             if known.live {
                 assert_eq!((&line.mid, line.kind), (&known.mid, known.kind));
             } else if line.mid == known.mid {
-                assert!(line.rejected, "{} came back to life", line.mid);
+                assert!(line.rejected, "{} was reused under the same mid", line.mid);
             }
         }
-        let lines = offer.media.into_iter().map(|line| Known {
+        let lines = offer.media.into_iter().map(|line| LineState {
             direction: match line.direction {
                 Direction::SendOnly => Direction::RecvOnly,
                 Direction::RecvOnly => Direction::SendOnly,
@@ -66,23 +66,23 @@ impl Client {
         lines.collect()
     }
 
-    /// Checks our answer to an offer of these lines, and takes both.
-    pub(super) fn answered(&mut self, lines: Vec<Known>, text: &str) -> Description {
+    /// Checks our answer to an offer of these lines, and applies both.
+    pub(super) fn answered(&mut self, lines: Vec<LineState>, text: &str) -> Description {
         let answer = check(text);
         assert_eq!(answer.media.len(), lines.len());
         for (line, known) in answer.media.iter().zip(&lines) {
             assert_eq!((&line.mid, line.kind), (&known.mid, known.kind));
             assert!(known.live || line.rejected, "{} is not live", line.mid);
-            let takes = known.direction.sends() || !line.direction.receives();
+            let receives = known.direction.sends() || !line.direction.receives();
             let sends = known.direction.receives() || !line.direction.sends();
-            assert!(takes && sends, "{} goes the wrong way", line.mid);
+            assert!(receives && sends, "{} has the wrong direction", line.mid);
         }
         self.lines = lines;
         answer
     }
 
-    /// What the client says about these lines.
-    pub(super) fn describe(&mut self, setup: &str, lines: &[Known]) -> String {
+    /// Writes the client's description of these lines.
+    pub(super) fn describe(&mut self, setup: &str, lines: &[LineState]) -> String {
         self.version += 1;
         let live = lines.iter().filter(|line| line.live);
         let mids = live.map(|line| line.mid.clone()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What is read, and what is not.
+//! Tests of the parser.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::sdp::{
 };
 
 #[test]
-fn an_offer_of_chromium_is_read() {
+fn an_offer_of_chromium_is_parsed() {
     let offer = read(&format!(
         "{}{MICROPHONE}{CAMERA}",
         PUBLISH.replace("BUNDLE 0 1", "BUNDLE 0 1 2 3")
@@ -48,7 +48,7 @@ fn an_offer_of_chromium_is_read() {
 }
 
 #[test]
-fn retransmission_ssrcs_are_told_from_the_primary_ones() {
+fn retransmission_ssrcs_are_separated_from_primary_ones() {
     let offer = read(RECEIVE);
     let video = offer.line("1").unwrap();
     assert_eq!(video.ssrcs, [3_088_084_422]);
@@ -56,7 +56,7 @@ fn retransmission_ssrcs_are_told_from_the_primary_ones() {
 }
 
 #[test]
-fn an_offer_of_firefox_is_read() {
+fn an_offer_of_firefox_is_parsed() {
     let offer = read(FIREFOX);
     let audio = offer.line("0").unwrap();
     assert_eq!(
@@ -69,11 +69,11 @@ fn an_offer_of_firefox_is_read() {
     assert_eq!(video.rids, ["f", "h", "q"]);
     assert_eq!(video.formats[0].rtx, Some(124));
     assert_eq!(video.extensions.id(Extension::RepairedRid), Some(9));
-    assert_eq!(video.received.id(Extension::RepairedRid), None);
+    assert_eq!(video.receivable.id(Extension::RepairedRid), None);
 }
 
 #[test]
-fn extension_ids_that_need_a_longer_form_are_passed_over() {
+fn extension_ids_that_need_a_two_byte_header_are_ignored() {
     for id in ["0", "15", "255", "4096", "x", "3/inactive"] {
         let offer = PUBLISH.replace("extmap:3 ", &format!("extmap:{id} "));
         let extensions = read(&offer).media[0].extensions;
@@ -90,7 +90,7 @@ fn extension_ids_that_need_a_longer_form_are_passed_over() {
 }
 
 #[test]
-fn alternatives_and_paused_layers_are_read_as_layers() {
+fn alternative_and_paused_layers_are_parsed() {
     let offer = PUBLISH.replace("send f;h;q", "send ~q;f,h;z");
     assert_eq!(read(&offer).line("1").unwrap().rids, ["q", "f"]);
     let offer = PUBLISH.replace("send f;h;q", "recv a;b send h;f");
@@ -98,7 +98,7 @@ fn alternatives_and_paused_layers_are_read_as_layers() {
 }
 
 #[test]
-fn what_would_be_misunderstood_is_refused() {
+fn unsupported_descriptions_are_rejected() {
     let bad = [
         String::new(),
         "hello".to_owned(),
@@ -145,14 +145,14 @@ fn what_would_be_misunderstood_is_refused() {
         ),
     ];
     for (index, text) in bad.iter().enumerate() {
-        let error = Description::parse(text).expect_err(&format!("bad {index} is taken"));
-        let told = error.to_string();
-        assert!(!told.is_empty() && told.len() < 100, "{told}");
-        assert!(!told.chars().any(char::is_control), "{told}");
+        let error = Description::parse(text).expect_err(&format!("bad {index} is accepted"));
+        let message = error.to_string();
+        assert!(!message.is_empty() && message.len() < 100, "{message}");
+        assert!(!message.chars().any(char::is_control), "{message}");
     }
 }
 
-/// An offer with this below its first media line, which lists every payload type.
+/// An offer whose first media line lists all payload types and has additional attributes.
 fn crammed(more: &str) -> String {
     let formats = (0..128).filter(|format| *format != 111);
     let formats = formats.map(|format| format!(" {format}"));
@@ -164,10 +164,10 @@ fn crammed(more: &str) -> String {
 }
 
 #[test]
-fn feedback_that_no_codec_knows_is_not_kept_however_much_there_is() {
-    let strange = (0..16_000).map(|n| format!("a=rtcp-fb:* x{n:04}\r\n"));
+fn unknown_and_duplicate_feedback_is_not_stored() {
+    let unknown = (0..16_000).map(|n| format!("a=rtcp-fb:* x{n:04}\r\n"));
     let known = "a=rtcp-fb:* nack\r\na=rtcp-fb:111 nack\r\na=rtcp-fb:* ccm fir\r\n".repeat(5_000);
-    for more in [strange.collect::<String>(), known.clone()] {
+    for more in [unknown.collect::<String>(), known.clone()] {
         let offer = read(&crammed(&more));
         let audio = offer.line("0").unwrap();
         assert_eq!(audio.formats.len(), 128);
@@ -180,14 +180,14 @@ fn feedback_that_no_codec_knows_is_not_kept_however_much_there_is() {
             assert_eq!(format.feedback, expected, "{}", format.payload_type);
         }
     }
-    // Firefox says it before it says which codec that is.
+    // In Firefox's offer, a=rtcp-fb precedes a=rtpmap.
     let video = read(FIREFOX).line("1").unwrap().clone();
     let expected = ["nack", "nack pli", "ccm fir", "transport-cc"];
     assert_eq!(video.formats[0].feedback, expected);
 }
 
 #[test]
-fn what_is_said_of_all_formats_is_said_of_each_that_knows_it() {
+fn wildcard_feedback_applies_to_each_format_that_supports_it() {
     let offer = PUBLISH.replace(
         "a=rtcp-fb:96 goog-remb",
         "a=rtcp-fb:* nack\r\na=rtcp-fb:* nack pli",
@@ -198,12 +198,12 @@ fn what_is_said_of_all_formats_is_said_of_each_that_knows_it() {
     assert_eq!(video.formats[2].feedback, ["nack", "nack pli"]);
     assert!(
         video.formats[1].feedback.is_empty(),
-        "RTX has none of its own"
+        "RTX has no feedback types"
     );
 }
 
 #[test]
-fn much_text_is_little_to_remember() {
+fn redundant_text_is_not_stored() {
     let mids = "x ".repeat(100_000);
     let lines = (0..500).map(|n| {
         let line = MICROPHONE.lines().next().unwrap();
@@ -214,12 +214,12 @@ fn much_text_is_little_to_remember() {
     let offer = read(&format!("{many}{}", lines.collect::<String>()));
     assert_eq!((offer.media.len(), offer.ice_ufrag.as_str()), (502, "zjzm"));
 
-    let again = PUBLISH.replacen(
+    let duplicates = PUBLISH.replacen(
         "SAVPF 111 63 0",
         &format!("SAVPF {}", "111 127 ".repeat(60_000)),
         1,
     );
-    assert_eq!(read(&again).media[0].formats.len(), 2);
+    assert_eq!(read(&duplicates).media[0].formats.len(), 2);
 
     let maps = "a=rtpmap:127 a/1\r\na=fmtp:127 a;b\r\n".repeat(7_500);
     let offer = read(&crammed(&maps));
@@ -246,17 +246,17 @@ fn a_line_has_at_most_sixteen_rids() {
         let number = text
             .lines()
             .position(|line| line == "a=rid:r13 send" || line == many);
-        let error = Description::parse(&text).expect_err("it is taken");
+        let error = Description::parse(&text).expect_err("it is accepted");
         let expected = SdpError::Line {
             number: number.unwrap() + 1,
-            problem: "it has more than 16 rids",
+            problem: "the media line has more than 16 rids",
         };
         assert_eq!(error, expected);
     }
 }
 
 #[test]
-fn a_format_has_few_and_short_parameters() {
+fn the_parameters_of_a_format_are_limited() {
     let offer = |parameters: &str| PUBLISH.replace("apt=96", &format!("apt=96;{parameters}"));
     let video = |text: &str| read(text).line("1").unwrap().formats.clone();
     assert_eq!(video(&offer(&"x;".repeat(15)))[1].fmtp.len(), 16);
@@ -271,29 +271,29 @@ fn a_format_has_few_and_short_parameters() {
             .position(|line| line.starts_with("a=fmtp:97"))
             .unwrap()
             + 1;
-        let error = Description::parse(&text).expect_err("it is taken");
+        let error = Description::parse(&text).expect_err("it is accepted");
         assert_eq!(error, SdpError::Line { number, problem });
     }
 }
 
 #[test]
-fn an_error_says_where() {
+fn an_error_contains_the_line_number() {
     let text = PUBLISH.replacen("a=mid:0", "a=mid:", 1);
     let number = text.lines().position(|line| line == "a=mid:").unwrap() + 1;
-    let Err(SdpError::Line { number: told, .. }) = Description::parse(&text) else {
-        panic!("it is taken");
+    let Err(SdpError::Line { number: found, .. }) = Description::parse(&text) else {
+        panic!("it is accepted");
     };
-    assert_eq!(told, number);
+    assert_eq!(found, number);
 }
 
 #[test]
-fn a_password_is_not_in_what_is_logged() {
+fn the_debug_output_does_not_contain_the_password() {
     let offer = read(PUBLISH);
     assert!(!format!("{offer:?}").contains(&offer.ice_pwd));
 }
 
 #[test]
-fn what_only_the_tagged_line_says_is_enough() {
+fn transport_attributes_on_the_tagged_line_suffice() {
     let (head, video) = PUBLISH.split_once("m=video").unwrap();
     let video = video.lines().filter(|line| {
         let transport = ["a=ice-", "a=fingerprint", "a=setup", "a=rtcp-mux"];
@@ -303,8 +303,8 @@ fn what_only_the_tagged_line_says_is_enough() {
     assert_eq!(read(&format!("{head}m=video{video}")).ice_ufrag, "zjzm");
 }
 
-/// Does everything that a client can bring about with this text.
-fn survive(text: &str) {
+/// Runs all operations that a client can trigger with this text.
+fn exercise(text: &str) {
     let Ok(read) = Description::parse(text) else {
         return;
     };
@@ -332,7 +332,7 @@ fn survive(text: &str) {
         let known = streams.filter(|stream| receiving.formats(stream.codec).is_some());
         let mids = receiving.add(known.collect::<Vec<_>>()).unwrap();
         check(&receiving.offer(&here()));
-        let _ = receiving.answered(&read);
+        let _ = receiving.apply_answer(&read);
         if let Ok(closed) = receiving.close(&read, &mids, &here()) {
             check(&closed.answer);
         }
@@ -340,7 +340,7 @@ fn survive(text: &str) {
     }
 }
 
-/// A piece of SDP, or something like it.
+/// A line of SDP, or something similar.
 fn piece() -> impl Strategy<Value = String> {
     let lines = [PUBLISH, RECEIVE, CAMERA, FIREFOX].join("");
     let lines = lines.lines().map(str::to_owned).collect::<Vec<_>>();
@@ -354,13 +354,13 @@ fn piece() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_makes_the_parser_panic(text in "\\PC{0,400}", lines in proptest::collection::vec(piece(), 0..40)) {
-        survive(&text);
-        survive(&format!("v=0\r\n{}", lines.join("\r\n")));
+    fn the_parser_never_panics(text in "\\PC{0,400}", lines in proptest::collection::vec(piece(), 0..40)) {
+        exercise(&text);
+        exercise(&format!("v=0\r\n{}", lines.join("\r\n")));
     }
 
     #[test]
-    fn no_change_of_a_real_offer_makes_us_say_nonsense(
+    fn modified_offers_lead_to_valid_answers(
         which in 0..4_usize,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_u8, piece()), 0..6),
     ) {
@@ -381,6 +381,6 @@ proptest! {
                 }
             }
         }
-        survive(&lines.join("\r\n"));
+        exercise(&lines.join("\r\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a client that publishes is answered.
+//! Tests of the negotiation of publish transports.
 
 use proptest::prelude::*;
 
@@ -13,17 +13,18 @@ const OPUS: Opus = Opus {
     bitrate: 24_000,
 };
 
-/// An offer of Chromium with these media lines more, `N` of them.
-fn with<const N: usize>(more: [&str; N]) -> String {
+/// Chromium's offer with additional media lines.
+fn with<const N: usize>(lines: [&str; N]) -> String {
     let mids = (0..N + 2).map(|mid| mid.to_string()).collect::<Vec<_>>();
     let bundle = format!("BUNDLE {}", mids.join(" "));
     format!(
         "{}{}",
         PUBLISH.replace("BUNDLE 0 1", &bundle),
-        more.concat()
+        lines.concat()
     )
 }
 
+/// Chromium's offer with a microphone whose Opus parameters the SDK has extended.
 fn munged(parameters: &str) -> String {
     with([MICROPHONE]).replacen(
         "minptime=10;useinbandfec=1",
@@ -33,7 +34,7 @@ fn munged(parameters: &str) -> String {
 }
 
 #[test]
-fn the_first_answer_is_what_chromium_needs() {
+fn the_answer_to_the_first_offer_of_chromium() {
     let candidates = [
         candidate("192.0.2.1:443", true),
         candidate("192.0.2.1:3478", false),
@@ -45,7 +46,7 @@ fn the_first_answer_is_what_chromium_needs() {
     let ours = check(&answer);
     assert_eq!(bundle(&answer), ["0", "1"]);
     assert!(answer.starts_with("v=0\r\no=- 9223372036854775807 1 IN IP4 0.0.0.0\r\n"));
-    assert!(answer.contains("\r\na=ice-lite\r\nm="), "in the session");
+    assert!(answer.contains("\r\na=ice-lite\r\nm="), "at session level");
     assert_eq!(ours.fingerprint, [0xAB; 32]);
     let audio = media(&answer, "0");
     for line in [
@@ -93,13 +94,14 @@ fn the_first_answer_is_what_chromium_needs() {
 }
 
 #[test]
-fn a_microphone_gets_what_its_preset_allows_also_when_it_is_not_said_again() {
+fn the_opus_parameters_of_a_preset_are_kept_when_later_offers_omit_them() {
     let (mut publishing, _) = Publishing::accept(&read(PUBLISH), &here()).unwrap();
     let offer = munged("stereo=1;sprop-stereo=1;maxaveragebitrate=64000");
     let (answer, uplinks) = publishing.answer(&read(&offer), &here(), OPUS).unwrap();
-    let asked = "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1;stereo=1;maxaveragebitrate=64000";
+    let requested =
+        "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1;stereo=1;maxaveragebitrate=64000";
     let microphone = media(&answer, "2");
-    assert!(microphone.iter().any(|line| line == asked), "{answer}");
+    assert!(microphone.iter().any(|line| line == requested), "{answer}");
     assert!(microphone.iter().any(|line| line == "a=rtcp-fb:111 nack"));
     assert!(
         !media(&answer, "0")
@@ -122,7 +124,7 @@ fn a_microphone_gets_what_its_preset_allows_also_when_it_is_not_said_again() {
     let offer = with([MICROPHONE, CAMERA]);
     let (answer, uplinks) = publishing.answer(&read(&offer), &here(), OPUS).unwrap();
     assert!(
-        media(&answer, "2").iter().any(|line| line == asked),
+        media(&answer, "2").iter().any(|line| line == requested),
         "{answer}"
     );
     assert!(answer.contains("o=- 9223372036854775807 3 "), "{answer}");
@@ -136,13 +138,13 @@ fn a_microphone_gets_what_its_preset_allows_also_when_it_is_not_said_again() {
     let camera = media(&answer, "3");
     assert_eq!(
         camera[0], "m=video 9 UDP/TLS/RTP/SAVPF 96",
-        "no RTX but the offered"
+        "RTX only if it was offered"
     );
     assert!(camera.iter().any(|line| line == "a=simulcast:recv f;h;q"));
 }
 
 #[test]
-fn a_bitrate_that_nobody_said_is_ours_and_one_that_is_nonsense_is_not_asked_for() {
+fn a_missing_or_invalid_bitrate_is_replaced() {
     let fmtp = |offer: &str, opus: Opus| {
         let (mut publishing, _) = Publishing::accept(&read(PUBLISH), &here()).unwrap();
         let (answer, _) = publishing.answer(&read(offer), &here(), opus).unwrap();
@@ -170,7 +172,7 @@ fn a_bitrate_that_nobody_said_is_ours_and_one_that_is_nonsense_is_not_asked_for(
 }
 
 #[test]
-fn firefox_is_answered_in_its_own_numbers() {
+fn firefox_is_answered_with_its_own_payload_types() {
     let (mut publishing, _) = Publishing::accept(&read(FIREFOX), &here()).unwrap();
     let (answer, uplinks) = publishing.answer(&read(FIREFOX), &here(), OPUS).unwrap();
     check(&answer);
@@ -182,9 +184,9 @@ fn firefox_is_answered_in_its_own_numbers() {
         media(&answer, "1")[0],
         "m=video 9 UDP/TLS/RTP/SAVPF 120 124"
     );
-    // What Firefox can decode is nothing that we say of ourselves.
+    // The limits of Firefox's decoder are not echoed.
     assert!(!answer.contains("a=fmtp:120"), "{answer}");
-    // Offered to be sent only.
+    // The client offered this extension as sendonly.
     assert!(answer.contains("a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:repaired"));
     assert!(!answer.contains("csrc-audio-level"));
     assert_eq!(uplinks[1].extensions.id(Extension::RepairedRid), Some(9));
@@ -192,7 +194,7 @@ fn firefox_is_answered_in_its_own_numbers() {
 }
 
 #[test]
-fn only_what_says_which_variant_a_codec_is_of_is_mirrored() {
+fn only_the_parameters_of_the_codec_variant_are_echoed() {
     let fmtp = |codec: &str, parameters: &str| {
         let offer = PUBLISH.replace("96 97 102 103", "102 103");
         let offer = offer.replace("102 H264", &format!("102 {codec}")).replace(
@@ -216,7 +218,7 @@ fn only_what_says_which_variant_a_codec_is_of_is_mirrored() {
 }
 
 #[test]
-fn at_most_three_layers_are_taken() {
+fn at_most_three_layers_are_accepted() {
     let offer = PUBLISH
         .replace("a=rid:q send", "a=rid:q send\r\na=rid:x send")
         .replace("send f;h;q", "send f;h;q;x");
@@ -225,32 +227,32 @@ fn at_most_three_layers_are_taken() {
 }
 
 #[test]
-fn a_line_that_is_stopped_or_silent_or_strange_is_no_uplink() {
+fn stopped_inactive_and_unsupported_lines_are_no_uplinks() {
     let (mut publishing, _) = Publishing::accept(&read(PUBLISH), &here()).unwrap();
-    let silent = MICROPHONE.replace("a=sendonly", "a=inactive");
-    let offer = with([&silent, CAMERA]);
+    let inactive = MICROPHONE.replace("a=sendonly", "a=inactive");
+    let offer = with([&inactive, CAMERA]);
     let (answer, uplinks) = publishing.answer(&read(&offer), &here(), OPUS).unwrap();
     assert!(media(&answer, "2").iter().any(|line| line == "a=inactive"));
     assert_eq!(uplinks.len(), 3);
 
     let stopped = CAMERA.replace("m=video 9", "m=video 0");
-    let strange = CAMERA.replace("VP8", "H261").replace("a=mid:3", "a=mid:4");
-    let offer = with([MICROPHONE, &stopped, &strange]);
+    let unsupported = CAMERA.replace("VP8", "H261").replace("a=mid:3", "a=mid:4");
+    let offer = with([MICROPHONE, &stopped, &unsupported]);
     let (answer, uplinks) = publishing.answer(&read(&offer), &here(), OPUS).unwrap();
     assert_eq!(bundle(&answer), ["0", "1", "2"]);
     assert_eq!(media(&answer, "3")[0], "m=video 0 UDP/TLS/RTP/SAVPF 96");
     assert_eq!(media(&answer, "4")[0], "m=video 0 UDP/TLS/RTP/SAVPF 96");
     assert_eq!(uplinks.len(), 3);
 
-    // The place of a line that was stopped is free for another.
+    // A stopped line can be reused.
     let other = MICROPHONE.replace("a=mid:2", "a=mid:7");
-    let offer = with([MICROPHONE, &other, &strange]).replace("0 1 2 3 4", "0 1 2 7 4");
+    let offer = with([MICROPHONE, &other, &unsupported]).replace("0 1 2 3 4", "0 1 2 7 4");
     let (_, uplinks) = publishing.answer(&read(&offer), &here(), OPUS).unwrap();
     assert_eq!(uplinks.last().unwrap().mid, "7");
 }
 
 #[test]
-fn a_transport_stays_what_it_was() {
+fn offers_that_change_a_transport_are_rejected() {
     let (mut publishing, _) = Publishing::accept(&read(PUBLISH), &here()).unwrap();
     let good = with([MICROPHONE]);
     publishing.answer(&read(&good), &here(), OPUS).unwrap();
@@ -273,7 +275,7 @@ fn a_transport_stays_what_it_was() {
     for (index, offer) in bad.iter().enumerate() {
         let refused = publishing.answer(&read(offer), &here(), OPUS);
         let Err(error) = refused else {
-            panic!("bad {index} is answered");
+            panic!("bad offer {index} is answered");
         };
         assert!(error.to_string().len() < 100, "{error}");
     }
@@ -282,7 +284,7 @@ fn a_transport_stays_what_it_was() {
 }
 
 #[test]
-fn an_offer_without_a_known_codec_is_refused() {
+fn an_offer_without_a_supported_codec_is_rejected() {
     let offer = PUBLISH
         .replace("opus", "opal")
         .replace("VP8", "VP7")
@@ -293,16 +295,16 @@ fn an_offer_without_a_known_codec_is_refused() {
 
 proptest! {
     #[test]
-    fn whatever_is_produced_and_closed_is_answered_in_its_place(
-        acts in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>(), any::<bool>()), 1..20),
+    fn every_offer_is_answered_line_by_line(
+        actions in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>(), any::<bool>()), 1..20),
     ) {
         let mut client = Client::new();
         let lines = client.lines.clone();
         let first = client.describe("actpass", &lines);
         let (mut publishing, answer) = Publishing::accept(&read(&first), &here()).unwrap();
         client.answered(lines, &answer);
-        for (act, which, lost) in acts {
-            match act {
+        for (action, which, lost) in actions {
+            match action {
                 0 => client.produce(Kind::Audio),
                 1 => client.produce(Kind::Video),
                 2 => {

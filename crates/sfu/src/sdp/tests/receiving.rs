@@ -1,12 +1,12 @@
-//! What a client that receives is offered, and how it closes.
+//! Tests of the negotiation of receive transports.
 
 use super::client::Client;
-use super::sequences::{World, stream};
+use super::sequences::{Negotiation, stream};
 use super::{FIREFOX, RECEIVE, bundle, check, here, media, read};
 use crate::sdp::{Codec, Direction, Downlink, Extension, Kind, Receiving, SdpError};
 
 #[test]
-fn what_is_offered_is_in_the_clients_own_numbers() {
+fn offers_use_the_payload_types_and_extension_ids_of_the_client() {
     let (mut receiving, answer) = Receiving::accept(&read(RECEIVE), &here(), 64).unwrap();
     check(&answer);
     assert!(media(&answer, "0").iter().any(|line| line == "a=recvonly"));
@@ -67,7 +67,7 @@ fn what_is_offered_is_in_the_clients_own_numbers() {
 }
 
 #[test]
-fn firefox_is_offered_opus_as_109() {
+fn firefox_is_offered_opus_with_payload_type_109() {
     let (receiving, _) = Receiving::accept(&read(FIREFOX), &here(), 64).unwrap();
     assert_eq!(receiving.formats(Codec::Opus), Some((109, None)));
     assert_eq!(receiving.formats(Codec::H264), Some((126, Some(127))));
@@ -78,7 +78,7 @@ fn firefox_is_offered_opus_as_109() {
 }
 
 #[test]
-fn what_cannot_be_added_changes_nothing() {
+fn a_failed_addition_leaves_the_state_unchanged() {
     let (mut receiving, _) = Receiving::accept(&read(RECEIVE), &here(), 4).unwrap();
     let before = receiving.offer(&here());
     let too_many = (0..3).map(|n| stream(Codec::Vp8, n)).collect();
@@ -99,12 +99,12 @@ fn what_cannot_be_added_changes_nothing() {
 }
 
 #[test]
-fn a_closed_line_gives_its_place_to_the_next_one_under_a_new_mid() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus, Codec::Vp8]);
-    assert_eq!(world.renegotiate(), [""; 0]);
-    assert_eq!(world.close(&mids[1..]), [mids[1].clone()]);
-    let (offer, _) = world.offered();
+fn a_closed_line_is_reused_under_a_new_mid() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus, Codec::Vp8]);
+    assert_eq!(transport.renegotiate(), [""; 0]);
+    assert_eq!(transport.close(&mids[1..]), [mids[1].clone()]);
+    let (offer, _) = transport.offered();
     assert_eq!(
         media(&offer, &mids[1])[0],
         "m=video 0 UDP/TLS/RTP/SAVPF 96 97"
@@ -116,170 +116,182 @@ fn a_closed_line_gives_its_place_to_the_next_one_under_a_new_mid() {
     );
     assert!(!offer.contains("a=ssrc:4 "));
 
-    let more = world.add(&[Codec::Vp8, Codec::Opus]);
-    world.renegotiate();
-    let places = world.client.lines.iter().map(|line| line.mid.as_str());
-    let places = places.collect::<Vec<_>>();
-    assert_eq!(places, ["0", "1", &mids[0], &more[0], &more[1]]);
+    let more = transport.add(&[Codec::Vp8, Codec::Opus]);
+    transport.renegotiate();
+    let line_mids = transport.client.lines.iter().map(|line| line.mid.as_str());
+    let line_mids = line_mids.collect::<Vec<_>>();
+    assert_eq!(line_mids, ["0", "1", &mids[0], &more[0], &more[1]]);
     assert!(!mids.contains(&more[0]));
 }
 
 #[test]
-fn a_place_of_the_same_kind_is_preferred_and_of_another_kind_is_used() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Vp8, Codec::Opus]);
-    world.renegotiate();
-    world.close(&mids);
-    let more = world.add(&[Codec::Opus, Codec::Opus]);
-    world.renegotiate();
-    let places = world.client.lines.iter().map(|line| line.mid.as_str());
-    assert_eq!(places.collect::<Vec<_>>(), ["0", "1", &more[1], &more[0]]);
-    assert_eq!(world.client.lines[2].kind, Kind::Audio);
-}
-
-#[test]
-fn an_offer_that_was_never_seen_is_said_again_and_closing_forgets_it() {
-    let mut world = World::new();
-    let first = world.add(&[Codec::Opus]);
-    world.offered();
-    let second = world.add(&[Codec::Vp8]);
-    world.renegotiate();
-    assert!(world.knows(&first[0]) && world.knows(&second[0]));
-
-    let lost = world.add(&[Codec::Vp8]);
-    world.offered();
-    let mut gone = world.close(&first);
-    gone.sort();
-    assert_eq!(gone, [first[0].clone(), lost[0].clone()]);
-    let next = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    let places = world.client.lines.iter().map(|line| line.mid.as_str());
-    assert_eq!(places.collect::<Vec<_>>(), ["0", "1", &next[0], &second[0]]);
-}
-
-#[test]
-fn what_the_server_stops_is_rejected_and_then_free() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus, Codec::Vp8]);
-    world.renegotiate();
-    world.receiving.withdraw(&mids[0]);
-    world.receiving.withdraw("0");
-    world.receiving.withdraw("nobody");
-    let next = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    assert!(!world.client.lines[2].live && world.client.lines[0].live);
-    assert_eq!(world.client.lines[4].mid, next[0]);
-    // The SDK may close it only now.
-    assert_eq!(world.close(&mids), [mids[1].clone()]);
-    let last = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    assert_eq!(world.client.lines[2].mid, last[0]);
-    assert_eq!(world.close(&mids), [""; 0]);
-}
-
-#[test]
-fn what_the_server_stops_while_the_client_answers_has_its_place_until_it_was_told() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus]);
-    let (_, lines) = world.offered();
-    world.receiving.withdraw(&mids[0]);
-    world.client.lines = lines.clone();
-    let answer = world.client.describe("active", &lines);
-    world.receiving.answered(&read(&answer)).unwrap();
-    world.add(&[Codec::Opus]);
-    world.renegotiate();
+fn free_lines_of_the_same_kind_are_reused_first() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Vp8, Codec::Opus]);
+    transport.renegotiate();
+    transport.close(&mids);
+    let more = transport.add(&[Codec::Opus, Codec::Opus]);
+    transport.renegotiate();
+    let line_mids = transport.client.lines.iter().map(|line| line.mid.as_str());
     assert_eq!(
-        (&world.client.lines[2].mid, world.client.lines[2].live),
+        line_mids.collect::<Vec<_>>(),
+        ["0", "1", &more[1], &more[0]]
+    );
+    assert_eq!(transport.client.lines[2].kind, Kind::Audio);
+}
+
+#[test]
+fn a_lost_offer_is_repeated_unless_the_client_closes_a_line() {
+    let mut transport = Negotiation::new();
+    let first = transport.add(&[Codec::Opus]);
+    transport.offered();
+    let second = transport.add(&[Codec::Vp8]);
+    transport.renegotiate();
+    assert!(transport.knows(&first[0]) && transport.knows(&second[0]));
+
+    let lost = transport.add(&[Codec::Vp8]);
+    transport.offered();
+    let mut removed = transport.close(&first);
+    removed.sort();
+    assert_eq!(removed, [first[0].clone(), lost[0].clone()]);
+    let next = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    let line_mids = transport.client.lines.iter().map(|line| line.mid.as_str());
+    assert_eq!(
+        line_mids.collect::<Vec<_>>(),
+        ["0", "1", &next[0], &second[0]]
+    );
+}
+
+#[test]
+fn a_withdrawn_line_is_rejected_and_then_reused() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus, Codec::Vp8]);
+    transport.renegotiate();
+    transport.receiving.withdraw(&mids[0]);
+    transport.receiving.withdraw("0");
+    transport.receiving.withdraw("unknown");
+    let next = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    assert!(!transport.client.lines[2].live && transport.client.lines[0].live);
+    assert_eq!(transport.client.lines[4].mid, next[0]);
+    // The SDK may close the line only now.
+    assert_eq!(transport.close(&mids), [mids[1].clone()]);
+    let last = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    assert_eq!(transport.client.lines[2].mid, last[0]);
+    assert_eq!(transport.close(&mids), [""; 0]);
+}
+
+#[test]
+fn a_line_withdrawn_during_an_answer_is_not_reused_before_it_was_rejected() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus]);
+    let (_, lines) = transport.offered();
+    transport.receiving.withdraw(&mids[0]);
+    transport.client.lines = lines.clone();
+    let answer = transport.client.describe("active", &lines);
+    transport.receiving.apply_answer(&read(&answer)).unwrap();
+    transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    assert_eq!(
+        (
+            &transport.client.lines[2].mid,
+            transport.client.lines[2].live
+        ),
         (&mids[0], false)
     );
-    assert_eq!(world.client.lines.len(), 4);
+    assert_eq!(transport.client.lines.len(), 4);
 }
 
 #[test]
-fn a_line_that_was_not_understood_has_its_place_until_the_client_has_said_so_too() {
+fn a_line_with_an_unsupported_codec_is_not_reused_before_the_client_rejects_it() {
     let mut client = Client::new();
     client.produce(Kind::Video);
     let lines = client.lines.clone();
-    let (head, strange) = client
+    let (head, unsupported) = client
         .describe("actpass", &lines)
         .rsplit_once("m=video")
         .map(|(head, last)| (head.to_owned(), last.replace("VP8", "VP7")))
         .unwrap();
-    let first = format!("{head}m=video{strange}");
+    let first = format!("{head}m=video{unsupported}");
     let (receiving, answer) = Receiving::accept(&read(&first), &here(), 64).unwrap();
     client.answered(lines, &answer);
-    let mut world = World {
+    let mut transport = Negotiation {
         client,
         receiving,
         ssrc: 0,
     };
-    world.add(&[Codec::Vp8]);
-    world.renegotiate();
-    assert_eq!(world.client.lines.len(), 4);
-    world.add(&[Codec::Vp8]);
-    world.renegotiate();
-    assert_eq!(world.client.lines.len(), 4);
+    transport.add(&[Codec::Vp8]);
+    transport.renegotiate();
+    assert_eq!(transport.client.lines.len(), 4);
+    transport.add(&[Codec::Vp8]);
+    transport.renegotiate();
+    assert_eq!(transport.client.lines.len(), 4);
 }
 
 #[test]
-fn a_line_that_the_client_pauses_is_offered_to_it_again() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    let mut lines = world.client.lines.clone();
+fn a_line_that_the_client_pauses_is_offered_again() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    let mut lines = transport.client.lines.clone();
     lines[2].direction = Direction::Inactive;
-    let offer = world.client.describe("actpass", &lines);
-    let closed = world.receiving.close(&read(&offer), &[], &here()).unwrap();
+    let offer = transport.client.describe("actpass", &lines);
+    let closed = transport
+        .receiving
+        .close(&read(&offer), &[], &here())
+        .unwrap();
     let paused = check(&closed.answer);
     assert_eq!(
         paused.line(&mids[0]).unwrap().direction,
         Direction::Inactive
     );
-    assert_eq!(closed.gone, [""; 0]);
-    world.client.answered(lines, &closed.answer);
-    assert_eq!(world.renegotiate(), [""; 0]);
-    assert_eq!(world.client.lines[2].direction, Direction::RecvOnly);
+    assert_eq!(closed.removed, [""; 0]);
+    transport.client.answered(lines, &closed.answer);
+    assert_eq!(transport.renegotiate(), [""; 0]);
+    assert_eq!(transport.client.lines[2].direction, Direction::RecvOnly);
 }
 
 #[test]
-fn a_line_that_is_named_and_not_stopped_is_rejected() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    let lines = world.client.lines.clone();
-    let offer = world.client.describe("actpass", &lines);
-    let closed = world
+fn a_line_that_is_listed_but_not_stopped_is_rejected() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    let lines = transport.client.lines.clone();
+    let offer = transport.client.describe("actpass", &lines);
+    let closed = transport
         .receiving
         .close(&read(&offer), &mids, &here())
         .unwrap();
-    assert_eq!(closed.gone, mids);
+    assert_eq!(closed.removed, mids);
     assert!(check(&closed.answer).line(&mids[0]).unwrap().rejected);
-    // Its place is not free before the client has said so too.
-    let next = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    assert_eq!(world.client.lines[3].mid, next[0]);
-    world.add(&[Codec::Opus]);
-    world.renegotiate();
-    assert_eq!(world.client.lines.len(), 4);
+    // The line is not reused before the client has rejected it too.
+    let next = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    assert_eq!(transport.client.lines[3].mid, next[0]);
+    transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    assert_eq!(transport.client.lines.len(), 4);
 }
 
 #[test]
-fn what_the_client_does_not_want_is_told_and_not_sent() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus, Codec::Vp8, Codec::Vp8, Codec::Opus]);
-    let (_, mut lines) = world.offered();
+fn declined_lines_are_reported_and_stopped() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus, Codec::Vp8, Codec::Vp8, Codec::Opus]);
+    let (_, mut lines) = transport.offered();
     lines[2].live = false;
     lines[3].direction = Direction::Inactive;
-    let answer = world.client.describe("active", &lines);
-    // Without the payload type that is sent, as for line 4, it cannot be understood.
+    let answer = transport.client.describe("active", &lines);
+    // Line 4 lacks the payload type that is sent.
     let (head, last) = answer
         .rsplit_once("m=video 9 UDP/TLS/RTP/SAVPF 96 97")
         .unwrap();
     let answer = format!("{head}m=video 9 UDP/TLS/RTP/SAVPF 98{last}");
-    let unwanted = world.receiving.answered(&read(&answer)).unwrap();
-    assert_eq!(unwanted, mids[..3]);
-    world.client.lines = lines;
-    let offer = world.receiving.offer(&here());
+    let declined = transport.receiving.apply_answer(&read(&answer)).unwrap();
+    assert_eq!(declined, mids[..3]);
+    transport.client.lines = lines;
+    let offer = transport.receiving.offer(&here());
     for mid in &mids[..3] {
         assert!(check(&offer).line(mid).unwrap().rejected, "{offer}");
     }
@@ -287,14 +299,14 @@ fn what_the_client_does_not_want_is_told_and_not_sent() {
 }
 
 #[test]
-fn an_answer_must_fit_its_offer() {
-    let mut world = World::new();
-    let lines = world.client.lines.clone();
-    let early = world.client.describe("active", &lines);
-    assert!(world.receiving.answered(&read(&early)).is_err());
-    world.add(&[Codec::Opus]);
-    let (_, lines) = world.offered();
-    let good = world.client.describe("active", &lines);
+fn an_answer_must_match_the_offer() {
+    let mut transport = Negotiation::new();
+    let lines = transport.client.lines.clone();
+    let early = transport.client.describe("active", &lines);
+    assert!(transport.receiving.apply_answer(&read(&early)).is_err());
+    transport.add(&[Codec::Opus]);
+    let (_, lines) = transport.offered();
+    let good = transport.client.describe("active", &lines);
     for bad in [
         early,
         good.replace("setup:active", "setup:passive"),
@@ -303,20 +315,23 @@ fn an_answer_must_fit_its_offer() {
         good.replace("ice-ufrag:clie", "ice-ufrag:cliq"),
         good.replace("sha-256 5A", "sha-256 5B"),
     ] {
-        let refused = world.receiving.answered(&read(&bad));
+        let refused = transport.receiving.apply_answer(&read(&bad));
         assert!(refused.is_err(), "{bad}");
     }
-    world.receiving.answered(&read(&good)).unwrap();
-    assert!(world.receiving.answered(&read(&good)).is_err(), "only once");
+    transport.receiving.apply_answer(&read(&good)).unwrap();
+    assert!(
+        transport.receiving.apply_answer(&read(&good)).is_err(),
+        "only once"
+    );
 }
 
 #[test]
-fn an_offer_to_close_must_have_what_the_client_knows() {
-    let mut world = World::new();
-    let mids = world.add(&[Codec::Opus]);
-    world.renegotiate();
-    let lines = world.client.lines.clone();
-    let good = world.client.describe("actpass", &lines);
+fn an_offer_to_close_must_contain_all_known_lines() {
+    let mut transport = Negotiation::new();
+    let mids = transport.add(&[Codec::Opus]);
+    transport.renegotiate();
+    let lines = transport.client.lines.clone();
+    let good = transport.client.describe("actpass", &lines);
     let mut swapped = lines.clone();
     swapped.swap(0, 1);
     let mut renamed = lines.clone();
@@ -324,14 +339,20 @@ fn an_offer_to_close_must_have_what_the_client_knows() {
     let mut other = lines.clone();
     other[2].kind = Kind::Video;
     for bad in [&lines[..2], &swapped, &renamed, &other] {
-        let bad = world.client.describe("actpass", bad);
+        let bad = transport.client.describe("actpass", bad);
         assert!(
-            world.receiving.close(&read(&bad), &mids, &here()).is_err(),
+            transport
+                .receiving
+                .close(&read(&bad), &mids, &here())
+                .is_err(),
             "{bad}"
         );
     }
-    let closed = world.receiving.close(&read(&good), &[], &here()).unwrap();
-    assert_eq!(closed.gone, [""; 0]);
+    let closed = transport
+        .receiving
+        .close(&read(&good), &[], &here())
+        .unwrap();
+    assert_eq!(closed.removed, [""; 0]);
     assert_eq!(
         check(&closed.answer).line(&mids[0]).unwrap().direction,
         Direction::SendOnly

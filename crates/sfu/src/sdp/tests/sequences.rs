@@ -1,10 +1,10 @@
-//! A client that receives and our side of it, and all that may happen between them.
+//! Random sequences of events on a receive transport, with a client and our side of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::client::{Client, Known};
+use super::client::{Client, LineState};
 use super::{check, here, read};
 use crate::sdp::{Codec, Direction, Downlink, Receiving};
 
@@ -18,14 +18,14 @@ pub(super) fn stream(codec: Codec, ssrc: u32) -> Downlink {
     }
 }
 
-/// A client and our side of it.
-pub(super) struct World {
+/// A receive transport: a client and our side of it.
+pub(super) struct Negotiation {
     pub(super) client: Client,
     pub(super) receiving: Receiving,
     pub(super) ssrc: u32,
 }
 
-impl World {
+impl Negotiation {
     pub(super) fn new() -> Self {
         let mut client = Client::new();
         let lines = client.lines.clone();
@@ -47,22 +47,22 @@ impl World {
         self.receiving.add(streams.collect()).unwrap()
     }
 
-    /// An offer of ours that the client takes.
-    pub(super) fn offered(&mut self) -> (String, Vec<Known>) {
+    /// Sends an offer that the client applies. Returns the offer and the resulting lines.
+    pub(super) fn offered(&mut self) -> (String, Vec<LineState>) {
         let offer = self.receiving.offer(&here());
         let lines = self.client.offered(&offer);
         (offer, lines)
     }
 
-    /// An offer and the answer to it.
+    /// Sends an offer and applies the answer to it. Returns the declined mids.
     pub(super) fn renegotiate(&mut self) -> Vec<String> {
         let (_, lines) = self.offered();
         self.client.lines = lines.clone();
         let answer = self.client.describe("active", &lines);
-        self.receiving.answered(&read(&answer)).unwrap()
+        self.receiving.apply_answer(&read(&answer)).unwrap()
     }
 
-    /// The client stops these lines, as far as it knows them.
+    /// Makes the client stop the lines with these mids, if it has them. Returns the removed mids.
     pub(super) fn close(&mut self, mids: &[String]) -> Vec<String> {
         let mut lines = self.client.lines.clone();
         for line in &mut lines {
@@ -74,7 +74,7 @@ impl World {
         let offer = self.client.describe("actpass", &lines);
         let closed = self.receiving.close(&read(&offer), mids, &here()).unwrap();
         self.client.answered(lines, &closed.answer);
-        closed.gone
+        closed.removed
     }
 
     pub(super) fn knows(&self, mid: &str) -> bool {
@@ -82,14 +82,14 @@ impl World {
     }
 }
 
-/// What may happen to a transport.
+/// An event on the transport.
 #[derive(Debug, Clone)]
-enum Act {
-    /// Streams begin. Then the offer gets lost, or only the answer, or neither.
+enum Action {
+    /// Adds tracks. Then the offer, the answer or nothing is lost.
     Add(Vec<bool>, Lost),
-    /// The client closes some.
+    /// The client closes lines.
     Close(Vec<prop::sample::Index>),
-    /// The server stops one.
+    /// The server withdraws a line.
     Withdraw(prop::sample::Index),
 }
 
@@ -100,51 +100,52 @@ enum Lost {
     Nothing,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let lost = prop_oneof![Just(Lost::Offer), Just(Lost::Answer), Just(Lost::Nothing)];
     prop_oneof![
         (proptest::collection::vec(any::<bool>(), 0..4), lost)
-            .prop_map(|(kinds, lost)| Act::Add(kinds, lost)),
-        proptest::collection::vec(any::<prop::sample::Index>(), 1..4).prop_map(Act::Close),
-        any::<prop::sample::Index>().prop_map(Act::Withdraw),
+            .prop_map(|(kinds, lost)| Action::Add(kinds, lost)),
+        proptest::collection::vec(any::<prop::sample::Index>(), 1..4).prop_map(Action::Close),
+        any::<prop::sample::Index>().prop_map(Action::Withdraw),
     ]
 }
 
 proptest! {
-    // Each case is long.
+    // Fewer cases than the default, since each is long.
     #![proptest_config(ProptestConfig::with_cases(80))]
 
     #[test]
-    fn whatever_happens_there_are_not_many_more_lines_than_streams(
-        acts in proptest::collection::vec(act(), 1..24),
+    fn the_number_of_lines_stays_close_to_the_number_of_tracks(
+        actions in proptest::collection::vec(action(), 1..24),
     ) {
-        let mut world = World::new();
-        // What is sent; what is not any more, until the client has said so; and where each mid was.
+        let mut transport = Negotiation::new();
+        // The mids that are sent; those stopped but not yet rejected by the client; the position of
+        // each mid.
         let (mut open, mut ending) = (BTreeSet::new(), BTreeSet::new());
-        let mut places = BTreeMap::new();
+        let mut positions = BTreeMap::new();
         let mut peak = 0;
-        for act in acts {
-            match act {
-                Act::Add(kinds, lost) => {
+        for action in actions {
+            match action {
+                Action::Add(kinds, lost) => {
                     let codecs = kinds.iter().map(|audio| if *audio { Codec::Opus } else { Codec::Vp8 });
-                    let mids = world.add(&codecs.collect::<Vec<_>>());
+                    let mids = transport.add(&codecs.collect::<Vec<_>>());
                     for mid in &mids {
                         prop_assert!(open.insert(mid.clone()), "{} twice", mid);
                     }
                     peak = peak.max(open.len() + ending.len());
                     match lost {
                         Lost::Offer => {
-                            world.offered();
+                            transport.offered();
                         }
                         Lost::Answer => {
-                            let (_, lines) = world.offered();
-                            world.client.lines = lines;
+                            let (_, lines) = transport.offered();
+                            transport.client.lines = lines;
                         }
                         Lost::Nothing => {
-                            prop_assert_eq!(world.renegotiate(), [""; 0]);
+                            prop_assert_eq!(transport.renegotiate(), [""; 0]);
                             ending.clear();
                             for mid in &open {
-                                let line = world.client.lines.iter().find(|line| line.mid == *mid);
+                                let line = transport.client.lines.iter().find(|line| line.mid == *mid);
                                 let line = line.expect("the client knows it");
                                 prop_assert!(line.live && line.direction == Direction::RecvOnly);
 
@@ -152,8 +153,8 @@ proptest! {
                         }
                     }
                 }
-                Act::Close(which) => {
-                    let known = world.client.lines.iter().map(|line| &line.mid);
+                Action::Close(which) => {
+                    let known = transport.client.lines.iter().map(|line| &line.mid);
                     let known = known.skip(2).cloned().collect::<Vec<_>>();
                     if known.is_empty() {
                         continue;
@@ -161,30 +162,31 @@ proptest! {
                     let mids = which.iter().map(|index| known[index.index(known.len())].clone());
                     let mids = mids.collect::<Vec<_>>();
                     let before = open.clone();
-                    let lost = before.iter().filter(|mid| !world.knows(mid) || mids.contains(mid));
+                    let lost = before.iter().filter(|mid| !transport.knows(mid) || mids.contains(mid));
                     let lost = lost.cloned().collect::<BTreeSet<_>>();
-                    let gone = world.close(&mids).into_iter().collect::<BTreeSet<_>>();
-                    prop_assert_eq!(&gone, &lost);
-                    open = &open - &gone;
-                    // It has said so of all that it does not know as live any more.
-                    ending.retain(|mid| world.client.lines.iter().any(|line| line.mid == *mid && line.live));
+                    let removed = transport.close(&mids).into_iter().collect::<BTreeSet<_>>();
+                    prop_assert_eq!(&removed, &lost);
+                    open = &open - &removed;
+                    // The client has rejected all lines that are no longer live.
+                    ending.retain(|mid| transport.client.lines.iter().any(|line| line.mid == *mid && line.live));
                 }
-                Act::Withdraw(which) => {
+                Action::Withdraw(which) => {
                     if open.is_empty() {
                         continue;
                     }
                     let mid = open.iter().nth(which.index(open.len())).unwrap().clone();
-                    world.receiving.withdraw(&mid);
+                    transport.receiving.withdraw(&mid);
                     open.remove(&mid);
                     ending.insert(mid);
                 }
             }
-            let offer = check(&world.receiving.offer(&here()));
+            let offer = check(&transport.receiving.offer(&here()));
             prop_assert!(offer.media.len() <= peak + 2, "{} lines for {}", offer.media.len(), peak);
-            for (place, line) in offer.media.iter().enumerate() {
+            for (position, line) in offer.media.iter().enumerate() {
                 if !line.rejected {
-                    // What the client never saw may move: it is forgotten when the client closes.
-                    prop_assert_eq!(*places.entry(line.mid.clone()).or_insert(place), place);
+                    // Lines keep their positions. Lines of a lost offer are dropped when the client
+                    // closes others, and never appear again.
+                    prop_assert_eq!(*positions.entry(line.mid.clone()).or_insert(position), position);
                 }
             }
             let live = offer.media.iter().filter(|line| line.direction == Direction::SendOnly);

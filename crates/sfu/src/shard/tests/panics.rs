@@ -1,4 +1,4 @@
-//! A panic on one thread is the end of the media of its meetings for a moment, and of nothing else.
+//! A panic on one thread interrupts the media of its meetings briefly, and affects nothing else.
 
 use is::stun::{StunMessage, TransId};
 
@@ -8,23 +8,23 @@ use crate::engine::ice;
 use crate::shard::Command;
 
 impl Media {
-    /// Makes the thread of a meeting panic.
+    /// Causes the thread of a meeting to panic.
     fn panic(&self, meeting: u128) {
-        self.tell(member(meeting, 0).meeting, Command::Panic);
+        self.send(member(meeting, 0).meeting, Command::Panic);
     }
 }
 
-/// What a client is answered that checks a transport, by the answer to its offer.
-fn checked(socket: &UdpSocket, home: std::net::SocketAddr, opened: &Opened) -> Option<u16> {
+/// Sends a connectivity check for a transport. Returns the error code of the response, if any.
+fn check(socket: &UdpSocket, server: std::net::SocketAddr, opened: &Opened) -> Option<u16> {
     let password = opened.answer.split("a=ice-pwd:").nth(1).unwrap();
     let password = password.lines().next().unwrap().as_bytes();
     let name = format!("{}:them", opened.transport_id);
     let id = TransId::new();
-    let check = StunMessage::binding_request(&name, id, true, 1, 1, false);
+    let request = StunMessage::binding_request(&name, id, true, 1, 1, false);
     let mut bytes = vec![0; 300];
-    let length = check.to_bytes(Some(password), &mut bytes, ice::sign);
-    socket.send_to(&bytes[..length.unwrap()], home).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = request.to_bytes(Some(password), &mut bytes, ice::sign);
+    socket.send_to(&bytes[..length.unwrap()], server).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut buffer = [0; 2048];
     loop {
         let length = socket.recv(&mut buffer).unwrap();
@@ -40,18 +40,18 @@ fn checked(socket: &UdpSocket, home: std::net::SocketAddr, opened: &Opened) -> O
 #[test]
 fn a_panic_frees_the_transports_of_its_thread_and_other_threads_go_on() {
     let (media, thread) = Media::start(&config()).unwrap();
-    let home = media.local_addrs()[0];
+    let server = media.local_addrs()[0];
     let (ada, ben, cem) = (member(2, 1), member(2, 2), member(3, 3));
-    let mut told = media.listen(ada.meeting);
-    let (mut publish, first) = Guest::open(&media, ada, Direction::Publish);
+    let mut events = media.listen(ada.meeting);
+    let (mut publish, first) = UdpClient::open(&media, ada, Direction::Publish);
     publish.connect(&media, 1);
-    let (_receive, second) = Guest::open(&media, ben, Direction::Receive);
-    let (mut other, third) = Guest::open(&media, cem, Direction::Publish);
+    let (_receive, second) = UdpClient::open(&media, ben, Direction::Receive);
+    let (mut other, third) = UdpClient::open(&media, cem, Direction::Publish);
     other.connect(&media, 2);
-    assert_eq!(checked(&publish.socket, home, &first), None);
+    assert_eq!(check(&publish.socket, server, &first), None);
 
     media.panic(2);
-    let mut freed = [wait(told.recv()).unwrap(), wait(told.recv()).unwrap()];
+    let mut freed = [wait(events.recv()).unwrap(), wait(events.recv()).unwrap()];
     freed.sort_by_key(|event| format!("{event:?}"));
     let mut expected = [
         (ada, Direction::Publish, first.clone()),
@@ -68,11 +68,12 @@ fn a_panic_frees_the_transports_of_its_thread_and_other_threads_go_on() {
     until("emptied", &media, |stats| stats.open_transports == 1);
     assert_eq!(media.stats().connected_transports, 1);
 
-    // A client that believes in its transport is told, and makes a new one; others notice nothing.
-    assert_eq!(checked(&publish.socket, home, &first), Some(403));
-    assert_eq!(checked(&other.socket, home, &third), None);
-    let (mut anew, _) = Guest::open(&media, ada, Direction::Publish);
-    anew.connect(&media, 2);
+    // The check of a freed transport is rejected, and its client opens a new one. Other transports
+    // are unaffected.
+    assert_eq!(check(&publish.socket, server, &first), Some(403));
+    assert_eq!(check(&other.socket, server, &third), None);
+    let (mut reopened, _) = UdpClient::open(&media, ada, Direction::Publish);
+    reopened.connect(&media, 2);
     media.close(ada, false);
     until("closed", &media, |stats| stats.open_transports == 1);
     media.stop();
@@ -82,7 +83,7 @@ fn a_panic_frees_the_transports_of_its_thread_and_other_threads_go_on() {
 #[test]
 fn what_is_asked_while_a_thread_restarts_is_done_afterwards() {
     let (media, thread) = Media::start(&config()).unwrap();
-    let offer = Guest::new(Direction::Publish).client.offer().to_owned();
+    let offer = UdpClient::new(Direction::Publish).client.offer().to_owned();
     for round in 1..=4 {
         media.panic(2);
         assert!(
@@ -95,7 +96,7 @@ fn what_is_asked_while_a_thread_restarts_is_done_afterwards() {
             .is_ok()
         );
         assert_eq!(media.stats().panics, round);
-        // The limit of all threads counts those that were there before no more.
+        // The shared limit no longer counts the transports from before the panic.
         assert_eq!(media.stats().open_transports, 1);
     }
     for peer in 2..=10 {

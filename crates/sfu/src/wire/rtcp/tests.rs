@@ -4,12 +4,14 @@ use super::*;
 
 mod transport_cc;
 
-/// Reads a compound and says what is in it, with every list spelled out.
-fn told(compound: &[u8]) -> Vec<String> {
-    parse(compound).map(|packet| tell(&packet)).collect()
+/// Parses a compound and formats its packets, including the items of all lists.
+fn formatted(compound: &[u8]) -> Vec<String> {
+    parse(compound)
+        .map(|packet| format_packet(&packet))
+        .collect()
 }
 
-fn tell(packet: &Rtcp<'_>) -> String {
+fn format_packet(packet: &Rtcp<'_>) -> String {
     match packet {
         Rtcp::SenderReport { sender, blocks } => {
             format!("{sender:?} {:?}", blocks.clone().collect::<Vec<_>>())
@@ -121,7 +123,7 @@ fn requests_have_the_layout_of_rfc_4585_and_5104() {
 }
 
 #[test]
-fn a_compound_is_read_packet_by_packet() {
+fn a_compound_is_parsed_packet_by_packet() {
     let mut out = Vec::new();
     write_sender_report(&mut out, &SENDER, &[block(2), block(3)]);
     write_sdes_cname(&mut out, 1, "parlor");
@@ -139,7 +141,7 @@ fn a_compound_is_read_packet_by_packet() {
         "fir 1 [(2, 3), (4, 5)]".to_owned(),
         "bye [8, 9]".to_owned(),
     ];
-    assert_eq!(told(&out), expected);
+    assert_eq!(formatted(&out), expected);
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn a_canonical_name_ends_with_a_zero_and_is_cut_at_255_bytes() {
 }
 
 #[test]
-fn more_than_31_blocks_go_on_in_receiver_reports() {
+fn more_than_31_blocks_continue_in_receiver_reports() {
     let blocks: Vec<_> = (0..64).map(block).collect();
     let mut out = Vec::new();
     write_sender_report(&mut out, &SENDER, &blocks);
@@ -187,17 +189,17 @@ fn more_than_31_blocks_go_on_in_receiver_reports() {
     assert_eq!(out, [0x80, 201, 0, 1, 0, 0, 0, 1]);
     out.clear();
     write_bye(&mut out, &(0..40).collect::<Vec<_>>());
-    let gone: Vec<u32> = parse(&out)
+    let ended: Vec<u32> = parse(&out)
         .flat_map(|packet| match packet {
             Rtcp::Bye { ssrcs } => ssrcs,
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(gone, (0..40).collect::<Vec<_>>());
+    assert_eq!(ended, (0..40).collect::<Vec<_>>());
 }
 
 #[test]
-fn loss_that_has_no_room_is_the_nearest_that_has() {
+fn loss_out_of_range_is_clamped() {
     for (lost, expected) in [
         (i32::MAX, 0x7F_FFFF),
         (i32::MIN, -0x80_0000),
@@ -215,7 +217,7 @@ fn loss_that_has_no_room_is_the_nearest_that_has() {
 }
 
 #[test]
-fn a_nack_that_does_not_fit_a_datagram_says_how_far_it_got() {
+fn a_nack_that_does_not_fit_a_datagram_returns_how_many_it_contains() {
     let lost: Vec<u16> = (0..1000).map(|at| at * 20).collect();
     let mut out = Vec::new();
     let taken = write_nack(&mut out, 1, 2, &lost);
@@ -230,40 +232,43 @@ fn a_nack_that_does_not_fit_a_datagram_says_how_far_it_got() {
 }
 
 #[test]
-fn a_bandwidth_estimate_is_a_mantissa_and_an_exponent() {
+fn a_remb_bitrate_is_a_mantissa_and_an_exponent() {
     let mut packet = vec![
         0x8F, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B',
     ];
     packet.extend_from_slice(&[1, 0x0B, 0xFF, 0xFF, 0, 0, 0, 7]);
-    assert_eq!(told(&packet), [format!("remb 1 {} [7]", 0x3_FFFF << 2)]);
+    assert_eq!(
+        formatted(&packet),
+        [format!("remb 1 {} [7]", 0x3_FFFF << 2)]
+    );
     packet[17] = 0xFF;
-    assert_eq!(told(&packet), [format!("remb 1 {} [7]", u64::MAX)]);
+    assert_eq!(formatted(&packet), [format!("remb 1 {} [7]", u64::MAX)]);
     packet[16] = 2;
     assert_eq!(
-        told(&packet),
+        formatted(&packet),
         ["other"],
-        "one stream where two are announced"
+        "two streams are announced, but there is only one"
     );
     packet[12] = b'r';
-    assert_eq!(told(&packet), ["other"]);
+    assert_eq!(formatted(&packet), ["other"]);
 }
 
 #[test]
-fn padding_at_the_end_is_not_read() {
+fn padding_is_not_parsed() {
     let mut out = Vec::new();
     write_nack(&mut out, 1, 2, &[5]);
     out[0] |= 0x20;
     out[3] += 1;
     out.extend_from_slice(&[0, 0, 0, 4]);
-    assert_eq!(told(&out), ["nack 1 2 [5]"]);
+    assert_eq!(formatted(&out), ["nack 1 2 [5]"]);
     for lie in [0, 17, 255] {
         *out.last_mut().unwrap() = lie;
-        assert_eq!(told(&out), Vec::<String>::new(), "{lie}");
+        assert_eq!(formatted(&out), Vec::<String>::new(), "{lie}");
     }
 }
 
 #[test]
-fn what_is_malformed_inside_is_other_and_reading_goes_on() {
+fn malformed_packets_are_other_and_parsing_continues() {
     let mut out = Vec::new();
     write_receiver_report(&mut out, 1, &[block(2)]);
     out[0] += 1;
@@ -273,11 +278,14 @@ fn what_is_malformed_inside_is_other_and_reading_goes_on() {
     out.extend_from_slice(&[0x82, 205, 0, 1, 1, 2, 3, 4]);
     write_pli(&mut out, 3, 4);
     assert!(out.len() > after);
-    assert_eq!(told(&out), ["other", "other", "other", "other", "pli 3 4"]);
+    assert_eq!(
+        formatted(&out),
+        ["other", "other", "other", "other", "pli 3 4"]
+    );
 }
 
 #[test]
-fn reading_ends_where_the_framing_is_broken() {
+fn parsing_stops_at_invalid_framing() {
     let mut out = Vec::new();
     write_pli(&mut out, 1, 2);
     for garbage in [
@@ -289,7 +297,7 @@ fn reading_ends_where_the_framing_is_broken() {
         let mut compound = out.clone();
         compound.extend_from_slice(garbage);
         write_pli(&mut compound, 3, 4);
-        let got = told(&compound);
+        let got = formatted(&compound);
         assert_eq!(got[0], "pli 1 2");
         assert!(!got.contains(&"pli 3 4".to_owned()), "{got:?}");
     }
@@ -316,7 +324,7 @@ fn report_block() -> impl Strategy<Value = ReportBlock> {
 
 proptest! {
     #[test]
-    fn reports_are_read_as_they_were_written(
+    fn reports_survive_a_round_trip(
         (ssrc, ntp, rtp, packets, octets) in any::<(u32, u64, u32, u32, u32)>(),
         blocks in prop::collection::vec(report_block(), 0..=31),
     ) {
@@ -324,11 +332,11 @@ proptest! {
         let mut out = Vec::new();
         write_sender_report(&mut out, &sender, &blocks);
         write_receiver_report(&mut out, ssrc, &blocks);
-        prop_assert_eq!(told(&out), [format!("{sender:?} {blocks:?}"), format!("receiver {ssrc} {blocks:?}")]);
+        prop_assert_eq!(formatted(&out), [format!("{sender:?} {blocks:?}"), format!("receiver {ssrc} {blocks:?}")]);
     }
 
     #[test]
-    fn a_nack_asks_for_exactly_what_is_lost(
+    fn a_nack_contains_exactly_the_lost_packets(
         start: u16,
         gaps in prop::collection::vec(prop_oneof![1..20_u16, 1..200_u16], 1..200),
     ) {
@@ -336,17 +344,17 @@ proptest! {
         let lost: Vec<u16> = gaps.into_iter().map(|gap| { at = at.wrapping_add(gap); at }).collect();
         let mut out = Vec::new();
         let taken = write_nack(&mut out, 1, 2, &lost);
-        prop_assert_eq!(told(&out), [format!("nack 1 2 {:?}", &lost[..taken])]);
+        prop_assert_eq!(formatted(&out), [format!("nack 1 2 {:?}", &lost[..taken])]);
         prop_assert_eq!(taken, lost.len());
     }
 
     #[test]
-    fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        told(&bytes);
+    fn parsing_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        formatted(&bytes);
     }
 
     #[test]
-    fn any_bytes_behind_a_valid_frame_can_be_read(
+    fn parsing_arbitrary_bytes_in_a_valid_frame_does_not_panic(
         count in 0..32_u8,
         packet_type in 200..=207_u8,
         mut body in prop::collection::vec(any::<u8>(), 0..200),
@@ -355,6 +363,6 @@ proptest! {
         let words = u8::try_from(body.len() / 4).unwrap();
         let mut packet = vec![0x80 | count, packet_type, 0, words];
         packet.append(&mut body);
-        prop_assert_eq!(told(&packet).len(), 1);
+        prop_assert_eq!(formatted(&packet).len(), 1);
     }
 }

@@ -1,65 +1,66 @@
-//! Transport-wide congestion control feedback: when each packet of a transport arrived
-//! (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+//! Transport-wide congestion control feedback, which contains the arrival times of the packets of a
+//! transport (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 //!
-//! Every packet of a run of sequence numbers has a status: lost, or arrived with a small or a large
-//! difference in time to the one before. Statuses are packed into chunks of 16 bits; differences
-//! follow in the same order.
+//! Feedback covers a range of sequence numbers. Each packet has a status: lost, or received with a
+//! small or large delta to the arrival time of the previous one. Statuses are packed into 16-bit
+//! chunks; the deltas follow in the same order.
 
 use super::write::packet;
 use super::{be16, be32, format, packet_type};
 
-/// Microseconds in a tick, the unit of differences.
+/// The unit of deltas, in microseconds.
 const TICK: i64 = 250;
-/// Ticks in a unit of the reference time, which is 64 milliseconds.
+/// The unit of the reference time, in ticks: 64 milliseconds.
 const REFERENCE: i64 = 256;
-/// The bits of a chunk of one run that say how long it is.
+/// The bits of a run length chunk that contain the length.
 const RUN: u16 = 0x1FFF;
-/// How many statuses [`write_transport_cc`] puts into one packet. With seven to a chunk at worst,
-/// they take less than 600 bytes.
-const STATUSES: usize = 2048;
-/// How many bytes of differences it puts into one packet, so that all of it fits a datagram.
-const DELTAS: usize = 560;
+/// Maximum number of statuses in a packet of [`write_transport_cc`]. Even with only seven per
+/// chunk, they take less than 600 bytes.
+const MAX_STATUSES: usize = 2048;
+/// Maximum size of the deltas in a packet, in bytes, so that the packet fits into a datagram.
+const MAX_DELTA_BYTES: usize = 560;
 
-/// The status of a packet that did not arrive.
+/// The status of a lost packet.
 const LOST: u8 = 0;
-/// The status of one whose difference has one byte.
+/// The status of a packet with a delta of one byte.
 const SMALL: u8 = 1;
-/// The status of one whose difference has two bytes.
+/// The status of a packet with a delta of two bytes.
 const LARGE: u8 = 2;
 
-/// Feedback about a run of packets.
+/// Feedback about a range of packets.
 #[derive(Debug, Clone)]
 pub struct Feedback<'a> {
-    /// Who received.
+    /// The SSRC of the sender of the feedback.
     pub sender: u32,
-    /// One of the streams; which says nothing.
+    /// The SSRC of one of the media streams. It has no significance.
     pub media: u32,
     /// The transport-wide sequence number of the first packet.
     pub base: u16,
-    /// How many packets it is about.
+    /// The number of packets.
     pub count: u16,
-    /// The time that arrivals count from, in units of 64 milliseconds on the receiver's clock. It
-    /// has 24 bits and wraps.
+    /// The base of the arrival times, in units of 64 milliseconds on the receiver's clock. It has
+    /// 24 bits and wraps around.
     pub reference_time: u32,
-    /// A running number of the feedback, which wraps.
+    /// The running number of the feedback packet. Wraps around.
     pub feedback_count: u8,
     chunks: &'a [[u8; 2]],
     deltas: &'a [u8],
 }
 
 impl<'a> Feedback<'a> {
-    /// Reads a packet without its first four bytes. `None` when chunks or differences are missing.
+    /// Parses the body of a packet, which follows the first four bytes. Returns `None` if chunks or
+    /// deltas are missing.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let count = be16(body, 10)?;
         let [high, middle, low, feedback_count] = be32(body, 12)?.to_be_bytes();
         let rest = body.get(16..)?;
 
-        // Where the chunks end is known only by reading them.
+        // The number of chunks is not signaled, so they have to be parsed to find their end.
         let mut statuses = usize::from(count);
         let mut deltas = 0;
         let mut chunks = 0;
         while statuses > 0 {
-            let chunk = Chunk::read(be16(rest, chunks * 2)?);
+            let chunk = Chunk::parse(be16(rest, chunks * 2)?);
             chunks += 1;
             let used = chunk.left.min(statuses);
             statuses -= used;
@@ -78,7 +79,7 @@ impl<'a> Feedback<'a> {
         })
     }
 
-    /// Every packet that the feedback is about, in order.
+    /// Returns all packets of the feedback, in order.
     pub fn arrivals(&self) -> Arrivals<'a> {
         Arrivals {
             next: self.base,
@@ -91,9 +92,10 @@ impl<'a> Feedback<'a> {
     }
 }
 
-/// The packets of a [`Feedback`]: the sequence number of each, and when it arrived in ticks of 250
-/// microseconds since [`Feedback::reference_time`], or nothing when it did not. A reference is 256
-/// ticks. Times may go backwards, since packets may be reordered.
+/// An iterator over the packets of a [`Feedback`]. Yields the sequence number and the arrival time,
+/// in ticks of 250 microseconds since [`Feedback::reference_time`], or `None` if the packet was
+/// lost. One unit of the reference time is 256 ticks. Times may decrease, since packets may be
+/// reordered.
 #[derive(Debug, Clone)]
 pub struct Arrivals<'a> {
     next: u16,
@@ -109,10 +111,10 @@ impl Iterator for Arrivals<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        // A run may be of no packets.
+        // A run may be empty.
         while self.chunk.left == 0 {
             let (chunk, rest) = self.chunks.split_first()?;
-            self.chunk = Chunk::read(u16::from_be_bytes(*chunk));
+            self.chunk = Chunk::parse(u16::from_be_bytes(*chunk));
             self.chunks = rest;
         }
         let status = self.chunk.take();
@@ -140,18 +142,18 @@ impl Iterator for Arrivals<'_> {
     }
 }
 
-/// The statuses of a chunk that were not taken yet.
+/// The remaining statuses of a chunk.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chunk {
-    /// The next status is in the top bits.
+    /// The statuses. The next one is in the highest bits.
     bits: u16,
-    /// How many bits a status has; 0 when all are the same, which is then in the top two.
+    /// The number of bits of a status; 0 for a run, whose status is in the highest two bits.
     width: u8,
     left: usize,
 }
 
 impl Chunk {
-    fn read(word: u16) -> Self {
+    fn parse(word: u16) -> Self {
         let (bits, width, left) = match word >> 14 {
             0 | 1 => (word << 1, 0, usize::from(word & RUN)),
             2 => (word << 2, 1, 14),
@@ -171,7 +173,7 @@ impl Chunk {
         status
     }
 
-    /// How many bytes the differences of the first `statuses` take.
+    /// Returns the size of the deltas of the first `statuses` statuses, in bytes.
     fn delta_bytes(mut self, statuses: usize) -> usize {
         let bytes = |status| match status {
             SMALL => 1,
@@ -185,13 +187,13 @@ impl Chunk {
     }
 }
 
-/// Appends feedback about the packets from `base` on, one for each of `arrivals`: when it arrived,
-/// in microseconds on any clock that only goes forward, or nothing when it did not. `count` is the
-/// running number of the feedback.
+/// Appends feedback about consecutive packets, starting with sequence number `base`. `arrivals`
+/// contains the arrival time of each packet, in microseconds on any monotonic clock, or `None` if
+/// it was lost. `count` is the running number of the feedback packet.
 ///
-/// Tells how many of `arrivals` it is about. The rest needs a packet of its own: there is only so
-/// much room in a datagram, and a difference of more than eight seconds cannot be written. When
-/// nothing has arrived, nothing is appended and all of `arrivals` is done with.
+/// Returns how many of `arrivals` the packet covers. The rest needs another packet: the size of a
+/// datagram is limited, and deltas of more than eight seconds cannot be represented. If no packet
+/// arrived, nothing is appended and all of `arrivals` count as covered.
 pub fn write_transport_cc(
     out: &mut Vec<u8>,
     sender: u32,
@@ -203,12 +205,12 @@ pub fn write_transport_cc(
     let Some(first) = arrivals.iter().find_map(|arrival| *arrival) else {
         return arrivals.len();
     };
-    // Every time is rounded by itself and not every difference, so that errors do not add up.
+    // Round the times and not the deltas, so that rounding errors do not accumulate.
     let ticks = |arrival: i64| arrival.saturating_add(TICK / 2).div_euclid(TICK);
     let reference = ticks(first).div_euclid(REFERENCE);
 
-    let mut statuses = [LOST; STATUSES];
-    let mut deltas = [0; DELTAS];
+    let mut statuses = [LOST; MAX_STATUSES];
+    let mut deltas = [0; MAX_DELTA_BYTES];
     let (mut packets, mut bytes) = (0, 0);
     let mut before = reference * REFERENCE;
     for (status, arrival) in statuses.iter_mut().zip(arrivals) {
@@ -257,18 +259,18 @@ pub fn write_transport_cc(
     packets
 }
 
-/// The chunk that stands for the most of the statuses, and for how many.
+/// Returns the chunk that encodes the most statuses from the start of the slice, and their number.
 fn next_chunk(statuses: &[u8]) -> (u16, usize) {
     let same = statuses.first().copied().unwrap_or(LOST);
     let run = statuses
         .iter()
         .take_while(|status| **status == same)
         .count();
-    // A vector that is not the last has to be full.
+    // A status vector chunk must be full unless it is the last chunk.
     let next = statuses.get(..14).unwrap_or(statuses);
     let narrow = if next.contains(&LARGE) { 0 } else { next.len() };
     let wide = statuses.len().min(7);
-    // Statuses that are missing at the end are zeros, which nobody reads.
+    // The last chunk is padded with zeros, which are ignored.
     let vector = |kind: u16, slots: usize, width: u16| {
         let statuses = statuses.iter().copied().chain(std::iter::repeat(LOST));
         statuses
@@ -276,7 +278,7 @@ fn next_chunk(statuses: &[u8]) -> (u16, usize) {
             .fold(kind, |bits, status| bits << width | u16::from(status))
     };
     if run >= narrow.max(wide) {
-        let length = u16::try_from(run).expect("a run has 13 bits, and there are fewer statuses");
+        let length = u16::try_from(run).expect("the number of statuses fits into 13 bits");
         (u16::from(same) << 13 | length, run)
     } else if narrow >= wide {
         (vector(0b10, 14, 1), narrow)

@@ -1,15 +1,15 @@
-//! Appending RTCP packets to a datagram.
+//! Serialization of RTCP packets.
 
 use super::{ReportBlock, SenderInfo, format, packet_type};
 
-/// How many report blocks a packet may have (RFC 3550 section 6.4.1: five bits count them).
-const BLOCKS: usize = 31;
-/// How many pairs of a NACK, of four bytes each, go into a datagram together with other packets.
-const NACK_PAIRS: usize = 256;
+/// Maximum number of report blocks in a packet (RFC 3550 section 6.4.1: the count has five bits).
+const MAX_BLOCKS: usize = 31;
+/// Maximum number of four-byte pairs in a NACK, so that it fits into a datagram with other packets.
+const MAX_NACK_PAIRS: usize = 256;
 
-/// Appends a sender report. Blocks beyond the 31st follow in receiver reports of the same stream.
+/// Appends a sender report. Blocks after the 31st are written to receiver reports of the same SSRC.
 pub fn write_sender_report(out: &mut Vec<u8>, sender: &SenderInfo, blocks: &[ReportBlock]) {
-    let (own, others) = blocks.split_at(blocks.len().min(BLOCKS));
+    let (own, others) = blocks.split_at(blocks.len().min(MAX_BLOCKS));
     packet(out, packet_type::SENDER_REPORT, count(own), |out| {
         out.extend_from_slice(&sender.ssrc.to_be_bytes());
         out.extend_from_slice(&sender.ntp.to_be_bytes());
@@ -23,12 +23,12 @@ pub fn write_sender_report(out: &mut Vec<u8>, sender: &SenderInfo, blocks: &[Rep
     }
 }
 
-/// Appends a receiver report, and another for every 31 blocks. Without blocks it is an empty one,
-/// which a compound may begin with.
+/// Appends a receiver report for every 31 blocks. Without blocks, appends an empty report, which
+/// may start a compound.
 pub fn write_receiver_report(out: &mut Vec<u8>, ssrc: u32, blocks: &[ReportBlock]) {
     let mut rest = blocks;
     loop {
-        let (own, others) = rest.split_at(rest.len().min(BLOCKS));
+        let (own, others) = rest.split_at(rest.len().min(MAX_BLOCKS));
         packet(out, packet_type::RECEIVER_REPORT, count(own), |out| {
             out.extend_from_slice(&ssrc.to_be_bytes());
             write_blocks(out, own);
@@ -40,23 +40,23 @@ pub fn write_receiver_report(out: &mut Vec<u8>, ssrc: u32, blocks: &[ReportBlock
     }
 }
 
-/// Appends a source description that has the canonical name only (RFC 3550 section 6.5.1). A name
-/// over 255 bytes is cut.
+/// Appends a source description with only a canonical name (RFC 3550 section 6.5.1). The name is
+/// truncated to 255 bytes.
 pub fn write_sdes_cname(out: &mut Vec<u8>, ssrc: u32, cname: &str) {
     let length = u8::try_from(cname.len()).unwrap_or(u8::MAX);
     packet(out, packet_type::SDES, 1, |out| {
         out.extend_from_slice(&ssrc.to_be_bytes());
         out.extend_from_slice(&[1, length]);
         out.extend(cname.bytes().take(usize::from(length)));
-        // The list of items ends with a zero, even where the name fills its word.
+        // The list of items must end with a zero byte, even if the name ends on a word boundary.
         out.push(0);
     });
 }
 
-/// Appends a request for packets of a stream (RFC 4585 section 6.2.1), and tells how many of `lost`
-/// it holds: more than fit into a datagram are for the next. `lost` is sorted, in the sense of
-/// numbers that wrap; unsorted ones are requested too but take more room. Nothing is appended when
-/// nothing is lost.
+/// Appends a NACK for lost packets of a stream (RFC 4585 section 6.2.1). Returns how many of `lost`
+/// it contains: the rest, if they do not fit into a datagram, are for the next one. `lost` should
+/// be sorted in wrapping order; otherwise the packet is larger than necessary. Appends nothing if
+/// `lost` is empty.
 pub fn write_nack(out: &mut Vec<u8>, sender: u32, media: u32, lost: &[u16]) -> usize {
     let mut rest = lost;
     if rest.is_empty() {
@@ -65,7 +65,7 @@ pub fn write_nack(out: &mut Vec<u8>, sender: u32, media: u32, lost: &[u16]) -> u
     packet(out, packet_type::TRANSPORT_FEEDBACK, format::NACK, |out| {
         out.extend_from_slice(&sender.to_be_bytes());
         out.extend_from_slice(&media.to_be_bytes());
-        for _ in 0..NACK_PAIRS {
+        for _ in 0..MAX_NACK_PAIRS {
             let Some((first, others)) = rest.split_first() else {
                 break;
             };
@@ -86,7 +86,7 @@ pub fn write_nack(out: &mut Vec<u8>, sender: u32, media: u32, lost: &[u16]) -> u
     lost.len() - rest.len()
 }
 
-/// Appends a request for a key frame (RFC 4585 section 6.3.1).
+/// Appends a picture loss indication, which requests a key frame (RFC 4585 section 6.3.1).
 pub fn write_pli(out: &mut Vec<u8>, sender: u32, media: u32) {
     packet(out, packet_type::PAYLOAD_FEEDBACK, format::PLI, |out| {
         out.extend_from_slice(&sender.to_be_bytes());
@@ -94,8 +94,8 @@ pub fn write_pli(out: &mut Vec<u8>, sender: u32, media: u32) {
     });
 }
 
-/// Appends a request for key frames of several streams, each with its request number (RFC 5104
-/// section 4.3.1). At most 128; the rest is left out.
+/// Appends a full intra request for several streams, each with its command sequence number (RFC
+/// 5104 section 4.3.1). Entries after the 128th are ignored.
 pub fn write_fir(out: &mut Vec<u8>, sender: u32, entries: &[(u32, u8)]) {
     packet(out, packet_type::PAYLOAD_FEEDBACK, format::FIR, |out| {
         out.extend_from_slice(&sender.to_be_bytes());
@@ -107,9 +107,9 @@ pub fn write_fir(out: &mut Vec<u8>, sender: u32, entries: &[(u32, u8)]) {
     });
 }
 
-/// Appends the end of streams, and another packet for every 31 of them (RFC 3550 section 6.6).
+/// Appends a goodbye packet for every 31 streams (RFC 3550 section 6.6).
 pub fn write_bye(out: &mut Vec<u8>, ssrcs: &[u32]) {
-    for some in ssrcs.chunks(BLOCKS) {
+    for some in ssrcs.chunks(MAX_BLOCKS) {
         packet(out, packet_type::BYE, count(some), |out| {
             for ssrc in some {
                 out.extend_from_slice(&ssrc.to_be_bytes());
@@ -131,27 +131,27 @@ fn write_blocks(out: &mut Vec<u8>, blocks: &[ReportBlock]) {
     }
 }
 
-/// How many there are, in five bits.
+/// Returns the number of items, limited to what five bits can represent.
 fn count<T>(items: &[T]) -> u8 {
-    u8::try_from(items.len().min(BLOCKS)).unwrap_or_default()
+    u8::try_from(items.len().min(MAX_BLOCKS)).unwrap_or_default()
 }
 
-/// Appends a packet whose body `write` appends, filled up with zeros to whole words. The padding
-/// bit stays clear: only the last packet of a compound may have it (RFC 3550 section 6.4.1), and
-/// every body here tells by itself where it ends.
+/// Appends a packet whose body is appended by `write`, and fills the last word with zeros. The
+/// padding bit stays clear, since only the last packet of a compound may set it (RFC 3550 section
+/// 6.4.1), and all bodies written here are self-delimiting.
 pub(super) fn packet(
     out: &mut Vec<u8>,
     packet_type: u8,
     count: u8,
     write: impl FnOnce(&mut Vec<u8>),
 ) {
-    let begin = out.len();
+    let start = out.len();
     out.extend_from_slice(&[0x80 | count & 0x1F, packet_type, 0, 0]);
     write(out);
-    let words = (out.len() - begin).div_ceil(4);
-    out.resize(begin + words * 4, 0);
-    let length = u16::try_from(words - 1).expect("every body is bounded to fit a datagram");
-    if let Some(field) = out.get_mut(begin + 2..begin + 4) {
+    let words = (out.len() - start).div_ceil(4);
+    out.resize(start + words * 4, 0);
+    let length = u16::try_from(words - 1).expect("every body is small enough for a datagram");
+    if let Some(field) = out.get_mut(start + 2..start + 4) {
         field.copy_from_slice(&length.to_be_bytes());
     }
 }

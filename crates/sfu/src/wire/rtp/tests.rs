@@ -18,7 +18,7 @@ fn elements(packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
         .collect()
 }
 
-/// A packet whose header has an extension block with that profile and content.
+/// A packet with an extension block of this profile and content.
 fn with_block(profile: u16, content: &[u8]) -> Vec<u8> {
     assert_eq!(content.len() % 4, 0);
     let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
@@ -72,7 +72,7 @@ fn extensions_that_do_not_fit_the_one_byte_form_are_left_out() {
 }
 
 #[test]
-fn of_too_many_extensions_the_first_fourteen_are_written() {
+fn only_the_first_fourteen_extensions_are_written() {
     let mut out = Vec::new();
     let value = [7; 16];
     write_header(&mut out, &PLAIN, &[(1, &value[..]); 100]);
@@ -80,7 +80,7 @@ fn of_too_many_extensions_the_first_fourteen_are_written() {
 }
 
 #[test]
-fn the_two_byte_form_has_longer_ids_empty_values_and_padding_between() {
+fn the_two_byte_form_is_parsed() {
     for profile in [0x1000, 0x100F] {
         let packet = with_block(profile, &[0, 200, 2, 5, 6, 0, 0, 3, 0, 9, 1, 7]);
         assert_eq!(
@@ -114,7 +114,7 @@ fn id_0_with_a_length_and_id_15_end_the_block() {
 }
 
 #[test]
-fn an_element_longer_than_the_block_is_not_read() {
+fn an_element_longer_than_the_block_is_ignored() {
     assert_eq!(
         elements(&with_block(0xBEDE, &[0x10, 1, 0x27, 2])),
         [(1, vec![1])]
@@ -135,7 +135,7 @@ fn contributing_sources_are_skipped() {
 }
 
 #[test]
-fn what_is_not_rtp_or_does_not_fit_is_no_header() {
+fn packets_that_are_truncated_or_not_rtp_are_rejected() {
     let packet = with_block(0xBEDE, &[0x10, 1, 0, 0]);
     assert!(Header::parse(&packet).is_some());
     for length in 0..20 {
@@ -149,7 +149,7 @@ fn what_is_not_rtp_or_does_not_fit_is_no_header() {
 }
 
 #[test]
-fn padding_is_cut_off_unless_it_lies() {
+fn padding_is_removed_if_its_length_is_valid() {
     let mut packet = vec![0xA0, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 3];
     let header = Header::parse(&packet).unwrap();
     assert!(header.padded);
@@ -169,7 +169,7 @@ fn padding_is_cut_off_unless_it_lies() {
 fn an_audio_level_is_seven_bits_and_a_flag() {
     assert_eq!(audio_level(&[0x80 | 0x1E]), (30, true));
     assert_eq!(audio_level(&[127]), (127, false));
-    assert_eq!(audio_level(&[]), (127, false), "nothing is silence");
+    assert_eq!(audio_level(&[]), (127, false), "an empty value is silence");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn sequence_numbers_are_unwrapped_to_the_nearest() {
     assert_eq!(
         unwrap_sequence(0x1_0005, 0x8005),
         0x8005,
-        "of two the earlier"
+        "the lower of two equally near ones"
     );
     assert_eq!(unwrap_sequence(5, 0xFFFF), 0xFFFF, "never negative");
 }
@@ -206,7 +206,7 @@ fn outgoing() -> impl Strategy<Value = Outgoing> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(
+    fn headers_survive_a_round_trip(
         outgoing in outgoing(),
         values in prop::collection::vec((1..=14_u8, prop::collection::vec(any::<u8>(), 1..=16)), 0..=14),
         payload in prop::collection::vec(any::<u8>(), 0..40),
@@ -232,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn an_unwrapped_number_is_the_given_one_and_near(
+    fn an_extended_number_is_near_and_has_the_given_sequence(
         near in prop_oneof![0..0x3_0000_u64, any::<u64>()],
         sequence: u16,
     ) {
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_can_be_read(first: u8, profile in prop_oneof![Just(0xBEDE_u16), Just(0x1000), any::<u16>()], mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn parsing_arbitrary_bytes_does_not_panic(first: u8, profile in prop_oneof![Just(0xBEDE_u16), Just(0x1000), any::<u16>()], mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let [version, ..] = bytes.as_mut_slice() {
             *version = 0x80 | first & 0x3F;
         }

@@ -1,4 +1,4 @@
-//! The transforms: AES-GCM (RFC 7714), and AES in counter mode with HMAC-SHA1 (RFC 3711).
+//! The SRTP transforms: AES-GCM (RFC 7714), and AES in counter mode with HMAC-SHA1 (RFC 3711).
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -10,16 +10,16 @@ use aws_lc_rs::iv::FixedLength;
 use super::{Profile, RTCP_HEADER};
 use crate::wire::be32;
 
-/// The tag of AES-GCM.
+/// Length of the AES-GCM tag, in bytes.
 const GCM_TAG: usize = 16;
-/// The tag of HMAC-SHA1, of which RFC 3711 takes 80 bits.
+/// Length of the HMAC-SHA1 tag, which RFC 3711 truncates to 80 bits, in bytes.
 const SHA1_TAG: usize = 10;
-/// The longest tag.
+/// Length of the longest tag, in bytes.
 pub(super) const TAG_MAX: usize = GCM_TAG;
-/// The index behind an SRTCP packet.
+/// Length of the SRTCP index field, in bytes.
 const INDEX: usize = 4;
 
-/// The keys for either RTP or RTCP, in one direction.
+/// The session keys for either RTP or RTCP in one direction.
 pub(super) enum Cipher {
     Gcm { key: LessSafeKey, salt: [u8; 12] },
     CounterSha1(Box<CounterSha1>),
@@ -34,7 +34,7 @@ pub(super) struct CounterSha1 {
 
 impl Cipher {
     /// Derives session keys from a master key and its salt. The labels are those of the cipher key,
-    /// the authentication key and the salt.
+    /// the authentication key and the salt, in this order.
     pub(super) fn derive(
         profile: Profile,
         master_key: &[u8],
@@ -69,7 +69,7 @@ impl Cipher {
         }
     }
 
-    /// AES-GCM with keys that were derived already.
+    /// Creates an AES-GCM cipher from session keys.
     pub(super) fn gcm(key: &[u8], salt: [u8; 12]) -> Result<Self, Unspecified> {
         let algorithm = if key.len() == 16 {
             &AES_128_GCM
@@ -80,7 +80,7 @@ impl Cipher {
         Ok(Self::Gcm { key, salt })
     }
 
-    /// Encrypts the payload at the begin of `rest`, and writes the tag into the end of it.
+    /// Encrypts the payload at the start of `rest` and writes the tag to its end.
     #[inline]
     pub(super) fn seal_rtp(
         &self,
@@ -98,14 +98,14 @@ impl Cipher {
             Self::CounterSha1(keys) => {
                 let (payload, tag) = split_end(rest, SHA1_TAG)?;
                 keys.apply(ssrc, index, payload)?;
-                let wraps = wraps(index);
-                tag.copy_from_slice(&keys.tag(&[header, payload, &wraps]));
+                let roc = rollover_counter(index);
+                tag.copy_from_slice(&keys.tag(&[header, payload, &roc]));
                 Ok(())
             }
         }
     }
 
-    /// Checks the tag at the end of `rest`, and decrypts what stands before it.
+    /// Verifies the tag at the end of `rest` and decrypts the payload before it.
     #[inline]
     pub(super) fn open_rtp(
         &self,
@@ -122,15 +122,15 @@ impl Cipher {
             }
             Self::CounterSha1(keys) => {
                 let (payload, tag) = split_end(rest, SHA1_TAG)?;
-                let wraps = wraps(index);
-                verify_slices_are_equal(tag, &keys.tag(&[header, payload, &wraps]))?;
+                let roc = rollover_counter(index);
+                verify_slices_are_equal(tag, &keys.tag(&[header, payload, &roc]))?;
                 keys.apply(ssrc, index, payload)
             }
         }
     }
 
-    /// The index field of an SRTCP packet, with its bit for encryption. The two transforms have it
-    /// in different places.
+    /// Returns the index field of an SRTCP packet, including the E flag. Its position differs
+    /// between the two transforms.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
         let from_end = match self {
             Self::Gcm { .. } => INDEX,
@@ -139,28 +139,28 @@ impl Cipher {
         be32(packet, packet.len().checked_sub(from_end)?)
     }
 
-    /// Encrypts a compound, and writes index and tag into the end of `packet`.
+    /// Encrypts a compound packet and writes the index and the tag to the end of `packet`.
     pub(super) fn seal_rtcp(
         &self,
         ssrc: u32,
         field: u32,
         packet: &mut [u8],
     ) -> Result<(), Unspecified> {
-        let written = field.to_be_bytes();
+        let index_field = field.to_be_bytes();
         match self {
             Self::Gcm { key, salt } => {
                 let (packet, end) = split_end(packet, INDEX)?;
-                end.copy_from_slice(&written);
+                end.copy_from_slice(&index_field);
                 let (header, rest) = header(packet)?;
                 let (payload, tag) = split_end(rest, GCM_TAG)?;
                 let nonce = gcm_nonce(salt, ssrc, rtcp_index(field));
-                let aad = Aad::from(gcm_rtcp_aad(*header, written));
+                let aad = Aad::from(gcm_rtcp_aad(*header, index_field));
                 key.seal_in_place_scatter(nonce, aad, payload, &[], tag)
             }
             Self::CounterSha1(keys) => {
                 let (packet, tag) = split_end(packet, SHA1_TAG)?;
                 let (compound, end) = split_end(packet, INDEX)?;
-                end.copy_from_slice(&written);
+                end.copy_from_slice(&index_field);
                 let (_, payload) = header(compound)?;
                 keys.apply(ssrc, rtcp_index(field), payload)?;
                 tag.copy_from_slice(&keys.tag(&[packet]));
@@ -169,7 +169,7 @@ impl Cipher {
         }
     }
 
-    /// Checks the tag of an SRTCP packet, and decrypts the compound.
+    /// Verifies the tag of an SRTCP packet and decrypts it in place.
     pub(super) fn open_rtcp(
         &self,
         ssrc: u32,
@@ -198,7 +198,7 @@ impl Cipher {
 }
 
 impl CounterSha1 {
-    /// Encrypts or decrypts, which is the same (RFC 3711 section 4.1.1).
+    /// Encrypts or decrypts a payload; both are the same operation (RFC 3711 section 4.1.1).
     fn apply(&self, ssrc: u32, index: u64, payload: &mut [u8]) -> Result<(), Unspecified> {
         let mut start = (u128::from(ssrc) << 64 | u128::from(index) << 16).to_be_bytes();
         for (byte, salt) in start.iter_mut().zip(self.salt) {
@@ -207,7 +207,7 @@ impl CounterSha1 {
         key_stream(&self.key, start, payload)
     }
 
-    /// Authenticates some bytes, given in parts (RFC 3711 section 4.2.1).
+    /// Computes the tag of the concatenation of `parts` (RFC 3711 section 4.2.1).
     fn tag(&self, parts: &[&[u8]]) -> [u8; SHA1_TAG] {
         let mut context = hmac::Context::with_key(&self.auth);
         for part in parts {
@@ -215,33 +215,35 @@ impl CounterSha1 {
         }
         let tag = context.sign();
         let short = tag.as_ref().first_chunk();
-        *short.expect("HMAC-SHA1 has 20 bytes")
+        *short.expect("an HMAC-SHA1 tag has 20 bytes")
     }
 }
 
-/// The part of an RTCP compound that is not encrypted, and the rest.
+/// Splits a compound RTCP packet into the unencrypted header and the rest.
 fn header(packet: &mut [u8]) -> Result<(&mut [u8; RTCP_HEADER], &mut [u8]), Unspecified> {
     packet.split_first_chunk_mut().ok_or(Unspecified)
 }
 
-/// Cuts off the last `length` bytes.
+/// Splits off the last `length` bytes.
 fn split_end(bytes: &mut [u8], length: usize) -> Result<(&mut [u8], &mut [u8]), Unspecified> {
     let at = bytes.len().checked_sub(length).ok_or(Unspecified)?;
     bytes.split_at_mut_checked(at).ok_or(Unspecified)
 }
 
-/// The index without the bit for encryption.
+/// Returns the index without the E flag.
 fn rtcp_index(field: u32) -> u64 {
     u64::from(field & 0x7FFF_FFFF)
 }
 
-/// The wraps of an index, which are authenticated with the packet (RFC 3711 section 4.2).
-fn wraps(index: u64) -> [u8; 4] {
-    let [_, _, wraps @ .., _, _] = index.to_be_bytes();
-    wraps
+/// Returns the rollover counter of an index, which is authenticated with the packet (RFC 3711
+/// section 4.2).
+fn rollover_counter(index: u64) -> [u8; 4] {
+    let [_, _, counter @ .., _, _] = index.to_be_bytes();
+    counter
 }
 
-/// RFC 7714 sections 8.1 and 9.1. An SRTP index has 48 bits and an SRTCP index 31, in the same place.
+/// Returns the nonce of RFC 7714 sections 8.1 and 9.1. The 48-bit SRTP index and the 31-bit SRTCP
+/// index have the same position.
 fn gcm_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
     let value = u128::from(ssrc) << 48 | u128::from(index);
     let [_, _, _, _, mut nonce @ ..] = value.to_be_bytes();
@@ -251,7 +253,8 @@ fn gcm_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-/// RFC 7714 section 9.2: the header and the field behind the packet.
+/// Returns the additional authenticated data of RFC 7714 section 9.2: the header and the index
+/// field.
 fn gcm_rtcp_aad(header: [u8; RTCP_HEADER], field: [u8; INDEX]) -> [u8; RTCP_HEADER + INDEX] {
     let mut aad = [0; RTCP_HEADER + INDEX];
     aad[..RTCP_HEADER].copy_from_slice(&header);
@@ -272,8 +275,8 @@ fn counter_mode(key: &[u8]) -> Result<EncryptingKey, Unspecified> {
     EncryptingKey::ctr(UnboundCipherKey::new(algorithm, key)?)
 }
 
-/// Derives a key (RFC 3711 section 4.3.3; RFC 6188 for 256 bits). A salt of 96 bits has 16 zero bits
-/// behind it (RFC 7714 section 11).
+/// Derives a session key (RFC 3711 section 4.3.3; RFC 6188 for 256 bits). A 96-bit salt is padded
+/// with 16 zero bits (RFC 7714 section 11).
 pub(super) fn derive(
     master_key: &[u8],
     master_salt: &[u8],

@@ -1,72 +1,74 @@
-//! Which packets came, by stream (RFC 3711 section 3.3.2).
+//! Replay protection by stream (RFC 3711 section 3.3.2).
 
 use crate::wire::rtp::unwrap_sequence;
 
-/// How many streams there may be.
-pub(super) const STREAMS: usize = 64;
-/// How many packets of others make a stream idle, so that a new one may take its place.
+/// Maximum number of streams.
+pub(super) const MAX_STREAMS: usize = 64;
+/// Number of packets of other streams after which a stream is idle, so that a new one may evict it.
 pub(super) const IDLE: u64 = 4096;
-/// How many packets back one may come. RFC 3711 asks for 64, but where retransmissions keep their
-/// sequence number they come a second late, and that is some hundred packets of video.
+/// Size of the replay window, in packets. RFC 3711 requires 64, but retransmissions that keep their
+/// sequence number arrive up to a second late, which is several hundred packets of video.
 pub(super) const WINDOW: u64 = 1024;
 
-/// The streams of one direction of one transport.
+/// The streams that are received on a transport.
 #[derive(Default)]
 pub(super) struct Streams {
     streams: Vec<Stream>,
-    /// How many packets came. It is the only clock there is.
-    came: u64,
+    /// The number of packets received, which serves as the clock.
+    received: u64,
 }
 
-/// Where a packet goes once it is authenticated.
+/// The slot of a packet's stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
-    /// Into the stream that stands there.
+pub(super) enum StreamSlot {
+    /// The index of a known stream.
     Known(usize),
-    /// Into a new stream, in place of the one that stands there, if one does.
+    /// The index for a new stream. It may be that of a stream to evict.
     New(usize),
 }
 
 impl Streams {
-    /// How many there are.
+    /// Returns the number of streams.
     pub(super) fn len(&self) -> usize {
         self.streams.len()
     }
 
-    /// Where a packet with that sequence number goes, and its index: the nearest to the highest so
-    /// far. A stream begins before its first wrap. `None` when it may not be taken.
-    pub(super) fn place_rtp(&self, ssrc: u32, sequence: u16) -> Option<(Place, u64)> {
+    /// Returns the slot and the index of an RTP packet. The index is the one nearest to the highest
+    /// index of the stream; the rollover counter of a new stream is 0. Returns `None` if the packet
+    /// must be rejected.
+    pub(super) fn locate_rtp(&self, ssrc: u32, sequence: u16) -> Option<(StreamSlot, u64)> {
         let Some(at) = self.find(ssrc) else {
-            return Some((self.new_place()?, u64::from(sequence)));
+            return Some((self.new_slot()?, u64::from(sequence)));
         };
         let stream = self.streams.get(at)?;
         let index = unwrap_sequence(stream.highest, sequence);
-        stream.may_take(index).then_some((Place::Known(at), index))
+        let slot = StreamSlot::Known(at);
+        stream.accepts(index).then_some((slot, index))
     }
 
-    /// Where a packet with that index goes. `None` when it may not be taken.
-    pub(super) fn place(&self, ssrc: u32, index: u64) -> Option<Place> {
+    /// Returns the slot of a packet with this index. Returns `None` if the packet must be rejected.
+    pub(super) fn locate(&self, ssrc: u32, index: u64) -> Option<StreamSlot> {
         let Some(at) = self.find(ssrc) else {
-            return self.new_place();
+            return self.new_slot();
         };
         self.streams
             .get(at)?
-            .may_take(index)
-            .then_some(Place::Known(at))
+            .accepts(index)
+            .then_some(StreamSlot::Known(at))
     }
 
-    /// Notes a packet that was authenticated, in the place that it was given.
-    pub(super) fn came(&mut self, place: Place, ssrc: u32, index: u64) {
-        self.came += 1;
-        match place {
-            Place::Known(at) => {
+    /// Records an authenticated packet.
+    pub(super) fn record(&mut self, slot: StreamSlot, ssrc: u32, index: u64) {
+        self.received += 1;
+        match slot {
+            StreamSlot::Known(at) => {
                 if let Some(stream) = self.streams.get_mut(at) {
-                    stream.take(index);
-                    stream.last = self.came;
+                    stream.record(index);
+                    stream.last = self.received;
                 }
             }
-            Place::New(at) => {
-                let stream = Stream::new(ssrc, index, self.came);
+            StreamSlot::New(at) => {
+                let stream = Stream::new(ssrc, index, self.received);
                 match self.streams.get_mut(at) {
                     Some(old) => *old = stream,
                     None => self.streams.push(stream),
@@ -79,27 +81,27 @@ impl Streams {
         self.streams.iter().position(|stream| stream.ssrc == ssrc)
     }
 
-    fn new_place(&self) -> Option<Place> {
-        if self.streams.len() < STREAMS {
-            return Some(Place::New(self.streams.len()));
+    fn new_slot(&self) -> Option<StreamSlot> {
+        if self.streams.len() < MAX_STREAMS {
+            return Some(StreamSlot::New(self.streams.len()));
         }
         let (at, oldest) = self
             .streams
             .iter()
             .enumerate()
             .min_by_key(|(_, stream)| stream.last)?;
-        (self.came - oldest.last >= IDLE).then_some(Place::New(at))
+        (self.received - oldest.last >= IDLE).then_some(StreamSlot::New(at))
     }
 }
 
-/// Which of the last packets of one stream came.
+/// The replay window of one stream.
 struct Stream {
     ssrc: u32,
-    /// The highest index that came.
+    /// The highest index received.
     highest: u64,
-    /// What [`Streams::came`] was when the last packet came.
+    /// The value of [`Streams::received`] at the last packet.
     last: u64,
-    /// A bit for each of the last indices, at its remainder.
+    /// A ring of bits, one for each of the last [`WINDOW`] indices.
     window: [u64; (WINDOW / 64) as usize],
 }
 
@@ -115,16 +117,17 @@ impl Stream {
         stream
     }
 
-    /// Whether a packet did not come yet and is not too old to know.
-    fn may_take(&self, index: u64) -> bool {
+    /// Returns whether a packet is neither a replay nor older than the window.
+    fn accepts(&self, index: u64) -> bool {
         if index > self.highest {
             return true;
         }
-        let (word, bit) = slot(index);
+        let (word, bit) = position(index);
         self.highest - index < WINDOW && self.window.get(word).is_some_and(|word| word & bit == 0)
     }
 
-    fn take(&mut self, index: u64) {
+    /// Marks a packet as received and advances the window.
+    fn record(&mut self, index: u64) {
         if index.saturating_sub(self.highest) >= WINDOW {
             self.window.fill(0);
         } else {
@@ -137,21 +140,21 @@ impl Stream {
     }
 
     fn mark(&mut self, index: u64) {
-        let (word, bit) = slot(index);
+        let (word, bit) = position(index);
         if let Some(word) = self.window.get_mut(word) {
             *word |= bit;
         }
     }
 
     fn clear(&mut self, index: u64) {
-        let (word, bit) = slot(index);
+        let (word, bit) = position(index);
         if let Some(word) = self.window.get_mut(word) {
             *word &= !bit;
         }
     }
 }
 
-/// The word of an index, and its bit in it.
-fn slot(index: u64) -> (usize, u64) {
+/// Returns the word of an index in the window, and its bit.
+fn position(index: u64) -> (usize, u64) {
     (((index % WINDOW) / 64) as usize, 1 << (index % 64))
 }

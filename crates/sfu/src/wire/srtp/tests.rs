@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::replay::{IDLE, STREAMS, WINDOW};
+use super::replay::{IDLE, MAX_STREAMS, WINDOW};
 use super::*;
 use crate::wire::rtp::{Outgoing, write_header};
 
@@ -12,7 +12,7 @@ const PROFILES: [Profile; 3] = [
     Profile::AesCm128Sha1_80,
 ];
 
-/// What a client with these keys seals with, and what the server opens it with.
+/// A client's sealer and the server's opener with the same keys.
 fn client_to_server(profile: Profile) -> (Sealer, Opener) {
     let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
     let (sealer, _) = pair(profile, &material, false).unwrap();
@@ -20,7 +20,7 @@ fn client_to_server(profile: Profile) -> (Sealer, Opener) {
     (sealer, opener)
 }
 
-/// A plain packet, and the length of its header.
+/// An RTP packet, and the length of its header.
 fn plain(ssrc: u32, index: u64, payload: &[u8]) -> (Vec<u8>, usize) {
     let mut packet = Vec::new();
     let header = Outgoing {
@@ -47,7 +47,7 @@ fn opens(opener: &mut Opener, packet: &[u8]) -> Option<u64> {
         .map(|opened| opened.index)
 }
 
-/// A receiver report and whatever follows it.
+/// A receiver report, followed by other bytes.
 fn report(ssrc: u32, rest: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x80, 201, 0, 1];
     packet.extend_from_slice(&ssrc.to_be_bytes());
@@ -56,7 +56,7 @@ fn report(ssrc: u32, rest: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_sealed_is_opened_in_both_directions() {
+fn sealed_packets_are_opened_in_both_directions() {
     for profile in PROFILES {
         let material: Vec<u8> = (0_u8..).take(profile.keying_material_len()).collect();
         let (client_sealer, mut client_opener) = pair(profile, &material, false).unwrap();
@@ -71,7 +71,7 @@ fn what_is_sealed_is_opened_in_both_directions() {
 }
 
 #[test]
-fn what_stands_before_a_packet_is_left_alone() {
+fn bytes_before_a_packet_are_unchanged() {
     for profile in PROFILES {
         let (mut sealer, mut opener) = client_to_server(profile);
         let mut arena = sealed(&sealer, 1, 7);
@@ -93,11 +93,11 @@ fn what_stands_before_a_packet_is_left_alone() {
 }
 
 #[test]
-fn nothing_is_left_of_what_cannot_be_sealed() {
+fn a_packet_that_cannot_be_sealed_is_removed() {
     for profile in PROFILES {
         let (mut sealer, _) = client_to_server(profile);
         let (packet, header) = plain(1, 7, b"payload");
-        // A header longer than the packet, one shorter than any, an index of 49 bits.
+        // A header longer than the packet, a header that is too short, and an index with 49 bits.
         for (header, index) in [(packet.len() + 17, 7), (11, 7), (header, 1 << 48 | 7)] {
             let mut arena = [b"before", packet.as_slice()].concat();
             sealer.seal_rtp(&mut arena, 6, header, index);
@@ -114,7 +114,7 @@ fn nothing_is_left_of_what_cannot_be_sealed() {
 }
 
 #[test]
-fn a_header_that_reaches_into_the_room_for_the_tag_is_not_sealed() {
+fn a_header_that_overlaps_the_tag_is_not_sealed() {
     for profile in PROFILES {
         let (sealer, _) = client_to_server(profile);
         let (mut packet, _) = plain(1, 7, b"");
@@ -125,7 +125,7 @@ fn a_header_that_reaches_into_the_room_for_the_tag_is_not_sealed() {
 }
 
 #[test]
-fn indices_of_srtcp_are_not_used_twice() {
+fn srtcp_indices_are_not_reused() {
     let (mut sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
     sealer.rtcp_index = 0x7FFF_FFFF;
     let mut last = report(1, b"abcd");
@@ -178,7 +178,7 @@ fn a_report_that_was_changed_anywhere_is_refused_and_leaves_no_trace() {
         }
         assert_eq!(opener.rtcp_streams.len(), 0);
         assert!(opener.open_rtcp(&mut packet.clone()).is_some());
-        assert_eq!(opener.open_rtcp(&mut packet), None, "it was there before");
+        assert_eq!(opener.open_rtcp(&mut packet), None, "a replay");
     }
 }
 
@@ -221,7 +221,7 @@ fn packets_are_opened_once_and_in_any_order_within_the_window() {
 }
 
 #[test]
-fn a_late_packet_is_not_mistaken_for_one_a_window_before_it() {
+fn a_late_packet_is_not_mistaken_for_one_of_the_previous_window() {
     let (sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
     for index in [5, 1000, 2000, 5 + WINDOW, 1000 + WINDOW - 1, 1000 + WINDOW] {
         assert_eq!(opens(&mut opener, &sealed(&sealer, 1, index)), Some(index));
@@ -229,7 +229,7 @@ fn a_late_packet_is_not_mistaken_for_one_a_window_before_it() {
 }
 
 #[test]
-fn a_jump_forgets_what_came_before() {
+fn a_jump_clears_the_window() {
     let (sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
     for index in [
         5,
@@ -246,7 +246,7 @@ fn a_jump_forgets_what_came_before() {
 }
 
 #[test]
-fn wraps_are_counted_also_when_packets_around_one_are_reordered() {
+fn wraps_are_counted_when_packets_are_reordered() {
     for profile in PROFILES {
         let (sealer, mut opener) = client_to_server(profile);
         for index in [
@@ -272,7 +272,7 @@ fn a_stream_with_many_wraps_is_opened() {
 }
 
 #[test]
-fn streams_are_apart_from_each_other() {
+fn streams_are_independent() {
     let (sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
     for ssrc in 0..10 {
         assert_eq!(opens(&mut opener, &sealed(&sealer, ssrc, 5)), Some(5));
@@ -282,16 +282,16 @@ fn streams_are_apart_from_each_other() {
 }
 
 #[test]
-fn one_stream_too_many_is_refused_until_another_is_idle() {
+fn a_stream_over_the_limit_is_rejected_until_another_is_idle() {
     let (sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
-    let full = u32::try_from(STREAMS).unwrap();
+    let full = u32::try_from(MAX_STREAMS).unwrap();
     for ssrc in 0..full {
         assert_eq!(opens(&mut opener, &sealed(&sealer, ssrc, 5)), Some(5));
     }
     assert_eq!(opens(&mut opener, &sealed(&sealer, full, 5)), None);
-    // All but stream 7 go on, so it is the one that makes room. It was the eighth to come.
+    // All streams except 7 continue, so that one is evicted. It was the eighth to arrive.
     let mut index = 6;
-    let mut since = STREAMS as u64 - 8;
+    let mut since = MAX_STREAMS as u64 - 8;
     while since < IDLE {
         assert_eq!(
             opens(&mut opener, &sealed(&sealer, full, 5)),
@@ -308,15 +308,15 @@ fn one_stream_too_many_is_refused_until_another_is_idle() {
         index += 1;
     }
     assert_eq!(opens(&mut opener, &sealed(&sealer, full, 5)), Some(5));
-    assert_eq!(opener.rtp_streams.len(), STREAMS);
+    assert_eq!(opener.rtp_streams.len(), MAX_STREAMS);
     assert_eq!(opens(&mut opener, &sealed(&sealer, full + 1, 5)), None);
     assert_eq!(opens(&mut opener, &sealed(&sealer, 8, index)), Some(index));
 }
 
 #[test]
-fn reports_of_too_many_streams_are_refused() {
+fn reports_of_streams_over_the_limit_are_rejected() {
     let (mut sealer, mut opener) = client_to_server(Profile::Aead128Gcm);
-    let full = u32::try_from(STREAMS).unwrap();
+    let full = u32::try_from(MAX_STREAMS).unwrap();
     for ssrc in 0..=full {
         let mut packet = report(ssrc, b"");
         sealer.seal_rtcp(&mut packet, 0);
@@ -325,7 +325,7 @@ fn reports_of_too_many_streams_are_refused() {
 }
 
 #[test]
-fn keying_material_has_exactly_the_length_of_the_profile() {
+fn keying_material_must_have_the_length_of_the_profile() {
     for (profile, needed) in PROFILES.into_iter().zip([56, 88, 60]) {
         assert_eq!(profile.keying_material_len(), needed);
         for got in [0, needed - 1, needed + 1] {
@@ -336,21 +336,21 @@ fn keying_material_has_exactly_the_length_of_the_profile() {
 }
 
 #[test]
-fn no_key_is_told_in_debug() {
+fn the_debug_output_contains_no_keys() {
     for profile in PROFILES {
         let material = vec![0xAB; profile.keying_material_len()];
         let (sealer, opener) = pair(profile, &material, true).unwrap();
-        let told = format!("{sealer:?} {opener:?}");
+        let output = format!("{sealer:?} {opener:?}");
         let expected = format!(
             "Sealer {{ profile: {profile:?}, .. }} \
              Opener {{ profile: {profile:?}, rtp_streams: 0, rtcp_streams: 0, .. }}"
         );
-        assert_eq!(told, expected);
+        assert_eq!(output, expected);
     }
 }
 
-/// By how many times eight packets each step goes ahead, mostly within the window, and how many
-/// back from there the packet is.
+/// Steps of a reordered stream. The first number advances the front by multiples of eight packets,
+/// mostly within the window; the second is how far behind the front the packet is.
 fn disorder() -> impl Strategy<Value = Vec<(u64, u64)>> {
     let ahead = prop_oneof![9 => 0..60_u64, 1 => 0..400_u64];
     prop::collection::vec((ahead, 0..1100_u64), 1..300)
@@ -364,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_payload_comes_back(
+    fn payloads_survive_a_round_trip(
         profile in profile(),
         material in prop::collection::vec(any::<u8>(), 88),
         ssrc: u32,
@@ -410,7 +410,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused(profile in profile(), first: u8, mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_rejected(profile in profile(), first: u8, mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let [version, ..] = bytes.as_mut_slice() {
             *version = 0x80 | first & 0x3F;
         }

@@ -13,7 +13,7 @@ fn the_shortest_descriptor_is_one_byte() {
 }
 
 #[test]
-fn a_descriptor_as_browsers_send_it_has_all_its_fields() {
+fn a_descriptor_of_a_browser_is_parsed() {
     let payload = [0xB0, 0xE0, 0x92, 0x34, 0x56, 0xA0, 0x01];
     let found = Descriptor::parse(&payload).unwrap();
     assert_eq!((found.picture_id, found.picture_bits), (Some(0x1234), 15));
@@ -25,7 +25,7 @@ fn a_descriptor_as_browsers_send_it_has_all_its_fields() {
 }
 
 #[test]
-fn a_short_picture_id_and_a_key_index_are_read() {
+fn a_short_picture_id_and_a_key_index_are_parsed() {
     let found = Descriptor::parse(&[0x83, 0x90, 0x7F, 0xFF, 0]).unwrap();
     assert_eq!((found.picture_id, found.picture_bits), (Some(0x7F), 7));
     assert_eq!((found.temporal, found.sync), (None, false));
@@ -69,12 +69,12 @@ fn patching_keeps_widths_and_everything_else() {
     let whole = Descriptor::parse(&long).unwrap();
     let mut cut = [0x90, 0xE0];
     whole.patch(&mut cut, 1, 1);
-    assert_eq!(cut, [0x90, 0xE0], "a copy that is too short is left alone");
+    assert_eq!(cut, [0x90, 0xE0], "a copy that is too short is unchanged");
 }
 
 #[test]
-fn a_key_frame_gives_its_size() {
-    // 640 by 360 with upscaling bits set, behind a descriptor with a picture id.
+fn the_size_of_a_key_frame_is_parsed() {
+    // 640 by 360 with upscaling bits, after a descriptor with a picture id.
     let payload = [
         0x90, 0x80, 0x05, 0x50, 0x42, 0x01, 0x9D, 0x01, 0x2A, 0x80, 0x42, 0x68, 0x81, 0,
     ];
@@ -92,7 +92,7 @@ fn a_key_frame_gives_its_size() {
 
 proptest! {
     #[test]
-    fn any_bytes_can_be_read_and_patched(bytes in prop::collection::vec(any::<u8>(), 0..20), picture: u16, tl0: u8) {
+    fn patching_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..20), picture: u16, tl0: u8) {
         let _ = dimensions(&bytes);
         let Some(before) = Descriptor::parse(&bytes) else { return Ok(()) };
         prop_assert!(before.length <= bytes.len());

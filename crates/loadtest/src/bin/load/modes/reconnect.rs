@@ -1,4 +1,4 @@
-//! Sockets that are pulled while people talk: who is seen twice, and what is not heard.
+//! Disconnects sockets during chat, and checks for lost messages, ghosts and false joins.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,70 +14,82 @@ use crate::modes::{Report, cpu_since};
 use crate::options::{Options, PRESET};
 use crate::table::Row;
 
-/// Messages between two pulls.
+/// Number of messages in a round.
 const PER_ROUND: usize = 10;
 
-/// Pulls the sockets of all but two: one who talks, and one who looks on.
+/// Reconnects all peers except two: one that sends messages, and one that watches for joins and
+/// leaves.
 pub(super) async fn run(options: &Options) -> Result<Report> {
-    let stage = options.stage().await?;
-    let meeting = stage.meeting().await?;
-    let mut people = stage
-        .people(&meeting, PRESET, options.reconnect_peers().max(3))
+    let target = options.target().await?;
+    let meeting = target.meeting().await?;
+    let mut identities = target
+        .add_participants(&meeting, PRESET, options.reconnect_peers().max(3))
         .await?;
-    let peers = people.len();
-    let talker = Peer::enter(&people.pop().context("three or more")?).await?;
-    let watcher = Peer::enter(&people.pop().context("three or more")?).await?;
+    let peers = identities.len();
+    let sender = Peer::enter(
+        &identities
+            .pop()
+            .context("at least three participants are needed")?,
+    )
+    .await?;
+    let watcher = Peer::enter(
+        &identities
+            .pop()
+            .context("at least three participants are needed")?,
+    )
+    .await?;
     let seen = Shared::default();
     let mut bots = Vec::new();
-    for (number, person) in people.into_iter().enumerate() {
-        let mut bot = Bot::open(person, number, &seen).await?.keeps_messages();
+    for (number, identity) in identities.into_iter().enumerate() {
+        let mut bot = Bot::open(identity, number, &seen).await?.keep_messages();
         bot.join().await?;
         bots.push((bot, HashSet::new()));
     }
     watcher.settle().await?;
     watcher.forget();
-    let cpu = stage.process.map(Process::cpu).transpose()?;
+    let cpu = target.process.map(Process::cpu).transpose()?;
     let (mut times, began) = (Times::default(), Instant::now());
     for round in 0..options.rounds() {
-        // Pulled one after the other while the talker goes on, so that pulls fall on messages.
+        // The bots reconnect one after another while messages are sent, so that some of them are
+        // disconnected when a message is delivered.
         let mut next = Vec::with_capacity(bots.len());
         let per_message = bots.len().div_ceil(PER_ROUND).max(1);
-        for (index, (bot, mut heard)) in bots.into_iter().enumerate() {
+        for (index, (bot, mut received)) in bots.into_iter().enumerate() {
             if index % per_message == 0 {
-                say(&talker, round * PER_ROUND + index / per_message).await?;
+                say(&sender, round * PER_ROUND + index / per_message).await?;
             }
-            let (who, before) = bot.pull();
-            heard.extend(before);
-            let at = Instant::now();
-            let mut bot = Bot::open(who, index, &seen).await?.keeps_messages();
+            let (identity, before) = bot.disconnect();
+            received.extend(before);
+            let started = Instant::now();
+            let mut bot = Bot::open(identity, index, &seen).await?.keep_messages();
             let entered = bot.enter().await?;
-            times.add(at.elapsed());
-            heard.extend(entered.history);
-            next.push((bot, heard));
+            times.add(started.elapsed());
+            received.extend(entered.history);
+            next.push((bot, received));
         }
         bots = next;
     }
     let took = began.elapsed();
-    talker.settle().await?;
-    let told: HashSet<String> = talker.received().iter().filter_map(text_of).collect();
+    sender.settle().await?;
+    let sent: HashSet<String> = sender.received().iter().filter_map(text_of).collect();
     let mut lost = 0;
-    for (bot, heard) in &mut bots {
+    for (bot, received) in &mut bots {
         bot.listen_until(Instant::now() + Duration::from_millis(20))
             .await?;
-        heard.extend(bot.heard.drain());
-        lost += told.difference(heard).count();
+        received.extend(bot.received.drain());
+        lost += sent.difference(received).count();
     }
     watcher.settle().await?;
     let presence = watcher
-        .untaken(&[event::JOIN_ROOM, event::LEAVE_ROOM])
+        .take_pushes(&[event::JOIN_ROOM, event::LEAVE_ROOM])
         .len();
     let roster = watcher.roster().await?;
     let ghosts = roster.len().abs_diff(peers);
     let mut report = Report::default();
     for (count, what) in [
         (lost, "messages were lost"),
-        (ghosts, "ghosts are in the roster"),
-        (presence, "pushes told of joins and leaves"),
+        (ghosts, "ghosts in the roster"),
+        (presence, "false join and leave pushes"),
     ] {
         if count > 0 {
             report.faults.push(format!("reconnect: {count} {what}"));
@@ -90,22 +102,22 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         took,
         times,
         frames: seen.borrow().frames,
-        cpu: cpu_since(stage.process, cpu)?,
+        cpu: cpu_since(target.process, cpu)?,
         remark: format!(
             "{} messages, {lost} lost, {ghosts} ghosts, {presence} false joins and leaves",
-            told.len()
+            sent.len()
         ),
         ..Row::default()
     });
     Ok(report)
 }
 
-async fn say(talker: &Peer, number: usize) -> Result<()> {
+async fn say(sender: &Peer, number: usize) -> Result<()> {
     let message = parlor_protocol::signal::socket::chat::SendChatMessageToRoomRequest {
         payload_type: 0,
         payload: format!("{number} round and round"),
     };
-    talker.tell(event::SEND_MESSAGE_TO_ROOM, &message).await?;
+    sender.tell(event::SEND_MESSAGE_TO_ROOM, &message).await?;
     Ok(())
 }
 

@@ -1,74 +1,77 @@
-//! What must be true in the end.
+//! Checks the result of a soak test.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Tally;
-use super::watch::{GAUGES, Rest, Samples};
+use super::sampler::{GAUGES, Samples, Usage};
 
-/// Memory may be so much more in the second half than in the first: what allocators and databases
-/// keep for later comes to about a third of it.
+/// Maximum growth of memory from the first to the second half, in bytes. Allocator and database
+/// caches account for about a third of it.
 const GROWTH: u64 = 8 << 20;
 
-/// How many of a kind are told.
-const TOLD: usize = 5;
+/// Maximum number of failures of each kind to print.
+const MAX_PRINTED: usize = 5;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct SoakReport {
+    /// Duration of the run.
     pub(super) time: Duration,
-    /// The CPU time of the server, and of this.
+    /// CPU time of the server and of this program.
     pub(super) busy: [Duration; 2],
-    /// With nobody there, before and after.
-    pub(super) before: Rest,
-    pub(super) after: Rest,
+    /// Usage of the idle server before the run.
+    pub(super) before: Usage,
+    /// Usage of the idle server after the run.
+    pub(super) after: Usage,
     pub(super) samples: Samples,
-    /// Of two transports that were asked for: while they were there, and afterwards.
+    /// How many of two probed transports answered, while they existed and afterwards.
     pub(super) answered: [usize; 2],
-    /// Transports that there ever were, and those of them that the server has in the end.
+    /// Number of transports ever created.
     pub(super) transports: usize,
+    /// Number of these transports that the server still has.
     pub(super) ghosts: usize,
-    /// Sessions that have not ended.
+    /// Number of sessions that have not ended.
     pub(super) live: usize,
-    /// What the server logged of errors.
+    /// Errors in the server's log.
     pub(super) errors: Vec<String>,
     pub(super) tally: Tally,
 }
 
-/// The samples of the last quarter of a half: what is there once is there by then.
-fn late(samples: &Samples, time: Duration, half: u32) -> Vec<&Rest> {
+/// Returns the samples of the last quarter of a half, when one-time allocations have been made.
+fn late(samples: &Samples, time: Duration, half: u32) -> Vec<&Usage> {
     let (from, to) = (time * (4 * half - 1) / 8, time * half / 2);
     let fitting = samples.iter().filter(|(at, _)| (from..=to).contains(at));
-    fitting.map(|(_, rest)| rest).collect()
+    fitting.map(|(_, usage)| usage).collect()
 }
 
-/// The one in the middle.
+/// Returns the median.
 fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied()
 }
 
-fn resident(rests: &[&Rest]) -> Option<u64> {
-    median(rests.iter().map(|rest| rest.resident))
+fn resident(usages: &[&Usage]) -> Option<u64> {
+    median(usages.iter().map(|usage| usage.resident))
 }
 
-impl Found {
-    /// Everything that is wrong.
+impl SoakReport {
+    /// Returns all failures.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.answered != [2, 0] {
-            let [there, gone] = self.answered;
+            let [existing, removed] = self.answered;
             faults.push(format!(
-                "of two transports {there} answered while they were there, and {gone} afterwards: \
-                 nothing is known of ghosts"
+                "of two transports, {existing} answered while they existed and {removed} afterwards: \
+                 leaked transports cannot be detected"
             ));
         }
         for (name, count) in GAUGES.iter().zip(self.after.gauges) {
             match count {
                 Some(0) => {}
-                Some(count) => faults.push(format!("{name} is {count} with nobody there")),
-                None => faults.push(format!("{name} is no metric of this server")),
+                Some(count) => faults.push(format!("{name} is {count} without clients")),
+                None => faults.push(format!("the server has no metric {name}")),
             }
         }
         faults.extend(self.more_descriptors());
@@ -81,32 +84,32 @@ impl Found {
                 megabytes(second),
                 megabytes(GROWTH)
             )),
-            _ => faults.push("too short a time to compare memory".to_owned()),
+            _ => faults.push("the run is too short to compare memory".to_owned()),
         }
         for (count, what) in [
-            (self.ghosts, "transports still answer with nobody there"),
-            (self.live, "sessions have not ended with nobody there"),
+            (self.ghosts, "transports still answer without clients"),
+            (self.live, "sessions have not ended without clients"),
         ] {
             if count > 0 {
                 faults.push(format!("{count} {what}"));
             }
         }
-        if self.tally.joins.is_empty() || self.tally.heard == 0 {
-            faults.push("nobody came, or nobody heard anything".to_owned());
+        if self.tally.joins.is_empty() || self.tally.received == 0 {
+            faults.push("no client joined, or none received media".to_owned());
         }
         for (what, list) in [
-            ("failed", &self.tally.failures),
+            ("failures", &self.tally.failures),
             ("errors in the server's log", &self.errors),
         ] {
             if !list.is_empty() {
-                let some = list.iter().take(TOLD).cloned().collect::<Vec<_>>();
+                let some = list.iter().take(MAX_PRINTED).cloned().collect::<Vec<_>>();
                 faults.push(format!("{} {what}:\n  {}", list.len(), some.join("\n  ")));
             }
         }
         faults
     }
 
-    /// Which descriptors are open that were not.
+    /// Returns the failure if descriptors were leaked.
     fn more_descriptors(&self) -> Option<String> {
         let mut more = self.after.descriptors.clone();
         for open in &self.before.descriptors {
@@ -122,7 +125,7 @@ impl Found {
         })
     }
 
-    /// What there was, and what was left.
+    /// Formats the resource usage as Markdown, and a summary.
     pub(super) fn table(&self) -> String {
         let names = GAUGES.map(|name| {
             let name = name.trim_start_matches("parlor_");
@@ -131,37 +134,38 @@ impl Found {
         let mut text = format!("| | MB | descriptors | {} |\n", names.join(" | "));
         text.push_str("|---|--:|--:|--:|--:|--:|--:|--:|\n");
         let halves = [1, 2].map(|half| late(&self.samples, self.time, half));
-        for (title, rests) in [
-            ("nobody, after the warm-up", &vec![&self.before]),
+        for (title, usages) in [
+            ("idle, after the warm-up", &vec![&self.before]),
             ("late in the first half", &halves[0]),
             ("late in the second half", &halves[1]),
-            ("nobody, in the end", &vec![&self.after]),
+            ("idle, in the end", &vec![&self.after]),
         ] {
-            let figures = figures(rests)
+            let figures = figures(usages)
                 .map(|figure| figure.map_or("?".to_owned(), |figure| figure.to_string()));
             // Writing to a string cannot fail.
             let _ = writeln!(text, "| {title} | {} |", figures.join(" | "));
         }
-        let _ = writeln!(text, "\n{}", self.told());
+        let _ = writeln!(text, "\n{}", self.summary());
         text
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let tally = &self.tally;
         let [server, own] = self
             .busy
             .map(|busy| busy.as_secs_f64() / self.time.as_secs_f64() * 100.0);
         format!(
-            "{} joined, in {}; {} gave up, {} came back on another socket, {} vanished, {} lost their \
-             media.\n{} tracks were heard by newcomers, the last of each after {}.\n{} transports, {} \
-             of them left. CPU {server:.0} % of a core, {own:.0} % here. Memory may grow by {}.",
+            "{} clients joined, in {}; {} gave up, {} reconnected, {} vanished, {} lost their media.\n\
+             New clients received {} tracks, the last one of each after {}.\n\
+             {} transports, {} of them leaked. CPU: server {server:.0} % of a core, load generator \
+             {own:.0} %. Memory may grow by {}.",
             tally.joins.len(),
             times(&tally.joins),
             tally.given_up,
-            tally.came_back,
+            tally.reconnected,
             tally.vanished,
-            tally.dead_lines,
-            tally.heard,
+            tally.lost_media,
+            tally.received,
             times(&tally.waits),
             self.transports,
             self.ghosts,
@@ -170,7 +174,7 @@ impl Found {
     }
 }
 
-/// What half of them did not exceed, and 99 of 100.
+/// Formats the median and the 99th percentile.
 fn times(times: &[Duration]) -> String {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -181,13 +185,13 @@ fn times(times: &[Duration]) -> String {
     format!("{:.0} ms (99 %: {:.0} ms)", at(50), at(99))
 }
 
-/// The median of each figure: memory, descriptors, and what the server counts.
-fn figures(rests: &[&Rest]) -> [Option<u64>; 2 + GAUGES.len()] {
-    std::array::from_fn(|place| {
-        median(rests.iter().filter_map(|rest| match place {
-            0 => Some(rest.resident / 1_000_000),
-            1 => u64::try_from(rest.descriptors.len()).ok(),
-            _ => rest.gauges.get(place - 2).copied().flatten(),
+/// Returns the median of each figure: memory in MB, descriptors, and the gauges.
+fn figures(usages: &[&Usage]) -> [Option<u64>; 2 + GAUGES.len()] {
+    std::array::from_fn(|index| {
+        median(usages.iter().filter_map(|usage| match index {
+            0 => Some(usage.resident / 1_000_000),
+            1 => u64::try_from(usage.descriptors.len()).ok(),
+            _ => usage.gauges.get(index - 2).copied().flatten(),
         }))
     })
 }
@@ -200,101 +204,103 @@ fn megabytes(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    type Spoil = fn(&mut Found);
+    type Spoil = fn(&mut SoakReport);
 
-    /// A run in which nothing is wrong.
-    fn sound() -> Found {
-        let nobody = Rest {
+    /// Returns the result of a run without failures.
+    fn clean() -> SoakReport {
+        let idle = Usage {
             gauges: [Some(0); GAUGES.len()],
             descriptors: ["socket", "socket", "parlor.db"].map(str::to_owned).into(),
             resident: 80 << 20,
         };
-        let somebody = |second: u64| {
-            let rest = Rest {
+        let busy = |second: u64| {
+            let usage = Usage {
                 gauges: [Some(7); GAUGES.len()],
                 descriptors: vec!["socket".to_owned(); 50],
                 resident: (90 << 20) + second * 1000,
             };
-            (Duration::from_secs(second), rest)
+            (Duration::from_secs(second), usage)
         };
-        Found {
+        SoakReport {
             time: Duration::from_secs(120),
-            before: nobody.clone(),
-            after: nobody,
-            samples: (0..60).map(|number| somebody(number * 2)).collect(),
+            before: idle.clone(),
+            after: idle,
+            samples: (0..60).map(|number| busy(number * 2)).collect(),
             answered: [2, 0],
             transports: 10,
             tally: Tally {
                 joins: vec![Duration::ZERO],
-                heard: 8,
+                received: 8,
                 ..Tally::default()
             },
-            ..Found::default()
+            ..SoakReport::default()
         }
     }
 
     #[test]
-    fn nothing_is_wrong_when_nothing_is_left() {
-        assert_eq!(sound().faults(), Vec::<String>::new());
+    fn a_clean_run_has_no_faults() {
+        assert_eq!(clean().faults(), Vec::<String>::new());
     }
 
     #[test]
-    fn whatever_is_left_is_a_fault_of_its_own() {
+    fn each_leak_is_a_separate_fault() {
         let spoilt: [(&str, Spoil); 12] = [
-            ("parlor_rooms is 1", |found| found.after.gauges[0] = Some(1)),
-            ("parlor_sockets is 2", |found| {
-                found.after.gauges[1] = Some(2);
+            ("parlor_rooms is 1", |report| {
+                report.after.gauges[0] = Some(1);
             }),
-            ("parlor_media_transports is 3", |found| {
-                found.after.gauges[2] = Some(3);
+            ("parlor_sockets is 2", |report| {
+                report.after.gauges[1] = Some(2);
             }),
-            ("parlor_rooms is no metric", |found| {
-                found.after.gauges[0] = None;
+            ("parlor_media_transports is 3", |report| {
+                report.after.gauges[2] = Some(3);
             }),
-            ("warm-up: socket", |found| {
-                found.after.descriptors.push("socket".to_owned());
+            ("no metric parlor_rooms", |report| {
+                report.after.gauges[0] = None;
             }),
-            ("4 transports still answer", |found| found.ghosts = 4),
-            ("5 sessions have not ended", |found| found.live = 5),
-            ("1 failed:\n  joining", |found| {
-                found.tally.failures.push("joining".to_owned());
+            ("warm-up: socket", |report| {
+                report.after.descriptors.push("socket".to_owned());
             }),
-            ("1 errors in the server's log", |found| {
-                found.errors.push("panicked at".to_owned());
+            ("4 transports still answer", |report| report.ghosts = 4),
+            ("5 sessions have not ended", |report| report.live = 5),
+            ("1 failures:\n  joining", |report| {
+                report.tally.failures.push("joining".to_owned());
             }),
-            ("nobody heard", |found| found.tally.heard = 0),
-            ("nothing is known of ghosts", |found| {
-                found.answered = [0, 0];
+            ("1 errors in the server's log", |report| {
+                report.errors.push("panicked at".to_owned());
             }),
-            ("too short a time", |found| found.samples.truncate(10)),
+            ("none received media", |report| report.tally.received = 0),
+            ("leaked transports cannot be detected", |report| {
+                report.answered = [0, 0];
+            }),
+            ("too short to compare", |report| report.samples.truncate(10)),
         ];
-        for (told, spoil) in spoilt {
-            let mut found = sound();
-            spoil(&mut found);
-            let faults = found.faults();
+        for (expected, spoil) in spoilt {
+            let mut report = clean();
+            spoil(&mut report);
+            let faults = report.faults();
             assert!(
-                faults.len() == 1 && faults[0].contains(told),
-                "{told}: {faults:?}"
+                faults.len() == 1 && faults[0].contains(expected),
+                "{expected}: {faults:?}"
             );
         }
     }
 
     #[test]
-    fn memory_that_grows_all_the_time_is_a_fault() {
-        let mut found = sound();
-        for (at, rest) in &mut found.samples {
-            rest.resident += at.as_secs() * (GROWTH / 50);
+    fn steadily_growing_memory_is_a_fault() {
+        let mut report = clean();
+        for (at, usage) in &mut report.samples {
+            usage.resident += at.as_secs() * (GROWTH / 50);
         }
         assert!(
-            found.faults()[0].starts_with("memory grew from "),
+            report.faults()[0].starts_with("memory grew from "),
             "{:?}",
-            found.faults()
+            report.faults()
         );
-        let mut found = sound();
-        for (at, rest) in &mut found.samples {
-            // At first only: caches that fill.
-            rest.resident += at.as_secs().min(40) * (GROWTH / 10);
+        let mut report = clean();
+        for (at, usage) in &mut report.samples {
+            // Growth at first only, as of caches.
+            usage.resident += at.as_secs().min(40) * (GROWTH / 10);
         }
-        assert_eq!(found.faults(), Vec::<String>::new());
+        assert_eq!(report.faults(), Vec::<String>::new());
     }
 }

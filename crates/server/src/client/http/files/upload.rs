@@ -1,5 +1,5 @@
-//! The way of an upload: a slot, space on the disk, bytes reserved in the records, the bytes
-//! themselves, and the records again. Whatever fails gives back what it had.
+//! An upload: acquires a slot, reserves disk space, reserves the bytes in the database, writes the
+//! file, and settles the reservation. Every failure releases the slot and the reservations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,38 +9,38 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use uuid::Uuid;
 
-use super::failed;
+use super::storage_error;
+use crate::files::cleanup;
 use crate::files::links::File;
-use crate::files::records::{self, FileRow, NotReserved};
+use crate::files::records::{self, FileRow, ReserveError};
 use crate::files::slots::{Full, Holder, Slot};
-use crate::files::storage::{Bounds, Files, Unwritten};
-use crate::files::upkeep;
+use crate::files::storage::{Files, WriteError, WriteLimits};
 use crate::http::{ApiError, Problem};
-use crate::state::Parlor;
+use crate::state::ServerState;
 
-/// Bytes of a body that is not wanted which are still read, so that its sender hears why.
+/// Maximum bytes of a rejected body that are still read, so that the sender receives the response.
 const DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// An upload.
+/// An upload in progress.
 pub(crate) struct Upload {
-    pub(crate) parlor: Arc<Parlor>,
+    pub(crate) state: Arc<ServerState>,
     pub(crate) files: Files,
     pub(crate) file: File,
-    /// Whose it is.
-    pub(crate) person: Uuid,
-    /// The bytes that were announced.
+    /// The uploading participant.
+    pub(crate) participant: Uuid,
+    /// The announced length of the body, in bytes.
     pub(crate) length: Option<u64>,
 }
 
-/// Why an upload is refused: a word for metrics, and what its sender is told. Refusals that are
-/// nobody's limit have no word.
-struct Refused {
+/// The rejection of an upload: a label for metrics and the error of the response. Only rejections
+/// by a limit have a label.
+struct Rejection {
     reason: Option<&'static str>,
     error: ApiError,
 }
 
-impl Refused {
-    fn over(reason: &'static str, error: ApiError) -> Self {
+impl Rejection {
+    fn limit(reason: &'static str, error: ApiError) -> Self {
         Self {
             reason: Some(reason),
             error,
@@ -48,7 +48,7 @@ impl Refused {
     }
 }
 
-impl<E: Into<ApiError>> From<E> for Refused {
+impl<E: Into<ApiError>> From<E> for Rejection {
     fn from(error: E) -> Self {
         Self {
             reason: None,
@@ -57,73 +57,74 @@ impl<E: Into<ApiError>> From<E> for Refused {
     }
 }
 
-/// What became of an upload that is undone.
+/// The outcome of undoing an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Undone {
-    /// It is not stored, or somebody else's.
-    Gone,
-    /// It was stored after all, and stays.
+enum UndoOutcome {
+    /// The file is not stored, or belongs to another upload.
+    NotStored,
+    /// The file was stored after all, and is kept.
     Stored,
-    /// The database or the storage failed: `upkeep` finds what is left.
+    /// The database or the storage failed. `cleanup` will find the remains.
     Unknown,
 }
 
 impl Upload {
-    /// Takes the file; how many bytes it has.
+    /// Stores the file and returns its size in bytes.
     ///
     /// # Errors
-    /// 409 when it was taken before, 408 when it is too slow, 413 when it is too large, 400 when it
-    /// breaks off, 429 when the person uploads too many at once, 503 when everybody does or the
-    /// storage fails, 507 when there is no room for it.
+    /// 409 if it was stored before, 408 if the body is too slow, 413 if it is too large, 400 if it
+    /// ends early, 429 if the participant has too many concurrent uploads, 503 if the server has
+    /// too many or the storage fails, 507 if there is not enough space.
     pub(crate) async fn run(self, mut body: Body) -> Result<u64, ApiError> {
-        let refused = match self.take(&mut body).await {
+        let rejection = match self.store(&mut body).await {
             Ok(written) => return Ok(written),
-            Err(refused) => refused,
+            Err(rejection) => rejection,
         };
-        if let Some(reason) = refused.reason {
-            self.parlor.metrics.storage.upload_refused(reason);
+        if let Some(reason) = rejection.reason {
+            self.state.metrics.storage.upload_refused(reason);
         }
-        if !matches!(refused.error.status().as_u16(), 400 | 408) {
-            drain(body, self.parlor.limits.body_timeout()).await;
+        if !matches!(rejection.error.status().as_u16(), 400 | 408) {
+            drain(body, self.state.limits.body_timeout()).await;
         }
-        Err(refused.error)
+        Err(rejection.error)
     }
 
-    async fn take(&self, body: &mut Body) -> Result<u64, Refused> {
-        let Self { parlor, file, .. } = self;
-        let limit = parlor.limits.upload_bytes;
-        // Without its length the largest is reserved, until it is known.
+    async fn store(&self, body: &mut Body) -> Result<u64, Rejection> {
+        let Self { state, file, .. } = self;
+        let limit = state.limits.upload_bytes;
+        // Without a length, the maximum is reserved until the actual length is known.
         let reserved = self.length.unwrap_or(limit);
         if reserved > limit {
-            return Err(Refused::over("too_large", too_large(limit)));
+            return Err(Rejection::limit("too_large", too_large(limit)));
         }
-        // Before it gets a slot: a link that was used may be tried any number of times.
-        let Some(_writing) = parlor.files.underway.begin(file.id) else {
-            return Err(taken().into());
+        // Before a slot is taken, because a used link may be retried any number of times.
+        let Some(_writing) = state.files.in_progress.begin(file.id) else {
+            return Err(link_used().into());
         };
-        if let Some(row) = records::find(&parlor.files, self.key()).await? {
-            return self.again(&row, body).await;
+        if let Some(row) = records::find(&state.files, self.key()).await? {
+            return self.repeat(&row, body).await;
         }
-        // Decided only when the bytes are reserved; but a full meeting costs no slot and no write.
-        if let Some(quota) = records::full(&parlor.files, file, reserved).await? {
+        // Reserving the bytes makes the decision; this check saves a slot and a write when the
+        // quota is exceeded.
+        if let Some(quota) = records::exceeded_quota(&state.files, file, reserved).await? {
             return Err(no_space(quota));
         }
         let slot = self.slot().await?;
-        let _open = parlor.metrics.storage.upload_opened();
-        let reserve = parlor.limits.quotas.disk_reserve;
-        let promise = self.files.promise(reserved, reserve);
-        let promise = promise.ok_or_else(|| no_space("disk_reserve"))?;
+        let _open = state.metrics.storage.upload_opened();
+        let reserve = state.limits.quotas.disk_reserve;
+        let reservation = self.files.reserve_space(reserved, reserve);
+        let reservation = reservation.ok_or_else(|| no_space("disk_reserve"))?;
         self.reserve(reserved).await?;
-        let bounds = self.bounds(reserved);
+        let limits = self.limits(reserved);
         let written = match self.files.exists(self.key()).await {
-            // By a version that kept no records of files.
+            // Stored by a version without file records.
             Ok(true) => {
-                self.give_back().await?;
-                return Err(taken().into());
+                self.release_reservation().await?;
+                return Err(link_used().into());
             }
             Ok(false) => {
                 self.files
-                    .write(file, body, bounds, slot.pace(), promise)
+                    .write(file, body, limits, slot.pace(), reservation)
                     .await
             }
             Err(error) => Err(error.into()),
@@ -131,91 +132,93 @@ impl Upload {
         match written {
             Ok(written) => self.settle(reserved, written).await,
             Err(why) => {
-                // The link is as good as before.
+                // The link remains usable.
                 self.undo().await;
-                Err(why_not(&why, limit))
+                Err(write_rejection(&why, limit))
             }
         }
     }
 
-    async fn slot(&self) -> Result<Slot, Refused> {
-        let who = Holder {
+    async fn slot(&self) -> Result<Slot, Rejection> {
+        let holder = Holder {
             app: self.file.app.uuid(),
             meeting: self.file.meeting.uuid(),
-            person: self.person,
+            participant: self.participant,
         };
-        let taken = self.files.slots.take(who).await;
-        taken.map_err(|full| {
+        let slot = self.files.slots.acquire(holder).await;
+        slot.map_err(|full| {
             let error = match full {
-                Full::Person => ApiError::too_many_requests(5),
+                Full::Participant => ApiError::too_many_requests(5),
                 Full::Meeting | Full::App | Full::All => {
                     ApiError::unavailable("too many files at once")
                 }
             };
-            Refused::over(full.reason(), error)
+            Rejection::limit(full.reason(), error)
         })
     }
 
-    async fn reserve(&self, bytes: u64) -> Result<(), Refused> {
-        match records::reserve(&self.parlor.files, &self.file, bytes).await {
+    async fn reserve(&self, bytes: u64) -> Result<(), Rejection> {
+        match records::reserve(&self.state.files, &self.file, bytes).await {
             Ok(()) => Ok(()),
-            Err(NotReserved::Taken) => Err(not_known().into()),
-            Err(NotReserved::Full(quota)) => Err(no_space(quota)),
-            Err(NotReserved::Failed(error)) => {
-                // The bytes may be reserved, although nobody said so.
-                if let Err(error) = self.give_back().await {
-                    tracing::warn!(%error, "what was reserved for an upload could not be freed yet");
+            Err(ReserveError::Taken) => Err(unknown_outcome().into()),
+            Err(ReserveError::Full(quota)) => Err(no_space(quota)),
+            Err(ReserveError::Failed(error)) => {
+                // The bytes may be reserved even though the commit's outcome is unknown.
+                if let Err(error) = self.release_reservation().await {
+                    tracing::warn!(%error, "the reservation of an upload could not be released yet");
                 }
                 Err(error.into())
             }
         }
     }
 
-    /// Frees what was reserved, of which nothing was written.
-    async fn give_back(&self) -> Result<(), parlor_store::Error> {
-        let row = records::being_written(&self.parlor.files, self.key());
-        records::free(&self.parlor.files, &row).await
+    /// Releases the reservation of a file if nothing was written.
+    async fn release_reservation(&self) -> Result<(), parlor_store::Error> {
+        let row = records::being_written(&self.state.files, self.key());
+        records::release(&self.state.files, &row).await
     }
 
-    /// The file was sent before. Its sender may not have heard that it was stored, and is told so
-    /// when these are the same bytes.
-    async fn again(&self, row: &FileRow, body: &mut Body) -> Result<u64, Refused> {
+    /// Handles a file that was uploaded before. The sender may have missed the response, so it
+    /// succeeds if the bytes are the same.
+    async fn repeat(&self, row: &FileRow, body: &mut Body) -> Result<u64, Rejection> {
         if !row.is_stored() {
-            return Err(not_known().into());
+            return Err(unknown_outcome().into());
         }
         let stored = u64::try_from(row.bytes).unwrap_or_default();
         if self.length != Some(stored) {
-            return Err(taken().into());
+            return Err(link_used().into());
         }
         let slot = self.slot().await?;
-        let bounds = self.bounds(stored);
-        let same = self.files.holds(&self.file, body, bounds, slot.pace());
+        let limits = self.limits(stored);
+        let same = self
+            .files
+            .content_matches(&self.file, body, limits, slot.pace());
         match same.await {
             Ok(true) => Ok(stored),
-            Ok(false) => Err(taken().into()),
-            Err(why) => Err(why_not(&why, self.parlor.limits.upload_bytes)),
+            Ok(false) => Err(link_used().into()),
+            Err(why) => Err(write_rejection(&why, self.state.limits.upload_bytes)),
         }
     }
 
-    fn bounds(&self, bytes: u64) -> Bounds {
-        let limits = &self.parlor.limits;
-        Bounds {
+    fn limits(&self, bytes: u64) -> WriteLimits {
+        let limits = &self.state.limits;
+        WriteLimits {
             bytes,
             pause: limits.body_timeout(),
             reserve: limits.quotas.disk_reserve,
         }
     }
 
-    async fn settle(&self, reserved: u64, written: u64) -> Result<u64, Refused> {
-        let error = match records::settle(&self.parlor.files, &self.file, reserved, written).await {
+    async fn settle(&self, reserved: u64, written: u64) -> Result<u64, Rejection> {
+        let error = match records::settle(&self.state.files, &self.file, reserved, written).await {
             Ok(true) => return Ok(written),
-            // Whoever took the reservation away thinks that this process is no more.
-            Ok(false) => ApiError::unavailable("the reservation of a file is gone"),
+            // Another process has taken over the reservation, because it considers this one dead.
+            Ok(false) => ApiError::unavailable("the reservation of a file was lost"),
             Err(error) => error.into(),
         };
         match self.undo().await {
-            Undone::Stored => Ok(written),
-            Undone::Gone | Undone::Unknown => Err(error.into()),
+            UndoOutcome::Stored => Ok(written),
+            UndoOutcome::NotStored | UndoOutcome::Unknown => Err(error.into()),
         }
     }
 
@@ -226,78 +229,81 @@ impl Upload {
         [app.uuid(), meeting.uuid(), *id]
     }
 
-    /// Removes what was written, unless somebody else has the row of the file. What cannot be undone
-    /// now is left to `upkeep`, which finds the row.
-    async fn undo(&self) -> Undone {
+    /// Removes the written file, unless another process owns its row. If that fails, `cleanup`
+    /// finds the row later.
+    async fn undo(&self) -> UndoOutcome {
         match self.try_undo().await {
             Ok(undone) => undone,
             Err(error) => {
-                tracing::warn!(%error, "an upload that failed could not be undone yet");
-                Undone::Unknown
+                tracing::warn!(%error, "a failed upload could not be undone yet");
+                UndoOutcome::Unknown
             }
         }
     }
 
-    async fn try_undo(&self) -> Result<Undone, parlor_store::Error> {
-        let (parlor, key) = (&self.parlor, self.key());
-        let written = records::being_written(&parlor.files, key);
-        let mut claimed = records::claim(&parlor.files, &written).await?;
+    async fn try_undo(&self) -> Result<UndoOutcome, parlor_store::Error> {
+        let (state, key) = (&self.state, self.key());
+        let written = records::being_written(&state.files, key);
+        let mut claimed = records::claim(&state.files, &written).await?;
         if claimed.is_none() {
-            match records::find(&parlor.files, key).await? {
-                Some(row) if row.process == parlor.process && row.is_stored() => {
-                    return Ok(Undone::Stored);
+            match records::find(&state.files, key).await? {
+                Some(row) if row.process == state.process && row.is_stored() => {
+                    return Ok(UndoOutcome::Stored);
                 }
-                Some(_) => return Ok(Undone::Gone),
-                None => claimed = records::claim_absent(&parlor.files, key).await?,
+                Some(_) => return Ok(UndoOutcome::NotStored),
+                None => claimed = records::claim_absent(&state.files, key).await?,
             }
         }
         let Some(claimed) = claimed else {
-            return Ok(Undone::Gone);
+            return Ok(UndoOutcome::NotStored);
         };
-        let removed = upkeep::remove(&parlor.files, &claimed, false, false).await?;
+        let removed = cleanup::remove(&state.files, &claimed, false, false).await?;
         Ok(if removed {
-            Undone::Gone
+            UndoOutcome::NotStored
         } else {
-            Undone::Unknown
+            UndoOutcome::Unknown
         })
     }
 }
 
-fn taken() -> ApiError {
-    let message = "this link was used already; ask for another one";
+fn link_used() -> ApiError {
+    let message = "this link has already been used; request another one";
     ApiError::conflict(Problem::new(message))
 }
 
-/// Another process writes the file, or the end of an upload is not known yet.
-fn not_known() -> ApiError {
+/// Returns the error for a file that another process is writing, or whose upload has an unknown
+/// outcome.
+fn unknown_outcome() -> ApiError {
     ApiError::unavailable("a file is being written or removed")
 }
 
-fn no_space(reason: &'static str) -> Refused {
+fn no_space(reason: &'static str) -> Rejection {
     let message = match reason {
-        "meeting_quota" => "there is no room for this file in its meeting",
-        "app_quota" => "there is no room for this file in its app",
-        _ => "the server has no room for this file",
+        "meeting_quota" => "there is no space for this file in its meeting",
+        "app_quota" => "there is no space for this file in its app",
+        _ => "the server has no space for this file",
     };
-    Refused::over(reason, ApiError::insufficient_storage(message))
+    Rejection::limit(reason, ApiError::insufficient_storage(message))
 }
 
-fn why_not(why: &Unwritten, limit: u64) -> Refused {
+fn write_rejection(why: &WriteError, limit: u64) -> Rejection {
     match why {
-        Unwritten::TooLarge => Refused::over("too_large", too_large(limit)),
-        Unwritten::Slow => Refused::over("slow", ApiError::too_slow()),
-        Unwritten::CutOff => Refused::over("slow_while_others_wait", ApiError::too_slow()),
-        Unwritten::BrokeOff => ApiError::bad_request("the request body broke off").into(),
-        Unwritten::NoSpace => no_space("disk_reserve"),
-        Unwritten::Storage(error) => failed(error).into(),
+        WriteError::TooLarge => Rejection::limit("too_large", too_large(limit)),
+        WriteError::Slow => Rejection::limit("slow", ApiError::request_timeout()),
+        WriteError::Aborted => {
+            Rejection::limit("slow_while_others_wait", ApiError::request_timeout())
+        }
+        WriteError::Disconnected => ApiError::bad_request("the request body was cut short").into(),
+        WriteError::NoSpace => no_space("disk_reserve"),
+        WriteError::Storage(error) => storage_error(error).into(),
     }
 }
 
 fn too_large(limit: u64) -> ApiError {
-    ApiError::too_large(usize::try_from(limit).unwrap_or(usize::MAX))
+    ApiError::payload_too_large(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Reads some of a body that is not wanted, for so long at most.
+/// Reads and discards part of a rejected body, within a time limit.
 async fn drain(mut body: Body, time: Duration) {
     let reading = async {
         let mut read = 0;
@@ -308,6 +314,6 @@ async fn drain(mut body: Body, time: Duration) {
             }
         }
     };
-    // It was worth a try.
+    // Best effort.
     let _ = tokio::time::timeout(time, reading).await;
 }

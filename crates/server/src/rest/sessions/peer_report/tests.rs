@@ -1,4 +1,4 @@
-//! The words of the API for what the media plane says.
+//! Tests of the conversion from the media plane's report to the API.
 
 use parlor_sfu::PeerReport;
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ fn transport(protocol: &'static str, tracks: Vec<TrackReport>) -> TransportRepor
     }
 }
 
-fn shown(media: &PeerReport, filters: Option<ReportPart>) -> Value {
-    let wanted = ReportWanted {
+fn shown(media: &PeerReport, filters: Option<ReportFilter>) -> Value {
+    let wanted = Options {
         filters,
         include_peer_events: false,
     };
@@ -73,7 +73,7 @@ fn each_source_has_a_list_in_either_direction() {
 }
 
 #[test]
-fn a_sample_is_in_the_clients_words() {
+fn a_sample_uses_the_clients_point_of_view() {
     let mut camera = track(Source::Camera, 1);
     camera.layer = Some("h".to_owned());
     camera.jitter_ms = 2.5;
@@ -83,11 +83,11 @@ fn a_sample_is_in_the_clients_words() {
         publish: Some(publish),
         receive: Some(transport("udp", vec![track(Source::Camera, 2)])),
     };
-    let quality = shown(&media, Some(ReportPart::QualityStats))["quality"].take();
+    let quality = shown(&media, Some(ReportFilter::QualityStats))["quality"].take();
     let time = "1970-01-01T00:00:00.000Z";
     let sent = json!({
         "producer_id": camera.producer.to_string(), "mid": "1", "timestamp": time, "packets_lost": 10,
-        // Four of the hundred are among the ten as well.
+        // Four of the hundred packets are retransmissions of the ten lost ones.
         "packets_sent": 106, "bytes_sent": 8000, "jitter": 0.0025, "rtt": 0.04, "bitrate": 32_000, "layer": "h",
     });
     let received = json!({
@@ -112,7 +112,7 @@ fn counts_that_contradict_each_other_do_not_wrap() {
 }
 
 #[test]
-fn a_way_is_told_as_far_as_it_is_known() {
+fn a_candidate_pair_contains_only_known_fields() {
     let pair = |transport: TransportReport| {
         shown(&receiving(transport), None)["metadata"]["candidate_pairs"]["consuming_transport"]
             .take()
@@ -135,11 +135,11 @@ fn a_way_is_told_as_far_as_it_is_known() {
 }
 
 #[test]
-fn an_address_is_told_in_the_field_for_its_kind_only() {
+fn only_an_ipv4_address_is_reported() {
     let ip = |remote: &str| {
-        let mut way = transport("udp", vec![]);
-        way.remote = Some(remote.parse().unwrap());
-        shown(&receiving(way), Some(ReportPart::IpInformation))
+        let mut udp = transport("udp", vec![]);
+        udp.remote = Some(remote.parse().unwrap());
+        shown(&receiving(udp), Some(ReportFilter::IpInformation))
     };
     let wanted = json!({ "metadata": { "ip_information": { "ipv4": "192.0.2.7" } } });
     assert_eq!(ip("192.0.2.7:1"), wanted);
@@ -152,6 +152,6 @@ fn a_peer_without_media_has_an_empty_report() {
     let none = PeerReport::default();
     let wanted = json!({ "metadata": { "room_view_type": "GROUP_CALL" }, "quality": {} });
     assert_eq!(shown(&none, None), wanted);
-    let part = shown(&none, Some(ReportPart::Events));
+    let part = shown(&none, Some(ReportFilter::Events));
     assert_eq!(part, json!({ "metadata": {} }));
 }

@@ -1,23 +1,23 @@
-//! An app with one of everything, and a good request for each operation on it.
+//! An app with one resource of each kind, and a valid request for each operation on it.
 
 use parlor_live::Record;
 use parlor_server::http::{Endpoint, Surface};
 use parlor_testkit::server::{ACCOUNT_ID, API_TOKEN};
 use serde_json::{Value, json};
 
-use crate::http::participants::person;
-use crate::http::place::Place;
+use crate::http::participants::new_participant;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
-use crate::http::sessions::Rooms;
+use crate::http::sessions::SessionWriter;
 
-/// What an intruder would write.
+/// Marker in the values that the requests write.
 const MARK: &str = "Intruder";
 
-/// An app with a meeting, a participant and a preset.
+/// An app with a meeting, a participant, a preset, and an ended session with a peer.
 pub(super) struct Target {
-    pub(super) app: Place,
+    pub(super) app: Resource,
     pub(super) join_token: String,
-    meeting: Place,
+    meeting: Resource,
     participant_id: String,
     preset_id: String,
     session_id: String,
@@ -25,11 +25,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) async fn make(server: &Server) -> Self {
+    pub(super) async fn create(server: &Server) -> Self {
         let app = server.app().await;
         let meeting = app.meeting().await;
         let participant = meeting
-            .post("/participants", &person("resident"))
+            .post("/participants", &new_participant("resident"))
             .await
             .data(201);
         let preset = app
@@ -37,14 +37,14 @@ impl Target {
             .await
             .data(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let rooms = Rooms::in_app(server, app.clone()).await;
-        let held = rooms.ended(meeting.id(), 60, 30).await;
-        let peer = rooms.peer(&held, "resident", 0, Some(30));
-        let message = rooms.message(&held, "hello");
+        let writer = SessionWriter::in_app(server, app.clone()).await;
+        let session = writer.ended_session(meeting.id(), 60, 30).await;
+        let peer = writer.peer(&session, "resident", 0, Some(30));
+        let message = writer.message(&session, "hello");
         let records = [Record::Peer(peer.clone()), Record::Chat(message)];
-        rooms.keep(&held, &records).await;
+        writer.insert(&session, &records).await;
         Self {
-            session_id: held.id(),
+            session_id: session.id(),
             peer_id: peer.peer.to_string(),
             join_token: text(&participant["token"]),
             participant_id: text(&participant["id"]),
@@ -54,10 +54,9 @@ impl Target {
         }
     }
 
-    /// A route's path with the ids of this target.
+    /// Replaces the placeholders of a route's path by the ids of this target.
     pub(super) fn fill(&self, path: &str) -> String {
-        let of_session = path.contains("{session_id}");
-        let participant = if of_session {
+        let participant = if path.contains("{session_id}") {
             &self.peer_id
         } else {
             &self.participant_id
@@ -71,13 +70,13 @@ impl Target {
             .replace("{preset_id}", &self.preset_id)
     }
 
-    /// A body with which the operation succeeds, and changes something if it is one that does.
+    /// Returns a body with which the operation succeeds and, if it is a write, changes something.
     pub(super) fn body(&self, endpoint: &Endpoint) -> Option<Value> {
         Some(match endpoint.id() {
             "createApp" | "updateApp" => json!({ "name": format!("{MARK} {}", self.app.id()) }),
             "createMeeting" | "updateMeeting" | "replaceMeeting" => json!({ "title": MARK }),
-            "addParticipant" => person(MARK),
-            "addParticipants" => json!({ "participants": [person(MARK)] }),
+            "addParticipant" => new_participant(MARK),
+            "addParticipants" => json!({ "participants": [new_participant(MARK)] }),
             "replaceParticipant" => json!({ "preset_name": "webinar_viewer", "name": MARK }),
             "refreshParticipantToken" => json!({}),
             "updateParticipant" | "createPreset" | "updatePreset" | "replacePreset" => {
@@ -92,18 +91,18 @@ impl Target {
         })
     }
 
-    /// Somebody who may do everything.
-    pub(super) fn invited(&self, server: &Server, surface: Surface) -> Place {
+    /// Returns the root of a surface with valid credentials.
+    pub(super) fn authorised(&self, server: &Server, surface: Surface) -> Resource {
         match surface {
-            Surface::A => server.public().bearing(API_TOKEN),
+            Surface::A => server.public().with_token(API_TOKEN),
             Surface::B => {
-                let credentials = crate::http::place::basic(self.app.id(), API_TOKEN);
+                let credentials = crate::http::resource::basic_auth(self.app.id(), API_TOKEN);
                 server.public().with_header("authorization", &credentials)
             }
         }
     }
 
-    /// Everything that an intruder could have changed.
+    /// Returns everything that a request could have changed.
     pub(super) async fn state(&self, server: &Server) -> Vec<Value> {
         let account = server.account();
         vec![

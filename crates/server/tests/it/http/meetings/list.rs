@@ -3,7 +3,7 @@
 use parlor_server::paging::PAGE_NO_MAX;
 use serde_json::{Value, json};
 
-use crate::http::place::Place;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
@@ -11,29 +11,30 @@ on_both_databases![
     meetings_are_listed_newest_first,
     pages_neither_overlap_nor_skip,
     a_search_finds_the_start_of_any_word,
-    a_search_takes_every_letter_as_it_is,
+    a_search_takes_every_character_literally,
     a_changed_title_is_found_under_its_new_words,
     meetings_are_filtered_by_status,
     meetings_are_filtered_by_time,
-    a_wrong_parameter_is_named,
+    an_invalid_parameter_is_reported,
 ];
 
-async fn titled(app: &Place, titles: &[&str]) -> Vec<Value> {
-    let mut made = Vec::new();
+/// Creates meetings with these titles, in this order.
+async fn create_titled(app: &Resource, titles: &[&str]) -> Vec<Value> {
+    let mut created = Vec::new();
     for title in titles {
-        made.push(
+        created.push(
             app.post("/meetings", &json!({ "title": title }))
                 .await
                 .data(201),
         );
-        // The next one is made in another millisecond, so that times tell them apart.
+        // Gives each meeting its own creation time.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    made
+    created
 }
 
-/// The titles of one page, in order.
-async fn titles(app: &Place, query: &str) -> String {
+/// Returns the titles on one page, in order.
+async fn titles(app: &Resource, query: &str) -> String {
     app.get(&format!("/meetings?{query}"))
         .await
         .page()
@@ -43,12 +44,12 @@ async fn titles(app: &Place, query: &str) -> String {
 
 async fn meetings_are_listed_newest_first(server: &Server) {
     let app = server.app().await;
-    let nothing = app.get("/meetings").await.page();
-    assert_eq!((nothing.total, nothing.span), (0, (0, 0)));
-    let made = titled(&app, &["One", "Two"]).await;
+    let empty = app.get("/meetings").await.page();
+    assert_eq!((empty.total, empty.offsets), (0, (0, 0)));
+    let created = create_titled(&app, &["One", "Two"]).await;
     let page = app.get("/meetings").await.page();
-    assert_eq!(page.items, [made[1].clone(), made[0].clone()]);
-    assert_eq!((page.total, page.span), (2, (1, 2)));
+    assert_eq!(page.items, [created[1].clone(), created[0].clone()]);
+    assert_eq!((page.total, page.offsets), (2, (1, 2)));
     assert_eq!(titles(&app, "sort_order=ASC").await, "One, Two");
     assert_eq!(titles(&app, "sort_order=DESC").await, "Two, One");
     assert_eq!(titles(&app, "sort_order=DSC").await, "Two, One");
@@ -56,7 +57,7 @@ async fn meetings_are_listed_newest_first(server: &Server) {
 
 async fn pages_neither_overlap_nor_skip(server: &Server) {
     let app = server.app().await;
-    titled(&app, &["1", "2", "3", "4", "5"]).await;
+    create_titled(&app, &["1", "2", "3", "4", "5"]).await;
     for filter in ["", "&status=ACTIVE", "&start_time=2020-01-01T00:00:00Z"] {
         assert_eq!(titles(&app, &format!("per_page=2{filter}")).await, "5, 4");
         assert_eq!(
@@ -88,7 +89,7 @@ async fn pages_neither_overlap_nor_skip(server: &Server) {
             .get(&format!("/meetings?per_page=2&page_no=3{filter}"))
             .await
             .page();
-        assert_eq!((last.total, last.span), (5, (5, 5)));
+        assert_eq!((last.total, last.offsets), (5, (5, 5)));
     }
     let far = format!("/meetings?page_no={PAGE_NO_MAX}");
     assert_eq!(app.get(&far).await.page().total, 5);
@@ -104,7 +105,7 @@ async fn pages_neither_overlap_nor_skip(server: &Server) {
 
 async fn a_search_finds_the_start_of_any_word(server: &Server) {
     let app = server.app().await;
-    let made = titled(
+    let created = create_titled(
         &app,
         &["Weekly Design Review", "weekly numbers", "Übersicht"],
     )
@@ -131,13 +132,13 @@ async fn a_search_finds_the_start_of_any_word(server: &Server) {
         titles(&app, "search=week&sort_order=ASC&per_page=1").await,
         "Weekly Design Review"
     );
-    let id = made[2]["id"].as_str().unwrap();
+    let id = created[2]["id"].as_str().unwrap();
     assert_eq!(titles(&app, &format!("search={id}")).await, "Übersicht");
 }
 
-async fn a_search_takes_every_letter_as_it_is(server: &Server) {
+async fn a_search_takes_every_character_literally(server: &Server) {
     let app = server.app().await;
-    titled(
+    create_titled(
         &app,
         &["100% done", "under_score", "it's \"quoted\"", "back\\slash"],
     )
@@ -157,14 +158,14 @@ async fn a_search_takes_every_letter_as_it_is(server: &Server) {
             "{search}"
         );
     }
-    // A zero byte stands in no title, and PostgreSQL cannot even be asked about one.
+    // No title contains a NUL character, and PostgreSQL does not accept one in a query.
     assert_eq!(app.get("/meetings?search=%00").await.status / 100, 4);
 }
 
 async fn a_changed_title_is_found_under_its_new_words(server: &Server) {
     let app = server.app().await;
-    let made = titled(&app, &["Before"]).await;
-    let path = format!("/meetings/{}", made[0]["id"].as_str().unwrap());
+    let created = create_titled(&app, &["Before"]).await;
+    let path = format!("/meetings/{}", created[0]["id"].as_str().unwrap());
     app.patch(&path, &json!({ "title": "After" }))
         .await
         .data(200);
@@ -176,13 +177,13 @@ async fn a_changed_title_is_found_under_its_new_words(server: &Server) {
 
 async fn meetings_are_filtered_by_status(server: &Server) {
     let app = server.app().await;
-    let made = titled(&app, &["Open", "Shut", "Open too"]).await;
-    let shut = format!("/meetings/{}", made[1]["id"].as_str().unwrap());
-    app.patch(&shut, &json!({ "status": "INACTIVE" }))
+    let created = create_titled(&app, &["Open", "Closed", "Open too"]).await;
+    let closed = format!("/meetings/{}", created[1]["id"].as_str().unwrap());
+    app.patch(&closed, &json!({ "status": "INACTIVE" }))
         .await
         .data(200);
     assert_eq!(titles(&app, "status=ACTIVE").await, "Open too, Open");
-    assert_eq!(titles(&app, "status=INACTIVE").await, "Shut");
+    assert_eq!(titles(&app, "status=INACTIVE").await, "Closed");
     assert_eq!(
         titles(&app, "status=ACTIVE&search=open&sort_order=ASC").await,
         "Open, Open too"
@@ -199,8 +200,8 @@ async fn meetings_are_filtered_by_status(server: &Server) {
 
 async fn meetings_are_filtered_by_time(server: &Server) {
     let app = server.app().await;
-    let made = titled(&app, &["One", "Two", "Three"]).await;
-    let two = made[1]["created_at"].as_str().unwrap();
+    let created = create_titled(&app, &["One", "Two", "Three"]).await;
+    let two = created[1]["created_at"].as_str().unwrap();
     assert_eq!(
         titles(&app, &format!("start_time={two}")).await,
         "Three, Two"
@@ -218,10 +219,10 @@ async fn meetings_are_filtered_by_time(server: &Server) {
         .get(&format!("/meetings?end_time={two}&per_page=1"))
         .await
         .page();
-    assert_eq!((page.total, page.span), (2, (1, 1)));
+    assert_eq!((page.total, page.offsets), (2, (1, 1)));
 }
 
-async fn a_wrong_parameter_is_named(server: &Server) {
+async fn an_invalid_parameter_is_reported(server: &Server) {
     let app = server.app().await;
     for (query, name) in [
         ("page_no=one", "page_no"),
@@ -235,11 +236,14 @@ async fn a_wrong_parameter_is_named(server: &Server) {
         ("start_time=yesterday", "start_time"),
         ("end_time=2026-13-01T00:00:00Z", "end_time"),
     ] {
-        let refusal = app.get(&format!("/meetings?{query}")).await.refused(400);
+        let error = app
+            .get(&format!("/meetings?{query}"))
+            .await
+            .expect_error(400);
         assert!(
-            refusal.message.contains(&format!("\"{name}\"")),
-            "{query}: {refusal:?}"
+            error.message.contains(&format!("\"{name}\"")),
+            "{query}: {error:?}"
         );
-        assert_eq!(refusal.pointers, [None], "{query}");
+        assert_eq!(error.pointers, [None], "{query}");
     }
 }

@@ -1,29 +1,29 @@
-//! `POST …/participants`: one person.
+//! `POST …/participants`.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{person, person_with};
-use crate::http::answer::assert_shape;
+use super::{new_participant, new_participant_with};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     an_added_participant_has_the_documented_shape,
     a_participant_needs_neither_name_nor_picture,
-    adding_somebody_again_changes_the_one_participant,
-    what_is_absent_the_second_time_stays,
-    the_same_person_is_another_participant_in_another_meeting,
-    custom_ids_are_compared_letter_by_letter,
-    racing_adds_of_one_person_make_one_participant,
-    somebody_who_is_there_is_refused_on_request,
+    adding_a_participant_again_updates_it,
+    fields_that_are_absent_the_second_time_are_kept,
+    the_same_custom_id_is_another_participant_in_another_meeting,
+    custom_ids_are_compared_exactly,
+    racing_adds_of_one_custom_id_make_one_participant,
+    an_existing_participant_is_rejected_on_request,
     racing_strict_adds_let_one_through,
-    an_unknown_preset_names_the_near_ones,
-    a_missing_field_is_named_in_the_known_words,
+    the_error_for_an_unknown_preset_suggests_similar_names,
+    the_error_for_a_missing_field_has_the_documented_text,
     lengths_are_counted_in_characters,
-    only_absolute_web_addresses_are_pictures,
+    a_picture_must_be_an_absolute_web_url,
 ];
 
 async fn an_added_participant_has_the_documented_shape(server: &Server) {
@@ -41,7 +41,7 @@ async fn an_added_participant_has_the_documented_shape(server: &Server) {
 async fn a_participant_needs_neither_name_nor_picture(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let absent = meeting
-        .post("/participants", &person("one"))
+        .post("/participants", &new_participant("one"))
         .await
         .data(201);
     let nulls = json!({
@@ -49,7 +49,7 @@ async fn a_participant_needs_neither_name_nor_picture(server: &Server) {
     });
     let null = meeting.post("/participants", &nulls).await.data(201);
     let empty = meeting
-        .post("/participants", &person_with("three", "name", ""))
+        .post("/participants", &new_participant_with("three", "name", ""))
         .await
         .data(201);
     for (added, name) in [
@@ -61,10 +61,10 @@ async fn a_participant_needs_neither_name_nor_picture(server: &Server) {
     }
 }
 
-async fn adding_somebody_again_changes_the_one_participant(server: &Server) {
+async fn adding_a_participant_again_updates_it(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let first = meeting
-        .post("/participants", &person_with("ada", "name", "Ada"))
+        .post("/participants", &new_participant_with("ada", "name", "Ada"))
         .await
         .data(201);
     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -92,14 +92,14 @@ async fn adding_somebody_again_changes_the_one_participant(server: &Server) {
     assert_eq!(meeting.get("/participants").await.page().items, [kept]);
 }
 
-async fn what_is_absent_the_second_time_stays(server: &Server) {
+async fn fields_that_are_absent_the_second_time_are_kept(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let picture = "https://example.com/ada.png";
-    let mut body = person_with("ada", "name", "Ada");
+    let mut body = new_participant_with("ada", "name", "Ada");
     body["picture"] = json!(picture);
     meeting.post("/participants", &body).await.data(201);
     let absent = meeting
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
         .data(201);
     assert_eq!(
@@ -107,7 +107,10 @@ async fn what_is_absent_the_second_time_stays(server: &Server) {
         (&json!("Ada"), &json!(picture))
     );
     let null = meeting
-        .post("/participants", &person_with("ada", "name", Value::Null))
+        .post(
+            "/participants",
+            &new_participant_with("ada", "name", Value::Null),
+        )
         .await
         .data(201);
     assert_eq!(
@@ -115,23 +118,35 @@ async fn what_is_absent_the_second_time_stays(server: &Server) {
         (&Value::Null, &json!(picture))
     );
     let null = meeting
-        .post("/participants", &person_with("ada", "picture", Value::Null))
+        .post(
+            "/participants",
+            &new_participant_with("ada", "picture", Value::Null),
+        )
         .await
         .data(201);
     assert_eq!(null["picture"], Value::Null);
 }
 
-async fn the_same_person_is_another_participant_in_another_meeting(server: &Server) {
+async fn the_same_custom_id_is_another_participant_in_another_meeting(server: &Server) {
     let app = server.app().await;
-    let (here, there) = (app.meeting().await, app.meeting().await);
-    let one = here.post("/participants", &person("ada")).await.data(201);
-    let other = there.post("/participants", &person("ada")).await.data(201);
+    let (first, second) = (app.meeting().await, app.meeting().await);
+    let one = first
+        .post("/participants", &new_participant("ada"))
+        .await
+        .data(201);
+    let other = second
+        .post("/participants", &new_participant("ada"))
+        .await
+        .data(201);
     assert_ne!(one["id"], other["id"]);
     let id = other["id"].as_str().unwrap();
-    here.get(&format!("/participants/{id}")).await.refused(404);
+    first
+        .get(&format!("/participants/{id}"))
+        .await
+        .expect_error(404);
 }
 
-async fn custom_ids_are_compared_letter_by_letter(server: &Server) {
+async fn custom_ids_are_compared_exactly(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let ids = [
         "ada",
@@ -146,7 +161,10 @@ async fn custom_ids_are_compared_letter_by_letter(server: &Server) {
         "🙂",
     ];
     for id in ids {
-        let added = meeting.post("/participants", &person(id)).await.data(201);
+        let added = meeting
+            .post("/participants", &new_participant(id))
+            .await
+            .data(201);
         assert_eq!(added["custom_participant_id"], id);
     }
     assert_eq!(
@@ -155,13 +173,13 @@ async fn custom_ids_are_compared_letter_by_letter(server: &Server) {
     );
 }
 
-async fn racing_adds_of_one_person_make_one_participant(server: &Server) {
+async fn racing_adds_of_one_custom_id_make_one_participant(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let body = person("raced");
-    let answers = join_all((0..32).map(|_| meeting.post("/participants", &body))).await;
-    let first = answers[0].data(201);
-    for answer in &answers {
-        let added = answer.data(201);
+    let body = new_participant("raced");
+    let responses = join_all((0..32).map(|_| meeting.post("/participants", &body))).await;
+    let first = responses[0].data(201);
+    for response in &responses {
+        let added = response.data(201);
         assert_eq!(
             (&added["id"], &added["created_at"]),
             (&first["id"], &first["created_at"])
@@ -171,50 +189,60 @@ async fn racing_adds_of_one_person_make_one_participant(server: &Server) {
     assert_eq!((page.total, page.items.len()), (1, 1));
 }
 
-async fn somebody_who_is_there_is_refused_on_request(server: &Server) {
+async fn an_existing_participant_is_rejected_on_request(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let strict = meeting.with_header("parlor-if-exists", "reject");
-    let first = strict.post("/participants", &person("ada")).await.data(201);
-    let again = strict
-        .post("/participants", &person_with("ada", "name", "Other"))
+    let first = strict
+        .post("/participants", &new_participant("ada"))
         .await
-        .refused(409);
+        .data(201);
+    let again = strict
+        .post(
+            "/participants",
+            &new_participant_with("ada", "name", "Other"),
+        )
+        .await
+        .expect_error(409);
     let message = "a participant with custom_participant_id ada already exists in this meeting";
-    again.is(message, Some("/custom_participant_id"));
+    again.assert_message(message, Some("/custom_participant_id"));
     let found = meeting.get("/participants/custom:ada").await.data(200);
     assert_eq!((&found["id"], &found["name"]), (&first["id"], &Value::Null));
     assert_eq!(meeting.get("/participants").await.page().total, 1);
     let lenient = meeting.with_header("parlor-if-exists", "update");
     lenient
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
         .data(201);
     let other = meeting.with_header("parlor-if-exists", "maybe");
     other
-        .post("/participants", &person("ada"))
+        .post("/participants", &new_participant("ada"))
         .await
-        .refused(400);
+        .expect_error(400);
     strict
-        .post("/participants", &person_with("ada", "preset_name", "none"))
+        .post(
+            "/participants",
+            &new_participant_with("ada", "preset_name", "none"),
+        )
         .await
-        .refused(404);
+        .expect_error(404);
 }
 
 async fn racing_strict_adds_let_one_through(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let strict = meeting.with_header("parlor-if-exists", "reject");
-    let body = person("raced");
-    let answers = join_all((0..16).map(|_| strict.post("/participants", &body))).await;
-    let (added, refused): (Vec<_>, Vec<_>) =
-        answers.iter().partition(|answer| answer.status == 201);
-    assert_eq!(added.len(), 1, "{answers:?}");
-    for answer in refused {
-        answer.refused(409);
+    let body = new_participant("raced");
+    let responses = join_all((0..16).map(|_| strict.post("/participants", &body))).await;
+    let (added, rejected): (Vec<_>, Vec<_>) = responses
+        .iter()
+        .partition(|response| response.status == 201);
+    assert_eq!(added.len(), 1, "{responses:?}");
+    for response in rejected {
+        response.expect_error(409);
     }
     assert_eq!(meeting.get("/participants").await.page().total, 1);
 }
 
-async fn an_unknown_preset_names_the_near_ones(server: &Server) {
+async fn the_error_for_an_unknown_preset_suggests_similar_names(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let cases = [
         ("grup_call_host", "; did you mean \"group_call_host\"?"),
@@ -224,25 +252,31 @@ async fn an_unknown_preset_names_the_near_ones(server: &Server) {
         ("meeting_admin", ""),
         ("x", ""),
     ];
-    for (name, near) in cases {
-        let refusal = meeting
-            .post("/participants", &person_with("ada", "preset_name", name))
+    for (name, suggestion) in cases {
+        let error = meeting
+            .post(
+                "/participants",
+                &new_participant_with("ada", "preset_name", name),
+            )
             .await
-            .refused(404);
-        refusal.is(
-            &format!("No preset found with name {name}{near}"),
+            .expect_error(404);
+        error.assert_message(
+            &format!("No preset found with name {name}{suggestion}"),
             Some("/preset_name"),
         );
     }
     assert_eq!(meeting.get("/participants").await.page().total, 0);
     let id = server.app().await.get("/presets").await.page().texts("id")[0].to_owned();
     meeting
-        .post("/participants", &person_with("ada", "preset_name", id))
+        .post(
+            "/participants",
+            &new_participant_with("ada", "preset_name", id),
+        )
         .await
-        .refused(404);
+        .expect_error(404);
 }
 
-async fn a_missing_field_is_named_in_the_known_words(server: &Server) {
+async fn the_error_for_a_missing_field_has_the_documented_text(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let cases = [
         (
@@ -256,25 +290,25 @@ async fn a_missing_field_is_named_in_the_known_words(server: &Server) {
             "/preset_name",
         ),
         (
-            person(""),
+            new_participant(""),
             "\"custom_participant_id\" is not allowed to be empty",
             "/custom_participant_id",
         ),
         (
-            person_with("x", "preset_name", ""),
+            new_participant_with("x", "preset_name", ""),
             "\"preset_name\" is not allowed to be empty",
             "/preset_name",
         ),
     ];
     for (body, message, pointer) in cases {
-        let refusal = meeting.post("/participants", &body).await.refused(400);
-        refusal.is(&format!("BAD_REQUEST: {message}"), Some(pointer));
+        let error = meeting.post("/participants", &body).await.expect_error(400);
+        error.assert_message(&format!("BAD_REQUEST: {message}"), Some(pointer));
     }
-    let nothing = meeting
+    let no_body = meeting
         .send(reqwest::Method::POST, "/participants", None)
         .await
-        .refused(400);
-    assert!(nothing.message.ends_with("is required"), "{nothing:?}");
+        .expect_error(400);
+    assert!(no_body.message.ends_with("is required"), "{no_body:?}");
 }
 
 async fn lengths_are_counted_in_characters(server: &Server) {
@@ -289,30 +323,33 @@ async fn lengths_are_counted_in_characters(server: &Server) {
         let added = meeting
             .post(
                 "/participants",
-                &person_with("ada", field, longest.as_str()),
+                &new_participant_with("ada", field, longest.as_str()),
             )
             .await;
         assert_eq!(added.data(201)[field], longest);
-        let refusal = meeting
-            .post("/participants", &person_with("ada", field, too_long))
+        let error = meeting
+            .post(
+                "/participants",
+                &new_participant_with("ada", field, too_long),
+            )
             .await
-            .refused(400);
-        assert_eq!(refusal.pointers, [Some(format!("/{field}"))]);
-        assert!(refusal.message.contains(field), "{refusal:?}");
+            .expect_error(400);
+        assert_eq!(error.pointers, [Some(format!("/{field}"))]);
+        assert!(error.message.contains(field), "{error:?}");
     }
-    let too_long = person_with("ada", "preset_name", "x".repeat(257));
+    let too_long = new_participant_with("ada", "preset_name", "x".repeat(257));
     assert_eq!(
         meeting
             .post("/participants", &too_long)
             .await
-            .refused(400)
+            .expect_error(400)
             .pointers[0]
             .as_deref(),
         Some("/preset_name")
     );
 }
 
-async fn only_absolute_web_addresses_are_pictures(server: &Server) {
+async fn a_picture_must_be_an_absolute_web_url(server: &Server) {
     let meeting = server.app().await.meeting().await;
     for good in [
         "http://a",
@@ -320,7 +357,10 @@ async fn only_absolute_web_addresses_are_pictures(server: &Server) {
         "https://例え.jp/ロゴ",
     ] {
         let added = meeting
-            .post("/participants", &person_with("ada", "picture", good))
+            .post(
+                "/participants",
+                &new_participant_with("ada", "picture", good),
+            )
             .await;
         assert_eq!(added.data(201)["picture"], good);
     }
@@ -332,10 +372,13 @@ async fn only_absolute_web_addresses_are_pictures(server: &Server) {
         "data:image/png;base64,AA==",
         "https://a b",
     ] {
-        let refusal = meeting
-            .post("/participants", &person_with("ada", "picture", bad))
+        let error = meeting
+            .post(
+                "/participants",
+                &new_participant_with("ada", "picture", bad),
+            )
             .await
-            .refused(400);
-        assert_eq!(refusal.pointers, [Some("/picture".to_owned())], "{bad}");
+            .expect_error(400);
+        assert_eq!(error.pointers, [Some("/picture".to_owned())], "{bad}");
     }
 }

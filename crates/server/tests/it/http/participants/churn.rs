@@ -1,59 +1,63 @@
-//! People who come and go at the same moment, by every way there is.
+//! Concurrent additions and deletions of the same participants, through every operation.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::person;
-use crate::http::place::Place;
+use super::new_participant;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
-on_both_databases![the_count_is_right_after_everybody_came_and_went];
+on_both_databases![the_count_is_right_after_racing_adds_and_deletes];
 
-/// How many people come and go.
-const PEOPLE: usize = 6;
+/// Number of participants.
+const PARTICIPANTS: usize = 6;
 
 fn custom_id(number: usize) -> String {
-    format!("person-{}", number % PEOPLE)
+    format!("person-{}", number % PARTICIPANTS)
 }
 
-/// One of the ways in and out, chosen by the number of the turn.
-async fn turn(meeting: &Place, lane: usize, turn: usize) -> u16 {
-    let who = custom_id(lane * 5 + turn);
-    let path = format!("/participants/custom:{who}");
-    let answer = match (lane + turn) % 5 {
-        0 => meeting.post("/participants", &person(&who)).await,
+/// Sends one request, chosen by the numbers of the worker and of the round. Returns the status.
+async fn step(meeting: &Resource, worker: usize, round: usize) -> u16 {
+    let target = custom_id(worker * 5 + round);
+    let path = format!("/participants/custom:{target}");
+    let response = match (worker + round) % 5 {
+        0 => {
+            meeting
+                .post("/participants", &new_participant(&target))
+                .await
+        }
         1 => meeting.delete(&path).await,
         2 => {
-            let people: Vec<Value> = (0..PEOPLE)
-                .map(|number| person(&custom_id(number + lane)))
+            let participants: Vec<Value> = (0..PARTICIPANTS)
+                .map(|number| new_participant(&custom_id(number + worker)))
                 .collect();
-            let body = json!({ "participants": people });
+            let body = json!({ "participants": participants });
             meeting.post("/participants/bulk", &body).await
         }
         3 => {
             meeting
-                .patch(&path, &json!({ "name": format!("Turn {turn}") }))
+                .patch(&path, &json!({ "name": format!("Round {round}") }))
                 .await
         }
         _ => {
-            let keyed = meeting.keyed(&format!("{}-{lane}-{turn}", meeting.id()));
-            keyed.post("/participants", &person(&who)).await
+            let keyed = meeting.with_idempotency_key(&format!("{}-{worker}-{round}", meeting.id()));
+            keyed.post("/participants", &new_participant(&target)).await
         }
     };
-    answer.status
+    response.status
 }
 
-async fn the_count_is_right_after_everybody_came_and_went(server: &Server) {
+async fn the_count_is_right_after_racing_adds_and_deletes(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let lane = async |lane: usize| -> Vec<u16> {
+    let run_worker = async |worker: usize| -> Vec<u16> {
         let mut statuses = Vec::new();
-        for number in 0..20 {
-            statuses.push(turn(&meeting, lane, number).await);
+        for round in 0..20 {
+            statuses.push(step(&meeting, worker, round).await);
         }
         statuses
     };
-    let statuses = join_all((0..8).map(lane)).await.concat();
+    let statuses = join_all((0..8).map(run_worker)).await.concat();
     assert!(
         statuses
             .iter()
@@ -63,7 +67,7 @@ async fn the_count_is_right_after_everybody_came_and_went(server: &Server) {
     let page = meeting.get("/participants?per_page=1000").await.page();
     assert_eq!(page.total, page.items.len() as u64);
     let mut found = 0;
-    for number in 0..PEOPLE {
+    for number in 0..PARTICIPANTS {
         let one = meeting
             .get(&format!("/participants/custom:{}", custom_id(number)))
             .await;

@@ -5,41 +5,41 @@ use std::collections::BTreeMap;
 use parlor_server::paging::PAGE_NO_MAX;
 use serde_json::{Value, json};
 
-use super::{person, person_with};
-use crate::http::answer::assert_shape;
-use crate::http::place::{NOBODYS_ID, Place};
+use super::{new_participant, new_participant_with};
+use crate::http::resource::{Resource, UNKNOWN_ID};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
     participants_are_listed_newest_first_without_tokens,
     pages_neither_overlap_nor_skip,
-    people_of_one_moment_are_paged_too,
+    participants_of_one_millisecond_are_paged_too,
     deletions_move_the_pages_up,
-    one_person_is_found_by_custom_id,
+    a_participant_is_found_by_custom_id,
     a_search_finds_the_start_of_a_name_or_custom_id,
-    a_search_takes_every_letter_as_it_is,
-    a_wrong_parameter_is_named,
+    a_search_takes_every_character_literally,
+    an_invalid_parameter_is_reported,
     an_unknown_meeting_has_no_list,
 ];
 
-async fn add_all(meeting: &Place, people: &[Value]) -> Vec<Value> {
-    let body = json!({ "participants": people });
+async fn add_all(meeting: &Resource, participants: &[Value]) -> Vec<Value> {
+    let body = json!({ "participants": participants });
     let added = meeting.post("/participants/bulk", &body).await.data(201);
     added.as_array().unwrap().clone()
 }
 
-async fn numbered(meeting: &Place, count: u32) {
+async fn numbered(meeting: &Resource, count: u32) {
     for number in 1..=count {
         meeting
-            .post("/participants", &person(&number.to_string()))
+            .post("/participants", &new_participant(&number.to_string()))
             .await
             .data(201);
     }
 }
 
-/// The custom ids of one page, in order.
-async fn custom_ids(meeting: &Place, query: &str) -> String {
+/// Returns the custom ids on one page, in order.
+async fn custom_ids(meeting: &Resource, query: &str) -> String {
     meeting
         .get(&format!("/participants?{query}"))
         .await
@@ -50,18 +50,18 @@ async fn custom_ids(meeting: &Place, query: &str) -> String {
 
 async fn participants_are_listed_newest_first_without_tokens(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let nothing = meeting.get("/participants").await.page();
-    assert_eq!((nothing.total, nothing.span), (0, (0, 0)));
+    let empty = meeting.get("/participants").await.page();
+    assert_eq!((empty.total, empty.offsets), (0, (0, 0)));
     meeting
-        .post("/participants", &person_with("one", "name", "One"))
+        .post("/participants", &new_participant_with("one", "name", "One"))
         .await
         .data(201);
     meeting
-        .post("/participants", &person("two"))
+        .post("/participants", &new_participant("two"))
         .await
         .data(201);
     let listed = meeting.get("/participants").await;
-    assert_eq!((listed.page().total, listed.page().span), (2, (1, 2)));
+    assert_eq!((listed.page().total, listed.page().offsets), (2, (1, 2)));
     assert_shape("participant_list", &listed.json());
     assert_eq!(custom_ids(&meeting, "sort_order=ASC").await, "one two");
     assert_eq!(custom_ids(&meeting, "sort_order=DSC").await, "two one");
@@ -72,7 +72,7 @@ async fn pages_neither_overlap_nor_skip(server: &Server) {
     numbered(&meeting, 25).await;
     let first = meeting.get("/participants").await.page();
     assert_eq!(
-        (first.items.len(), first.total, first.span),
+        (first.items.len(), first.total, first.offsets),
         (20, 25, (1, 20))
     );
     for number in ["0", "1", ""] {
@@ -92,14 +92,14 @@ async fn pages_neither_overlap_nor_skip(server: &Server) {
         "11 12 13 14 15 16 17 18 19 20"
     );
     let last = meeting.get("/participants?page_no=2").await.page();
-    assert_eq!((last.total, last.span), (25, (21, 25)));
+    assert_eq!((last.total, last.offsets), (25, (21, 25)));
     for far in ["3".to_owned(), PAGE_NO_MAX.to_string()] {
         let beyond = meeting
             .get(&format!("/participants?page_no={far}"))
             .await
             .page();
         assert_eq!(
-            (beyond.items.len(), beyond.total, beyond.span),
+            (beyond.items.len(), beyond.total, beyond.offsets),
             (0, 25, (0, 0))
         );
     }
@@ -114,13 +114,15 @@ async fn pages_neither_overlap_nor_skip(server: &Server) {
     );
 }
 
-async fn people_of_one_moment_are_paged_too(server: &Server) {
+async fn participants_of_one_millisecond_are_paged_too(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let people: Vec<Value> = (0..300).map(|number| person(&number.to_string())).collect();
-    add_all(&meeting, &people).await;
+    let participants: Vec<Value> = (0..300)
+        .map(|number| new_participant(&number.to_string()))
+        .collect();
+    add_all(&meeting, &participants).await;
     let whole = meeting.get("/participants?per_page=1000").await.page();
     let mut pages = BTreeMap::new();
-    // Out of order, so that pages are reached from both ends and from what was read before.
+    // The order makes the server reach pages from both ends and from pages it served before.
     for number in [5, 1, 10, 4, 6, 2, 9, 3, 8, 7] {
         let query = format!("/participants?per_page=30&page_no={number}");
         pages.insert(number, meeting.get(&query).await.page().items);
@@ -129,13 +131,13 @@ async fn people_of_one_moment_are_paged_too(server: &Server) {
         pages.into_values().flatten().collect::<Vec<_>>(),
         whole.items
     );
-    let mut turned = meeting
+    let mut ascending = meeting
         .get("/participants?per_page=1000&sort_order=ASC")
         .await
         .page()
         .items;
-    turned.reverse();
-    assert_eq!(turned, whole.items);
+    ascending.reverse();
+    assert_eq!(ascending, whole.items);
 }
 
 async fn deletions_move_the_pages_up(server: &Server) {
@@ -152,14 +154,14 @@ async fn deletions_move_the_pages_up(server: &Server) {
     assert_eq!(meeting.get("/participants").await.page().total, 7);
 }
 
-async fn one_person_is_found_by_custom_id(server: &Server) {
+async fn a_participant_is_found_by_custom_id(server: &Server) {
     let meeting = server.app().await.meeting().await;
     add_all(
         &meeting,
         &[
-            person("ada"),
-            person("ada2"),
-            person_with("a b/c&d", "name", "Odd"),
+            new_participant("ada"),
+            new_participant("ada2"),
+            new_participant_with("a b/c&d", "name", "Odd"),
         ],
     )
     .await;
@@ -171,7 +173,7 @@ async fn one_person_is_found_by_custom_id(server: &Server) {
         (
             found.texts("custom_participant_id"),
             found.total,
-            found.span
+            found.offsets
         ),
         (vec!["ada"], 1, (1, 1))
     );
@@ -181,19 +183,19 @@ async fn one_person_is_found_by_custom_id(server: &Server) {
     ] {
         assert_eq!(custom_ids(&meeting, query).await, "a b/c&d");
     }
-    for nobody in [
+    for unmatched in [
         "custom_participant_id=Ada",
         "custom_participant_id=ad",
         "custom_participant_id=ada&search=x",
     ] {
         assert_eq!(
             meeting
-                .get(&format!("/participants?{nobody}"))
+                .get(&format!("/participants?{unmatched}"))
                 .await
                 .page()
                 .total,
             0,
-            "{nobody}"
+            "{unmatched}"
         );
     }
     assert_eq!(
@@ -206,17 +208,17 @@ async fn one_person_is_found_by_custom_id(server: &Server) {
 
 async fn a_search_finds_the_start_of_a_name_or_custom_id(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let people = [
-        person_with("u1", "name", "Ada Lovelace"),
-        person_with("u2", "name", "Älva"),
-        person_with("ada@example.com", "name", "Countess"),
-        person_with("Ada", "name", "ada"),
-        person("u3"),
+    let participants = [
+        new_participant_with("u1", "name", "Ada Lovelace"),
+        new_participant_with("u2", "name", "Älva"),
+        new_participant_with("ada@example.com", "name", "Countess"),
+        new_participant_with("Ada", "name", "ada"),
+        new_participant("u3"),
     ];
-    let added = add_all(&meeting, &people).await;
+    let added = add_all(&meeting, &participants).await;
     let found =
         async |search: &str| custom_ids(&meeting, &format!("search={search}&sort_order=ASC")).await;
-    // Ids of one request are in no order that callers may rely on, so these are sorted here.
+    // The order of the ids of one bulk request is unspecified, so they are sorted here.
     let sorted = async |search: &str| {
         let ids = found(search).await;
         let mut ids: Vec<&str> = ids.split(' ').collect();
@@ -235,7 +237,7 @@ async fn a_search_finds_the_start_of_a_name_or_custom_id(server: &Server) {
         .get("/participants?search=u&per_page=2&page_no=2")
         .await
         .page();
-    assert_eq!((page.total, page.span), (3, (3, 3)));
+    assert_eq!((page.total, page.offsets), (3, (3, 3)));
     meeting
         .patch("/participants/custom:u3", &json!({ "name": "Grace" }))
         .await
@@ -248,16 +250,16 @@ async fn a_search_finds_the_start_of_a_name_or_custom_id(server: &Server) {
     assert_eq!(found("grace").await, "");
 }
 
-async fn a_search_takes_every_letter_as_it_is(server: &Server) {
+async fn a_search_takes_every_character_literally(server: &Server) {
     let meeting = server.app().await.meeting().await;
     add_all(
         &meeting,
         &[
-            person("100%"),
-            person("a_b"),
-            person("it's"),
-            person("\u{10ffff}"),
-            person("q\""),
+            new_participant("100%"),
+            new_participant("a_b"),
+            new_participant("it's"),
+            new_participant("\u{10ffff}"),
+            new_participant("q\""),
         ],
     )
     .await;
@@ -276,16 +278,16 @@ async fn a_search_takes_every_letter_as_it_is(server: &Server) {
             "{search}"
         );
     }
-    for zero in ["search=%00", "custom_participant_id=%00"] {
+    for nul in ["search=%00", "custom_participant_id=%00"] {
         assert_eq!(
-            meeting.get(&format!("/participants?{zero}")).await.status / 100,
+            meeting.get(&format!("/participants?{nul}")).await.status / 100,
             4,
-            "{zero}"
+            "{nul}"
         );
     }
 }
 
-async fn a_wrong_parameter_is_named(server: &Server) {
+async fn an_invalid_parameter_is_reported(server: &Server) {
     let meeting = server.app().await.meeting().await;
     let long = "x".repeat(257);
     for (query, name) in [
@@ -301,13 +303,13 @@ async fn a_wrong_parameter_is_named(server: &Server) {
             "custom_participant_id",
         ),
     ] {
-        let refusal = meeting
+        let error = meeting
             .get(&format!("/participants?{query}"))
             .await
-            .refused(400);
+            .expect_error(400);
         assert!(
-            refusal.message.contains(&format!("\"{name}\"")),
-            "{query}: {refusal:?}"
+            error.message.contains(&format!("\"{name}\"")),
+            "{query}: {error:?}"
         );
     }
     meeting.get("/participants?unknown=1&&=").await.data(200);
@@ -316,10 +318,10 @@ async fn a_wrong_parameter_is_named(server: &Server) {
 async fn an_unknown_meeting_has_no_list(server: &Server) {
     let app = server.app().await;
     for query in ["", "?search=x", "?custom_participant_id=x", "?page_no=9"] {
-        let refusal = app
-            .get(&format!("/meetings/{NOBODYS_ID}/participants{query}"))
+        let error = app
+            .get(&format!("/meetings/{UNKNOWN_ID}/participants{query}"))
             .await
-            .refused(404);
-        refusal.is("Error: resource not found: no such meeting", None);
+            .expect_error(404);
+        error.assert_message("Error: resource not found: no such meeting", None);
     }
 }

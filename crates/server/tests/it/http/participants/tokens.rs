@@ -1,24 +1,24 @@
-//! What participants join with, as it is issued by adding, changing and refreshing.
+//! Join tokens, as issued when participants are added, updated and refreshed.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{person, person_with};
-use crate::http::answer::assert_shape;
-use crate::http::place::{NOBODYS_ID, Place};
+use super::{new_participant, new_participant_with};
+use crate::http::resource::{Resource, UNKNOWN_ID};
+use crate::http::response::assert_shape;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    a_token_says_who_may_join_what,
+    a_token_names_the_participant_and_the_meeting,
     the_published_keys_verify_a_token,
     a_token_can_be_decoded_by_a_browser,
-    a_life_can_be_asked_for,
-    a_refresh_issues_another_token,
-    nobody_refreshes_the_token_of_nobody,
-    no_cache_keeps_a_token,
+    the_lifetime_of_a_token_can_be_chosen,
+    a_refresh_issues_a_new_token,
+    the_token_of_an_unknown_participant_cannot_be_refreshed,
+    responses_with_a_token_forbid_caching,
 ];
 
 fn decode(part: &str) -> Vec<u8> {
@@ -29,29 +29,30 @@ fn parts(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// The claims of a token, unverified.
+/// Returns the claims of a token without verifying it.
 pub(super) fn claims(token: &str) -> Value {
     serde_json::from_slice(&decode(parts(token)[1])).unwrap()
 }
 
-/// When a token stops working, in the form of the API.
+/// Returns the expiry of a token in the API's time format.
 fn expiry(claims: &Value) -> String {
     let end = jiff::Timestamp::from_second(claims["exp"].as_i64().unwrap()).unwrap();
     format!("{end:.3}")
 }
 
-fn life(claims: &Value) -> i64 {
+/// Returns the lifetime of a token, in seconds.
+fn lifetime(claims: &Value) -> i64 {
     claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()
 }
 
-async fn add(meeting: &Place, body: &Value) -> Value {
+async fn add(meeting: &Resource, body: &Value) -> Value {
     meeting.post("/participants", body).await.data(201)
 }
 
-async fn a_token_says_who_may_join_what(server: &Server) {
+async fn a_token_names_the_participant_and_the_meeting(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
-    let added = add(&meeting, &person("ada")).await;
+    let added = add(&meeting, &new_participant("ada")).await;
     let claims = claims(added["token"].as_str().unwrap());
     assert_eq!(
         claims,
@@ -60,13 +61,13 @@ async fn a_token_says_who_may_join_what(server: &Server) {
             "presetId": added["preset_id"], "iat": claims["iat"], "exp": claims["exp"],
         })
     );
-    assert_eq!(life(&claims), 8_640_000);
+    assert_eq!(lifetime(&claims), 8_640_000);
     assert_eq!(added["expires_at"], expiry(&claims));
 }
 
 async fn the_published_keys_verify_a_token(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let added = add(&meeting, &person("ada")).await;
+    let added = add(&meeting, &new_participant("ada")).await;
     let token = added["token"].as_str().unwrap();
     let [header, _, signature] = parts(token);
     let header: Value = serde_json::from_slice(&decode(header)).unwrap();
@@ -94,42 +95,48 @@ async fn the_published_keys_verify_a_token(server: &Server) {
 
 async fn a_token_can_be_decoded_by_a_browser(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let body: Vec<Value> = (0..200).map(|number| person(&number.to_string())).collect();
+    let body: Vec<Value> = (0..200)
+        .map(|number| new_participant(&number.to_string()))
+        .collect();
     let added = meeting
         .post("/participants/bulk", &json!({ "participants": body }))
         .await
         .data(201);
-    for person in added.as_array().unwrap() {
-        // The official web client decodes with `atob`, which knows neither letter.
+    for participant in added.as_array().unwrap() {
+        // The official web client decodes with `atob`, which rejects both characters.
         assert!(
-            !parts(person["token"].as_str().unwrap())[1].contains(['-', '_']),
-            "{person}"
+            !parts(participant["token"].as_str().unwrap())[1].contains(['-', '_']),
+            "{participant}"
         );
     }
 }
 
-async fn a_life_can_be_asked_for(server: &Server) {
+async fn the_lifetime_of_a_token_can_be_chosen(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let added = add(&meeting, &person("ada")).await;
-    let one = format!("/participants/{}", added["id"].as_str().unwrap());
+    let added = add(&meeting, &new_participant("ada")).await;
+    let path = format!("/participants/{}", added["id"].as_str().unwrap());
     for seconds in [1, 60, 366 * 24 * 60 * 60] {
         let brief = json!({ "expires_in": seconds });
-        let answers = [
-            add(&meeting, &person_with("ada", "expires_in", seconds)).await,
-            meeting.patch(&one, &brief).await.data(200),
+        let responses = [
+            add(
+                &meeting,
+                &new_participant_with("ada", "expires_in", seconds),
+            )
+            .await,
+            meeting.patch(&path, &brief).await.data(200),
             meeting
-                .put(&one, &person_with("ada", "expires_in", seconds))
+                .put(&path, &new_participant_with("ada", "expires_in", seconds))
                 .await
                 .data(200),
             meeting
-                .post(&format!("{one}/token"), &brief)
+                .post(&format!("{path}/token"), &brief)
                 .await
                 .data(200),
         ];
-        for answer in answers {
-            let claims = claims(answer["token"].as_str().unwrap());
-            assert_eq!(life(&claims), seconds);
-            assert_eq!(answer["expires_at"], expiry(&claims));
+        for response in responses {
+            let claims = claims(response["token"].as_str().unwrap());
+            assert_eq!(lifetime(&claims), seconds);
+            assert_eq!(response["expires_at"], expiry(&claims));
         }
     }
     for wrong in [
@@ -140,30 +147,34 @@ async fn a_life_can_be_asked_for(server: &Server) {
         json!("60"),
         json!(u64::MAX),
     ] {
-        let body = person_with("new", "expires_in", wrong.clone());
-        let refusals = [
+        let body = new_participant_with("new", "expires_in", wrong.clone());
+        let responses = [
             meeting.post("/participants", &body).await,
-            meeting.patch(&one, &json!({ "expires_in": wrong })).await,
+            meeting.patch(&path, &json!({ "expires_in": wrong })).await,
             meeting
-                .post(&format!("{one}/token"), &json!({ "expires_in": wrong }))
+                .post(&format!("{path}/token"), &json!({ "expires_in": wrong }))
                 .await,
         ];
-        for answer in refusals {
+        for response in responses {
             assert_eq!(
-                answer.refused(400).pointers,
+                response.expect_error(400).pointers,
                 [Some("/expires_in".to_owned())],
                 "{wrong}"
             );
         }
     }
     assert_eq!(meeting.get("/participants").await.page().total, 1);
-    add(&meeting, &person_with("ada", "expires_in", Value::Null)).await;
+    add(
+        &meeting,
+        &new_participant_with("ada", "expires_in", Value::Null),
+    )
+    .await;
 }
 
-async fn a_refresh_issues_another_token(server: &Server) {
+async fn a_refresh_issues_a_new_token(server: &Server) {
     let app = server.app().await;
     let meeting = app.meeting().await;
-    let added = add(&meeting, &person("ada")).await;
+    let added = add(&meeting, &new_participant("ada")).await;
     let path = format!("/participants/{}/token", added["id"].as_str().unwrap());
     let bodyless = meeting.send(reqwest::Method::POST, &path, None).await;
     bodyless.data(200);
@@ -178,57 +189,60 @@ async fn a_refresh_issues_another_token(server: &Server) {
     let by_custom_id = meeting
         .post("/participants/custom:ada/token", &json!({}))
         .await;
-    for answer in [bodyless, blank, by_custom_id] {
-        let fresh = claims(answer.data(200)["token"].as_str().unwrap());
+    for response in [bodyless, blank, by_custom_id] {
+        let fresh = claims(response.data(200)["token"].as_str().unwrap());
         assert_eq!(fresh["participantId"], added["id"]);
         assert_eq!(fresh["orgId"], app.id());
-        assert_eq!(life(&fresh), 8_640_000);
+        assert_eq!(lifetime(&fresh), 8_640_000);
     }
     let unchanged = meeting.get("/participants/custom:ada").await.data(200);
     assert_eq!(unchanged["updated_at"], added["updated_at"]);
 }
 
-async fn nobody_refreshes_the_token_of_nobody(server: &Server) {
+async fn the_token_of_an_unknown_participant_cannot_be_refreshed(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    for path in [NOBODYS_ID, "custom:nobody"] {
-        let refusal = meeting
+    for path in [UNKNOWN_ID, "custom:unknown"] {
+        let error = meeting
             .post(&format!("/participants/{path}/token"), &json!({}))
             .await
-            .refused(404);
-        refusal.is("Error: resource not found: no such participant", None);
+            .expect_error(404);
+        error.assert_message("Error: resource not found: no such participant", None);
     }
     meeting
-        .post("/participants/nobody/token", &json!({}))
+        .post("/participants/malformed/token", &json!({}))
         .await
-        .refused(400);
-    add(&meeting, &person("gone")).await;
-    meeting.delete("/participants/custom:gone").await.data(200);
+        .expect_error(400);
+    add(&meeting, &new_participant("deleted")).await;
     meeting
-        .post("/participants/custom:gone/token", &json!({}))
+        .delete("/participants/custom:deleted")
         .await
-        .refused(404);
+        .data(200);
+    meeting
+        .post("/participants/custom:deleted/token", &json!({}))
+        .await
+        .expect_error(404);
 }
 
-async fn no_cache_keeps_a_token(server: &Server) {
+async fn responses_with_a_token_forbid_caching(server: &Server) {
     let meeting = server.app().await.meeting().await;
-    let body = json!({ "participants": [person("bob")] });
+    let body = json!({ "participants": [new_participant("bob")] });
     let ada = "/participants/custom:ada";
-    let keyed = meeting.keyed(&format!("cached-{}", meeting.id()));
-    let answers = [
-        meeting.post("/participants", &person("ada")).await,
+    let keyed = meeting.with_idempotency_key(&format!("cached-{}", meeting.id()));
+    let responses = [
+        meeting.post("/participants", &new_participant("ada")).await,
         meeting.post("/participants/bulk", &body).await,
         meeting.patch(ada, &json!({ "name": "Ada" })).await,
-        meeting.put(ada, &person("ada")).await,
+        meeting.put(ada, &new_participant("ada")).await,
         meeting.post(&format!("{ada}/token"), &json!({})).await,
-        keyed.post("/participants", &person("eve")).await,
-        keyed.post("/participants", &person("eve")).await,
+        keyed.post("/participants", &new_participant("eve")).await,
+        keyed.post("/participants", &new_participant("eve")).await,
     ];
-    assert_eq!(answers[6].header("idempotent-replayed"), Some("true"));
-    for answer in answers {
-        let text = answer.text();
-        let added = answer.data(answer.status);
+    assert_eq!(responses[6].header("idempotent-replayed"), Some("true"));
+    for response in responses {
+        let text = response.text();
+        let added = response.data(response.status);
         let added = added.get(0).unwrap_or(&added);
         assert_eq!(parts(added["token"].as_str().unwrap()).len(), 3, "{text}");
-        assert_eq!(answer.header("cache-control"), Some("no-store"), "{text}");
+        assert_eq!(response.header("cache-control"), Some("no-store"), "{text}");
     }
 }

@@ -3,51 +3,51 @@
 use parlor_live::{Record, SessionRecord};
 use serde_json::{Value, json};
 
-use super::{Held, Rooms, assert_near, page_of};
+use super::{SessionWriter, StoredSession, assert_near, page_of};
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    sessions_are_listed_newest_first_in_both_places,
+    sessions_are_listed_newest_first_with_paging_in_both_places,
     pages_of_sessions_neither_overlap_nor_skip,
     sessions_are_filtered,
-    sessions_are_sorted_by_their_minutes,
-    sessions_are_searched_for,
-    wrong_parameters_of_the_list_are_named,
-    a_deleted_meeting_takes_its_sessions_along,
+    sessions_are_sorted_by_minutes_consumed,
+    sessions_can_be_searched,
+    invalid_parameters_of_the_list_are_reported,
+    deleting_a_meeting_deletes_its_sessions,
 ];
 
-async fn ids(rooms: &Rooms, query: &str) -> Vec<String> {
-    let answer = rooms.app.get(&format!("/sessions?{query}")).await;
-    let (sessions, paging) = page_of("sessions", &answer);
+async fn ids(writer: &SessionWriter, query: &str) -> Vec<String> {
+    let response = writer.app.get(&format!("/sessions?{query}")).await;
+    let (sessions, paging) = page_of("sessions", &response);
     assert!(paging["total_count"].as_u64().unwrap() >= sessions.len() as u64);
     let id = |session: &Value| session["id"].as_str().unwrap().to_owned();
     sessions.iter().map(id).collect()
 }
 
-async fn total(rooms: &Rooms, query: &str) -> Value {
-    let answer = rooms.app.get(&format!("/sessions?{query}")).await;
-    page_of("sessions", &answer).1["total_count"].clone()
+async fn total(writer: &SessionWriter, query: &str) -> Value {
+    let response = writer.app.get(&format!("/sessions?{query}")).await;
+    page_of("sessions", &response).1["total_count"].clone()
 }
 
-fn of(sessions: &[&Held]) -> Vec<String> {
-    sessions.iter().map(|held| held.id()).collect()
+fn ids_of(sessions: &[&StoredSession]) -> Vec<String> {
+    sessions.iter().map(|session| session.id()).collect()
 }
 
-async fn sessions_are_listed_newest_first_in_both_places(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let (none, paging) = page_of("sessions", &rooms.app.get("/sessions").await);
+async fn sessions_are_listed_newest_first_with_paging_in_both_places(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let (none, paging) = page_of("sessions", &writer.app.get("/sessions").await);
     assert!(none.is_empty());
     assert_eq!(
         paging,
         json!({ "total_count": 0, "start_offset": 0, "end_offset": 0 })
     );
-    let meeting = rooms.meeting("Weekly").await;
-    let old = rooms.ended(&meeting, 120, 30).await;
-    let live = rooms.session(&meeting, 10).await;
-    let inside = rooms.peer(&live, "ada", 0, None);
-    rooms.keep(&live, &[Record::Peer(inside)]).await;
-    let (sessions, paging) = page_of("sessions", &rooms.app.get("/sessions").await);
+    let meeting = writer.meeting("Weekly").await;
+    let old = writer.ended_session(&meeting, 120, 30).await;
+    let live = writer.live_session(&meeting, 10).await;
+    let peer = writer.peer(&live, "ada", 0, None);
+    writer.insert(&live, &[Record::Peer(peer)]).await;
+    let (sessions, paging) = page_of("sessions", &writer.app.get("/sessions").await);
     assert_eq!(
         paging,
         json!({ "total_count": 2, "start_offset": 1, "end_offset": 2 })
@@ -62,18 +62,22 @@ async fn sessions_are_listed_newest_first_in_both_places(server: &Server) {
     for name in ["id", "associated_id", "organization_id"] {
         stable.as_object_mut().unwrap().remove(name).unwrap();
     }
-    crate::http::answer::assert_shape("session_ended", &stable);
+    crate::http::response::assert_shape("session_ended", &stable);
     assert_eq!(sessions[1]["associated_id"], meeting);
-    assert_eq!(sessions[1]["organization_id"], rooms.app.id());
-    assert_eq!(ids(&rooms, "sort_order=ASC").await, of(&[&old, &live]));
+    assert_eq!(sessions[1]["organization_id"], writer.app.id());
+    assert_eq!(ids(&writer, "sort_order=ASC").await, ids_of(&[&old, &live]));
 }
 
 async fn pages_of_sessions_neither_overlap_nor_skip(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let meeting = rooms.meeting("Weekly").await;
+    let writer = SessionWriter::new(server).await;
+    let meeting = writer.meeting("Weekly").await;
     let mut all = Vec::new();
     for number in 0..5 {
-        all.push(rooms.ended(&meeting, 100 - number * 10, 5 + number).await);
+        all.push(
+            writer
+                .ended_session(&meeting, 100 - number * 10, 5 + number)
+                .await,
+        );
     }
     let by_meeting = format!("associated_id={meeting}");
     let filters = [
@@ -91,35 +95,35 @@ async fn pages_of_sessions_neither_overlap_nor_skip(server: &Server) {
             let mut seen = Vec::new();
             for page in 1..=4 {
                 let query = format!("{filter}&sort_order={order}&per_page=2&page_no={page}");
-                seen.extend(ids(&rooms, &query).await);
-                assert_eq!(total(&rooms, &query).await, 5, "{query}");
+                seen.extend(ids(&writer, &query).await);
+                assert_eq!(total(&writer, &query).await, 5, "{query}");
             }
-            let mut wanted = of(&all.iter().collect::<Vec<_>>());
+            let mut expected = ids_of(&all.iter().collect::<Vec<_>>());
             if order == "DESC" {
-                wanted.reverse();
+                expected.reverse();
             }
-            assert_eq!(seen, wanted, "{filter} {order}");
+            assert_eq!(seen, expected, "{filter} {order}");
         }
     }
 }
 
 async fn sessions_are_filtered(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let (one, two) = (rooms.meeting("One").await, rooms.meeting("Two").await);
-    let old = rooms.ended(&one, 300, 30).await;
-    let crowded = Held {
-        session: SessionRecord {
+    let writer = SessionWriter::new(server).await;
+    let (one, two) = (writer.meeting("One").await, writer.meeting("Two").await);
+    let old = writer.ended_session(&one, 300, 30).await;
+    let crowded = StoredSession {
+        record: SessionRecord {
             peak: 40,
-            ..rooms.ended(&two, 200, 10).await.session
+            ..writer.ended_session(&two, 200, 10).await.record
         },
         meeting: two.clone(),
     };
-    rooms
-        .keep(&crowded, &[Record::Session(crowded.session.clone())])
+    writer
+        .insert(&crowded, &[Record::Session(crowded.record.clone())])
         .await;
-    let live = rooms.session(&two, 100).await;
+    let live = writer.live_session(&two, 100).await;
     let at = |minutes_ago: i64| {
-        let ms = rooms.now_ms - minutes_ago * super::MINUTE_MS;
+        let ms = writer.now_ms - minutes_ago * super::MINUTE_MS;
         parlor_server::clock::rfc3339(ms)
     };
     let cases = [
@@ -150,12 +154,12 @@ async fn sessions_are_filtered(server: &Server) {
         ),
         (format!("start_time={}&status=LIVE", at(50)), vec![]),
     ];
-    for (query, wanted) in cases {
-        assert_eq!(ids(&rooms, &query).await, of(&wanted), "{query}");
-        assert_eq!(total(&rooms, &query).await, wanted.len(), "{query}");
+    for (query, expected) in cases {
+        assert_eq!(ids(&writer, &query).await, ids_of(&expected), "{query}");
+        assert_eq!(total(&writer, &query).await, expected.len(), "{query}");
     }
-    // Another app sees none of them.
-    let other = Rooms::of(server).await;
+    // Another app does not see these sessions.
+    let other = SessionWriter::new(server).await;
     for query in [
         "",
         "status=LIVE",
@@ -166,38 +170,38 @@ async fn sessions_are_filtered(server: &Server) {
     }
 }
 
-async fn sessions_are_sorted_by_their_minutes(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let meeting = rooms.meeting("Weekly").await;
-    let short = rooms.ended(&meeting, 300, 1).await;
-    let long = rooms.ended(&meeting, 200, 60).await;
-    let middle = rooms.ended(&meeting, 100, 20).await;
+async fn sessions_are_sorted_by_minutes_consumed(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let meeting = writer.meeting("Weekly").await;
+    let short = writer.ended_session(&meeting, 300, 1).await;
+    let long = writer.ended_session(&meeting, 200, 60).await;
+    let middle = writer.ended_session(&meeting, 100, 20).await;
     for filter in ["", "&status=ENDED", "&search=weekly", "&participants=1:9"] {
         let query = format!("sort_by=minutesConsumed{filter}");
         assert_eq!(
-            ids(&rooms, &query).await,
-            of(&[&long, &middle, &short]),
+            ids(&writer, &query).await,
+            ids_of(&[&long, &middle, &short]),
             "{query}"
         );
         let ascending = format!("{query}&sort_order=ASC");
         assert_eq!(
-            ids(&rooms, &ascending).await,
-            of(&[&short, &middle, &long]),
+            ids(&writer, &ascending).await,
+            ids_of(&[&short, &middle, &long]),
             "{ascending}"
         );
     }
     assert_eq!(
-        ids(&rooms, "sort_by=createdAt").await,
-        of(&[&middle, &long, &short])
+        ids(&writer, "sort_by=createdAt").await,
+        ids_of(&[&middle, &long, &short])
     );
 }
 
-async fn sessions_are_searched_for(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let design = rooms.meeting("Weekly Design Review").await;
-    let old = rooms.ended(&design, 300, 5).await;
-    let new = rooms.session(&design, 10).await;
-    let other = rooms.held("Standup", 20).await;
+async fn sessions_can_be_searched(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let design = writer.meeting("Weekly Design Review").await;
+    let old = writer.ended_session(&design, 300, 5).await;
+    let new = writer.live_session(&design, 10).await;
+    let other = writer.meeting_with_session("Standup", 20).await;
     let cases = [
         ("search=design", vec![&new, &old]),
         ("search=DESIGN%20rev", vec![&new, &old]),
@@ -206,18 +210,18 @@ async fn sessions_are_searched_for(server: &Server) {
         ("search=esign", vec![]),
         ("search=stand", vec![&other]),
     ];
-    for (query, wanted) in cases {
-        assert_eq!(ids(&rooms, query).await, of(&wanted), "{query}");
+    for (query, expected) in cases {
+        assert_eq!(ids(&writer, query).await, ids_of(&expected), "{query}");
     }
     let by_meeting = format!("search={design}");
-    assert_eq!(ids(&rooms, &by_meeting).await, of(&[&new, &old]));
+    assert_eq!(ids(&writer, &by_meeting).await, ids_of(&[&new, &old]));
     let by_session = format!("search={}", old.id());
-    assert_eq!(ids(&rooms, &by_session).await, of(&[&old]));
-    let elsewhere = format!("search={}&associated_id={}", old.id(), other.meeting);
-    assert!(ids(&rooms, &elsewhere).await.is_empty());
+    assert_eq!(ids(&writer, &by_session).await, ids_of(&[&old]));
+    let other_meeting = format!("search={}&associated_id={}", old.id(), other.meeting);
+    assert!(ids(&writer, &other_meeting).await.is_empty());
 }
 
-async fn wrong_parameters_of_the_list_are_named(server: &Server) {
+async fn invalid_parameters_of_the_list_are_reported(server: &Server) {
     let app = server.app().await;
     for (query, name) in [
         ("participants=5", "participants"),
@@ -234,9 +238,12 @@ async fn wrong_parameters_of_the_list_are_named(server: &Server) {
         ("per_page=100000", "per_page"),
         ("page_no=-1", "page_no"),
     ] {
-        let refusal = app.get(&format!("/sessions?{query}")).await.refused(400);
+        let error = app
+            .get(&format!("/sessions?{query}"))
+            .await
+            .expect_error(400);
         let quoted = format!("\"{name}\"");
-        assert!(refusal.message.contains(&quoted), "{query}: {refusal:?}");
+        assert!(error.message.contains(&quoted), "{query}: {error:?}");
     }
     for empty in [
         "page_no=",
@@ -248,23 +255,26 @@ async fn wrong_parameters_of_the_list_are_named(server: &Server) {
     }
 }
 
-async fn a_deleted_meeting_takes_its_sessions_along(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let (gone, kept) = (rooms.held("Gone", 30).await, rooms.held("Kept", 20).await);
-    let peer = rooms.peer(&gone, "ada", 0, None);
-    let message = rooms.message(&gone, "hello");
+async fn deleting_a_meeting_deletes_its_sessions(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let (deleted, kept) = (
+        writer.meeting_with_session("Deleted", 30).await,
+        writer.meeting_with_session("Kept", 20).await,
+    );
+    let peer = writer.peer(&deleted, "ada", 0, None);
+    let message = writer.message(&deleted, "hello");
     let records = [Record::Peer(peer), Record::Chat(message)];
-    rooms.keep(&gone, &records).await;
-    let path = format!("/meetings/{}", gone.meeting);
-    rooms.app.delete(&path).await.data(200);
-    // Out of reach at once, swept a little later.
-    let session = format!("/sessions/{}", gone.id());
+    writer.insert(&deleted, &records).await;
+    let path = format!("/meetings/{}", deleted.meeting);
+    writer.app.delete(&path).await.data(200);
+    // Sessions are inaccessible at once, and removed a little later.
+    let session = format!("/sessions/{}", deleted.id());
     for rest in ["", "/participants", "/chat"] {
-        let answer = rooms.app.get(&format!("{session}{rest}")).await;
-        assert_eq!(answer.status, 404, "{}", answer.text());
+        let response = writer.app.get(&format!("{session}{rest}")).await;
+        assert_eq!(response.status, 404, "{}", response.text());
     }
     for _ in 0..40 {
-        if ids(&rooms, "").await == of(&[&kept]) && total(&rooms, "").await == 1 {
+        if ids(&writer, "").await == ids_of(&[&kept]) && total(&writer, "").await == 1 {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -3,27 +3,29 @@
 use parlor_live::Record;
 use serde_json::{Value, json};
 
-use super::{Rooms, assert_near};
-use crate::http::place::NOBODYS_ID;
+use super::{SessionWriter, assert_near};
+use crate::http::resource::UNKNOWN_ID;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    a_session_is_shown_with_its_settings_and_once_more,
-    minutes_of_those_inside_count_up_to_now,
-    a_session_that_is_not_there_is_missing,
+    a_session_is_returned_with_its_settings_and_a_nested_copy,
+    minutes_of_connected_peers_count_up_to_now,
+    an_unknown_session_is_not_found,
 ];
 
-async fn a_session_is_shown_with_its_settings_and_once_more(server: &Server) {
-    let rooms = Rooms::of(server).await;
+async fn a_session_is_returned_with_its_settings_and_a_nested_copy(server: &Server) {
+    let writer = SessionWriter::new(server).await;
     let meeting = json!({ "title": "Weekly", "transcribe_on_end": true, "persist_chat": true });
-    let meeting = rooms.app.post("/meetings", &meeting).await.data(201);
-    let held = rooms.ended(meeting["id"].as_str().unwrap(), 60, 15).await;
-    let path = format!("/sessions/{}", held.id());
-    let shown = rooms.app.get(&path).await.data(200);
-    let mut once = shown.clone();
-    let copy = once.as_object_mut().unwrap().remove("session").unwrap();
-    assert_eq!(once, copy);
+    let meeting = writer.app.post("/meetings", &meeting).await.data(201);
+    let session = writer
+        .ended_session(meeting["id"].as_str().unwrap(), 60, 15)
+        .await;
+    let path = format!("/sessions/{}", session.id());
+    let shown = writer.app.get(&path).await.data(200);
+    let mut outer = shown.clone();
+    let nested = outer.as_object_mut().unwrap().remove("session").unwrap();
+    assert_eq!(outer, nested);
     assert_eq!(
         shown["settings"],
         json!({
@@ -31,13 +33,13 @@ async fn a_session_is_shown_with_its_settings_and_once_more(server: &Server) {
             "transcribe_on_end": true, "summarize_on_end": false,
         })
     );
-    assert_eq!(shown["id"], held.id());
+    assert_eq!(shown["id"], session.id());
     assert_eq!(shown["meeting_display_name"], "Then");
     assert_eq!(shown["type"], "meeting");
     assert_eq!(shown["minutes_consumed"], 15.0);
     assert_eq!(shown["started_at"], shown["created_at"]);
     assert_eq!(shown.get("breakout_rooms"), None);
-    let with = rooms
+    let with = writer
         .app
         .get(&format!("{path}?include_breakout_rooms=true"))
         .await
@@ -46,43 +48,51 @@ async fn a_session_is_shown_with_its_settings_and_once_more(server: &Server) {
     assert_eq!(with["session"]["breakout_rooms"], json!([]));
 }
 
-async fn minutes_of_those_inside_count_up_to_now(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let held = rooms.held("Weekly", 30).await;
-    let mut session = held.session.clone();
-    session.consumed_ms = 5 * super::MINUTE_MS;
+async fn minutes_of_connected_peers_count_up_to_now(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let session = writer.meeting_with_session("Weekly", 30).await;
+    let mut record = session.record.clone();
+    record.consumed_ms = 5 * super::MINUTE_MS;
     let records = [
-        Record::Session(session),
-        Record::Peer(rooms.peer(&held, "gone", 0, Some(5))),
-        Record::Peer(rooms.peer(&held, "early", 10, None)),
-        Record::Peer(rooms.peer(&held, "late", 25, None)),
+        Record::Session(record),
+        Record::Peer(writer.peer(&session, "departed", 0, Some(5))),
+        Record::Peer(writer.peer(&session, "early", 10, None)),
+        Record::Peer(writer.peer(&session, "late", 25, None)),
     ];
-    rooms.keep(&held, &records).await;
-    let wanted = 5.0 + 20.0 + 5.0;
-    let shown = rooms.app.get(&format!("/sessions/{}", held.id())).await;
-    assert_near(&shown.data(200)["minutes_consumed"], wanted);
-    let active = format!("/meetings/{}/active-session", held.meeting);
-    let active = rooms.app.get(&active).await.data(200);
-    assert_near(&active["minutes_consumed"], wanted);
-    assert_eq!(active["id"], held.id());
+    writer.insert(&session, &records).await;
+    let expected = 5.0 + 20.0 + 5.0;
+    let shown = writer.app.get(&format!("/sessions/{}", session.id())).await;
+    assert_near(&shown.data(200)["minutes_consumed"], expected);
+    let active = format!("/meetings/{}/active-session", session.meeting);
+    let active = writer.app.get(&active).await.data(200);
+    assert_near(&active["minutes_consumed"], expected);
+    assert_eq!(active["id"], session.id());
     assert_eq!(active["status"], "LIVE");
 }
 
-async fn a_session_that_is_not_there_is_missing(server: &Server) {
-    let (rooms, other) = (Rooms::of(server).await, Rooms::of(server).await);
-    let held = rooms.held("Weekly", 30).await;
+async fn an_unknown_session_is_not_found(server: &Server) {
+    let (writer, other) = (
+        SessionWriter::new(server).await,
+        SessionWriter::new(server).await,
+    );
+    let session = writer.meeting_with_session("Weekly", 30).await;
     let message = "Error: resource not found: no such session";
     for rest in ["", "/participants", "/chat"] {
-        for id in [NOBODYS_ID, &held.id()] {
-            let answer = other.app.get(&format!("/sessions/{id}{rest}")).await;
-            answer.refused(404).is(message, None);
+        for id in [UNKNOWN_ID, &session.id()] {
+            let response = other.app.get(&format!("/sessions/{id}{rest}")).await;
+            response.expect_error(404).assert_message(message, None);
         }
-        let answer = rooms.app.get(&format!("/sessions/5{rest}")).await;
-        assert!(answer.refused(400).message.contains("must be a valid GUID"));
+        let response = writer.app.get(&format!("/sessions/5{rest}")).await;
+        assert!(
+            response
+                .expect_error(400)
+                .message
+                .contains("must be a valid GUID")
+        );
     }
-    let _: Value = rooms
+    let _: Value = writer
         .app
-        .get(&format!("/sessions/{}", held.id()))
+        .get(&format!("/sessions/{}", session.id()))
         .await
         .data(200);
 }

@@ -6,159 +6,166 @@ use parlor_live::Record;
 use serde_json::{Value, json};
 
 use self::call::Call;
-use super::{Rooms, assert_near};
-use crate::http::place::NOBODYS_ID;
+use super::{SessionWriter, assert_near};
+use crate::http::resource::UNKNOWN_ID;
 use crate::http::server::Server;
 use crate::on_both_databases;
 
 on_both_databases![
-    a_peer_that_left_is_what_the_records_say,
-    of_peers_with_one_id_the_one_inside_is_reported,
-    a_peer_of_another_app_is_missing,
-    a_part_of_a_report_is_shown_when_asked,
-    a_deleted_meetings_peers_are_missing,
-    the_media_of_those_inside_are_reported,
+    the_report_of_a_departed_peer_comes_from_its_records,
+    among_peers_with_one_id_the_connected_one_is_reported,
+    a_peer_of_another_app_is_not_found,
+    a_filter_selects_a_part_of_the_report,
+    peers_of_a_deleted_meeting_are_not_found,
+    media_of_connected_peers_is_reported,
 ];
 
 fn path(peer: impl std::fmt::Display) -> String {
     format!("/sessions/peer-report/{peer}")
 }
 
-async fn a_peer_that_left_is_what_the_records_say(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let held = rooms.ended(&rooms.meeting("Weekly").await, 60, 15).await;
-    let peer = rooms.peer(&held, "ada", 1, Some(9));
-    rooms.keep(&held, &[Record::Peer(peer.clone())]).await;
-    let got = rooms.app.get(&path(peer.peer)).await.data(200);
-    let mut shown = got["participant"].clone();
+async fn the_report_of_a_departed_peer_comes_from_its_records(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let session = writer
+        .ended_session(&writer.meeting("Weekly").await, 60, 15)
+        .await;
+    let peer = writer.peer(&session, "ada", 1, Some(9));
+    writer.insert(&session, &[Record::Peer(peer.clone())]).await;
+    let response = writer.app.get(&path(peer.peer)).await.data(200);
+    let mut shown = response["participant"].clone();
     let report = shown["peer_report"].take();
     assert_eq!(
         report,
         json!({ "metadata": { "room_view_type": "WEBINAR" }, "quality": {} })
     );
-    assert_eq!(shown["session_id"], held.id());
+    assert_eq!(shown["session_id"], session.id());
     assert_eq!(shown["role"], "group_call_host");
-    // For the rest it is what the session says of the peer.
-    let neighbour = format!("/sessions/{}/participants/{}", held.id(), peer.peer);
-    let neighbour = rooms.app.get(&neighbour).await.data(200);
-    for (name, value) in neighbour["participant"].as_object().unwrap() {
+    // The other fields equal those of the session's participant.
+    let listed = format!("/sessions/{}/participants/{}", session.id(), peer.peer);
+    let listed = writer.app.get(&listed).await.data(200);
+    for (name, value) in listed["participant"].as_object().unwrap() {
         assert_eq!(shown[name], *value, "{name}");
     }
     assert_eq!(shown["id"], peer.peer.to_string());
     assert_eq!(shown["duration"], 9.0);
     assert_eq!(shown.get("peer_events"), None);
     let with = format!("{}?include_peer_events=true", path(peer.peer));
-    let with = rooms.app.get(&with).await.data(200);
+    let with = writer.app.get(&with).await.data(200);
     let events = with["participant"]["peer_events"].as_array().unwrap();
     assert_eq!(events.len(), 3, "{events:?}");
 }
 
-async fn of_peers_with_one_id_the_one_inside_is_reported(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let meeting = rooms.meeting("Weekly").await;
+async fn among_peers_with_one_id_the_connected_one_is_reported(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let meeting = writer.meeting("Weekly").await;
     let (first, last) = (
-        rooms.ended(&meeting, 90, 15).await,
-        rooms.ended(&meeting, 40, 15).await,
+        writer.ended_session(&meeting, 90, 15).await,
+        writer.ended_session(&meeting, 40, 15).await,
     );
-    let mut peer = rooms.peer(&first, "ada", 0, Some(2));
-    rooms.keep(&first, &[Record::Peer(peer.clone())]).await;
+    let mut peer = writer.peer(&first, "ada", 0, Some(2));
+    writer.insert(&first, &[Record::Peer(peer.clone())]).await;
     let id = peer.peer;
-    peer = rooms.peer(&last, "ada", 3, Some(5));
+    peer = writer.peer(&last, "ada", 3, Some(5));
     peer.peer = id;
-    rooms.keep(&last, &[Record::Peer(peer)]).await;
-    let shown = async || rooms.app.get(&path(id)).await.data(200)["participant"].clone();
+    writer.insert(&last, &[Record::Peer(peer)]).await;
+    let shown = async || writer.app.get(&path(id)).await.data(200)["participant"].clone();
     assert_eq!(shown().await["session_id"], last.id());
     assert_eq!(shown().await["duration"], 5.0);
 
-    // Somebody inside came before those who have left.
-    let inside = rooms.held("Monthly", 60).await;
-    let mut peer = rooms.peer(&inside, "bob", 0, None);
+    // A connected peer takes precedence over departed ones.
+    let live = writer.meeting_with_session("Monthly", 60).await;
+    let mut peer = writer.peer(&live, "bob", 0, None);
     peer.peer = id;
-    rooms.keep(&inside, &[Record::Peer(peer)]).await;
+    writer.insert(&live, &[Record::Peer(peer)]).await;
     let shown = shown().await;
-    assert_eq!(shown["session_id"], inside.id());
+    assert_eq!(shown["session_id"], live.id());
     assert_eq!(shown["display_name"], "bob");
     assert_near(&shown["duration"], 60.0);
-    // Nobody's media are here: a room elsewhere has them, or none.
+    // No room on this node has media of the peer.
     assert_eq!(shown["peer_report"]["quality"], json!({}));
     assert_eq!(shown.get("left_at"), None);
 }
 
-async fn a_peer_of_another_app_is_missing(server: &Server) {
-    let (rooms, other) = (Rooms::of(server).await, Rooms::of(server).await);
-    let held = rooms.held("Weekly", 30).await;
-    let peer = rooms.peer(&held, "ada", 0, None);
-    rooms.keep(&held, &[Record::Peer(peer.clone())]).await;
+async fn a_peer_of_another_app_is_not_found(server: &Server) {
+    let (writer, other) = (
+        SessionWriter::new(server).await,
+        SessionWriter::new(server).await,
+    );
+    let session = writer.meeting_with_session("Weekly", 30).await;
+    let peer = writer.peer(&session, "ada", 0, None);
+    writer.insert(&session, &[Record::Peer(peer.clone())]).await;
     let message = "Error: resource not found: no such peer";
-    for (place, id) in [
+    for (writer, id) in [
         (&other, peer.peer.to_string()),
-        (&rooms, NOBODYS_ID.to_owned()),
-        // Ids of another kind are not ids of peers.
-        (&rooms, peer.participant.to_string()),
-        (&rooms, held.id()),
+        (&writer, UNKNOWN_ID.to_owned()),
+        // Ids of other resources.
+        (&writer, peer.participant.to_string()),
+        (&writer, session.id()),
     ] {
-        place
+        writer
             .app
             .get(&path(id))
             .await
-            .refused(404)
-            .is(message, None);
+            .expect_error(404)
+            .assert_message(message, None);
     }
-    // Another app's peer of the same id, whose client drew it later, hides nobody.
-    let theirs = other.held("Weekly", 30).await;
-    let mut twin = other.peer(&theirs, "twin", 1, None);
-    twin.peer = peer.peer;
-    other.keep(&theirs, &[Record::Peer(twin)]).await;
-    for (place, held) in [(&rooms, &held), (&other, &theirs)] {
-        let shown = place.app.get(&path(peer.peer)).await.data(200);
-        assert_eq!(shown["participant"]["session_id"], held.id());
+    // A later peer of another app with the same id does not hide the first one.
+    let theirs = other.meeting_with_session("Weekly", 30).await;
+    let mut duplicate = other.peer(&theirs, "duplicate", 1, None);
+    duplicate.peer = peer.peer;
+    other.insert(&theirs, &[Record::Peer(duplicate)]).await;
+    for (writer, session) in [(&writer, &session), (&other, &theirs)] {
+        let shown = writer.app.get(&path(peer.peer)).await.data(200);
+        assert_eq!(shown["participant"]["session_id"], session.id());
     }
-    let refusal = rooms.app.get(&path(5)).await.refused(400);
-    assert!(refusal.message.contains("must be a valid GUID"));
+    let error = writer.app.get(&path(5)).await.expect_error(400);
+    assert!(error.message.contains("must be a valid GUID"));
 }
 
-async fn a_part_of_a_report_is_shown_when_asked(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let held = rooms.held("Weekly", 30).await;
-    let peer = rooms.peer(&held, "ada", 0, None);
-    rooms.keep(&held, &[Record::Peer(peer.clone())]).await;
-    let nothing = json!({ "metadata": {} });
-    for (filter, wanted) in [
-        ("device_info", &nothing),
-        ("ip_information", &nothing),
-        ("precall_network_information", &nothing),
-        ("events", &nothing),
+async fn a_filter_selects_a_part_of_the_report(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let session = writer.meeting_with_session("Weekly", 30).await;
+    let peer = writer.peer(&session, "ada", 0, None);
+    writer.insert(&session, &[Record::Peer(peer.clone())]).await;
+    let no_data = json!({ "metadata": {} });
+    for (filter, expected) in [
+        ("device_info", &no_data),
+        ("ip_information", &no_data),
+        ("precall_network_information", &no_data),
+        ("events", &no_data),
         ("quality_stats", &json!({ "metadata": {}, "quality": {} })),
     ] {
         let path = format!("{}?filters={filter}", path(peer.peer));
-        let shown = rooms.app.get(&path).await.data(200);
-        assert_eq!(shown["participant"]["peer_report"], *wanted, "{filter}");
+        let shown = writer.app.get(&path).await.data(200);
+        assert_eq!(shown["participant"]["peer_report"], *expected, "{filter}");
     }
     let odd = format!("{}?filters=everything", path(peer.peer));
-    let refusal = rooms.app.get(&odd).await.refused(400);
-    assert!(refusal.message.contains("\"filters\""), "{refusal:?}");
+    let error = writer.app.get(&odd).await.expect_error(400);
+    assert!(error.message.contains("\"filters\""), "{error:?}");
 }
 
-async fn a_deleted_meetings_peers_are_missing(server: &Server) {
-    let rooms = Rooms::of(server).await;
-    let held = rooms.ended(&rooms.meeting("Weekly").await, 60, 15).await;
-    let peer = rooms.peer(&held, "ada", 1, Some(9));
-    rooms.keep(&held, &[Record::Peer(peer.clone())]).await;
-    let meeting = format!("/meetings/{}", held.meeting);
-    assert_eq!(rooms.app.delete(&meeting).await.status, 200);
-    rooms.app.get(&path(peer.peer)).await.refused(404);
+async fn peers_of_a_deleted_meeting_are_not_found(server: &Server) {
+    let writer = SessionWriter::new(server).await;
+    let session = writer
+        .ended_session(&writer.meeting("Weekly").await, 60, 15)
+        .await;
+    let peer = writer.peer(&session, "ada", 1, Some(9));
+    writer.insert(&session, &[Record::Peer(peer.clone())]).await;
+    let meeting = format!("/meetings/{}", session.meeting);
+    assert_eq!(writer.app.delete(&meeting).await.status, 200);
+    writer.app.get(&path(peer.peer)).await.expect_error(404);
 }
 
-async fn the_media_of_those_inside_are_reported(server: &Server) {
-    let call = Call::begin(server).await;
-    let ada = call.until(&call.ada, |report| {
+async fn media_of_connected_peers_is_reported(server: &Server) {
+    let call = Call::start(server).await;
+    let ada = call.wait_for_report(&call.ada, |report| {
         ["audio_producer", "video_producer"].iter().all(|list| {
             let sample = &report["quality"][*list][0];
             sample["packets_sent"].as_u64() > Some(20) && sample["jitter"].is_number()
         })
     });
     let ada = ada.await;
-    let bob = call.until(&call.bob, |report| {
+    let bob = call.wait_for_report(&call.bob, |report| {
         let pair = &report["metadata"]["candidate_pairs"]["consuming_transport"][0];
         pair["current_round_trip_time"].is_number()
             && ["audio_consumer", "video_consumer"]
@@ -189,30 +196,31 @@ async fn the_media_of_those_inside_are_reported(server: &Server) {
     assert_eq!(sample(&ada, "audio_producer").get("layer"), None);
     assert_eq!(sample(&ada, "video_producer")["mid"], "3");
     assert!(sample(&ada, "video_producer")["layer"].is_string());
-    // A loopback interface has no jitter of a second, if seconds they are.
+    // On a loopback interface, the jitter is well below a second. A larger value means a wrong
+    // unit.
     let jitter = sample(&ada, "audio_producer")["jitter"].as_f64().unwrap();
     assert!(jitter < 1.0, "{jitter}");
 
-    for (report, way, other, port) in [
+    for (report, used, unused, port) in [
         (
             &ada,
             "producing_transport",
             "consuming_transport",
-            call.from[0],
+            call.ports[0],
         ),
         (
             &bob,
             "consuming_transport",
             "producing_transport",
-            call.from[1],
+            call.ports[1],
         ),
     ] {
         let metadata = &report["metadata"];
         assert_eq!(metadata["ip_information"]["ipv4"], "127.0.0.1");
         assert_eq!(metadata["room_view_type"], "GROUP_CALL");
         let pairs = &metadata["candidate_pairs"];
-        assert_eq!(pairs[other], json!([]));
-        let pair = &pairs[way][0];
+        assert_eq!(pairs[unused], json!([]));
+        let pair = &pairs[used][0];
         assert_eq!(pair["local_candidate_protocol"], "udp");
         assert_eq!(pair["local_candidate_address"], "127.0.0.1");
         assert_eq!(pair["local_candidate_port"], port);
@@ -224,8 +232,12 @@ async fn the_media_of_those_inside_are_reported(server: &Server) {
 
     let id = call.ada.id().to_owned();
     call.ada.leave().await.unwrap();
-    let gone = call.app.get(&path(&id)).await.data(200);
-    let report = &gone["participant"]["peer_report"];
-    assert_eq!(report["quality"], json!({}), "{gone}");
-    assert_eq!(report["metadata"].get("candidate_pairs"), None, "{gone}");
+    let departed = call.app.get(&path(&id)).await.data(200);
+    let report = &departed["participant"]["peer_report"];
+    assert_eq!(report["quality"], json!({}), "{departed}");
+    assert_eq!(
+        report["metadata"].get("candidate_pairs"),
+        None,
+        "{departed}"
+    );
 }

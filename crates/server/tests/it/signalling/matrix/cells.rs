@@ -1,7 +1,7 @@
-//! The cells: which permission guards which event.
+//! The cells of the matrix: which permission guards which event.
 
-mod deciding;
-mod talking;
+mod content;
+mod moderation;
 
 use std::pin::Pin;
 
@@ -9,45 +9,45 @@ use parlor_protocol::signal::socket::preset::PresetUpdates;
 use parlor_testkit::signal::Refused;
 use serde_json::Value;
 
-use super::scene::Scene;
+use super::fixture::Fixture;
 
-/// What the event does when it is allowed.
+/// The visible effect of an event that is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The state is another.
+    /// The state of the meeting changes.
     Changes,
-    /// It is answered; nothing is to be seen without media.
+    /// The request succeeds, but nothing is visible without media.
     Answers,
 }
 
-type Step<T> = Box<dyn for<'a> Fn(&'a Scene) -> Pin<Box<dyn Future<Output = T> + 'a>>>;
+type Step<T> = Box<dyn for<'a> Fn(&'a Fixture) -> Pin<Box<dyn Future<Output = T> + 'a>>>;
 
 /// One permission and one event that needs it.
 pub(super) struct Cell {
     pub(super) permission: &'static str,
     pub(super) name: &'static str,
-    /// The permissions of a preset without it.
+    /// The preset permissions that deny it.
     pub(super) denies: Value,
-    /// The change that takes it away, for those that can be changed.
-    pub(super) takes_away: Option<PresetUpdates>,
-    /// What must have happened before.
+    /// The update that revokes it during the call, if it can be revoked.
+    pub(super) revokes: Option<PresetUpdates>,
+    /// Sets up the precondition of the event.
     pub(super) prepare: Step<()>,
-    /// Sends the event as the actor.
-    pub(super) act: Step<Option<Refused>>,
+    /// Sends the event as the actor and returns the refusal, if any.
+    pub(super) send: Step<Option<Refused>>,
     pub(super) outcome: Outcome,
 }
 
-/// A cell whose event needs nothing to have happened before.
+/// A cell whose event has no precondition.
 macro_rules! cell {
-    ($permission:expr, $name:expr, $denies:expr, $takes:expr, |$scene:ident| $number:expr, $message:expr) => {
+    ($permission:expr, $name:expr, $denies:expr, $revokes:expr, |$fixture:ident| $number:expr, $message:expr) => {
         Cell {
             permission: $permission,
             name: $name,
             denies: $denies,
-            takes_away: $takes,
+            revokes: $revokes,
             prepare: Box::new(|_| Box::pin(async {})),
-            act: Box::new(move |$scene| {
-                Box::pin(async move { $scene.act($number, &$message).await })
+            send: Box::new(move |$fixture| {
+                Box::pin(async move { $fixture.send_as_actor($number, &$message).await })
             }),
             outcome: $crate::signalling::matrix::cells::Outcome::Changes,
         }
@@ -56,7 +56,7 @@ macro_rules! cell {
 use cell;
 
 impl Cell {
-    fn answers(self) -> Self {
+    fn without_visible_change(self) -> Self {
         Self {
             outcome: Outcome::Answers,
             ..self
@@ -65,7 +65,7 @@ impl Cell {
 
     fn after(
         self,
-        prepare: impl for<'a> Fn(&'a Scene) -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'static,
+        prepare: impl for<'a> Fn(&'a Fixture) -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'static,
     ) -> Self {
         Self {
             prepare: Box::new(prepare),
@@ -74,16 +74,16 @@ impl Cell {
     }
 }
 
-/// Every cell.
+/// Returns all cells.
 pub(super) fn all() -> Vec<Cell> {
-    let mut cells = talking::chat();
-    cells.extend(talking::private_chat());
-    cells.extend(talking::polls());
-    cells.extend(talking::plugins());
-    cells.extend(deciding::waiting_room());
-    cells.extend(deciding::stage());
-    cells.extend(deciding::moderation());
-    cells.extend(deciding::muting());
-    cells.extend(deciding::breakout());
+    let mut cells = content::chat();
+    cells.extend(content::private_chat());
+    cells.extend(content::polls());
+    cells.extend(content::plugins());
+    cells.extend(moderation::waiting_room());
+    cells.extend(moderation::stage());
+    cells.extend(moderation::moderation());
+    cells.extend(moderation::muting());
+    cells.extend(moderation::breakout());
     cells
 }

@@ -1,19 +1,19 @@
-//! The estimate fed by hand, with what a network may say and with what none does.
+//! The estimate with hand-written feedback, both plausible and malicious.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::LAYERS;
-use super::link::{Network, Source, World};
+use super::link::{Network, Simulation, Source};
 use crate::engine::bandwidth::history::History;
 use crate::engine::bandwidth::{Arrived, Bandwidth, Settings};
 
 #[test]
-fn a_cluster_of_large_packets_is_five_of_them_too() {
+fn a_cluster_of_large_packets_has_five_packets_too() {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
-    bandwidth.wants(2_000_000);
+    bandwidth.set_wanted_bps(2_000_000);
     let mut packets = 0;
     for n in 0..300 {
         let now = start + Duration::from_millis(1) * n;
@@ -26,7 +26,7 @@ fn a_cluster_of_large_packets_is_five_of_them_too() {
 }
 
 #[test]
-fn what_an_outage_has_lost_is_not_held_against_the_network() {
+fn losses_during_an_outage_do_not_count() {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
     let lost: Vec<_> = (0..100)
@@ -46,7 +46,7 @@ fn what_an_outage_has_lost_is_not_held_against_the_network() {
 }
 
 #[test]
-fn a_last_packet_that_nothing_answers_is_no_outage() {
+fn a_few_unacknowledged_packets_are_no_outage() {
     let now = Instant::now();
     let mut bandwidth = Bandwidth::new(now, Settings::default());
     for _ in 0..4 {
@@ -64,7 +64,7 @@ fn a_last_packet_that_nothing_answers_is_no_outage() {
 }
 
 #[test]
-fn the_round_trip_is_from_sending_to_feedback() {
+fn the_round_trip_is_measured_from_sending_to_feedback() {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
     assert_eq!(bandwidth.round_trip(), None);
@@ -78,7 +78,7 @@ fn the_round_trip_is_from_sending_to_feedback() {
         [(first, Some(1_000)), (second, Some(6_000))].into_iter(),
     );
     assert_eq!(bandwidth.round_trip(), Some(Duration::from_millis(80)));
-    // Nothing of this is news.
+    // This feedback contains nothing new.
     bandwidth.feedback(
         now + Duration::from_secs(1),
         [
@@ -93,7 +93,7 @@ fn the_round_trip_is_from_sending_to_feedback() {
 }
 
 #[test]
-fn what_has_arrived_is_counted_once() {
+fn arrived_packets_are_counted_once() {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
     assert_eq!(bandwidth.acknowledged(), None);
@@ -112,25 +112,26 @@ fn what_has_arrived_is_counted_once() {
     );
 }
 
-/// Sends 800 kbit/s for two seconds and feeds back for each tenth of a second what `fate` says.
-fn directly(mut fate: impl FnMut(u32) -> Option<Option<i64>>) -> Bandwidth {
+/// Sends 800 kbit/s for two seconds. `fate` returns each packet's feedback, which is sent every
+/// tenth of a second.
+fn with_feedback(mut arrival_of: impl FnMut(u32) -> Option<Option<i64>>) -> Bandwidth {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
-    let mut spoken = Vec::new();
+    let mut feedback = Vec::new();
     for n in 0..200_u32 {
         let now = start + Duration::from_millis(10) * n;
         let number = bandwidth.sent(now, 1_000, None);
-        spoken.extend(fate(n).map(|arrival| (number, arrival)));
+        feedback.extend(arrival_of(n).map(|arrival| (number, arrival)));
         if n % 10 == 9 {
-            bandwidth.feedback(now, spoken.drain(..));
+            bandwidth.feedback(now, feedback.drain(..));
         }
     }
     bandwidth
 }
 
 #[test]
-fn when_half_is_lost_half_is_sent() {
-    let bandwidth = directly(|n| Some((n % 2 == 0).then_some(i64::from(n) * 10_000)));
+fn losing_half_of_the_packets_halves_the_estimate() {
+    let bandwidth = with_feedback(|n| Some((n % 2 == 0).then_some(i64::from(n) * 10_000)));
     assert!(
         (0.45..0.55).contains(&bandwidth.loss()),
         "{}",
@@ -141,8 +142,8 @@ fn when_half_is_lost_half_is_sent() {
 }
 
 #[test]
-fn feedback_that_is_lost_hides_nothing() {
-    let bandwidth = directly(|n| (n / 10 % 3 == 0).then_some(Some(i64::from(n) * 10_000)));
+fn lost_feedback_does_not_distort_the_measurements() {
+    let bandwidth = with_feedback(|n| (n / 10 % 3 == 0).then_some(Some(i64::from(n) * 10_000)));
     assert!(bandwidth.loss() < 0.01, "{}", bandwidth.loss());
     let acknowledged = bandwidth.acknowledged().unwrap();
     assert!(
@@ -152,39 +153,39 @@ fn feedback_that_is_lost_hides_nothing() {
 }
 
 #[test]
-fn what_was_sent_is_remembered_while_the_memory_grows() {
+fn sent_packets_are_kept_while_the_ring_grows() {
     let mut history = History::default();
     for n in 0..10_000_u64 {
         assert_eq!(history.sent(n * 1_000, 1_200), n);
         assert_eq!(u64::from(History::number(n)), n & 0xffff);
         if n == 400 {
-            // More than there was room for at first.
-            assert_eq!(history.answered(7, true).unwrap().sent, 7_000);
+            // The history has grown beyond its initial capacity.
+            assert_eq!(history.record_feedback(7, true).unwrap().sent, 7_000);
         }
     }
-    let lost = history.answered(9_000, false).unwrap();
+    let lost = history.record_feedback(9_000, false).unwrap();
     assert_eq!(
         (lost.index, lost.sent, lost.bytes),
         (9_000, 9_000_000, 1_200)
     );
-    assert!(history.answered(9_000, false).is_none());
-    assert!(history.answered(9_000, true).unwrap().was_lost);
-    assert!(history.answered(9_000, true).is_none());
-    assert_eq!(history.unanswered(), 999);
-    // 4096 are remembered, and none of the future.
-    assert!(history.answered(5_904, true).is_some());
-    assert!(history.answered(5_903, true).is_none());
-    assert!(history.answered(10_000, true).is_none());
+    assert!(history.record_feedback(9_000, false).is_none());
+    assert!(history.record_feedback(9_000, true).unwrap().was_lost);
+    assert!(history.record_feedback(9_000, true).is_none());
+    assert_eq!(history.unacknowledged(), 999);
+    // 4096 packets are remembered, and none that were not sent yet.
+    assert!(history.record_feedback(5_904, true).is_some());
+    assert!(history.record_feedback(5_903, true).is_none());
+    assert!(history.record_feedback(10_000, true).is_none());
 
     for n in 10_000..100_000 {
         history.sent(n * 1_000, 7);
     }
     let number = History::number(99_999);
-    assert_eq!(history.answered(number, true).unwrap().index, 99_999);
+    assert_eq!(history.record_feedback(number, true).unwrap().index, 99_999);
 }
 
 #[test]
-fn it_takes_no_more_than_forty_kilobytes() {
+fn an_estimate_takes_at_most_forty_kilobytes() {
     let start = Instant::now();
     let mut bandwidth = Bandwidth::new(start, Settings::default());
     assert_eq!(bandwidth.history.memory() + bandwidth.batch.capacity(), 0);
@@ -198,7 +199,7 @@ fn it_takes_no_more_than_forty_kilobytes() {
     assert!((32_768..=40_960).contains(&memory), "{memory}");
 }
 
-/// What may happen to an estimate, sane or not.
+/// Any input of an estimate, plausible or not.
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
@@ -259,13 +260,13 @@ proptest! {
                         (first.wrapping_add(u16::from(offset)), arrival)
                     }));
                 }
-                Step::Wants(bps) => bandwidth.wants(bps),
+                Step::Wants(bps) => bandwidth.set_wanted_bps(bps),
                 Step::Poll => {
                     if let Some(probe) = bandwidth.poll_probe(now) {
                         prop_assert!(probe.bytes > 0);
                         cluster = Some(probe.cluster);
                     }
-                    // Or whoever waits for it would not sleep.
+                    // With a timeout in the past, the driver would never sleep.
                     prop_assert!(bandwidth.next_timeout().is_none_or(|due| due > now));
                 }
             }
@@ -277,11 +278,11 @@ proptest! {
     }
 
     #[test]
-    fn the_same_twice_is_the_same(seed in any::<u64>(), bps in 100_000_u64..5_000_000) {
+    fn simulations_are_reproducible(seed in any::<u64>(), bps in 100_000_u64..5_000_000) {
         let network = Network { jitter: 10_000, loss: 10, ..Network::of(bps) };
-        let mut runs = [(); 2].map(|()| World::new(seed, network, Source::Layers(LAYERS)));
+        let mut runs = [(); 2].map(|()| Simulation::new(seed, network, Source::Layers(LAYERS)));
         for _ in 0..4 {
-            let [one, other] = runs.each_mut().map(|world| world.run(0.5));
+            let [one, other] = runs.each_mut().map(|sim| sim.run(0.5));
             prop_assert_eq!(one, other);
         }
     }

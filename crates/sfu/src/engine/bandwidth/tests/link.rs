@@ -1,33 +1,33 @@
-//! A subscriber behind a bottleneck, in virtual time: what is sent waits in a queue, takes its
-//! time, arrives or not, and is fed back as a browser does it.
+//! A subscriber behind a bottleneck, in virtual time: packets are queued, delayed, delivered or
+//! lost, and acknowledged as by a browser.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::super::{Bandwidth, Cluster, Settings};
+use super::super::{Bandwidth, ClusterId, Settings};
 
-/// Virtual time advances by this, in µs.
+/// Step of the virtual time, in µs.
 const TICK: u64 = 1_000;
-/// A browser feeds back this often, in µs.
+/// Feedback interval of a browser, in µs.
 const FEEDBACK: u64 = 100_000;
-/// Media goes out this often, in µs.
+/// Interval between video frames, in µs.
 const FRAME: u64 = 33_000;
 const PACKET: u64 = 1_200;
-/// Added to what the remote clock shows, in µs.
-const OTHER_CLOCK: i64 = 7_777_000_000;
+/// Offset of the remote clock, in µs.
+const REMOTE_CLOCK_OFFSET: i64 = 7_777_000_000;
 
-/// A network.
+/// The properties of a network path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Network {
-    /// What it carries, in bits per second. None while it is cut.
+    /// Capacity in bits per second, or `None` while the path is down.
     pub(super) bps: Option<u64>,
-    /// What waits at most, in bytes.
+    /// Maximum queue length, in bytes.
     pub(super) queue: u64,
-    /// Each way, in µs.
+    /// One-way delay, in µs.
     pub(super) delay: u64,
-    /// Up to so much more for each packet, in µs. Packets do not overtake each other.
+    /// Maximum additional delay of each packet, in µs. Packets are not reordered.
     pub(super) jitter: u64,
-    /// So many of a thousand packets are lost.
+    /// Lost packets per thousand.
     pub(super) loss: u64,
 }
 
@@ -43,73 +43,73 @@ impl Network {
     }
 }
 
-/// What is there to send.
+/// The media to send.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
-    /// As much as may be, up to so many bits per second.
+    /// As much as the estimate allows, up to a maximum in bits per second.
     Elastic(u64),
-    /// The best layer that fits, of so many bits per second each.
+    /// The best layer that fits, of these bit rates.
     Layers(&'static [u64]),
-    /// So many bits per second, whatever may be.
+    /// This many bits per second, whatever the estimate.
     Fixed(u64),
-    /// The same, and nothing is said of it.
-    Unsaid(u64),
+    /// Like `Fixed`, without announcing the wanted bit rate.
+    Unannounced(u64),
 }
 
-/// What one feedback says.
+/// The content of one feedback message.
 type Feedback = Vec<(u16, Option<i64>)>;
 
-/// Everything together.
-pub(super) struct World {
+/// The sender, the network and the receiver.
+pub(super) struct Simulation {
     pub(super) bandwidth: Bandwidth,
     pub(super) network: Network,
     pub(super) source: Source,
-    /// Whether padding that is asked for is sent.
-    pub(super) pads: bool,
-    /// How often the estimate is polled, in µs.
+    /// Whether requested padding is sent.
+    pub(super) sends_padding: bool,
+    /// Interval at which the estimate is polled, in µs.
     pub(super) poll: u64,
-    /// How often the browser feeds back, in µs.
+    /// Feedback interval of the browser, in µs.
     pub(super) feedback: u64,
-    /// So many of a thousand feedbacks are lost.
+    /// Lost feedback messages per thousand.
     pub(super) feedback_loss: u64,
-    /// At most so many packets leave at once.
+    /// Maximum number of packets sent at once.
     pub(super) burst: u64,
     start: Instant,
-    /// In µs.
+    /// Virtual time, in µs.
     pub(super) time: u64,
     random: u64,
-    /// Bytes that the source owes.
-    owed: u64,
+    /// Number of bytes that the source still has to send.
+    pending_bytes: u64,
     next_frame: u64,
     next_feedback: u64,
-    /// When the bottleneck is free, in µs.
-    free: u64,
-    /// Bytes in the queue, with when they leave it.
+    /// When the bottleneck is idle, in µs.
+    idle_at: u64,
+    /// Departure time and size of the packets in the queue.
     queue: VecDeque<(u64, u64)>,
     queued: u64,
-    /// (number, arrival in µs), in the order of arrival.
-    under_way: VecDeque<(u16, u64)>,
-    came: Vec<(u16, u64)>,
-    /// The next number that feedback is about.
+    /// Number and arrival time in µs, in the order of arrival.
+    in_flight: VecDeque<(u16, u64)>,
+    received: Vec<(u16, u64)>,
+    /// The next number that feedback covers.
     expected: Option<u16>,
-    /// Feedback on its way back, by when it comes.
-    back: VecDeque<(u64, Feedback)>,
-    /// The longest that a packet has waited since it was last asked, in µs.
+    /// Feedback in flight, by arrival time.
+    feedback_in_flight: VecDeque<(u64, Feedback)>,
+    /// The longest queuing delay since it was last reset, in µs.
     pub(super) longest_wait: u64,
-    /// How often the estimate was asked to do something at its own time.
+    /// Number of timeouts of the estimate.
     pub(super) wakes: u64,
-    /// Each padding packet: its cluster, when it left in µs, its bytes.
-    pub(super) probes: Vec<(Cluster, u64, u64)>,
+    /// Each padding packet: its cluster, send time in µs, and size in bytes.
+    pub(super) probes: Vec<(ClusterId, u64, u64)>,
 }
 
-impl World {
+impl Simulation {
     pub(super) fn new(seed: u64, network: Network, source: Source) -> Self {
         let start = Instant::now();
         Self {
             bandwidth: Bandwidth::new(start, Settings::default()),
             network,
             source,
-            pads: true,
+            sends_padding: true,
             poll: TICK,
             feedback: FEEDBACK,
             feedback_loss: 0,
@@ -117,23 +117,24 @@ impl World {
             start,
             time: 0,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            owed: 0,
+            pending_bytes: 0,
             next_frame: 0,
             next_feedback: FEEDBACK,
-            free: 0,
+            idle_at: 0,
             queue: VecDeque::new(),
             queued: 0,
-            under_way: VecDeque::new(),
-            came: Vec::new(),
+            in_flight: VecDeque::new(),
+            received: Vec::new(),
             expected: None,
-            back: VecDeque::new(),
+            feedback_in_flight: VecDeque::new(),
             longest_wait: 0,
             wakes: 0,
             probes: Vec::new(),
         }
     }
 
-    /// Lets time pass. Returns (least, average, most) of the estimate over it, in bits per second.
+    /// Runs the simulation for `seconds`. Returns the minimum, average and maximum of the estimate,
+    /// in bits per second.
     pub(super) fn run(&mut self, seconds: f64) -> (u64, u64, u64) {
         let until = self.time + micros(seconds);
         let (mut least, mut sum, mut most, mut ticks) = (u64::MAX, 0, 0, 0);
@@ -148,9 +149,9 @@ impl World {
         (least, sum / ticks, most)
     }
 
-    /// The bottleneck carries nothing for so long and loses nothing either.
+    /// Stalls the bottleneck for `seconds` without losing packets.
     pub(super) fn stall(&mut self, seconds: f64) {
-        self.free = self.free.max(self.time) + micros(seconds);
+        self.idle_at = self.idle_at.max(self.time) + micros(seconds);
     }
 
     fn now(&self) -> Instant {
@@ -168,7 +169,7 @@ impl World {
         {
             self.wakes += 1;
             if let Some(probe) = self.bandwidth.poll_probe(self.now())
-                && self.pads
+                && self.sends_padding
             {
                 let mut left = probe.bytes as u64;
                 while left > 0 {
@@ -182,15 +183,15 @@ impl World {
         if self.time >= self.next_frame {
             self.next_frame += FRAME;
             let bps = self.source_bps();
-            self.owed += bps * FRAME / 8_000_000;
+            self.pending_bytes += bps * FRAME / 8_000_000;
         }
-        // The publisher has spread what belongs to one frame.
+        // The publisher paces the packets of a frame.
         for _ in 0..self.burst {
-            if self.owed == 0 {
+            if self.pending_bytes == 0 {
                 break;
             }
-            let bytes = self.owed.min(PACKET);
-            self.owed -= bytes;
+            let bytes = self.pending_bytes.min(PACKET);
+            self.pending_bytes -= bytes;
             self.send(bytes, None);
         }
     }
@@ -199,23 +200,23 @@ impl World {
         let estimate = self.bandwidth.estimate();
         match self.source {
             Source::Elastic(most) => {
-                self.bandwidth.wants(most);
+                self.bandwidth.set_wanted_bps(most);
                 estimate.min(most)
             }
             Source::Layers(layers) => {
-                self.bandwidth.wants(*layers.last().unwrap());
+                self.bandwidth.set_wanted_bps(*layers.last().unwrap());
                 let fits = layers.iter().rev().find(|layer| **layer <= estimate);
                 fits.copied().unwrap_or(0)
             }
-            Source::Unsaid(bps) => bps,
+            Source::Unannounced(bps) => bps,
             Source::Fixed(bps) => {
-                self.bandwidth.wants(bps);
+                self.bandwidth.set_wanted_bps(bps);
                 bps
             }
         }
     }
 
-    pub(super) fn send(&mut self, bytes: u64, probe: Option<Cluster>) {
+    pub(super) fn send(&mut self, bytes: u64, probe: Option<ClusterId>) {
         let size = usize::try_from(bytes).unwrap();
         let number = self.bandwidth.sent(self.now(), size, probe);
         while let Some((leaves, bytes)) = self.queue.front().copied()
@@ -225,56 +226,64 @@ impl World {
             self.queued -= bytes;
         }
         let Some(bps) = self.network.bps else { return };
-        if self.queued + bytes > self.network.queue || self.chance(1_000) < self.network.loss {
+        if self.queued + bytes > self.network.queue || self.random_below(1_000) < self.network.loss
+        {
             return;
         }
-        self.free = self.free.max(self.time) + bytes * 8_000_000 / bps;
-        self.queue.push_back((self.free, bytes));
+        self.idle_at = self.idle_at.max(self.time) + bytes * 8_000_000 / bps;
+        self.queue.push_back((self.idle_at, bytes));
         self.queued += bytes;
-        self.longest_wait = self.longest_wait.max(self.free - self.time);
-        let jitter = self.chance(self.network.jitter + 1);
-        let arrival = self.free + self.network.delay + jitter;
-        let after = self.under_way.back().map_or(0, |(_, arrival)| *arrival);
-        self.under_way.push_back((number, arrival.max(after)));
+        self.longest_wait = self.longest_wait.max(self.idle_at - self.time);
+        let jitter = self.random_below(self.network.jitter + 1);
+        let arrival = self.idle_at + self.network.delay + jitter;
+        let after = self.in_flight.back().map_or(0, |(_, arrival)| *arrival);
+        self.in_flight.push_back((number, arrival.max(after)));
     }
 
     fn arrive(&mut self) {
-        while let Some((number, arrival)) = self.under_way.front().copied()
+        while let Some((number, arrival)) = self.in_flight.front().copied()
             && arrival <= self.time
         {
-            self.under_way.pop_front();
-            self.came.push((number, arrival));
+            self.in_flight.pop_front();
+            self.received.push((number, arrival));
         }
     }
 
     fn feed_back(&mut self) {
         if self.time >= self.next_feedback {
             self.next_feedback += self.feedback;
-            if let (Some((first, _)), Some((last, _))) = (self.came.first(), self.came.last()) {
+            if let (Some((first, _)), Some((last, _))) =
+                (self.received.first(), self.received.last())
+            {
                 let first = self.expected.unwrap_or(*first);
                 let count = last.wrapping_sub(first).wrapping_add(1);
                 let mut arrivals: Vec<_> =
                     (0..count).map(|n| (first.wrapping_add(n), None)).collect();
-                for (number, arrival) in &self.came {
-                    // The format counts in steps of 250 µs.
-                    let arrival = (*arrival / 250 * 250).cast_signed() + OTHER_CLOCK;
+                for (number, arrival) in &self.received {
+                    // The format has a resolution of 250 µs.
+                    let arrival = (*arrival / 250 * 250).cast_signed() + REMOTE_CLOCK_OFFSET;
                     arrivals[usize::from(number.wrapping_sub(first))].1 = Some(arrival);
                 }
                 self.expected = Some(last.wrapping_add(1));
-                self.came.clear();
-                if self.network.bps.is_some() && self.chance(1_000) >= self.feedback_loss {
+                self.received.clear();
+                if self.network.bps.is_some() && self.random_below(1_000) >= self.feedback_loss {
                     let delay = self.network.delay;
-                    self.back.push_back((self.time + delay, arrivals));
+                    self.feedback_in_flight
+                        .push_back((self.time + delay, arrivals));
                 }
             }
         }
-        while self.back.front().is_some_and(|(at, _)| *at <= self.time) {
-            let (_, arrivals) = self.back.pop_front().unwrap();
+        while self
+            .feedback_in_flight
+            .front()
+            .is_some_and(|(at, _)| *at <= self.time)
+        {
+            let (_, arrivals) = self.feedback_in_flight.pop_front().unwrap();
             self.bandwidth.feedback(self.now(), arrivals.into_iter());
         }
     }
 
-    fn chance(&mut self, below: u64) -> u64 {
+    fn random_below(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::super::*;
 
-/// What a packet of feedback says: every sequence number, and its arrival in ticks on the clock of
-/// the receiver.
+/// Parses a feedback packet. Returns all sequence numbers with their arrival times, in ticks of the
+/// receiver's clock.
 fn read(packet: &[u8]) -> Vec<(u16, Option<i64>)> {
     let mut packets = parse(packet);
     let Some(Rtcp::TransportCc(feedback)) = packets.next() else {
@@ -18,7 +18,7 @@ fn read(packet: &[u8]) -> Vec<(u16, Option<i64>)> {
         .collect()
 }
 
-/// The same, as it should be: rounded to the nearest tick.
+/// The expected result of [`read`]: times are rounded to the nearest tick.
 fn expected(base: u16, arrivals: &[Option<i64>]) -> Vec<(u16, Option<i64>)> {
     arrivals
         .iter()
@@ -38,7 +38,7 @@ fn write(base: u16, arrivals: &[Option<i64>]) -> (Vec<u8>, usize) {
 
 #[test]
 fn feedback_has_the_layout_of_the_draft() {
-    // 640 ms is ten units of the reference time.
+    // 640 ms are ten units of the reference time.
     let (out, taken) = write(0xFFFF, &[Some(640_500), None, Some(641_000), Some(740_000)]);
     assert_eq!(taken, 4);
     #[rustfmt::skip]
@@ -48,7 +48,7 @@ fn feedback_has_the_layout_of_the_draft() {
         0, 0, 0, 2,
         0xFF, 0xFF, 0, 4,
         0, 0, 10, 3,
-        // A vector of two bits each: small, lost, small, large.
+        // A status vector with two bits per status: small, lost, small, large.
         0b1101_0001, 0b1000_0000,
         2, 2, 0x01, 0x8C,
         0, 0,
@@ -86,8 +86,8 @@ fn alternating_packets_take_a_bit_each() {
 }
 
 #[test]
-fn rounding_errors_do_not_add_up() {
-    // A third of a tick less than five ticks each.
+fn rounding_errors_do_not_accumulate() {
+    // Each delta is a third of a tick less than five ticks.
     let arrivals: Vec<_> = (0..500).map(|at| Some(9_000_000 + at * 1167)).collect();
     let (out, taken) = write(0, &arrivals);
     assert_eq!(taken, 500);
@@ -96,7 +96,7 @@ fn rounding_errors_do_not_add_up() {
 }
 
 #[test]
-fn a_difference_that_cannot_be_written_ends_the_packet() {
+fn a_delta_out_of_range_ends_the_packet() {
     let arrivals = [Some(0), Some(8_191_750), Some(16_383_750), Some(16_383_750)];
     let (out, taken) = write(5, &arrivals);
     assert_eq!(taken, 2);
@@ -107,15 +107,15 @@ fn a_difference_that_cannot_be_written_ends_the_packet() {
 }
 
 #[test]
-fn nothing_arrived_is_nothing_to_tell() {
+fn nothing_is_written_if_no_packet_arrived() {
     assert_eq!(write(5, &[None; 9]), (vec![], 9));
     assert_eq!(write(5, &[]), (vec![], 0));
 }
 
 #[test]
-fn feedback_fits_a_datagram_and_goes_on_where_it_ended() {
-    // Of every seven packets that many come 100 ms after the one before, and that many 1 ms after.
-    // Seven to a chunk, and more bytes for each, is the most that a packet can need.
+fn feedback_that_does_not_fit_a_datagram_continues_in_the_next() {
+    // Of every seven packets, `late` arrive 100 ms after the previous one, and `soon` 1 ms after
+    // it. The worst case is seven packets per chunk with large deltas.
     for (late, soon) in [(1, 0), (1, 1), (1, 6), (4, 0), (7, 0), (0, 1), (0, 7)] {
         let mut now = 0;
         let arrivals: Vec<_> = (0..6300)
@@ -129,25 +129,25 @@ fn feedback_fits_a_datagram_and_goes_on_where_it_ended() {
                 Some(now)
             })
             .collect();
-        let mut told = Vec::new();
+        let mut covered = Vec::new();
         let (mut base, mut rest) = (0, &arrivals[..]);
         while !rest.is_empty() {
             let (out, taken) = write(base, rest);
             assert!(taken > 0 && out.len() <= 1200, "{taken} {}", out.len());
             if out.is_empty() {
-                told.extend(expected(base, rest));
+                covered.extend(expected(base, rest));
             } else {
-                told.extend(read(&out));
+                covered.extend(read(&out));
             }
             base = base.wrapping_add(u16::try_from(taken).unwrap());
             rest = &rest[taken..];
         }
-        assert_eq!(told, expected(0, &arrivals), "{late} {soon}");
+        assert_eq!(covered, expected(0, &arrivals), "{late} {soon}");
     }
 }
 
 #[test]
-fn a_gap_longer_than_a_packet_is_told_too() {
+fn a_gap_longer_than_a_packet_is_covered() {
     let mut arrivals = vec![None; 5000];
     arrivals.push(Some(77_000));
     let (out, taken) = write(0, &arrivals);
@@ -156,14 +156,15 @@ fn a_gap_longer_than_a_packet_is_told_too() {
 }
 
 #[test]
-fn reserved_statuses_and_empty_runs_are_no_arrivals() {
+fn reserved_statuses_and_empty_runs_are_not_arrivals() {
     #[rustfmt::skip]
     let packet = [
         0x8F, 205, 0, 6,
         0, 0, 0, 1, 0, 0, 0, 2,
         0, 9, 0, 3,
         0, 0, 1, 0,
-        // No packets that are large, two that are reserved, then one small of a longer run.
+        // An empty run of large deltas, two reserved statuses, then a run of small deltas that is
+        // longer than the rest of the range.
         0x40, 0, 0x60, 2, 0x20, 9,
         5, 0,
     ];
@@ -171,7 +172,7 @@ fn reserved_statuses_and_empty_runs_are_no_arrivals() {
 }
 
 #[test]
-fn missing_chunks_or_differences_make_it_other() {
+fn feedback_with_missing_chunks_or_deltas_is_other() {
     let (out, _) = write(
         7,
         &[
@@ -196,7 +197,7 @@ fn missing_chunks_or_differences_make_it_other() {
 
 #[test]
 fn a_datagram_cannot_ask_for_work_without_end() {
-    // 16 383 lost packets in four bytes, again and again.
+    // Each packet encodes 16 383 lost packets in four bytes.
     let mut packet = vec![0x8F, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0x3F, 0xFF];
     packet.extend_from_slice(&[0, 0, 0, 0, 0x1F, 0xFF, 0x1F, 0xFF]);
     packet[15] = 0xFE;
@@ -207,11 +208,11 @@ fn a_datagram_cannot_ask_for_work_without_end() {
             _ => 0,
         })
         .sum();
-    assert_eq!(statuses, 0x3FFE, "the first is taken and no other");
+    assert_eq!(statuses, 0x3FFE, "only the first is accepted");
     assert_eq!(parse(&compound).count(), 50);
 }
 
-/// How the next packet arrives: not at all, soon after the one before, later, or before it.
+/// The arrival of the next packet relative to the previous one: never, soon, later, or earlier.
 fn arrival() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
         3 => Just(None),
@@ -222,7 +223,7 @@ fn arrival() -> impl Strategy<Value = Option<i64>> {
     ]
 }
 
-/// The same several times, so that there are runs.
+/// Arrivals with repetitions, so that there are runs.
 fn arrivals() -> impl Strategy<Value = Vec<Option<i64>>> {
     let runs = prop::collection::vec((arrival(), prop_oneof![1..4_usize, 1..40_usize]), 0..80);
     (1_000_000_000..60_000_000_000_i64, runs).prop_map(|(mut now, runs)| {
@@ -240,8 +241,8 @@ fn arrivals() -> impl Strategy<Value = Vec<Option<i64>>> {
 
 proptest! {
     #[test]
-    fn feedback_tells_every_packet_once_and_to_the_nearest_tick(base: u16, arrivals in arrivals()) {
-        let mut told = Vec::new();
+    fn feedback_covers_every_packet_once_to_the_nearest_tick(base: u16, arrivals in arrivals()) {
+        let mut covered = Vec::new();
         let (mut next, mut rest) = (base, &arrivals[..]);
         while !rest.is_empty() {
             let (out, taken) = write(next, rest);
@@ -249,18 +250,18 @@ proptest! {
             prop_assert!(out.len() <= 1200);
             if out.is_empty() {
                 prop_assert!(rest.iter().all(Option::is_none));
-                told.extend(expected(next, rest));
+                covered.extend(expected(next, rest));
             } else {
-                told.extend(read(&out));
+                covered.extend(read(&out));
             }
             next = next.wrapping_add(u16::try_from(taken).unwrap());
             rest = &rest[taken..];
         }
-        prop_assert_eq!(told, expected(base, &arrivals));
+        prop_assert_eq!(covered, expected(base, &arrivals));
     }
 
     #[test]
-    fn any_clock_can_be_told(arrivals in prop::collection::vec(any::<Option<i64>>(), 0..20)) {
+    fn arbitrary_times_can_be_written(arrivals in prop::collection::vec(any::<Option<i64>>(), 0..20)) {
         let (out, taken) = write(0, &arrivals);
         prop_assert_eq!(taken == 0, arrivals.is_empty());
         if !out.is_empty() {
@@ -269,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn any_feedback_can_be_read(
+    fn parsing_arbitrary_feedback_does_not_panic(
         count in 0..3000_u16,
         mut rest in prop::collection::vec(any::<u8>(), 4..200),
     ) {

@@ -1,10 +1,10 @@
-//! Packets and keys that others published: RFC 3711 appendix B, RFC 6188 section 7, RFC 7714
-//! sections 16 and 17, and the self-test of libsrtp, which begins at the master key.
+//! Published test vectors: RFC 3711 appendix B, RFC 6188 section 7, RFC 7714 sections 16 and 17,
+//! and the self-test of libsrtp, which includes the derivation from the master key.
 
 use super::super::cipher::derive;
 use super::*;
 
-/// Bytes from hexadecimal digits, between which there may be spaces.
+/// Decodes hexadecimal digits. Ignores whitespace.
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text
         .split_whitespace()
@@ -64,15 +64,15 @@ fn keys_of_256_bits_are_derived_as_in_rfc_6188() {
     );
 }
 
-/// Ends that use a session key and salt as they are. RFC 7714 gives its packets that way.
+/// Creates SRTP contexts from a session key and salt, as in the vectors of RFC 7714.
 fn gcm(profile: Profile, key: &[u8]) -> (Sealer, Opener) {
     let salt = *b"Quid pro quo";
-    let master = || Master {
+    let keys = || SessionKeys {
         profile,
         rtp: Cipher::gcm(key, salt).unwrap(),
         rtcp: Cipher::gcm(key, salt).unwrap(),
     };
-    (Sealer::new(master()), Opener::new(master()))
+    (Sealer::new(keys()), Opener::new(keys()))
 }
 
 fn keys() -> [(Profile, Vec<u8>); 2] {
@@ -146,7 +146,7 @@ fn rtcp_that_is_authentic_but_not_encrypted_is_refused() {
 
 /// The packets of libsrtp's self-test: RTP with sequence number 0x1234, and a sender report.
 fn check_libsrtp(profile: Profile, key: &str, salt: &str, media: &str, control: &str) {
-    // The client's key and salt; the server's do not matter.
+    // The client's key and salt. Those of the server are not used.
     let material = [hex(key), hex(key), hex(salt), hex(salt)].concat();
     let (mut sealer, _) = pair(profile, &material, false).unwrap();
     let (_, mut opener) = pair(profile, &material, true).unwrap();
@@ -177,7 +177,7 @@ fn the_common_profile_agrees_with_libsrtp() {
 }
 
 #[test]
-fn gcm_agrees_with_libsrtp_from_the_master_key_on() {
+fn gcm_agrees_with_libsrtp_including_key_derivation() {
     check_libsrtp(
         Profile::Aead128Gcm,
         "00010203 04050607 08090a0b 0c0d0e0f",

@@ -1,4 +1,4 @@
-//! A call of two, with packets: one publishes, the other receives.
+//! A call with media between two peers: one publishes, the other subscribes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,34 +12,37 @@ use parlor_protocol::signal::media::{
     CreateTransportRequest, CreateTransportResponse, RenegotiateRequest, SessionDescription, Target,
 };
 use parlor_testkit::media::sdp::{self, Kind, LAYERS, Line, RTX, Session};
-use parlor_testkit::media::{Identity, Rig, Says, Source, Stream, Transport, TransportId};
+use parlor_testkit::media::{
+    Identity, LocalDescription, MediaThread, Source, Stream, Transport, TransportId,
+};
 use parlor_testkit::signal::{self, Peer};
 use serde_json::{Value, json};
 
-use crate::http::participants::person;
-use crate::http::place::Place;
+use crate::http::participants::new_participant;
+use crate::http::resource::Resource;
 use crate::http::server::Server;
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of each step, long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Ada publishes a microphone and a camera, Bob receives both.
+/// A call in which Ada publishes a microphone and a camera, and Bob subscribes to both.
 pub(super) struct Call {
-    pub(super) app: Place,
+    pub(super) app: Resource,
     pub(super) ada: Peer,
     pub(super) bob: Peer,
-    /// The ids of Ada's microphone and camera.
+    /// Producer ids of Ada's microphone and camera.
     pub(super) producers: [String; 2],
-    /// The ports that Ada's and Bob's media come from.
-    pub(super) from: [u16; 2],
-    _rig: Rig,
+    /// Local UDP ports of Ada's and Bob's media.
+    pub(super) ports: [u16; 2],
+    _thread: MediaThread,
 }
 
-/// A transport that is up, and what further offers on it need.
+/// A connected transport.
 struct Connected {
     id: TransportId,
+    /// Id of the transport in signalling.
     name: String,
-    own: Says,
+    local: LocalDescription,
 }
 
 fn description(target: Target, kind: &str, sdp: String) -> SessionDescription {
@@ -50,7 +53,7 @@ fn description(target: Target, kind: &str, sdp: String) -> SessionDescription {
     }
 }
 
-/// The lines that every transport begins with.
+/// Returns the media lines that every transport starts with.
 fn first_lines() -> Vec<Line> {
     vec![
         Line::warm_up("0", Kind::Audio),
@@ -58,8 +61,11 @@ fn first_lines() -> Vec<Line> {
     ]
 }
 
-async fn enter(server: &Server, meeting: &Place, name: &str) -> Peer {
-    let added = meeting.post("/participants", &person(name)).await.data(201);
+async fn enter(server: &Server, meeting: &Resource, name: &str) -> Peer {
+    let added = meeting
+        .post("/participants", &new_participant(name))
+        .await
+        .data(201);
     let text = |field: &str| added[field].as_str().unwrap_or_default().to_owned();
     let identity = signal::Identity {
         server: server.public().address().parse().unwrap(),
@@ -69,42 +75,48 @@ async fn enter(server: &Server, meeting: &Place, name: &str) -> Peer {
         custom_id: name.to_owned(),
         name: name.to_owned(),
         token: text("token"),
-        asks_who_waits: false,
+        requests_waiting_room: false,
     };
     Peer::enter(&identity).await.unwrap()
 }
 
-async fn connect(peer: &Peer, rig: &Rig, identity: &Arc<Identity>, target: Target) -> Connected {
+async fn connect(
+    peer: &Peer,
+    thread: &MediaThread,
+    identity: &Arc<Identity>,
+    target: Target,
+) -> Connected {
     let mut transport = Transport::open(identity).unwrap();
-    let own = transport.says();
-    let offer = sdp::offer(&own, &first_lines());
+    let local = transport.local_description();
+    let offer = sdp::offer(&local, &first_lines());
     let request = CreateTransportRequest {
         consuming: target == Target::Subscriber,
         description: Some(description(target, "offer", offer)),
         ..CreateTransportRequest::default()
     };
-    let made: CreateTransportResponse = peer.ask(event::CREATE_TRANSPORT, &request).await.unwrap();
-    let theirs = Session::read(&made.description.unwrap().sdp).unwrap();
-    let remote = theirs.remote().unwrap();
+    let created: CreateTransportResponse =
+        peer.ask(event::CREATE_TRANSPORT, &request).await.unwrap();
+    let remote_session = Session::read(&created.description.unwrap().sdp).unwrap();
+    let remote = remote_session.remote().unwrap();
     transport.connect(remote, Instant::now()).unwrap();
-    let (id, connected) = rig.add(transport).await.unwrap();
-    let connected = tokio::time::timeout(PATIENCE, connected).await;
-    connected.expect("it connects").unwrap();
+    let (id, connected) = thread.add(transport).await.unwrap();
+    let connected = tokio::time::timeout(TIMEOUT, connected).await;
+    connected.expect("the transport connects").unwrap();
     let _: PeerJoinCompleteResponse = peer
         .ask(event::MEDIA_JOIN_COMPLETE, &PeerJoinCompleteRequest {})
         .await
         .unwrap();
     Connected {
         id,
-        name: made.transport_id,
-        own,
+        name: created.transport_id,
+        local,
     }
 }
 
-/// Publishes on a line of its own at the end, and begins to send.
+/// Adds a media line, publishes on it and starts sending. Returns the producer id.
 async fn publish(
     peer: &Peer,
-    rig: &Rig,
+    thread: &MediaThread,
     on: &Connected,
     lines: &mut Vec<Line>,
     kind: Kind,
@@ -116,7 +128,7 @@ async fn publish(
         is_simulcast,
         ..Line::warm_up(&mid, kind)
     });
-    let offer = sdp::offer(&on.own, lines);
+    let offer = sdp::offer(&on.local, lines);
     let request = ProducerCreateRequest {
         kind: kind.name().to_owned(),
         description: Some(description(Target::Publisher, "offer", offer)),
@@ -125,9 +137,9 @@ async fn publish(
         producing_transport_id: Some(on.name.clone()),
         ..ProducerCreateRequest::default()
     };
-    let made: ProducerCreateResponse = peer.ask(event::PRODUCE, &request).await.unwrap();
-    let theirs = Session::read(&made.description.unwrap().sdp).unwrap();
-    let line = theirs.line(&mid).unwrap();
+    let created: ProducerCreateResponse = peer.ask(event::PRODUCE, &request).await.unwrap();
+    let remote_session = Session::read(&created.description.unwrap().sdp).unwrap();
+    let line = remote_session.line(&mid).unwrap();
     let streams: Vec<(Source, Option<&str>)> = match kind {
         Kind::Audio => vec![(Source::Voice { bytes: 80 }, None)],
         Kind::Video => LAYERS
@@ -140,26 +152,26 @@ async fn publish(
         .zip(1000_u32 * (1 + u32::from(is_simulcast))..)
     {
         let stream = Stream::new(source, kind.payload_type(), ssrc, line.agreed(rid));
-        rig.publish(on.id, stream, Duration::ZERO);
+        thread.publish(on.id, stream, Duration::ZERO);
     }
-    made.producer_id
+    created.producer_id
 }
 
-async fn consume(peer: &Peer, rig: &Rig, on: &Connected, producers: &[String]) {
-    let wants = |producer: &String| ConsumePeerRequest {
+async fn consume(peer: &Peer, thread: &MediaThread, on: &Connected, producers: &[String]) {
+    let consume_request = |producer: &String| ConsumePeerRequest {
         producer_id: Some(producer.clone()),
         ..ConsumePeerRequest::default()
     };
     let request = ConsumePeersRequest {
-        requests: producers.iter().map(wants).collect(),
+        requests: producers.iter().map(consume_request).collect(),
         consuming_transport_id: Some(on.name.clone()),
     };
-    let made: ConsumePeerResponse = peer.ask(event::CONSUME, &request).await.unwrap();
-    let theirs = Session::read(&made.description.unwrap().sdp).unwrap();
-    let mut sending = theirs.media.iter().filter(|line| line.is_sending);
+    let created: ConsumePeerResponse = peer.ask(event::CONSUME, &request).await.unwrap();
+    let remote_session = Session::read(&created.description.unwrap().sdp).unwrap();
+    let mut sending = remote_session.media.iter().filter(|line| line.is_sending);
     let transport_cc = sending.find_map(|line| line.agreed(None).transport_cc);
-    rig.expect(on.id, transport_cc, Some(RTX));
-    let answer = sdp::answer(&on.own, &theirs);
+    thread.expect(on.id, transport_cc, Some(RTX));
+    let answer = sdp::answer(&on.local, &remote_session);
     let request = RenegotiateRequest {
         transport_id: on.name.clone(),
         description: Some(description(Target::Subscriber, "answer", answer)),
@@ -170,40 +182,44 @@ async fn consume(peer: &Peer, rig: &Rig, on: &Connected, producers: &[String]) {
 }
 
 impl Call {
-    pub(super) async fn begin(server: &Server) -> Self {
+    pub(super) async fn start(server: &Server) -> Self {
         let app = server.app().await;
         let meeting = app.meeting().await;
-        let (rig, identity) = (Rig::start(1).unwrap(), Identity::new().unwrap());
+        let (thread, identity) = (MediaThread::start(1).unwrap(), Identity::new().unwrap());
         let ada = enter(server, &meeting, "ada").await;
         let bob = enter(server, &meeting, "bob").await;
-        let out = connect(&ada, &rig, &identity, Target::Publisher).await;
-        let inward = connect(&bob, &rig, &identity, Target::Subscriber).await;
+        let publishing = connect(&ada, &thread, &identity, Target::Publisher).await;
+        let subscribing = connect(&bob, &thread, &identity, Target::Subscriber).await;
         let mut lines = first_lines();
         let producers = [
-            publish(&ada, &rig, &out, &mut lines, Kind::Audio).await,
-            publish(&ada, &rig, &out, &mut lines, Kind::Video).await,
+            publish(&ada, &thread, &publishing, &mut lines, Kind::Audio).await,
+            publish(&ada, &thread, &publishing, &mut lines, Kind::Video).await,
         ];
-        consume(&bob, &rig, &inward, &producers).await;
+        consume(&bob, &thread, &subscribing, &producers).await;
         Self {
             app,
             ada,
             bob,
             producers,
-            from: [&out, &inward].map(|on| on.own.address.port()),
-            _rig: rig,
+            ports: [&publishing, &subscribing].map(|on| on.local.address.port()),
+            _thread: thread,
         }
     }
 
-    /// The report of a peer, once it is as it should be.
-    pub(super) async fn until(&self, peer: &Peer, is_so: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until the report of a peer satisfies a condition, and returns it.
+    pub(super) async fn wait_for_report(
+        &self,
+        peer: &Peer,
+        is_complete: impl Fn(&Value) -> bool,
+    ) -> Value {
         let start = Instant::now();
         loop {
-            let got = self.app.get(&super::path(peer.id())).await.data(200);
-            let report = got["participant"]["peer_report"].clone();
-            if is_so(&report) {
+            let response = self.app.get(&super::path(peer.id())).await.data(200);
+            let report = response["participant"]["peer_report"].clone();
+            if is_complete(&report) {
                 return report;
             }
-            assert!(start.elapsed() < PATIENCE, "it stays {report:#}");
+            assert!(start.elapsed() < TIMEOUT, "timed out with {report:#}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

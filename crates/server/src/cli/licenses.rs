@@ -1,0 +1,48 @@
+//! `parlor --licenses`: the license texts of everything in the binary.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The output of `scripts/licenses`, or nothing if the binary was built without it.
+static EMBEDDED: &str = include_str!(concat!(env!("OUT_DIR"), "/THIRD-PARTY-LICENSES"));
+
+const ABSENT: &str = "\
+This binary was built without the license texts of its dependencies. Releases include them. To build
+a binary that does:
+
+  scripts/build-page
+  scripts/licenses target/THIRD-PARTY-LICENSES
+  PARLOR_LICENSES=target/THIRD-PARTY-LICENSES cargo build --release
+";
+
+/// Prints the texts.
+pub(super) fn print() -> ExitCode {
+    match std::io::stdout().write_all(text().as_bytes()) {
+        // The text is long: `parlor --licenses | head` is no error.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn text() -> &'static str {
+    if EMBEDDED.is_empty() {
+        ABSENT
+    } else {
+        EMBEDDED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_licenses_or_instructions_to_get_them() {
+        let text = text();
+        if EMBEDDED.is_empty() {
+            assert!(text.contains("scripts/licenses"));
+        } else {
+            assert!(text.contains("Apache License") && text.contains("mimalloc"));
+        }
+    }
+}
