@@ -17,7 +17,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (mut sealer, mut opener) =
         srtp::pair(profile, &material, true).expect("the key length matches the profile");
 
-    // All key material is identical, so the two contexts are each other's peers.
+    // All bytes of the keying material are equal, so both directions have the same keys, and the
+    // opener accepts what the sealer protects.
     assert_eq!(opener.open_rtp(&mut bytes.to_vec()), None);
     assert_eq!(opener.open_rtcp(&mut bytes.to_vec()), None);
 

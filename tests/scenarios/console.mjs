@@ -58,6 +58,11 @@ export class ConsoleMonitor {
     return [...namesByText].map(([text, all]) => `${[...new Set(all)].join(", ")} (${all.length} ×) ${text}`);
   }
 
+  /** Forgets the unexpected messages of a scenario that is repeated. */
+  forget(scenario) {
+    this.unexpected = this.unexpected.filter((one) => one.scenario !== scenario.name);
+  }
+
   /** A summary of all messages, in lines. */
   report() {
     const { error, warning, exception } = this.counts;

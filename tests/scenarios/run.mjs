@@ -34,6 +34,8 @@ const coverage = new EventCoverage();
 const failures = new Set();
 /** Measured durations in milliseconds, by description. @type {Map<string, number[]>} */
 const measurements = new Map();
+/** Scenarios that failed while the machine stalled, and are repeated. @type {import("./suite.mjs").Scenario[]} */
+const stalled = [];
 /** Reports of stalls. @type {string[]} */
 const stalls = [];
 /** Problems that do not belong to a scenario. @type {string[]} */
@@ -62,15 +64,19 @@ async function runChecked(context) {
 /** Runs a scenario and prints the result. @param {object} shared @param {import("./suite.mjs").Scenario} scenario */
 async function runScenario(shared, scenario) {
   const started = Date.now();
+  const since = shared.monitor.now();
   const context = new ScenarioContext(shared, scenario);
   const failure = await runChecked(context).then(() => undefined, async (error) =>
     [scenarioStack(error), ...await Promise.all(context.participants.map((one) => one?.describe() ?? "(page not open)"))].join("\n"));
   await context.close();
   coverage.add(context);
   const messages = consoles.unexpectedIn(scenario);
-  if (failure || messages.length) failures.add(scenario);
+  // Timeouts mean nothing while the machine does not run the test. Each scenario is repeated only once.
+  const isStalled = Boolean(failure) && shared.monitor.hasStalledSince(since) && !stalled.includes(scenario);
+  if (isStalled) stalled.push(scenario);
+  else if (failure || messages.length) failures.add(scenario);
   const seconds = ((Date.now() - started) / 1000).toFixed(1).padStart(5);
-  console.log(`${failure ? "FAILED" : messages.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
+  console.log(`${isStalled ? "STALLED" : failure ? "FAILED" : messages.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
   for (const line of [...(failure ? [failure] : []), ...messages]) console.log(line.replace(/^/gm, "          "));
 }
 
@@ -97,11 +103,15 @@ async function runSelected(server, selected) {
     "the browser": () => session.send("Browser.getVersion"),
   });
   try {
-    const shared = { server, browser, siteUrl: `http://localhost:${pages.address().port}/`, consoles, measurements };
+    const shared = { monitor, server, browser, siteUrl: `http://localhost:${pages.address().port}/`, consoles, measurements };
     const rank = ({ isLong }) => Number(isLong ?? false);
     const concurrent = selected.filter(({ isExclusive }) => !isExclusive).sort((one, other) => rank(other) - rank(one));
     await runAll(shared, concurrent, Number(options["at-once"]));
     await runAll(shared, selected.filter(({ isExclusive }) => isExclusive), 1);
+    for (const scenario of [...stalled]) {
+      consoles.forget(scenario);
+      await runScenario(shared, scenario);
+    }
   } finally {
     stalls.push(...monitor.stop());
     await browser.close();

@@ -5,12 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** The time between two probes, in ms. */
 const INTERVAL = 500;
 
-/** Shorter stalls are not reported, in ms. */
-const THRESHOLD = 5000;
+/** Shorter stalls are ignored, in ms. */
+const THRESHOLD = 2000;
 
 export class StallMonitor {
-  /** The longest stall of each target, and when it ended. @type {Map<string, {ms: number, at: number}>} */
-  #longest = new Map();
+  /** All stalls, with the times in ms since the start. @type {{target: string, from: number, to: number}[]} */
+  #stalls = [];
 
   #isStopped = false;
 
@@ -28,16 +28,27 @@ export class StallMonitor {
       // While the server is stopped on purpose, the connection is refused at once.
       await probe().catch(() => {});
       const now = performance.now();
-      const ms = now - before - expected;
-      if (ms > (this.#longest.get(target)?.ms ?? THRESHOLD)) this.#longest.set(target, { ms, at: now - this.#started });
+      if (now - before - expected > THRESHOLD) {
+        this.#stalls.push({ target, from: before - this.#started, to: now - this.#started });
+      }
       await sleep(INTERVAL);
     }
   }
 
-  /** Stops probing, and returns one line for each target that stalled. */
+  /** The current time, in ms since the start. */
+  now() {
+    return performance.now() - this.#started;
+  }
+
+  /** Whether a target stalled at any time since then. @param {number} since a value of {@link now} */
+  hasStalledSince(since) {
+    return this.#stalls.some(({ to }) => to > since);
+  }
+
+  /** Stops probing, and returns one line for each stall. */
   stop() {
     this.#isStopped = true;
-    const seconds = (ms) => Math.round(ms / 1000);
-    return [...this.#longest].map(([target, { ms, at }]) => `${target} stalled for ${seconds(ms)} s, until ${seconds(at)} s after the start`);
+    const seconds = (ms) => (ms / 1000).toFixed(1);
+    return this.#stalls.map(({ target, from, to }) => `${target} stalled for ${seconds(to - from)} s, until ${seconds(to)} s after the start`);
   }
 }

@@ -22,6 +22,7 @@
 //! | `media` | authorization of publishing and subscribing, and the active speakers; the media plane handles the packets |
 //! | `breakout` | checks of breakout-room requests, which the server performs |
 //! | `events` | the table of events that a client may send, with handlers and limits |
+//! | `input`, `output` | what a room receives, and what it asks its driver to do |
 //! | `frame`, `limits` | encoding and decoding frames; all limits |
 
 mod breakout;

@@ -10,7 +10,7 @@ use crate::ChatMessage;
 use crate::input::{ConnectionId, Request, Ticket};
 
 /// An output of a room. Outputs are processed in order; those that follow an [`Output::Persist`]
-/// wait for it. The records of each input come first.
+/// wait for it. Among the outputs of one input, the records come first.
 #[derive(Debug)]
 pub enum Output {
     /// Send a binary frame.
@@ -239,7 +239,7 @@ pub struct Subscription {
 }
 
 /// An order to the media plane. Orders start in sequence. Each order with an [`OrderId`] is
-/// answered exactly once with [`crate::Input::Media`], in any order.
+/// answered exactly once with [`crate::Input::Media`]; the answers may arrive out of sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaOrder {
     /// Open a transport. It replaces the peer's previous transport of the same direction, which is

@@ -1,4 +1,4 @@
-//! Dispatches inputs to their handlers.
+//! The room: its state, its restoration from records, and the dispatch of inputs to their handlers.
 
 mod deadlines;
 mod request;

@@ -51,7 +51,8 @@ impl Room {
             });
         }
         match self.peers[slot].state {
-            // The client either joins again by itself or assumes that the peer has not joined.
+            // The client may assume that the peer has not joined. Unless it joins again, the peer
+            // leaves at the end of the grace period.
             PeerState::Joined => self.start_grace_period(step, slot),
             // It may have missed the push.
             PeerState::Admitted => self.push_admitted(step, slot),
@@ -61,7 +62,7 @@ impl Room {
 
     /// Returns the slot of a reconnecting peer, or a slot for a new one.
     fn slot_for(&mut self, step: &mut Step<'_>, profile: PeerProfile) -> Result<Slot, CloseReason> {
-        // The token was verified before the meeting was deleted.
+        // This happens if the meeting is deleted just after the token was verified.
         if self.admission == Admission::Deleted {
             return Err(CloseReason::Final("this meeting was deleted"));
         }
@@ -90,7 +91,7 @@ impl Room {
             });
             let peer = &mut self.peers[slot];
             peer.reopened_at = peer.has_joined().then_some(step.monotonic);
-            // Its previous socket may still be open, and is closed now.
+            // If its previous socket is still open, it is closed now, so the absence begins now.
             peer.absent_since.get_or_insert(step.moment());
             return Ok(slot);
         }
@@ -148,7 +149,8 @@ impl Room {
         let peer = &mut self.peers[slot];
         peer.disconnected_at = Some(step.monotonic);
         peer.absent_since.get_or_insert(step.moment());
-        // Peers that have not joined keep their transports through a reconnect as well.
+        // The grace period also applies to peers that have not joined, so that they keep their
+        // transports when they reconnect.
         if leaving || peer.state == PeerState::Rejected {
             self.depart(step, slot, false);
         } else {
@@ -167,7 +169,7 @@ impl Room {
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        // Later events have their own deadlines.
+        // An event after the one that set this deadline may have started a new grace period.
         let over = |since: Monotonic| since.after(self.limits.grace_ms) <= step.monotonic;
         match (peer.disconnected_at, peer.state) {
             (Some(lost), _) => {
@@ -369,7 +371,7 @@ impl Room {
     }
 
     /// Removes the peer and keeps only its attendance. `client_offline` is whether the client has
-    /// lost its connection and does not know.
+    /// lost its connection and so does not know that the peer has left.
     pub(crate) fn depart(&mut self, step: &mut Step<'_>, slot: Slot, client_offline: bool) {
         self.leave(step, slot);
         let Some(peer) = self.peers.remove(slot) else {

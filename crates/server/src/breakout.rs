@@ -196,7 +196,7 @@ impl<'p> ConnectedMeetings<'p> {
 
     /// Returns the roster of each room.
     async fn dump(&self) -> Result<GetConnectedRoomsDumpResponse, Failure> {
-        // Rooms are message concurrently.
+        // All rooms are asked concurrently.
         let mut meetings = try_join_all(self.all().map(|room| self.dump_of(room))).await?;
         let parent = meetings.remove(0);
         Ok(GetConnectedRoomsDumpResponse {
@@ -206,7 +206,8 @@ impl<'p> ConnectedMeetings<'p> {
     }
 
     async fn dump_of(&self, room: &Room) -> Result<ConnectedMeetingDump, Failure> {
-        // Without breakout rooms, the room's own roster is sufficient.
+        // Without breakout rooms, the dump lists nobody: clients already have the roster of the
+        // only room.
         let present = if self.rooms.is_empty() {
             Vec::new()
         } else {
@@ -295,8 +296,8 @@ impl<'p> ConnectedMeetings<'p> {
             return Err(Refusal::new(404, "there is no such breakout room").into());
         }
         let ids: Vec<MeetingId> = removed.iter().map(|room| room.id).collect();
-        // Clients could not move participants out first, so they would be disconnected from the
-        // call.
+        // Before removing a room, clients move its participants to another one. While the parent
+        // is inactive that fails, so the participants would be disconnected.
         if !self.parent.active && self.has_participants(&ids).await? {
             let message = "this meeting is inactive: its breakout rooms can be removed only when they are empty";
             return Err(Refusal::new(403, message).into());
@@ -358,7 +359,7 @@ impl<'p> ConnectedMeetings<'p> {
 fn invalid_room_count() -> Refusal {
     Refusal::new(
         400,
-        format!("a meeting has 1 to {ROOMS_MAX} breakout rooms"),
+        format!("create at least one breakout room; a meeting has at most {ROOMS_MAX}"),
     )
 }
 

@@ -46,7 +46,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Fills the settings that are not set from the TOML file, if `--config` names one.
+    /// If `--config` names a TOML file, takes from it the settings that are not set yet.
     ///
     /// # Errors
     /// When the file cannot be read, is not valid TOML, or has an unknown key.
@@ -111,7 +111,7 @@ impl Settings {
     /// The location of the database, which must already exist.
     ///
     /// # Errors
-    /// When the embedded database does not exist, and as [`Self::database_location`].
+    /// When the embedded database does not exist, or when [`Self::database_location`] fails.
     pub fn existing_database_location(&self) -> anyhow::Result<DatabaseLocation> {
         let file = self.data_dir().join("parlor.db");
         let url = self.database.as_ref().map(SecretText::expose);

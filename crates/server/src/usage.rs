@@ -105,8 +105,8 @@ pub(crate) async fn read(db: &Db, app: Uuid, meeting: Uuid) -> Result<Usage, Err
     Ok(found.unwrap_or_default())
 }
 
-/// Adds to the three counts of a meeting. `grown` computes the difference in bytes from the rows
-/// that the unit's steps return.
+/// Adds a difference to the counts of a meeting, its app and all apps. `grown` computes the
+/// difference, in bytes, from the rows that the unit's steps return.
 pub(crate) fn count(
     mut unit: Unit,
     what: StoredKind,

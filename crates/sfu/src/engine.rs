@@ -12,7 +12,8 @@
 //! | `transport`, `ice` | One connection: ICE, DTLS, the SRTP keys and the datagrams to send. |
 //! | `publish`, `reception`, `arrivals` | The publisher's side: streams, loss and feedback. |
 //! | `track`, `history`, `key_frame` | A track with its layers, and the last packets of each layer. |
-//! | `subscribe`, `rtp_munger` | The subscriber's side, and merging layers into one stream. |
+//! | `subscribe`, `rtp_munger` | The subscriber's side: merging layers into one stream, and encryption. |
+//! | `outbox` | Datagrams that wait to be sent. |
 //! | `layer_control`, `bandwidth`, `allocate` | The bandwidth estimate, and the layers that fit into it. |
 //! | `speaking` | Active speaker detection. |
 //! | `shares`, `rate_limit` | Limits per participant, meeting, app and stream. |

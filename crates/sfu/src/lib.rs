@@ -15,6 +15,9 @@
 //! | `relay` | Fallbacks for networks that block UDP: ICE over TCP, and TURN. |
 //! | `shard` | The threads, each of which owns sockets and an engine. |
 //! | `events` | Notifications about a meeting. |
+//! | `client` | A WebRTC client for tests. |
+//! | `secret` | Derivation of ICE and TURN passwords. |
+//! | `bench` | The engine without sockets, for benchmarks. |
 //! | `sockets` | The addresses to bind and the addresses to advertise to clients. |
 
 #[doc(hidden)]

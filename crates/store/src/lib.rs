@@ -1,8 +1,8 @@
 //! Durable records in SQLite or PostgreSQL, from one set of SQL statements, with group commit.
 //!
 //! **Statements** are `static`s written once, in PostgreSQL syntax: `$1`…`$n`, `INSERT … SELECT`,
-//! `ON CONFLICT`, `RETURNING`, `CAST($1 AS UUID)`. `{lane}`, the shard of a counter, expands to a
-//! number from 0 to 63 that is nearly unique per connection. Each statement is translated to SQLite
+//! `ON CONFLICT`, `RETURNING`, `CAST($1 AS UUID)`. `{lane}`, the part of a counter that a connection
+//! updates, expands to a number from 0 to 63 that is nearly unique per connection, on SQLite to 0. Each statement is translated to SQLite
 //! syntax once, see [`Statement`].
 //!
 //! **A unit of work is a value**, not a closure over a transaction: a [`Unit`] lists statements,

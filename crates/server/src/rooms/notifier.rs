@@ -1,4 +1,4 @@
-//! Sends the roster to a meeting and its breakout rooms, one update at a time.
+//! Serializes roster updates: a meeting and its breakout rooms receive one at a time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

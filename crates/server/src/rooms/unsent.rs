@@ -1,8 +1,8 @@
-//! Unsent bytes of all sockets together: bounded for each meeting and for the server.
+//! Bounds the unsent bytes of all sockets together, for each meeting and for the server.
 //!
-//! A frame with many recipients counts once, until the last of them has sent it. When a bound is
-//! exceeded, the sockets with the most unsent bytes are abandoned first, until a quarter of it is
-//! free again.
+//! A frame with many recipients counts once, until it has been sent to the last of them. When a
+//! bound is exceeded, sockets are abandoned, those with the most unsent bytes first, until a
+//! quarter of the bound is free again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -91,7 +91,7 @@ impl Credentials {
         Some((user, self.unix_seconds(now) < expires))
     }
 
-    /// Returns the key for the message integrity of a user name.
+    /// Returns the key of `MESSAGE-INTEGRITY` for messages with this user name.
     pub(super) fn key(&self, username: &str) -> Key {
         let mut hash = Md5::new();
         for part in [username, ":", REALM, ":", &self.password(username)] {

@@ -138,8 +138,8 @@ pub struct Sealer {
     profile: Profile,
     rtp: Cipher,
     rtcp: Cipher,
-    /// The index of the next SRTCP packet. All streams share it: it must only not repeat within any
-    /// stream.
+    /// The index of the next SRTCP packet. All streams share it, because an index only has to be
+    /// unique within its stream.
     rtcp_index: u32,
 }
 
@@ -244,9 +244,10 @@ pub struct Opened {
 /// Authenticates and decrypts incoming packets, with replay protection.
 ///
 /// For each stream, it stores the highest index and which of the last 1024 packets were received.
-/// It tracks up to 64 streams. A new stream evicts the one that has been unused for longest,
-/// provided that 4096 packets of other streams have arrived since; otherwise, its packets are
-/// rejected. Packets that fail authentication do not change the state.
+/// It tracks up to 64 streams. A further stream evicts the one that has been unused for longest,
+/// provided that 4096 packets of other streams have arrived since its last packet; otherwise,
+/// packets of the further stream are rejected. Packets that fail authentication do not change the
+/// state.
 pub struct Opener {
     profile: Profile,
     rtp: Cipher,

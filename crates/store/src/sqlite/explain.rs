@@ -50,7 +50,8 @@ pub(super) fn explain(connection: &Connection, error: rusqlite::Error) -> Error 
     }
 }
 
-/// The name of the index in `UNIQUE constraint failed: apps.account_id, apps.id`.
+/// Finds the name of the violated index from the columns in an error message such as
+/// `UNIQUE constraint failed: apps.account_id, apps.id`.
 fn constraint(connection: &Connection, is_primary: bool, text: &str) -> String {
     let columns = text.rsplit(": ").next().unwrap_or(text);
     let Some((table, _)) = columns.split_once('.') else {

@@ -1,4 +1,4 @@
-//! The frames received on a socket, and waiting for them.
+//! The frames received on a socket, and a way to wait for them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -76,7 +76,7 @@ impl Received {
     /// Decodes the message.
     ///
     /// # Errors
-    /// When the payload is absent, which breaks the official client, or is not such a message.
+    /// When the payload is absent, which breaks the official client, or cannot be decoded as `M`.
     pub fn message<M: Message + Default>(&self) -> anyhow::Result<M> {
         let name = event::name(self.event).unwrap_or("unknown");
         let Some(payload) = self.payload.clone() else {
@@ -85,7 +85,7 @@ impl Received {
         M::decode(payload).map_err(|error| anyhow::anyhow!("event {name}: {error}"))
     }
 
-    /// Decodes an error reply, in the order in which the SDK tries the formats
+    /// Decodes an error reply. Tries the formats in the same order as the SDK
     /// (docs/spec/signalling.md 4). Returns `None` for any other frame.
     pub fn refusal(&self) -> Option<Refused> {
         if self.event != event::ERROR && self.event != event::MEDIA_ERROR {

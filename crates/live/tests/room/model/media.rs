@@ -56,7 +56,8 @@ impl Model {
             }
     }
 
-    /// Pauses producers that are no longer permitted, and closes screen shares.
+    /// Pauses microphones and cameras whose peers may no longer publish them, and closes the screen
+    /// shares of such peers.
     pub(crate) fn enforce_permissions(&mut self) {
         for slot in self.slots() {
             let forbidden = [
@@ -72,7 +73,7 @@ impl Model {
         }
     }
 
-    /// Pauses these sources, and closes screen shares.
+    /// Pauses the tracks of these sources, except that tracks of a screen share are closed.
     pub(crate) fn mute(&mut self, slot: usize, sources: &[Source]) {
         let tracks = &mut self.peers[slot].media.tracks;
         tracks.retain(|track| !(sources.contains(&track.source) && track.source.is_screen()));

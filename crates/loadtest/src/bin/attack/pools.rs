@@ -65,7 +65,7 @@ pub(crate) async fn uploads(setup: &Setup) -> Result<Report> {
         .send()
         .await?;
     report.require(read.status().is_success(), "the uploaded file is missing");
-    // Some slow uploads were aborted.
+    // Count the slow uploads that were not aborted to make room.
     let mut alive = 0;
     for stream in &mut open {
         let mut byte = [0];

@@ -119,7 +119,7 @@ fn compare(rows: &mut [Row]) {
         return;
     };
     if let (Some(ours), Some(theirs)) = (rows[parlor].cpu_micros(), rows[janus].cpu_micros()) {
-        let remark = format!("CPU per packet {:.2} of Janus's; ", ours / theirs);
+        let remark = format!("CPU per packet {:.2} times Janus's; ", ours / theirs);
         rows[parlor].remark.insert_str(0, &remark);
     }
 }
@@ -247,7 +247,7 @@ async fn peers_on(kind: Kind, options: &Options) -> Result<Row> {
         connects_both: true,
     };
     let mut clients = Vec::new();
-    // The first clients also account for one-time allocations.
+    // The first clients are not measured, because they cause one-time allocations.
     let warm_up = server.room(options.room).await?;
     clients.extend(enter(&warm_up, &shared, &plan, options.room.min(4)).await?);
     let counted = clients.len();

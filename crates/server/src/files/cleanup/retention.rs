@@ -1,8 +1,8 @@
 //! Deletes files past their retention time.
 //!
 //! Setting the clock forward makes every file look old, and a deletion cannot be undone. While a
-//! process runs, its clock detects steps (`Clock::settled_ms`). To detect a step between two
-//! processes, the time used for deletion is recorded in the database.
+//! process runs, its clock detects steps (`Clock::settled_ms`). To detect a step made while no
+//! process was running, the time used for deletion is recorded in the database.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -233,8 +233,8 @@ pub(crate) async fn rooms(
     })
 }
 
-/// Starts a unit that excludes concurrent changes to a meeting's breakout rooms and their
-/// participants. The first step affects exactly one row while the meeting exists.
+/// Adds a step that excludes concurrent changes to a meeting's breakout rooms and their
+/// participants. The unit fails if the meeting does not exist.
 pub(crate) fn lock(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
     unit.keyed(family_key(parent))
         .exactly_one(&LOCK, values![app.uuid(), parent.uuid()])
@@ -246,7 +246,7 @@ pub(crate) fn lock_rooms(unit: Unit, app: AppId, parent: MeetingId, known: &Room
     unit.keyed(family_key(parent)).exactly_one(&LOCK_ROOMS, row)
 }
 
-/// Adds a step that affects exactly one row while the meeting has no breakout rooms.
+/// Adds a step that makes the unit fail if the meeting has breakout rooms or does not exist.
 pub(crate) fn require_no_rooms(unit: Unit, app: AppId, parent: MeetingId) -> Unit {
     unit.exactly_one(&HAS_NO_ROOMS, values![app.uuid(), parent.uuid()])
 }
@@ -274,8 +274,8 @@ pub(crate) async fn create_rooms(
     let mut unit = Unit::default()
         .keyed(family_key(parent))
         .exactly_one(&TOUCH, values![app.uuid(), parent.uuid()])
-        // Other requests may have created rooms since they were counted. From this step on they
-        // wait.
+        // The caller's count of rooms may be out of date. The previous step makes other requests
+        // that create rooms wait, so the count of this step stays correct until the commit.
         .exactly_one(&HAS_SPACE, values![app.uuid(), parent.uuid(), max_existing]);
     let mut rooms = Vec::new();
     for title in titles {
@@ -334,20 +334,20 @@ pub(super) fn status_changed(unit: Unit, app: AppId, id: MeetingId, status: Meet
     }
 }
 
-/// The breakout rooms of a meeting to delete.
+/// Which breakout rooms of a meeting to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RoomSelection {
     /// Rooms that were not removed: at most [`ROOMS_MAX`].
     Open,
-    /// All rooms, including removed ones, of which there may be any number: up to [`ROOMS_MAX`] per
-    /// call.
+    /// All rooms, including removed ones. There may be any number of them, so each call deletes at
+    /// most [`ROOMS_MAX`].
     Any,
 }
 
 /// Adds the steps that delete breakout rooms of a meeting. The meeting must be deleted in the same
 /// unit or earlier, so that no room is added to it concurrently. The first step returns the ids of
-/// the deleted meetings, which the caller subtracts from the app's tally. The last step returns no
-/// rows when no room is left.
+/// the deleted meetings, which the caller subtracts from the app's tally. If the last step returns
+/// rows, there may be more rooms to delete.
 pub(crate) fn delete_rooms(
     unit: Unit,
     (app, parent): (Uuid, Uuid),

@@ -233,7 +233,7 @@ pub(super) fn rejects_existing(state: &ServerState, headers: &HeaderMap) -> Resu
     }
 }
 
-/// The error for a participant key could not be added, in the order of the checks in
+/// The error for a participant that could not be added, in the order of the checks in
 /// docs/spec/rest.md 2.3.4.
 pub(super) async fn add_error(
     state: &ServerState,

@@ -172,7 +172,7 @@ async fn a_commit_with_a_lost_reply_is_applied_once_when_retried_with_its_key() 
 }
 
 /// Adds participants until `stop`, each with its own key, and retries after each 503.
-/// Returns the ids of the added participants.
+/// Returns the keys, which are also the participants' custom ids.
 async fn add_until(
     server: Arc<ProxiedServer>,
     writer: usize,

@@ -116,7 +116,8 @@ async fn clients_that_do_not_read_are_disconnected_to_make_room() {
         let page = meeting.get(PAGE).await;
         if page.status == 200 {
             assert_eq!(page.bytes.len() as u64, length);
-            // Unread responses still fit into the socket buffers until these are full.
+            // The client counts as slow only once its unread responses have filled the buffers of
+            // the sockets.
             if server.metric(slow).await == 1 {
                 break;
             }

@@ -1,5 +1,5 @@
-//! Expired tokens, and deleted participants, meetings and apps: a change of the records takes
-//! effect at once on every socket.
+//! How the expiry of tokens, the deletion of participants, meetings and apps, and other changes of
+//! the records affect open sockets and later joins.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ async fn an_inactive_meeting_admits_nobody_and_removes_nobody(server: &Server) {
 async fn joined_and_connected(meeting: &Meeting) -> [Peer; 2] {
     let identity = meeting.add_with_preset("group_call_participant").await;
     let outside = Peer::open(&identity).await.unwrap();
-    // A socket opens before the room knows of it. After a reply the room does.
+    // A socket is open before the room knows of it. A reply shows that the room does.
     outside.roster().await.unwrap();
     [meeting.host().await, outside]
 }
