@@ -243,7 +243,7 @@ test("an app is deleted with everything in it", async () => {
 
 test("every operation was called and returned its expected status", () => {
   const answered = new Set(exchanges.map(({ method, path, status }) => {
-    const below = path.split("/realtime/kitPath")[1] ?? "";
+    const below = path.split("/realtime/kit")[1] ?? "";
     const template = below.startsWith("/apps") ? below.replace(/^(\/apps\/).+/, "$1{app}") : below.replace(/^\/[^/]+/, "");
     return `${method} ${template.replace(/\/[0-9a-f-]{36}(?=\/|$)/g, "/{id}")} ${status}`;
   }));
