@@ -34,8 +34,10 @@ const coverage = new EventCoverage();
 const failures = new Set();
 /** Measured durations in milliseconds, by description. @type {Map<string, number[]>} */
 const measurements = new Map();
-/** Scenarios that failed while the machine stalled, and are repeated. @type {import("./suite.mjs").Scenario[]} */
-const stalled = [];
+/** Scenarios that failed and are repeated. @type {import("./suite.mjs").Scenario[]} */
+const repeated = [];
+/** How many scenarios may be repeated in a run in which nothing stalled. The SDK gives up after three seconds. */
+const MAX_REPEATED = 2;
 /** Reports of stalls. @type {string[]} */
 const stalls = [];
 /** Problems that do not belong to a scenario. @type {string[]} */
@@ -72,11 +74,12 @@ async function runScenario(shared, scenario) {
   coverage.add(context);
   const messages = consoles.unexpectedIn(scenario);
   // Timeouts mean nothing while the machine does not run the test. Each scenario is repeated only once.
-  const isStalled = Boolean(failure) && shared.monitor.hasStalledSince(since) && !stalled.includes(scenario);
-  if (isStalled) stalled.push(scenario);
+  const isExcused = shared.monitor.hasStalledSince(since) || repeated.length < MAX_REPEATED;
+  const isRepeated = Boolean(failure) && isExcused && !repeated.includes(scenario);
+  if (isRepeated) repeated.push(scenario);
   else if (failure || messages.length) failures.add(scenario);
   const seconds = ((Date.now() - started) / 1000).toFixed(1).padStart(5);
-  console.log(`${isStalled ? "STALLED" : failure ? "FAILED" : messages.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
+  console.log(`${isRepeated ? "REPEAT" : failure ? "FAILED" : messages.length ? "NOISY " : "ok    "} ${seconds} s  ${scenario.name}`);
   for (const line of [...(failure ? [failure] : []), ...messages]) console.log(line.replace(/^/gm, "          "));
 }
 
@@ -108,7 +111,7 @@ async function runSelected(server, selected) {
     const concurrent = selected.filter(({ isExclusive }) => !isExclusive).sort((one, other) => rank(other) - rank(one));
     await runAll(shared, concurrent, Number(options["at-once"]));
     await runAll(shared, selected.filter(({ isExclusive }) => isExclusive), 1);
-    for (const scenario of [...stalled]) {
+    for (const scenario of [...repeated]) {
       consoles.forget(scenario);
       await runScenario(shared, scenario);
     }
@@ -144,6 +147,7 @@ for (const [what, all] of measurements) {
   const [sorted, count] = [all.toSorted((one, other) => one - other).map(Math.round), all.length];
   console.log(`${what}: ${count} measurements, median ${sorted[Math.floor(count / 2)]} ms, from ${sorted[0]} to ${sorted.at(-1)} ms`);
 }
+if (repeated.length) console.log(`\nrepeated: ${repeated.map(({ name }) => name).join("; ")}`);
 const failed = [...failures].map(({ name }) => name);
 console.log(`\n${selected.length - failed.length} of ${selected.length} scenarios passed in ${Math.round((Date.now() - started) / 1000)} s`
   + `${failed.length ? `; failed: ${failed.join("; ")}` : ""}`);
