@@ -103,20 +103,10 @@ impl<E> Detailed<E> {
         }
     }
 
-    fn new(error: E, kind: ErrorKind) -> Self {
-        let detail = Box::new(Detail { kind, field: None });
+    fn new(error: E, kind: ErrorKind, field: Option<&'static str>) -> Self {
         Self {
             error,
-            detail: Some(detail),
-        }
-    }
-
-    fn of_field(error: E, kind: ErrorKind, field: &'static str) -> Self {
-        let field = Some(field);
-        let detail = Box::new(Detail { kind, field });
-        Self {
-            error,
-            detail: Some(detail),
+            detail: Some(Box::new(Detail { kind, field })),
         }
     }
 }
@@ -132,34 +122,34 @@ impl<E: std::error::Error> std::error::Error for Detailed<E> {}
 impl<E: de::Error> de::Error for Detailed<E> {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let text = message.to_string();
-        Self::new(E::custom(message), ErrorKind::Other(text))
+        Self::new(E::custom(message), ErrorKind::Other(text), None)
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let kind = ErrorKind::Invalid {
             expected: expected.to_string(),
         };
-        Self::new(E::invalid_type(unexpected, expected), kind)
+        Self::new(E::invalid_type(unexpected, expected), kind, None)
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let kind = ErrorKind::Invalid {
             expected: expected.to_string(),
         };
-        Self::new(E::invalid_value(unexpected, expected), kind)
+        Self::new(E::invalid_value(unexpected, expected), kind, None)
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let kind = ErrorKind::UnknownVariant { expected };
-        Self::new(E::unknown_variant(variant, expected), kind)
+        Self::new(E::unknown_variant(variant, expected), kind, None)
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::of_field(E::missing_field(field), ErrorKind::Missing, field)
+        Self::new(E::missing_field(field), ErrorKind::Missing, Some(field))
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Self::of_field(E::duplicate_field(field), ErrorKind::Duplicate, field)
+        Self::new(E::duplicate_field(field), ErrorKind::Duplicate, Some(field))
     }
 }
 

@@ -21,6 +21,15 @@ pub(super) fn transport_gone() -> Refusal {
     Refusal::new(410, "this transport no longer exists")
 }
 
+/// Id of a peer's transport, if it exists and is the named one.
+fn transport_id(transport: Option<&Transport>, named: Option<&str>) -> Result<String, Refusal> {
+    let transport = transport.ok_or_else(transport_gone)?;
+    match named {
+        Some(named) if named != transport.id => Err(transport_gone()),
+        _ => Ok(transport.id.clone()),
+    }
+}
+
 /// The SDP of a description, if it has one.
 pub(super) fn sdp_text(description: Option<SessionDescription>) -> Option<String> {
     let sdp = description.unwrap_or_default().sdp;
@@ -284,13 +293,7 @@ impl Room {
         named: Option<&str>,
     ) -> Result<String, Refusal> {
         let media = self.tracks.get(slot);
-        let transport = media
-            .and_then(|media| media.publish.as_ref())
-            .ok_or_else(transport_gone)?;
-        match named {
-            Some(named) if named != transport.id => Err(transport_gone()),
-            _ => Ok(transport.id.clone()),
-        }
+        transport_id(media.and_then(|media| media.publish.as_ref()), named)
     }
 
     /// Id of the peer's receiving transport, if it is the named one.
@@ -300,13 +303,7 @@ impl Room {
         named: Option<&str>,
     ) -> Result<String, Refusal> {
         let media = self.tracks.get(slot);
-        let transport = media
-            .and_then(|media| media.receive.as_ref())
-            .ok_or_else(transport_gone)?;
-        match named {
-            Some(named) if named != transport.id => Err(transport_gone()),
-            _ => Ok(transport.id.clone()),
-        }
+        transport_id(media.and_then(|media| media.receive.as_ref()), named)
     }
 
     /// Checks that the peer has joined the room and its media is ready.
